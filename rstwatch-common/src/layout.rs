@@ -1,0 +1,121 @@
+//! Which fields of the kernel's structures the programs read.
+//!
+//! The one list of them: the daemon resolves each from the running kernel's BTF (`rstwatch/src/kernel/layout.rs`),
+//! the programs add the offsets to pointers (`rstwatch-ebpf/src/kernel.rs`).
+
+/// Offset of a field that this kernel does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+/// Where a field is found: a structure and a path of members, as in `("net", "ns.inum")`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the field in [`Layout`].
+    pub field: &'static str,
+    /// The kernel's structure.
+    pub structure: &'static str,
+    /// Members, outermost first, separated by dots.
+    pub path: &'static str,
+}
+
+macro_rules! layout {
+    ($($field:ident: $structure:literal $path:literal,)+) => {
+        wire! {
+            /// Byte offsets; [`ABSENT`] where this kernel lacks the field.
+            pub struct Layout {
+                $(
+                    #[doc = concat!("`", $structure, ".", $path, "`")]
+                    pub $field: u16,
+                )+
+            }
+        }
+
+        impl Layout {
+            /// Nothing resolved.
+            pub const ABSENT: Self = Self { $($field: ABSENT,)+ };
+
+            /// Where each field is found.
+            pub const SOURCES: &[Source] = &[$(
+                Source { field: stringify!($field), structure: $structure, path: $path },
+            )+];
+
+            /// The layout with every offset that `resolve` knows.
+            pub fn resolved(mut resolve: impl FnMut(&Source) -> Option<u16>) -> Self {
+                let mut sources = Self::SOURCES.iter();
+                Self { $($field: {
+                    let _ = stringify!($field);
+                    sources.next().and_then(&mut resolve).unwrap_or(ABSENT)
+                },)+ }
+            }
+        }
+    };
+}
+
+layout! {
+    skc_daddr: "sock_common" "skc_daddr",
+    skc_rcv_saddr: "sock_common" "skc_rcv_saddr",
+    skc_dport: "sock_common" "skc_dport",
+    skc_num: "sock_common" "skc_num",
+    skc_family: "sock_common" "skc_family",
+    skc_state: "sock_common" "skc_state",
+    skc_net: "sock_common" "skc_net.net",
+    skc_v6_daddr: "sock_common" "skc_v6_daddr",
+    skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr",
+    skc_flags: "sock_common" "skc_flags",
+    net_inum: "net" "ns.inum",
+    sk_protocol: "sock" "sk_protocol",
+    sk_shutdown: "sock" "sk_shutdown",
+    sk_lingertime: "sock" "sk_lingertime",
+    sk_socket: "sock" "sk_socket",
+    sk_ack_backlog: "sock" "sk_ack_backlog",
+    sk_max_ack_backlog: "sock" "sk_max_ack_backlog",
+    sk_cgroup: "sock" "sk_cgrp_data.cgroup",
+    sk_rtx_queue: "sock" "tcp_rtx_queue",
+    cgroup_kn: "cgroup" "kn",
+    cgroup_self: "cgroup" "self",
+    cgroup_parent: "cgroup" "self.parent",
+    kernfs_id: "kernfs_node" "id",
+    inet_sport: "inet_sock" "inet_sport",
+    inet_saddr: "inet_sock" "inet_saddr",
+    mc_ttl: "inet_sock" "mc_ttl",
+    pinet6: "inet_sock" "pinet6",
+    mcast_hops: "ipv6_pinfo" "mcast_hops",
+    icsk_rto: "inet_connection_sock" "icsk_rto",
+    icsk_retransmits: "inet_connection_sock" "icsk_retransmits",
+    icsk_backoff: "inet_connection_sock" "icsk_backoff",
+    icsk_probes_out: "inet_connection_sock" "icsk_probes_out",
+    lrcvtime: "inet_connection_sock" "icsk_ack.lrcvtime",
+    lsndtime: "tcp_sock" "lsndtime",
+    rcv_tstamp: "tcp_sock" "rcv_tstamp",
+    last_oow_ack_time: "tcp_sock" "last_oow_ack_time",
+    retrans_stamp: "tcp_sock" "retrans_stamp",
+    snd_una: "tcp_sock" "snd_una",
+    snd_nxt: "tcp_sock" "snd_nxt",
+    write_seq: "tcp_sock" "write_seq",
+    rcv_nxt: "tcp_sock" "rcv_nxt",
+    copied_seq: "tcp_sock" "copied_seq",
+    packets_out: "tcp_sock" "packets_out",
+    bytes_sent: "tcp_sock" "bytes_sent",
+    bytes_acked: "tcp_sock" "bytes_acked",
+    bytes_received: "tcp_sock" "bytes_received",
+    data_segs_in: "tcp_sock" "data_segs_in",
+    data_segs_out: "tcp_sock" "data_segs_out",
+    srtt_us: "tcp_sock" "srtt_us",
+    ts_recent: "tcp_sock" "rx_opt.ts_recent",
+    rtt_min: "tcp_sock" "rtt_min",
+    skb_head: "sk_buff" "head",
+    skb_network_header: "sk_buff" "network_header",
+    skb_transport_header: "sk_buff" "transport_header",
+    skb_protocol: "sk_buff" "protocol",
+    skb_dev: "sk_buff" "dev",
+    skb_sk: "sk_buff" "sk",
+    skb_dst: "sk_buff" "_skb_refdst",
+    skb_mstamp: "sk_buff" "skb_mstamp_ns",
+    dst_dev: "dst_entry" "dev",
+    dev_net: "net_device" "nd_net.net",
+    task_flags: "task_struct" "flags",
+    task_exit_code: "task_struct" "exit_code",
+    task_start_time: "task_struct" "start_time",
+    task_tgid: "task_struct" "tgid",
+    task_comm: "task_struct" "comm",
+    socket_sk: "socket" "sk",
+}

@@ -1,0 +1,22 @@
+//! What the eBPF side and the daemon agree on.
+//!
+//! Both sides compile this crate, so a change here is a change of the wire:
+//! rebuild the object with `cargo xtask ebpf`.
+#![no_std]
+
+/// Makes wire structs readable from bytes on the daemon's side.
+macro_rules! wire {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        #[cfg_attr(feature = "user", derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable))]
+        #[repr(C)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $ty,)+ }
+    };
+}
+
+pub mod counts;
+pub mod flow;
+pub mod layout;
+pub mod record;
+pub mod settings;
