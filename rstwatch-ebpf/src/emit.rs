@@ -1,0 +1,85 @@
+//! Count first, exactly; then the detail, if its kind is within its rate and the ring has room.
+
+use rstwatch_common::counts::{Counted, Loss, count_slot, loss_slot};
+use rstwatch_common::record::ResetRecord;
+
+use crate::facts::now;
+use crate::kernel::setting;
+use crate::maps::{COUNTS, EVENTS, LOSSES, RATES};
+use aya_ebpf::maps::PerCpuArray;
+
+/// Kinds of detail events, each with a rate of its own, so that a scan of closed ports drowns nothing else.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Rate {
+    /// Segments that met no connection.
+    NoSocket = 0,
+    /// Any other sent reset.
+    Sent = 1,
+    /// Received resets.
+    Received = 2,
+    /// Firewall rejects.
+    Firewall = 3,
+}
+
+/// Counts a reset that has no detail.
+#[inline(always)]
+pub fn count(counted: Counted, reason: u32) {
+    bump(&COUNTS, count_slot(counted, reason));
+}
+
+/// A phantom receive whose detail was lost is no loss of a reset: the loss counted for it is taken back.
+#[inline(always)]
+pub fn take_back_loss(counted: Counted) {
+    add(&LOSSES, loss_slot(counted, Loss::RingFull), u64::MAX);
+}
+
+/// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every
+/// field.
+#[inline(always)]
+pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut ResetRecord)) -> bool {
+    count(counted, reason);
+    if !within(rate) {
+        bump(&LOSSES, loss_slot(counted, Loss::RateLimited));
+        return false;
+    }
+    let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
+        bump(&LOSSES, loss_slot(counted, Loss::RingFull));
+        return false;
+    };
+    // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
+    fill(unsafe { &mut *entry.as_mut_ptr() });
+    entry.submit(0);
+    true
+}
+
+#[inline(always)]
+fn bump(counters: &PerCpuArray<u64>, slot: u32) {
+    add(counters, slot, 1);
+}
+
+/// Adds modulo 2^64: the sum over the CPUs stays right wherever the parts are counted.
+#[inline(always)]
+fn add(counters: &PerCpuArray<u64>, slot: u32, n: u64) {
+    if let Some(counter) = counters.get_ptr_mut(slot) {
+        // SAFETY: a per-CPU slot; a program is not preempted by itself on its CPU.
+        unsafe { *counter = (*counter).wrapping_add(n) };
+    }
+}
+
+/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds.
+#[inline(always)]
+fn within(rate: Rate) -> bool {
+    let Some(slot) = RATES.get_ptr_mut(rate as u32) else { return false };
+    let now = now();
+    // SAFETY: a per-CPU slot.
+    let arrival = unsafe { *slot };
+    let arrival = if arrival > now { arrival } else { now };
+    if arrival - now > setting!(detail_burst_ns) {
+        return false;
+    }
+    let next = arrival + setting!(detail_interval_ns);
+    // SAFETY: as above.
+    unsafe { *slot = next };
+    true
+}

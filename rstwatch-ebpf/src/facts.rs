@@ -1,0 +1,263 @@
+//! Reading facts of sockets, packets and tasks.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
+use rstwatch_common::flow::{Flow, IPV4, IPV6};
+use rstwatch_common::record::{Task, TcpFacts, sock_class_of_state};
+
+use crate::kernel::{field, offset, read, setting};
+use crate::maps::NETNS;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Steps towards the root that the cgroup filter takes.
+const CGROUP_DEPTH: usize = 16;
+
+pub use rstwatch_common::record::sk_class as class;
+
+/// Monotonic nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes no argument.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The clock of most of TCP's time stamps.
+#[inline(always)]
+pub fn jiffies() -> u32 {
+    // SAFETY: takes no argument.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// `sk_class` of a socket, NULL included.
+#[inline(always)]
+pub fn class_of(sk: u64, state: u8) -> u8 {
+    if sk == 0 { class::NONE } else { sock_class_of_state(state) }
+}
+
+/// The inode of a socket's namespace.
+#[inline(never)]
+pub fn netns_of_sock(sk: u64) -> u32 {
+    field!(sk, skc_net, u64).map_or(0, netns_of_net)
+}
+
+/// The inode of a `struct net`.
+#[inline(always)]
+pub fn netns_of_net(net: u64) -> u32 {
+    field!(net, net_inum, u32).unwrap_or(0)
+}
+
+/// The inode of the namespace a packet is in.
+///
+/// A packet that leaves has no device yet at LOCAL_OUT, but a socket, or at least a route.
+#[inline(never)]
+pub fn netns_of_skb(skb: u64) -> u32 {
+    let device = field!(skb, skb_dev, u64).unwrap_or(0);
+    if device != 0 {
+        return netns_of_device(device);
+    }
+    let sk = field!(skb, skb_sk, u64).unwrap_or(0);
+    if sk != 0 {
+        return netns_of_sock(sk);
+    }
+    // The lowest bit says that the reference is not counted.
+    let route = field!(skb, skb_dst, u64).unwrap_or(0) & !1;
+    field!(route, dst_dev, u64).map_or(0, netns_of_device)
+}
+
+#[inline(always)]
+fn netns_of_device(device: u64) -> u32 {
+    field!(device, dev_net, u64).map_or(0, netns_of_net)
+}
+
+/// Whether this namespace is watched.
+#[inline(always)]
+pub fn watched(netns: u32) -> bool {
+    // SAFETY: the value is not read, only found.
+    setting!(filter_netns) == 0 || unsafe { NETNS.get(&netns) }.is_some()
+}
+
+/// The id of a socket's cgroup; 0 where unknown.
+#[inline(never)]
+pub fn cgroup_of(sk: u64) -> u64 {
+    field!(sk, sk_cgroup, u64).map_or(0, cgroup_id)
+}
+
+#[inline(always)]
+fn cgroup_id(cgroup: u64) -> u64 {
+    field!(cgroup, cgroup_kn, u64).and_then(|node| field!(node, kernfs_id, u64)).unwrap_or(0)
+}
+
+/// Whether the socket is in the watched cgroup, or below. Without a filter: yes.
+#[inline(never)]
+pub fn in_cgroup(sk: u64) -> bool {
+    if setting!(filter_cgroup) == 0 {
+        return true;
+    }
+    let wanted = setting!(cgroup);
+    let mut cgroup = field!(sk, sk_cgroup, u64).unwrap_or(0);
+    for _ in 0..CGROUP_DEPTH {
+        if cgroup == 0 {
+            return false;
+        }
+        if cgroup_id(cgroup) == wanted {
+            return true;
+        }
+        // `self.parent` points at the `self` inside the parent.
+        let parent = field!(cgroup, cgroup_parent, u64).unwrap_or(0);
+        cgroup = if parent == 0 { 0 } else { parent - offset!(cgroup_self) as u64 };
+    }
+    false
+}
+
+/// The flow of a connection's socket. The port comes from `inet_sport`: `skc_num` is 0 once aborted.
+#[inline(always)]
+pub fn flow_of(sk: u64) -> Flow {
+    let mut flow = Flow::EMPTY;
+    read_flow(sk, &mut flow);
+    flow
+}
+
+#[inline(never)]
+fn read_flow(sk: u64, flow: &mut Flow) {
+    flow.local_port = u16::from_be(field!(sk, inet_sport, u16).unwrap_or(0));
+    flow.remote_port = u16::from_be(field!(sk, skc_dport, u16).unwrap_or(0));
+    match field!(sk, skc_family, u16) {
+        Some(AF_INET) => ipv4_of(sk, flow),
+        Some(AF_INET6) => ipv6_of(sk, flow),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn ipv4_of(sk: u64, flow: &mut Flow) {
+    flow.family = IPV4;
+    let local: [u8; 4] = field!(sk, skc_rcv_saddr, [u8; 4]).unwrap_or([0; 4]);
+    // connect() by a v4 socket may leave the receive address to the route.
+    let local = if local == [0; 4] { field!(sk, inet_saddr, [u8; 4]).unwrap_or([0; 4]) } else { local };
+    flow.local[..4].copy_from_slice(&local);
+    flow.remote[..4].copy_from_slice(&field!(sk, skc_daddr, [u8; 4]).unwrap_or([0; 4]));
+}
+
+#[inline(always)]
+fn ipv6_of(sk: u64, flow: &mut Flow) {
+    let remote: [u8; 16] = field!(sk, skc_v6_daddr, [u8; 16]).unwrap_or([0; 16]);
+    let mapped = remote[10] == 0xff && remote[11] == 0xff && remote[..10] == [0; 10];
+    if mapped {
+        return ipv4_of(sk, flow);
+    }
+    flow.family = IPV6;
+    flow.remote = remote;
+    flow.local = field!(sk, skc_v6_rcv_saddr, [u8; 16]).unwrap_or([0; 16]);
+}
+
+/// The TTL or hop limit of the handshake's last segment, which the kernel keeps on passive sockets.
+///
+/// `tcp_v4_syn_recv_sock` and `tcp_v6_syn_recv_sock` (net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c). On active sockets
+/// the same fields hold the multicast default, 1: 0 is answered.
+#[inline(always)]
+pub fn kept_ttl(sk: u64, family: u32) -> u8 {
+    let ttl = if family == IPV4 {
+        field!(sk, mc_ttl, u8)
+    } else {
+        field!(sk, pinet6, u64).and_then(|ipv6| field!(ipv6, mcast_hops, u8))
+    };
+    ttl.filter(|ttl| *ttl > 1).unwrap_or(0)
+}
+
+/// The running task, with its exit code if it is on its way out.
+#[inline(never)]
+pub fn current(task: &mut Task) {
+    // SAFETY: takes no argument.
+    let address = unsafe { bpf_get_current_task() } as u64;
+    task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    task.start_ns = field!(address, task_start_time, u64).unwrap_or(0);
+    task.flags = field!(address, task_flags, u32).unwrap_or(0);
+    task.exit_code = field!(address, task_exit_code, u32).unwrap_or(0);
+    task.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    task.reserved = 0;
+    // SAFETY: takes no argument.
+    task.cgroup = unsafe { bpf_get_current_cgroup_id() };
+}
+
+/// Jiffies since a time stamp of TCP's; `u32::MAX` where the field is absent.
+#[inline(always)]
+fn age(now: u32, stamp: Option<u32>) -> u32 {
+    stamp.map_or(u32::MAX, |stamp| now.wrapping_sub(stamp))
+}
+
+/// Jiffies without payload in either direction.
+#[inline(always)]
+pub fn idle_of(sk: u64) -> u32 {
+    let now = jiffies();
+    let sent = age(now, field!(sk, lsndtime, u32));
+    let received = age(now, field!(sk, lrcvtime, u32));
+    if sent < received { sent } else { received }
+}
+
+/// Received bytes that the application has not read. A FIN takes one sequence number.
+#[inline(always)]
+pub fn unread_of(sk: u64) -> u32 {
+    let next = field!(sk, rcv_nxt, u32).unwrap_or(0);
+    let copied = field!(sk, copied_seq, u32).unwrap_or(0);
+    next.wrapping_sub(copied)
+}
+
+/// Fills the numbers of a connection's socket or a listener.
+#[inline(never)]
+pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
+    let now_jiffies = jiffies();
+    tcp.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
+    tcp.bytes_acked = field!(sk, bytes_acked, u64).unwrap_or(0);
+    tcp.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    tcp.lingertime = field!(sk, sk_lingertime, u64).unwrap_or(0);
+    tcp.rtx_age_ns = oldest_unacked_age(sk);
+    tcp.sent_age = age(now_jiffies, field!(sk, lsndtime, u32));
+    tcp.ack_age = age(now_jiffies, field!(sk, rcv_tstamp, u32));
+    tcp.received_age = age(now_jiffies, field!(sk, lrcvtime, u32));
+    tcp.oow_age = age(now_jiffies, field!(sk, last_oow_ack_time, u32).filter(|stamp| *stamp != 0));
+    tcp.snd_una = field!(sk, snd_una, u32).unwrap_or(0);
+    tcp.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
+    tcp.write_seq = field!(sk, write_seq, u32).unwrap_or(0);
+    tcp.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
+    tcp.copied_seq = field!(sk, copied_seq, u32).unwrap_or(0);
+    tcp.packets_out = field!(sk, packets_out, u32).unwrap_or(0);
+    tcp.data_segs_in = field!(sk, data_segs_in, u32).unwrap_or(0);
+    tcp.data_segs_out = field!(sk, data_segs_out, u32).unwrap_or(0);
+    tcp.srtt_us = field!(sk, srtt_us, u32).unwrap_or(0);
+    // struct minmax: the first sample is {u32 t; u32 v}.
+    tcp.rtt_min_us = read::<[u32; 2]>(sk, offset!(rtt_min)).map_or(0, |sample| sample[1]);
+    tcp.rto = field!(sk, icsk_rto, u32).unwrap_or(0);
+    tcp.retrans_stamp = field!(sk, retrans_stamp, u32).unwrap_or(0);
+    tcp.ts_recent = field!(sk, ts_recent, u32).unwrap_or(0);
+    tcp.reserved = 0;
+    tcp.ack_backlog = field!(sk, sk_ack_backlog, u32).unwrap_or(0);
+    tcp.max_ack_backlog = field!(sk, sk_max_ack_backlog, u32).unwrap_or(0);
+    tcp.sk_flags = field!(sk, skc_flags, u32).unwrap_or(0);
+    tcp.retransmits = field!(sk, icsk_retransmits, u8).unwrap_or(0);
+    tcp.backoff = field!(sk, icsk_backoff, u8).unwrap_or(0);
+    tcp.probes_out = field!(sk, icsk_probes_out, u8).unwrap_or(0);
+    tcp.shutdown = field!(sk, sk_shutdown, u8).unwrap_or(0) & 3;
+}
+
+/// Leftmost steps in the tree of unacknowledged segments; a window holds fewer than 2^24.
+const RTX_DEPTH: usize = 24;
+
+/// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: none.
+#[inline(always)]
+fn oldest_unacked_age(sk: u64) -> u64 {
+    let mut node = field!(sk, sk_rtx_queue, u64).unwrap_or(0);
+    for _ in 0..RTX_DEPTH {
+        // struct rb_node: {parent and colour, right, left}; it is the head of the sk_buff.
+        let left: u64 = read(node, 16).unwrap_or(0);
+        if left == 0 {
+            break;
+        }
+        node = left;
+    }
+    match field!(node, skb_mstamp, u64) {
+        Some(stamp) if stamp != 0 => now().saturating_sub(stamp),
+        _ => 0,
+    }
+}

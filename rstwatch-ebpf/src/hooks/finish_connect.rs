@@ -1,0 +1,28 @@
+//! fentry on `tcp_finish_connect`: the TTL of the peer's SYN-ACK, against which an RST's is held.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+use core::ffi::c_void;
+
+use crate::kernel::argument;
+use crate::maps::SOCKETS;
+use crate::segment::{self, Seen};
+
+/// `tcp_finish_connect(sk, skb)`, net/ipv4/tcp_input.c. It sets ESTABLISHED afterwards. `skb` is NULL for TCP_REPAIR.
+#[fentry(function = "tcp_finish_connect")]
+pub fn tcp_finish_connect(ctx: FEntryContext) -> i32 {
+    let typed = ctx.arg::<*mut c_void>(0);
+    if typed.is_null() {
+        return 0;
+    }
+    let mut seen = Seen::NOTHING;
+    if !segment::read_skb(argument(ctx.as_ptr(), 1), &mut seen) {
+        return 0;
+    }
+    // SAFETY: storage of a socket that the caller holds.
+    if let Some(kept) = unsafe { SOCKETS.get_or_create(typed).as_mut() } {
+        kept.ttl = seen.segment.ttl;
+    }
+    0
+}

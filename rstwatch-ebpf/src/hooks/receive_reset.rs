@@ -1,0 +1,126 @@
+//! `tcp_receive_reset`: a socket accepted an RST. The first line of tcp_reset(): the state is the old one, queues and
+//! counters are intact.
+//!
+//! The kernel also calls tcp_reset() itself, for data after RCV_SHUTDOWN. Then `send_reset` follows for the same
+//! socket and says so.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use core::ffi::c_void;
+use rstwatch_common::counts::{Counted, NO_REASON};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_class, tcp_flag};
+
+use crate::emit::{Rate, emit};
+use crate::facts::{self, flow_of, netns_of_sock};
+use crate::kernel::{argument, field};
+use crate::maps::{DROPS, Drop, SOCKETS};
+use crate::memory::{self, NO_MEMORY, NO_TASK, NO_TCP};
+
+/// How long after a drop its reject may arrive where no RST header was seen: it crosses this host only.
+const REJECT_WINDOW_NS: u64 = 50_000_000;
+
+/// `trace_tcp_receive_reset(sk)`.
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk = argument(ctx.as_ptr(), 0);
+    let netns = netns_of_sock(sk);
+    if !facts::watched(netns) || !facts::in_cgroup(sk) {
+        return 0;
+    }
+    let typed = ctx.arg::<*mut c_void>(0);
+    if typed.is_null() {
+        return 0;
+    }
+    let kept = SOCKETS.get_or_create(typed);
+    // SAFETY: storage of a socket that the caller holds.
+    let Some(kept) = (unsafe { kept.as_mut() }) else { return 0 };
+    let flow = flow_of(sk);
+    kept.marks |= mark::RECEIVED;
+    kept.reset_ns = facts::now();
+    if kept.ttl == 0 {
+        kept.ttl = memory::peer_ttl(&flow, netns);
+    }
+    // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset.
+    let rejected = rejected_here(&flow, kept);
+    if let Some(drop) = rejected {
+        report_reject(&flow, drop);
+    }
+    if !report(sk, netns, &flow, kept, rejected.is_some()) {
+        kept.marks |= mark::RECEIVED_LOST;
+    }
+    0
+}
+
+/// The segment of ours that netfilter dropped and this RST answers: its sequence numbers say so
+/// (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ip_tcphdr_put).
+#[inline(always)]
+fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
+    // SAFETY: an LRU element may be reused under us; it holds plain numbers.
+    let drop = unsafe { DROPS.get(flow) }?;
+    let since_drop = facts::now().saturating_sub(drop.time_ns);
+    let rst = &kept.rst;
+    if rst.present & present::SEGMENT == 0 || kept.rst_ns < drop.time_ns {
+        return (since_drop < REJECT_WINDOW_NS).then_some(drop);
+    }
+    let dropped = &drop.segment;
+    let answers = if dropped.flags & tcp_flag::ACK != 0 {
+        rst.seq == dropped.ack
+    } else {
+        let opens = (dropped.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
+        rst.ack == dropped.seq.wrapping_add(dropped.payload).wrapping_add(opens)
+    };
+    answers.then_some(drop)
+}
+
+#[inline(always)]
+fn report(sk: u64, netns: u32, flow: &Flow, kept: &Memory, rejected: bool) -> bool {
+    emit(Counted::Received, NO_REASON, Rate::Received, |record| {
+        record.magic = MAGIC;
+        record.reason = u32::MAX;
+        record.time_ns = facts::now();
+        record.sock = sk;
+        record.cgroup = facts::cgroup_of(sk);
+        record.netns = netns;
+        record.kind = kind::RECEIVED;
+        record.sk_class = sk_class::FULL;
+        record.state = field!(sk, skc_state, u8).unwrap_or(0);
+        record.reserved = 0;
+        record.flow = *flow;
+        record.segment = kept.rst;
+        record.memory = *kept;
+        record.flags = flags::TCP | flags::MEMORY;
+        if rejected {
+            record.flags |= flags::REJECTED_HERE;
+        }
+        if field!(sk, sk_socket, u64).unwrap_or(0) != 0 {
+            record.flags |= flags::HAS_SOCKET;
+        }
+        facts::tcp_facts(sk, &mut record.tcp);
+        record.task = NO_TASK;
+    })
+}
+
+/// The firewall's side of the same reset. Its flow is seen from the end in whose name the firewall answered.
+#[inline(always)]
+fn report_reject(flow: &Flow, drop: &Drop) {
+    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record| {
+        record.magic = MAGIC;
+        record.reason = u32::MAX;
+        record.time_ns = drop.time_ns;
+        record.sock = 0;
+        record.cgroup = 0;
+        record.netns = drop.netns;
+        record.kind = kind::FIREWALL;
+        record.sk_class = sk_class::NONE;
+        record.state = 0;
+        record.reserved = 0;
+        record.flow = flow.reversed();
+        record.segment = drop.segment;
+        record.memory = NO_MEMORY;
+        record.flags = flags::SKB | flags::INFERRED;
+        record.tcp = NO_TCP;
+        record.task = NO_TASK;
+    });
+}

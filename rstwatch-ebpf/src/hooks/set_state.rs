@@ -1,0 +1,48 @@
+//! `inet_sock_set_state`: a socket's life, kept with the socket. No event leaves from here.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use core::ffi::c_void;
+use rstwatch_common::record::{role, state};
+
+use crate::kernel::{argument, field};
+use crate::maps::SOCKETS;
+use crate::memory;
+
+const IPPROTO_TCP: u16 = 6;
+
+/// `trace_inet_sock_set_state(sk, oldstate, newstate)`, net/ipv4/af_inet.c.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk = argument(ctx.as_ptr(), 0);
+    let old = argument(ctx.as_ptr(), 1) as u8;
+    let new = argument(ctx.as_ptr(), 2) as u8;
+    if new == state::SYN_RECV || field!(sk, sk_protocol, u16) != Some(IPPROTO_TCP) {
+        return 0;
+    }
+    let never_connected = new == state::CLOSE && matches!(old, state::CLOSE | state::LISTEN | state::SYN_SENT);
+    if never_connected {
+        return 0;
+    }
+    let kept = SOCKETS.get_or_create(ctx.arg::<*mut c_void>(0));
+    if kept.is_null() {
+        return 0;
+    }
+    // SAFETY: storage of a socket that the caller holds.
+    let kept = unsafe { &mut *kept };
+    match (old, new) {
+        (_, state::SYN_SENT) => memory::opened(kept, role::CLIENT),
+        (_, state::LISTEN) => memory::opened(kept, role::LISTENER),
+        (_, state::ESTABLISHED) => memory::established(kept, sk),
+        (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
+        // Only close(), shutdown() and exit lead here, in the context of the one who calls.
+        (state::ESTABLISHED, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {
+            memory::closed_by_owner(kept, sk);
+        }
+        (state::FIN_WAIT1 | state::FIN_WAIT2, state::CLOSING | state::TIME_WAIT) => kept.fin_ns = crate::facts::now(),
+        (_, state::CLOSE) => memory::closed(kept, sk, old),
+        _ => {}
+    }
+    0
+}

@@ -1,0 +1,35 @@
+//! fentry on `tcp_reset`: the header of the RST that is being accepted. Costs nothing per packet.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+use core::ffi::c_void;
+use rstwatch_common::record::tcp_flag;
+
+use crate::facts::now;
+use crate::kernel::argument;
+use crate::maps::SOCKETS;
+use crate::segment::{self, Seen};
+
+/// `tcp_reset(sk, skb)`, net/ipv4/tcp_input.c; `skb` since Linux 5.11.
+#[fentry(function = "tcp_reset")]
+pub fn tcp_reset(ctx: FEntryContext) -> i32 {
+    let typed = ctx.arg::<*mut c_void>(0);
+    if typed.is_null() {
+        return 0;
+    }
+    let mut seen = Seen::NOTHING;
+    if !segment::read_skb(argument(ctx.as_ptr(), 1), &mut seen) {
+        return 0;
+    }
+    // The kernel comes here for data after RCV_SHUTDOWN too.
+    if seen.segment.flags & tcp_flag::RST == 0 {
+        return 0;
+    }
+    // SAFETY: storage of a socket that the caller holds.
+    if let Some(kept) = unsafe { SOCKETS.get_or_create(typed).as_mut() } {
+        kept.rst = seen.segment;
+        kept.rst_ns = now();
+    }
+    0
+}

@@ -1,0 +1,66 @@
+//! Reading the kernel's structures by offsets that the daemon resolved from BTF.
+//!
+//! The list of fields: `rstwatch-common/src/layout.rs`; their resolution: `rstwatch/src/kernel/layout.rs`.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use rstwatch_common::layout::{ABSENT, Layout};
+use rstwatch_common::settings::Settings;
+
+/// Overwritten by the daemon before the load; frozen, so the verifier knows the values.
+#[unsafe(no_mangle)]
+pub static LAYOUT: Layout = Layout::ABSENT;
+
+/// Overwritten by the daemon before the load.
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings = Settings::UNSET;
+
+/// A value of [`SETTINGS`]. Volatile: the compiler must not fold in what the daemon overwrites.
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: the address of a live static's field.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::SETTINGS.$field) }
+    };
+}
+pub(crate) use setting;
+
+/// The field of the structure at `$base` as an `Option<$ty>`.
+macro_rules! field {
+    ($base:expr, $field:ident, $ty:ty) => {
+        $crate::kernel::read::<$ty>($base, $crate::kernel::offset!($field))
+    };
+}
+pub(crate) use field;
+
+/// The offset of a field.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: the address of a live static's field.
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::LAYOUT.$field) }
+    };
+}
+pub(crate) use offset;
+
+/// Reads a `T` at `base + offset`; `None` where the field is absent or the read faults.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u16) -> Option<T> {
+    if offset == ABSENT || base == 0 {
+        return None;
+    }
+    read_at(base + offset as u64)
+}
+
+/// Reads a `T` at an address; `None` where the read faults.
+#[inline(always)]
+pub fn read_at<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and reports a fault.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// Argument `n` of a tracepoint or function as a plain number.
+///
+/// Read through the helper so that the verifier does not type it: some kernels (6.3 to 6.12) take an argument for
+/// never NULL that can be NULL, and would delete the check.
+#[inline(always)]
+pub fn argument(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
+    read_at(ctx as u64 + n * 8).unwrap_or(0)
+}

@@ -1,0 +1,26 @@
+//! The kernel side: one file per hook, facts only, no verdicts.
+//!
+//! ```text
+//! hooks/*  ->  facts (read), memory (kept with the socket)  ->  emit (count, then detail)
+//! ```
+#![no_std]
+#![no_main]
+
+mod emit;
+mod facts;
+mod hooks;
+mod kernel;
+mod maps;
+mod memory;
+mod segment;
+
+/// The helpers for tracing are for GPL-compatible programs only.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Never reached: the verifier admits no program that could.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

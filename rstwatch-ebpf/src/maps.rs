@@ -1,0 +1,98 @@
+//! The maps, and the socket storage that aya-ebpf has no accessor for outside sock_addr programs.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
+use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use rstwatch_common::counts::{COUNTS_LEN, LOSSES_LEN};
+use rstwatch_common::flow::{Flow, NetnsFlow};
+use rstwatch_common::record::{Memory, Segment};
+
+/// Details of resets. The daemon sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Exact counts: `rstwatch_common::counts`.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS_LEN, 0);
+
+/// Counted, but not delivered.
+#[map]
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSSES_LEN, 0);
+
+/// Theoretical arrival time of the next detail event, per kind (the generic cell rate algorithm).
+#[map]
+pub static RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
+
+/// Network namespaces to be watched, where the setting says so.
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Connections that are gone: who closed them, how, after which silence. The oldest give way.
+#[map]
+pub static TOMBSTONES: LruHashMap<NetnsFlow, Memory> = LruHashMap::with_max_entries(32_768, 0);
+
+/// TTL or hop limit of the handshakes of a peer, by netns and address (`local` is empty).
+#[map]
+pub static PEER_TTL: LruHashMap<NetnsFlow, u8> = LruHashMap::with_max_entries(4096, 0);
+
+/// Segments that this host's netfilter dropped, by the flow of their sender.
+#[map]
+pub static DROPS: LruHashMap<Flow, Drop> = LruHashMap::with_max_entries(4096, 0);
+
+/// A dropped segment.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Drop {
+    pub time_ns: u64,
+    pub netns: u32,
+    pub segment: Segment,
+}
+
+/// A map definition of BPF_MAP_TYPE_SK_STORAGE, in the shape that loaders read from BTF.
+#[repr(C)]
+pub struct SocketStorage {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const Memory,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the pointers are placeholders for BTF; nothing reads them.
+unsafe impl Sync for SocketStorage {}
+
+/// What is kept with each socket. Cloned from a listener to its children, and with it the owner.
+#[unsafe(link_section = ".maps")]
+#[unsafe(export_name = "SOCKETS")]
+pub static SOCKETS: SocketStorage = SocketStorage {
+    r#type: ptr::null(),
+    key: ptr::null(),
+    value: ptr::null(),
+    max_entries: ptr::null(),
+    map_flags: ptr::null(),
+};
+
+impl SocketStorage {
+    /// The memory of a socket, or NULL. `sk` must be typed by the verifier (an argument, or `bpf_sk_fullsock`).
+    #[inline(always)]
+    pub fn get(&self, sk: *mut c_void) -> *mut Memory {
+        self.call(sk, 0)
+    }
+
+    /// The memory of a socket, made when there is none; NULL only without memory, or for mini-sockets.
+    #[inline(always)]
+    pub fn get_or_create(&self, sk: *mut c_void) -> *mut Memory {
+        self.call(sk, BPF_SK_STORAGE_GET_F_CREATE as u64)
+    }
+
+    #[inline(always)]
+    fn call(&self, sk: *mut c_void, flags: u64) -> *mut Memory {
+        let map = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the helper takes NULL and mini-sockets and answers NULL; the verifier has typed `sk`.
+        unsafe { bpf_sk_storage_get(map, sk, ptr::null_mut(), flags) }.cast()
+    }
+}

@@ -1,0 +1,197 @@
+//! What is kept with a socket, and for a while after it is gone.
+
+use rstwatch_common::flow::{Flow, NetnsFlow};
+use rstwatch_common::record::{Memory, PF_KTHREAD, Task, TcpFacts, mark, role, sock_flag};
+
+use crate::facts::{current, flow_of, idle_of, kept_ttl, netns_of_sock, now, unread_of};
+use crate::kernel::field;
+use crate::maps::{PEER_TTL, TOMBSTONES};
+use crate::segment::NO_SEGMENT;
+
+/// No task.
+pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; 16] };
+
+/// Nothing remembered.
+pub const NO_MEMORY: Memory = Memory {
+    owner: NO_TASK,
+    established_ns: 0,
+    fin_ns: 0,
+    closing_ns: 0,
+    closed_ns: 0,
+    reset_ns: 0,
+    rst_ns: 0,
+    bytes_sent: 0,
+    bytes_received: 0,
+    fin_idle: 0,
+    closing_idle: 0,
+    unread: 0,
+    reset_reason: 0,
+    marks: 0,
+    rst: NO_SEGMENT,
+    role: 0,
+    ttl: 0,
+    old_state: 0,
+    reset_state: 0,
+    reserved: 0,
+};
+
+/// No numbers.
+pub const NO_TCP: TcpFacts = TcpFacts {
+    bytes_sent: 0,
+    bytes_acked: 0,
+    bytes_received: 0,
+    lingertime: 0,
+    rtx_age_ns: 0,
+    sent_age: 0,
+    ack_age: 0,
+    received_age: 0,
+    oow_age: 0,
+    snd_una: 0,
+    snd_nxt: 0,
+    write_seq: 0,
+    rcv_nxt: 0,
+    copied_seq: 0,
+    packets_out: 0,
+    data_segs_in: 0,
+    data_segs_out: 0,
+    srtt_us: 0,
+    rtt_min_us: 0,
+    rto: 0,
+    retrans_stamp: 0,
+    ts_recent: 0,
+    reserved: 0,
+    ack_backlog: 0,
+    max_ack_backlog: 0,
+    sk_flags: 0,
+    retransmits: 0,
+    backoff: 0,
+    probes_out: 0,
+    shutdown: 0,
+};
+
+/// The running task becomes the owner, unless it is a kernel thread, which works for somebody else.
+#[inline(always)]
+pub fn own(memory: &mut Memory) {
+    let mut task = NO_TASK;
+    current(&mut task);
+    if task.flags & PF_KTHREAD == 0 {
+        memory.owner = task;
+    }
+}
+
+/// connect() or listen() was called by the running task.
+#[inline(always)]
+pub fn opened(memory: &mut Memory, role: u8) {
+    own(memory);
+    memory.role = role;
+}
+
+/// The handshake is complete. A child begins with a copy of its listener's memory.
+#[inline(never)]
+pub fn established(memory: &mut Memory, sk: u64) {
+    memory.established_ns = now();
+    if memory.role != role::CLIENT {
+        memory.role = role::SERVER;
+        memory.marks = 0;
+        memory.ttl = kept_ttl(sk, flow_of(sk).family);
+    }
+    if memory.ttl != 0 {
+        remember_ttl(sk, memory.ttl);
+    }
+}
+
+/// The TTL of a peer's handshake, for connections to it that have none of their own.
+#[inline(always)]
+fn remember_ttl(sk: u64, ttl: u8) {
+    let key = peer_key(&flow_of(sk), netns_of_sock(sk));
+    let _ = PEER_TTL.insert(&key, &ttl, 0);
+}
+
+/// The TTL of other handshakes with the peer; 0: none seen.
+#[inline(never)]
+pub fn peer_ttl(flow: &Flow, netns: u32) -> u8 {
+    let key = peer_key(flow, netns);
+    // SAFETY: one byte; a torn read is not possible.
+    unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0)
+}
+
+#[inline(always)]
+fn peer_key(flow: &Flow, netns: u32) -> NetnsFlow {
+    NetnsFlow { flow: Flow { remote: flow.remote, family: flow.family, ..Flow::EMPTY }, netns }
+}
+
+/// The peer's FIN came.
+#[inline(always)]
+pub fn peer_closed(memory: &mut Memory, sk: u64) {
+    memory.fin_ns = now();
+    memory.fin_idle = idle_of(sk);
+}
+
+/// The running task closed its side: close(), shutdown(), or exit.
+#[inline(never)]
+pub fn closed_by_owner(memory: &mut Memory, sk: u64) {
+    own(memory);
+    memory.marks |= mark::CLOSED_BY_OWNER;
+    closing(memory, sk);
+}
+
+/// Times and silence of our side's end, the first time it ends.
+#[inline(always)]
+fn closing(memory: &mut Memory, sk: u64) {
+    if memory.closing_ns == 0 {
+        memory.closing_ns = now();
+        memory.closing_idle = idle_of(sk);
+        memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
+        memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    }
+}
+
+/// The socket is gone: what is known of it moves to the tombstones.
+#[inline(never)]
+pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
+    memory.closed_ns = now();
+    memory.old_state = old_state;
+    if memory.bytes_sent == 0 && memory.bytes_received == 0 {
+        memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
+        memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    }
+    bury(memory, &flow_of(sk), netns_of_sock(sk));
+}
+
+/// Our side aborted a live connection: by close() in the owner's context where the state is CLOSE already,
+/// else from outside or by a timer, where the running task is anybody.
+#[inline(never)]
+pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32) {
+    if state == rstwatch_common::record::state::CLOSE {
+        own(memory);
+    }
+    closing(memory, sk);
+    memory.reset_ns = now();
+    memory.reset_reason = reason;
+    memory.reset_state = state;
+    memory.unread = unread_of(sk);
+    memory.marks |= mark::ABORTED;
+    if field!(sk, sk_socket, u64) == Some(0) {
+        memory.marks |= mark::UNACCEPTED;
+    }
+    let lingers = field!(sk, skc_flags, u32).unwrap_or(0) & sock_flag::LINGER != 0;
+    if lingers && field!(sk, sk_lingertime, u64) == Some(0) {
+        memory.marks |= mark::LINGER0;
+    }
+    bury(memory, flow, netns_of_sock(sk));
+}
+
+/// Keeps a memory under its flow.
+#[inline(never)]
+pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
+    let key = NetnsFlow { flow: *flow, netns };
+    let _ = TOMBSTONES.insert(&key, memory, 0);
+}
+
+/// What is remembered of a connection that is gone.
+#[inline(always)]
+pub fn tombstone(flow: &Flow, netns: u32) -> Option<&'static mut Memory> {
+    let key = NetnsFlow { flow: *flow, netns };
+    // SAFETY: an LRU element may be reused under us; it holds plain numbers, so at worst a record mixes two.
+    TOMBSTONES.get_ptr_mut(&key).map(|memory| unsafe { &mut *memory })
+}
