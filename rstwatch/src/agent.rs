@@ -1,0 +1,131 @@
+//! `rstwatch agent`: watch, classify, serve.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::aggregate::Aggregate;
+use crate::config::Config;
+use crate::export::{AppState, Build, http, router};
+use crate::history::History;
+use crate::kernel::object;
+use crate::pipeline::Capture;
+use crate::probe::{Probe, Probes};
+use crate::record::Event;
+use crate::runtime::{Signal, Signals, block_on};
+use crate::settings::{AgentSettings, CaptureSettings};
+
+const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: object::REVISION, object: object::SHA256 };
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot listen or attach, in one line.
+pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
+    block_on(agent(settings))
+}
+
+async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
+    let mut signals = Signals::with_reload()?;
+    // Listening fails more often than attaching, and costs nothing to undo.
+    let listeners = listen(&settings).await?;
+    let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
+    log_probes(capture.probes());
+    let findings = Findings::new(&settings);
+    let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(http::serve(listeners, router, stopped));
+    take_events(&mut capture, &findings, &mut signals, &settings).await;
+    for event in capture.finish() {
+        findings.take(event);
+    }
+    findings.history.close();
+    stop.send_replace(true);
+    server.await?;
+    Ok(())
+}
+
+/// Where verdicts go.
+struct Findings {
+    aggregate: Arc<Aggregate>,
+    history: Arc<History>,
+}
+
+impl Findings {
+    fn new(settings: &AgentSettings) -> Self {
+        Self { aggregate: Arc::new(Aggregate::new(settings.workload_limit)), history: Arc::default() }
+    }
+
+    fn take(&self, event: Event) {
+        self.aggregate.record(&event);
+        self.history.push(Arc::new(event));
+    }
+
+    fn state(&self, settings: &AgentSettings, capture: &Capture) -> AppState {
+        AppState {
+            node: Arc::clone(&settings.node),
+            build: BUILD,
+            probes: Arc::new(capture.probes().clone()),
+            aggregate: Arc::clone(&self.aggregate),
+            history: Arc::clone(&self.history),
+            counts: capture.counts_handle(),
+        }
+    }
+}
+
+/// Takes events until it is told to stop.
+async fn take_events(capture: &mut Capture, findings: &Findings, signals: &mut Signals, settings: &AgentSettings) {
+    loop {
+        tokio::select! {
+            event = capture.next() => match event {
+                Some(event) => findings.take(event),
+                None => return,
+            },
+            signal = signals.next() => match (signal, &settings.config) {
+                (Signal::Stop, _) => return,
+                (Signal::Reload, Some(path)) => reload(path, findings, &settings.capture),
+                (Signal::Reload, None) => tracing::info!("SIGHUP: no --config was given, nothing to read"),
+            },
+        }
+    }
+}
+
+fn reload(path: &Path, findings: &Findings, running: &CaptureSettings) {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
+    };
+    findings.aggregate.set_workload_limit(config.workload_limit);
+    let wanted = CaptureSettings::new(running.netns.clone(), running.cgroup.clone(), &config);
+    if wanted == *running {
+        tracing::info!("configuration read from {}", path.display());
+    } else {
+        tracing::warn!(
+            "configuration read from {}: the sizes and rates of the kernel side change with a restart only",
+            path.display()
+        );
+    }
+}
+
+async fn listen(settings: &AgentSettings) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        let listener = address.bind().await?;
+        tracing::info!("listening on http://{}{}", listener.local_addr()?, settings.telemetry_path);
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn log_probes(Probes(probes): &Probes) {
+    for Probe { name, required, attached, detail, degrades } in probes {
+        match (attached, required) {
+            (true, _) if detail.is_empty() => tracing::debug!("probe {name}: attached"),
+            (true, _) => tracing::info!("probe {name}: {detail}"),
+            (false, false) => tracing::warn!("probe {name} is not attached: {detail}; without it: {degrades}"),
+            (false, true) => tracing::error!("required probe {name} is not attached: {detail}; without it: {degrades}"),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Stage 5: bounded totals of every verdict, joined with the kernel's exact counts.
+//!
+//! The sum over cause of the resets equals the kernel's own count once everything in flight has arrived:
+//! what was delivered is counted by its cause, what was not is counted as `unsampled`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::cause::{Cause, Direction, Sender};
+use crate::record::Event;
+
+mod idle;
+mod kernel;
+mod workloads;
+
+pub use idle::{BOUNDS, IdleHistogram};
+pub use kernel::{KernelCounts, LossStage};
+pub use workloads::{DEFAULT_LIMIT, Labels, WorkloadId};
+
+use kernel::KernelSeen;
+use workloads::Workloads;
+
+/// What one series of resets is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Which way the RST went.
+    pub direction: Direction,
+    /// Our verdict.
+    pub cause: Cause,
+    /// Who emitted it.
+    pub sender: Sender,
+    /// Whose connection it was.
+    pub workload: WorkloadId,
+}
+
+/// Totals since the start of the agent. Never shrinks: a counter that went backwards would read as a restart.
+///
+/// So a workload keeps its series until the agent restarts, and those beyond the limit share one.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    resets: BTreeMap<Series, u64>,
+    idle: BTreeMap<(Direction, Cause), IdleHistogram>,
+    workloads: Workloads,
+    events: u64,
+    folded: u64,
+    kernel: KernelSeen,
+}
+
+impl Totals {
+    /// Nothing counted; at most `workload_limit` workloads by name.
+    pub fn new(workload_limit: usize) -> Self {
+        Self {
+            resets: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            workloads: Workloads::new(workload_limit),
+            events: 0,
+            folded: 0,
+            kernel: KernelSeen::default(),
+        }
+    }
+
+    /// Counts one verdict.
+    pub fn record(&mut self, event: &Event) {
+        let Event { direction, cause, sender, .. } = *event;
+        let workload = self.workloads.id(event.workload.as_ref());
+        *self.resets.entry(Series { direction, cause, sender, workload }).or_default() += 1;
+        if let Some(idle_ms) = event.idle_ms {
+            self.idle.entry((direction, cause)).or_default().observe(idle_ms);
+        }
+        self.events += 1;
+        self.folded += u64::from(workload == WorkloadId::OTHER);
+    }
+
+    /// Takes over what the kernel has counted by now.
+    pub fn absorb(&mut self, counts: &KernelCounts) {
+        self.kernel.absorb(counts);
+    }
+
+    /// Every series of resets, those that were not delivered (`unsampled`) included.
+    pub fn resets(&self) -> impl Iterator<Item = (Series, u64)> {
+        let unsampled = Direction::ALL.iter().map(|&direction| {
+            let series =
+                Series { direction, cause: Cause::Unsampled, sender: Sender::Unknown, workload: WorkloadId::UNKNOWN };
+            (series, self.kernel.undelivered(direction))
+        });
+        self.resets.iter().map(|(series, count)| (*series, *count)).chain(unsampled)
+    }
+
+    /// The names behind a [`Series::workload`].
+    pub fn labels(&self, workload: WorkloadId) -> &Labels {
+        self.workloads.labels(workload)
+    }
+
+    /// The kernel's exact counts by direction and reason.
+    pub fn kernel_resets(&self) -> impl Iterator<Item = (Direction, &str, u64)> {
+        self.kernel.resets()
+    }
+
+    /// Events lost at a stage.
+    pub fn lost(&self, stage: LossStage) -> u64 {
+        self.kernel.lost(stage)
+    }
+
+    /// Idle times at reset.
+    pub fn idle(&self) -> impl Iterator<Item = (Direction, Cause, &IdleHistogram)> {
+        self.idle.iter().map(|((direction, cause), histogram)| (*direction, *cause, histogram))
+    }
+
+    /// Verdicts counted.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Verdicts counted under `_other` because the limit of workloads was reached.
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+}
+
+/// The totals, shared between the event loop and scrapes.
+///
+/// A scrape holds the lock only to copy the totals, never while it writes text.
+#[derive(Debug)]
+pub struct Aggregate(Mutex<Totals>);
+
+impl Aggregate {
+    /// Nothing counted; at most `workload_limit` workloads by name.
+    pub fn new(workload_limit: usize) -> Self {
+        Self(Mutex::new(Totals::new(workload_limit)))
+    }
+
+    /// Counts one verdict.
+    pub fn record(&self, event: &Event) {
+        self.lock().record(event);
+    }
+
+    /// Takes over what the kernel has counted by now.
+    pub fn absorb(&self, counts: &KernelCounts) {
+        self.lock().absorb(counts);
+    }
+
+    /// Changes the limit of workloads; those already named keep their names.
+    pub fn set_workload_limit(&self, limit: usize) {
+        self.lock().workloads.set_limit(limit);
+    }
+
+    /// A copy with the kernel's numbers of this moment, if they can be read.
+    ///
+    /// The verdicts are copied before the kernel is asked, so that they never exceed its count.
+    pub fn snapshot(&self, kernel: impl FnOnce() -> Option<KernelCounts>) -> Totals {
+        let mut totals = self.lock().clone();
+        if let Some(counts) = kernel() {
+            let mut live = self.lock();
+            live.absorb(&counts);
+            totals.kernel = live.kernel.clone();
+        }
+        totals
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Totals> {
+        // Counting cannot panic half-way, so a poisoned lock still guards whole totals.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

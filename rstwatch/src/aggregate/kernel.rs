@@ -1,0 +1,82 @@
+//! The kernel's exact counts, made monotonic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cause::Direction;
+
+/// What the kernel side has counted since the start.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCounts {
+    /// Resets by direction and kernel reason (by name).
+    pub resets: Vec<(Direction, Arc<str>, u64)>,
+    /// Those of them whose event did not arrive, by the stage that lost it.
+    pub undelivered: Vec<(Direction, LossStage, u64)>,
+}
+
+/// Where an event was lost on its way to the classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LossStage {
+    /// The ring buffer had no room.
+    RingFull,
+    /// Its kind exceeded the configured rate.
+    RateLimited,
+    /// The record could not be read.
+    Decode,
+}
+
+impl LossStage {
+    /// Every stage, in the order of the flow.
+    pub const ALL: [Self; 3] = [Self::RateLimited, Self::RingFull, Self::Decode];
+
+    /// The label's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::RateLimited => "rate_limited",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+/// The largest counts ever seen.
+///
+/// Per-CPU slots are read one after the other and probes may be reloaded: a reading below an earlier one is stale.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KernelSeen {
+    resets: BTreeMap<(Direction, Arc<str>), u64>,
+    undelivered: BTreeMap<(Direction, LossStage), u64>,
+}
+
+impl KernelSeen {
+    pub(super) fn absorb(&mut self, counts: &KernelCounts) {
+        let resets = counts.resets.iter().map(|(direction, reason, n)| ((*direction, reason.clone()), *n));
+        raise(&mut self.resets, resets);
+        let lost = counts.undelivered.iter().map(|(direction, stage, n)| ((*direction, *stage), *n));
+        raise(&mut self.undelivered, lost);
+    }
+
+    pub(super) fn resets(&self) -> impl Iterator<Item = (Direction, &str, u64)> {
+        self.resets.iter().map(|((direction, reason), n)| (*direction, &**reason, *n))
+    }
+
+    pub(super) fn undelivered(&self, direction: Direction) -> u64 {
+        self.undelivered.iter().filter(|((way, _), _)| *way == direction).map(|(_, n)| n).sum()
+    }
+
+    pub(super) fn lost(&self, stage: LossStage) -> u64 {
+        self.undelivered.iter().filter(|((_, at), _)| *at == stage).map(|(_, n)| n).sum()
+    }
+}
+
+/// Raises each total to the sum of its readings; several readings may share a key.
+fn raise<K: Ord>(totals: &mut BTreeMap<K, u64>, readings: impl Iterator<Item = (K, u64)>) {
+    let mut sums = BTreeMap::<K, u64>::new();
+    for (key, n) in readings {
+        *sums.entry(key).or_default() += n;
+    }
+    for (key, sum) in sums {
+        let total = totals.entry(key).or_default();
+        *total = sum.max(*total);
+    }
+}

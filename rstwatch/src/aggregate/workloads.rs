@@ -1,0 +1,79 @@
+//! The bounded set of workloads that have series of their own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::record::Workload;
+
+/// Workloads with series of their own, unless configured otherwise.
+pub const DEFAULT_LIMIT: usize = 1_000;
+
+/// Names one workload within one [`Totals`](super::Totals).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadId(usize);
+
+impl WorkloadId {
+    /// Whose it was is not known.
+    pub const UNKNOWN: Self = Self(0);
+    /// Beyond the limit.
+    pub const OTHER: Self = Self(1);
+}
+
+/// How a workload appears in labels; what is not known is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// `pod`, `container`, `unit` or `process`.
+    pub kind: &'static str,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Name; `_other` for what is beyond the limit, whose kind and namespace stay empty.
+    pub workload: String,
+}
+
+impl From<&Workload> for Labels {
+    fn from(workload: &Workload) -> Self {
+        // Containers of one pod share its series.
+        let Workload { kind, namespace, name, container: _ } = workload;
+        Self { kind: kind.as_str(), namespace: namespace.clone().unwrap_or_default(), workload: name.clone() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Workloads {
+    limit: usize,
+    by_id: Vec<Arc<Labels>>,
+    ids: HashMap<Arc<Labels>, WorkloadId>,
+}
+
+impl Workloads {
+    pub(super) fn new(limit: usize) -> Self {
+        let other = Labels { workload: "_other".into(), ..Labels::default() };
+        Self { limit, by_id: vec![Arc::default(), Arc::new(other)], ids: HashMap::new() }
+    }
+
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The workload's id: its own while there is room, the common one beyond.
+    pub(super) fn id(&mut self, workload: Option<&Workload>) -> WorkloadId {
+        let Some(workload) = workload else { return WorkloadId::UNKNOWN };
+        let labels = Labels::from(workload);
+        match self.ids.get(&labels) {
+            Some(id) => *id,
+            None if self.ids.len() < self.limit => self.admit(labels),
+            None => WorkloadId::OTHER,
+        }
+    }
+
+    fn admit(&mut self, labels: Labels) -> WorkloadId {
+        let (id, labels) = (WorkloadId(self.by_id.len()), Arc::new(labels));
+        self.by_id.push(Arc::clone(&labels));
+        self.ids.insert(labels, id);
+        id
+    }
+
+    pub(super) fn labels(&self, id: WorkloadId) -> &Labels {
+        &self.by_id[id.0]
+    }
+}

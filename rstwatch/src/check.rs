@@ -1,0 +1,110 @@
+//! `rstwatch check`: what this kernel and these privileges allow.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use crate::escape::printable;
+use crate::pipeline::{Survey, survey};
+use crate::probe::{Probe, Probes};
+
+/// Prints the survey; returns whether the agent can run.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn run() -> anyhow::Result<bool> {
+    let survey = survey();
+    std::io::stdout().write_all(table(&survey).as_bytes())?;
+    Ok(survey.probes.ready())
+}
+
+fn table(Survey { kernel, probes, privileges, notes }: &Survey) -> String {
+    let mut out = format!("kernel {}\n\nprivileges\n", printable(kernel));
+    let width = privileges.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, held) in privileges {
+        _ = writeln!(out, "  {name:width$}  {}", if *held { "yes" } else { "no" });
+    }
+    out += "\nprobes\n";
+    out += &rows(probes);
+    if !notes.is_empty() {
+        out += "\nnotes\n";
+        out.extend(notes.iter().map(|note| format!("  {}\n", printable(note))));
+    }
+    out + "\n" + &conclusion(probes)
+}
+
+fn rows(Probes(probes): &Probes) -> String {
+    let width = probes.iter().map(|probe| probe.name.len()).max().unwrap_or(0);
+    let row = |probe: &Probe| {
+        let Probe { name, required, attached, detail, degrades } = probe;
+        let required = if *required { "required" } else { "optional" };
+        let mut row = format!("  {name:width$}  {:8}  {required}", probe.state());
+        if !detail.is_empty() {
+            _ = write!(row, "  {}", printable(detail));
+        }
+        if !attached {
+            _ = write!(row, "; without it: {degrades}");
+        }
+        row + "\n"
+    };
+    probes.iter().map(row).collect()
+}
+
+fn conclusion(probes: &Probes) -> String {
+    let missing: Vec<_> = probes.missing().map(|probe| probe.name).collect();
+    let degraded = probes.0.iter().filter(|probe| !probe.attached).count();
+    match (missing.is_empty(), degraded) {
+        (false, _) => format!("The agent cannot run here: {} missing.\n", missing.join(", ")),
+        (true, 0) => "The agent can run here, with all its evidence.\n".to_owned(),
+        (true, n) => format!(
+            "The agent can run here, without the evidence of {n} {}.\n",
+            if n == 1 { "probe" } else { "probes" }
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
+        Probe { name, required, attached, detail: detail.into(), degrades: "TTL of received resets" }
+    }
+
+    fn sample(required_attached: bool) -> Survey {
+        Survey {
+            kernel: "6.18.44".into(),
+            probes: Probes(vec![
+                probe("tcp_send_reset", true, required_attached, if required_attached { "" } else { "EPERM" }),
+                probe("rst_header", false, true, "by cgroup_skb"),
+                probe("nf_send_reset", false, false, "fentry is not allowed"),
+            ]),
+            privileges: vec![("CAP_BPF".into(), true), ("CAP_PERFMON".into(), false)],
+            notes: vec!["lockdown is on".into()],
+        }
+    }
+
+    #[test]
+    fn the_table_reads_well() {
+        expect![[r#"
+            kernel 6.18.44
+
+            privileges
+              CAP_BPF      yes
+              CAP_PERFMON  no
+
+            probes
+              tcp_send_reset  ok        required
+              rst_header      fallback  optional  by cgroup_skb
+              nf_send_reset   missing   optional  fentry is not allowed; without it: TTL of received resets
+
+            notes
+              lockdown is on
+
+            The agent can run here, without the evidence of 1 probe.
+        "#]]
+        .assert_eq(&table(&sample(true)));
+        assert!(table(&sample(false)).ends_with("The agent cannot run here: tcp_send_reset missing.\n"));
+    }
+}

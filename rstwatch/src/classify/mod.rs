@@ -1,0 +1,74 @@
+//! Stage 4: the only place that decides a cause. Pure: no clock, no I/O, no kernel types.
+//!
+//! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict.
+
+mod received;
+pub mod rules;
+mod sent;
+
+use crate::cause::{Cause, Confidence, Sender};
+use crate::evidence::{Evidence, Received, SenderSaw};
+
+pub use rules::{RULES, Rule};
+
+/// What the evidence amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The rule that decided; for tests and debugging.
+    pub rule: &'static str,
+    /// Why.
+    pub cause: Cause,
+    /// Who.
+    pub sender: Sender,
+    /// How sure.
+    pub confidence: Confidence,
+    /// The sentence of the rule.
+    pub because: String,
+}
+
+/// The verdict on one reset.
+pub fn classify(evidence: &Evidence) -> Verdict {
+    if let Evidence::Received(Received { sender_saw: Some(saw), .. }) = evidence {
+        return both_ends(saw);
+    }
+    let matched = RULES.iter().find(|rule| (rule.when)(evidence));
+    matched.map_or_else(undecided, |rule| Verdict {
+        rule: rule.id,
+        cause: rule.cause,
+        sender: rule.sender,
+        confidence: rule.confidence,
+        because: (rule.says)(evidence),
+    })
+}
+
+/// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
+/// this host's firewall stays this host's firewall.
+fn both_ends(saw: &SenderSaw) -> Verdict {
+    let cause = saw.cause;
+    let sender = match saw.sender {
+        Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
+        other => other,
+    };
+    let confidence = if cause == Cause::Unknown { Confidence::Likely } else { Confidence::Certain };
+    let because = format!("the sending end is on this host: {}", saw.because);
+    Verdict { rule: "both_ends", cause, sender, confidence, because }
+}
+
+/// A duration for people.
+fn seconds(duration: std::time::Duration) -> String {
+    crate::text::seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn undecided() -> Verdict {
+    let because = "the evidence does not decide".to_owned();
+    Verdict {
+        rule: "undecided",
+        cause: Cause::Unknown,
+        sender: Sender::Unknown,
+        confidence: Confidence::Guess,
+        because,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Predicates and sentences for resets that a socket of this host accepted.
+
+use std::time::Duration;
+
+use super::seconds;
+use crate::evidence::{Evidence, Received, Shape, Signal};
+
+/// A handshake is recent for so long: SYN-ACK retransmissions included.
+const YOUNG: Duration = Duration::from_secs(5);
+
+fn received(evidence: &Evidence) -> Option<&Received> {
+    match evidence {
+        Evidence::Received(received) => Some(received),
+        _ => None,
+    }
+}
+
+fn holds(evidence: &Evidence, predicate: impl Fn(&Received) -> bool) -> bool {
+    received(evidence).is_some_and(predicate)
+}
+
+pub(super) fn reject_of_syn(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.connecting && it.forgery.not_the_peer())
+}
+
+pub(super) fn refused(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.connecting)
+}
+
+pub(super) fn middlebox_idle(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.forgery.not_the_peer() && it.gap.is_idle())
+}
+
+/// What a netfilter REJECT answers: to a segment of ours, with its own numbers.
+pub(super) fn middlebox_reject(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let on_this_link = it.forgery.signals.iter().any(|signal| matches!(signal, Signal::MadeOnThisLink { .. }));
+        it.forgery.not_the_peer() && on_this_link && it.forgery.reject_shape && it.delivery.outstanding > 0
+    })
+}
+
+pub(super) fn middlebox(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.forgery.not_the_peer())
+}
+
+pub(super) fn doubtful(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.forgery.doubtful())
+}
+
+pub(super) fn say_middlebox(evidence: &Evidence) -> String {
+    let Some(it) = received(evidence) else { return String::new() };
+    format!("not sent by the peer: {}", say_signals(it))
+}
+
+pub(super) fn say_doubtful(evidence: &Evidence) -> String {
+    let Some(it) = received(evidence) else { return String::new() };
+    format!("possibly an intermediate device: {}", say_signals(it))
+}
+
+fn say_signals(it: &Received) -> String {
+    let signs: Vec<_> = it.forgery.signals.iter().filter_map(|signal| say_signal(*signal)).collect();
+    signs.join(", ")
+}
+
+/// Signs against the peer; those for it would only confuse.
+fn say_signal(signal: Signal) -> Option<String> {
+    Some(match signal {
+        Signal::MadeOnThisLink { ttl, expected } => {
+            format!("TTL {ttl} was not decremented by any hop, the handshake's TTL {expected} was")
+        }
+        Signal::ImplausibleTtl { ttl, expected } => format!("no path explains TTL {ttl} (handshake {expected})"),
+        Signal::OtherHops { ttl, expected } => format!("TTL {ttl} came another path than the handshake's {expected}"),
+        Signal::TooSoon { delay, rtt } => {
+            format!("it came {} us after our data, the round trip takes {} us", delay.as_micros(), rtt.as_micros())
+        }
+        Signal::Unprovoked => "a bare RST came while nothing was outstanding".into(),
+        Signal::NoTimestamp => "it lacks the timestamp that a live socket would send".into(),
+        Signal::LikeThePeer | Signal::AnswerOfThePeer => return None,
+    })
+}
+
+fn after_fin(it: &Received) -> bool {
+    it.fin_ago.is_some() && !it.connecting
+}
+
+/// Our operation came after a silence; the peer had closed during it.
+pub(super) fn reused_after_fin(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.is_idle() && wrote(it))
+}
+
+pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && wrote(it))
+}
+
+/// A reset that answers data; one that answers our bare FIN is the tail of a closed connection.
+fn wrote(it: &Received) -> bool {
+    it.delivery.outstanding > 0
+}
+
+pub(super) fn say_fin(evidence: &Evidence) -> String {
+    let Some(it) = received(evidence) else { return String::new() };
+    let ago = it.fin_ago.map(seconds).unwrap_or_default();
+    match it.gap.until_fin {
+        Some(idle) if it.gap.is_idle() => {
+            format!("the peer's FIN came {ago} before, after {} without data; then we wrote", seconds(idle))
+        }
+        _ => format!("the peer's FIN came {ago} before; then we wrote"),
+    }
+}
+
+pub(super) fn half_closed_unread(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape == Shape::Abort && it.delivery.unanswered)
+}
+
+fn abort(it: &Received) -> bool {
+    it.shape == Shape::Abort && !it.connecting
+}
+
+pub(super) fn peer_gave_up_probing(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && it.peer_probed && it.delivery.outstanding == 0 && it.gap.is_idle())
+}
+
+pub(super) fn peer_left_unread(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && it.delivery.sent_any && (it.delivery.outstanding > 0 || it.delivery.unanswered))
+}
+
+pub(super) fn say_unread(evidence: &Evidence) -> String {
+    match received(evidence) {
+        Some(it) if it.delivery.outstanding > 0 => {
+            format!("the peer aborted a live connection with {} bytes of ours under way", it.delivery.outstanding)
+        }
+        _ => "the peer aborted a live connection without answering what we had sent".into(),
+    }
+}
+
+/// An idle timer that fires with an RST; only where the silence fits a well-known timeout.
+pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let fits = it.gap.length.is_some_and(|gap| !crate::timeouts::fitting(gap).is_empty());
+        abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && fits
+    })
+}
+
+pub(super) fn say_reaped(evidence: &Evidence) -> String {
+    let gap = received(evidence).and_then(|it| it.gap.length).map(seconds).unwrap_or_default();
+    format!("the peer aborted the connection after {gap} without data, which fits a well-known idle timeout")
+}
+
+pub(super) fn peer_silent(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && !it.delivery.sent_any && !it.delivery.received_any)
+}
+
+pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it))
+}
+
+fn forgot(it: &Received) -> bool {
+    it.shape == Shape::NoConnection && !it.connecting
+}
+
+pub(super) fn handshake_only(evidence: &Evidence) -> bool {
+    holds(evidence, |it| forgot(it) && !it.delivery.received_any && it.age.is_some_and(|age| age < YOUNG))
+}
+
+/// Without a FIN the peer's stack may also have restarted meanwhile, or a device with its TTL lost its state.
+pub(super) fn reused_idle(evidence: &Evidence) -> bool {
+    holds(evidence, |it| forgot(it) && it.gap.is_idle() && it.gap.ended_by_us)
+}
+
+pub(super) fn say_reused_idle(evidence: &Evidence) -> String {
+    let gap = received(evidence).and_then(|it| it.gap.length).map(seconds).unwrap_or_default();
+    format!("first operation after {gap} of silence met a stack that no longer knows the connection")
+}
+
+pub(super) fn forgotten(evidence: &Evidence) -> bool {
+    holds(evidence, forgot)
+}

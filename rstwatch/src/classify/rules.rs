@@ -1,0 +1,108 @@
+//! The table of rules, in order. Each line is one way for a connection to be reset.
+
+use super::{received as r, sent as s};
+use crate::cause::Cause::{
+    AdminAbort, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout, LingerAbort,
+    ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection, ProcessDied, Refused,
+    ResourceLimit, Unknown, UnreadData,
+};
+use crate::cause::Confidence::{Certain, Guess, Likely};
+use crate::cause::Sender::{LocalApp, LocalFirewall, LocalKernel, Middlebox, Peer, Unknown as Nobody};
+use crate::cause::{Cause, Confidence, Sender};
+use crate::evidence::Evidence;
+
+/// One rule.
+pub struct Rule {
+    /// Fixed name, unique.
+    pub id: &'static str,
+    /// Its verdict.
+    pub cause: Cause,
+    /// Who sent the RST then.
+    pub sender: Sender,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// Whether it applies.
+    pub when: fn(&Evidence) -> bool,
+    /// The evidence in a sentence.
+    pub says: fn(&Evidence) -> String,
+}
+
+macro_rules! rules {
+    ($($id:ident: $cause:ident by $sender:ident, $confidence:ident; when $when:path; says $says:expr;)+) => {
+        /// All rules; the first that applies decides.
+        pub const RULES: &[Rule] = &[$(Rule {
+            id: stringify!($id),
+            cause: $cause,
+            sender: $sender,
+            confidence: $confidence,
+            when: $when,
+            says: $says,
+        },)+];
+    };
+}
+
+rules! {
+    // netfilter. Inferred: the RST answers exactly the segment that netfilter dropped.
+    firewall: FirewallReject by LocalFirewall, Certain; when s::firewall; says s::say_firewall;
+
+    // Sent, answering a segment that opens a connection.
+    refused: Refused by LocalKernel, Certain; when s::refused; says |_| "a SYN met a port where nothing listens".into();
+    queue_full: ListenOverflow by LocalKernel, Certain; when s::queue_full; says |_| "the handshake's last ACK met a full accept queue (tcp_abort_on_overflow=1)".into();
+    child_failed: ListenOverflow by LocalKernel, Likely; when s::child_failed; says |_| "the handshake's last ACK could not become a connection; the accept queue has room again".into();
+    bad_syn: InvalidHandshake by LocalKernel, Certain; when s::bad_handshake; says s::say_handshake;
+    stray_syn_ack: InvalidHandshake by LocalKernel, Likely; when s::stray_syn_ack; says |_| "a SYN-ACK came for a connection that this host is not opening".into();
+    mptcp: Mptcp by LocalKernel, Certain; when s::mptcp; says |_| "the kernel reset an MPTCP subflow".into();
+
+    // Sent from a live socket: the end is now.
+    out_of_memory: ResourceLimit by LocalKernel, Certain; when s::out_of_memory; says |_| "the kernel reached its limit of TCP memory or orphans".into();
+    keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::keepalive; says |_| "keepalive or user timeout expired without an answer".into();
+    fin_wait_expired: Unknown by LocalKernel, Likely; when s::fin_wait_expired; says |_| "we had closed, and the peer sent no FIN within tcp_fin_timeout; or the orphan was destroyed".into();
+    destroyed: AdminAbort by LocalKernel, Certain; when s::destroyed; says s::say_destroyed;
+    killed: ProcessDied by LocalApp, Certain; when s::died_aborting; says s::say_exit;
+    exited: ProcessDied by LocalApp, Likely; when s::exited_aborting; says s::say_exit;
+    unread_on_close: UnreadData by LocalApp, Certain; when s::unread; says s::say_unread;
+    never_accepted: ListenerClosed by LocalApp, Certain; when s::never_accepted; says |_| "the listener closed while this connection waited in its accept queue".into();
+    linger_zero: LingerAbort by LocalApp, Certain; when s::linger; says |_| "close() with SO_LINGER on and zero time, or TCP_LINGER2 below zero".into();
+    disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent abort)".into();
+
+    // Sent, answering a segment of a connection whose end is remembered: the first cause counts.
+    late_overflow: ListenOverflow by LocalKernel, Certain; when s::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
+    late_killed: ProcessDied by LocalKernel, Certain; when s::late_killed; says s::say_exit;
+    late_exited: ProcessDied by LocalKernel, Likely; when s::late_exited; says s::say_exit;
+    late_unread: UnreadData by LocalKernel, Certain; when s::late_unread; says s::say_late_abort;
+    late_never_accepted: ListenerClosed by LocalKernel, Certain; when s::late_never_accepted; says s::say_late_abort;
+    late_linger: LingerAbort by LocalKernel, Certain; when s::late_linger; says s::say_late_abort;
+    late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::late_keepalive; says s::say_late_abort;
+    late_destroyed: AdminAbort by LocalKernel, Certain; when s::late_destroyed; says s::say_late_abort;
+    closed_when_idle: IdleReaped by LocalKernel, Certain; when s::closed_when_idle; says s::say_closed;
+    closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
+    data_after_close: DataAfterClose by LocalKernel, Certain; when s::data_after_close; says |_| "data came after this side had closed".into();
+    unknown_here: NoSuchConnection by LocalKernel, Likely; when s::unknown_here; says s::say_unknown_here;
+
+    // Received, answering our SYN.
+    reject_of_syn: FirewallReject by Middlebox, Likely; when r::reject_of_syn; says |_| "a device on the path rejected the SYN in the peer's name".into();
+    connect_refused: Refused by Peer, Likely; when r::refused; says |_| "the RST answered our SYN: nothing listens there, or a firewall rejects".into();
+
+    // Received, not made by the peer's stack.
+    path_dropped_state: MiddleboxIdle by Middlebox, Likely; when r::middlebox_idle; says r::say_middlebox;
+    path_rejected: FirewallReject by Middlebox, Likely; when r::middlebox_reject; says r::say_middlebox;
+    path_injected: MiddleboxInjected by Middlebox, Likely; when r::middlebox; says r::say_middlebox;
+    path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
+
+    // Received after the peer's FIN.
+    reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
+    wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
+    half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data unread".into();
+
+    // Received from a live socket of the peer's (RST with ACK).
+    peer_gave_up_probing: KeepaliveTimeout by Peer, Likely; when r::peer_gave_up_probing; says |_| "the peer sent keepalive probes before it aborted: it heard no answer".into();
+    peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
+    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
+    peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before a byte was exchanged: it never accepted the connection, or closed it at once".into();
+    peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
+
+    // Received from a stack that does not know the connection (bare RST), without a FIN before.
+    handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
+    reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;
+    forgotten: NoSuchConnection by Peer, Likely; when r::forgotten; says |_| "the peer's stack does not know this connection: restart, failover, or lost NAT state".into();
+}

@@ -1,0 +1,294 @@
+//! Predicates and sentences for resets that this host sent.
+
+use super::seconds;
+use crate::evidence::{Abort, End, Ending, Evidence, Exit, GAP, Met, Reason, Sent};
+
+fn sent(evidence: &Evidence) -> Option<&Sent> {
+    match evidence {
+        Evidence::Sent(sent) => Some(sent),
+        _ => None,
+    }
+}
+
+/// An answer to a segment.
+fn answer(evidence: &Evidence) -> Option<&Sent> {
+    sent(evidence).filter(|sent| sent.answered.is_some())
+}
+
+/// An active reset: from a live socket, by itself.
+fn active(evidence: &Evidence) -> Option<&Sent> {
+    sent(evidence).filter(|sent| sent.answered.is_none())
+}
+
+/// The abort that an active reset is, with its owner's fate.
+fn aborting(evidence: &Evidence) -> Option<(Abort, Exit)> {
+    aborted(active(evidence)?.end.as_ref()?)
+}
+
+/// The end of the connection that an answered segment belonged to.
+fn past(evidence: &Evidence) -> Option<&End> {
+    answer(evidence)?.end.as_ref()
+}
+
+/// The abort, if the connection of the answered segment ended so.
+fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
+    aborted(past(evidence)?)
+}
+
+fn aborted(end: &End) -> Option<(Abort, Exit)> {
+    match end.ending {
+        Ending::Aborted(abort) => Some((abort, end.exit)),
+        _ => None,
+    }
+}
+
+fn opens(sent: &Sent) -> bool {
+    sent.answered.is_some_and(|answered| answered.syn && !answered.ack)
+}
+
+pub(super) fn firewall(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Firewall(_))
+}
+
+pub(super) fn say_firewall(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Firewall(reject) if reject.inferred => {
+            "netfilter dropped the segment that this RST answers: a rule rejects with tcp reset".into()
+        }
+        Evidence::Firewall(reject) if reject.syn => "a netfilter rule rejected the SYN with tcp reset".into(),
+        _ => "a netfilter rule rejected the segment with tcp reset".into(),
+    }
+}
+
+pub(super) fn refused(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| sent.met == Met::Nothing && opens(sent))
+}
+
+pub(super) fn queue_full(evidence: &Evidence) -> bool {
+    child_failed(evidence) && answer(evidence).is_some_and(|sent| sent.queue_full)
+}
+
+/// The kernel says INVALID_SYN for any request that it ends, this one included (net/ipv4/tcp_minisocks.c,
+/// tcp_check_req, embryonic_reset): an ACK without SYN tells that the child could not be made.
+pub(super) fn child_failed(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| {
+        let last_ack = sent.answered.is_some_and(|answered| answered.ack && !answered.syn);
+        sent.met == Met::Listener && sent.reason == Reason::InvalidSyn && last_ack
+    })
+}
+
+pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
+    use Reason::{AckUnsentData, InvalidAckSequence, InvalidSyn, OldAck, Rfc7323Paws, TooOldAck};
+    answer(evidence).is_some_and(|sent| {
+        let broken =
+            matches!(sent.reason, InvalidSyn | InvalidAckSequence | OldAck | TooOldAck | AckUnsentData | Rfc7323Paws);
+        broken || (opens(sent) && sent.met != Met::Nothing)
+    })
+}
+
+pub(super) fn say_handshake(evidence: &Evidence) -> String {
+    match sent(evidence).map(|sent| sent.reason) {
+        Some(Reason::InvalidAckSequence) => {
+            "the answer to our SYN acknowledged another connection: a stale half of it lives at the peer".into()
+        }
+        Some(Reason::InvalidSyn) => "a SYN came within a handshake's window".into(),
+        Some(Reason::Rfc7323Paws) => "the answer to our SYN carried an impossible timestamp".into(),
+        _ => "the handshake's last ACK acknowledged what was not sent".into(),
+    }
+}
+
+pub(super) fn stray_syn_ack(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| sent.answered.is_some_and(|answered| answered.syn && answered.ack))
+}
+
+pub(super) fn mptcp(evidence: &Evidence) -> bool {
+    sent(evidence).is_some_and(|sent| sent.reason == Reason::Mptcp)
+}
+
+pub(super) fn out_of_memory(evidence: &Evidence) -> bool {
+    active(evidence).is_some_and(|sent| sent.reason == Reason::AbortOnMemory)
+}
+
+pub(super) fn keepalive(evidence: &Evidence) -> bool {
+    active(evidence).is_some_and(|sent| sent.reason == Reason::KeepaliveTimeout)
+}
+
+pub(super) fn fin_wait_expired(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::TcpState && abort.orphan)
+}
+
+pub(super) fn destroyed(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::TcpState && !abort.by_owner)
+}
+
+pub(super) fn say_destroyed(evidence: &Evidence) -> String {
+    match active(evidence).map(|sent| sent.actor.as_str()) {
+        Some(actor) if !actor.is_empty() => format!("{actor} destroyed the live socket (ss -K, SOCK_DESTROY)"),
+        _ => "a live socket was destroyed from outside (ss -K, SOCK_DESTROY)".into(),
+    }
+}
+
+pub(super) fn died_aborting(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, exit)| abort.by_owner && failed(exit))
+}
+
+/// exit(0) with a connection open; a listener's close at exit has a name of its own.
+pub(super) fn exited_aborting(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, exit)| {
+        abort.by_owner && exit == Exit::Orderly && !abort.unaccepted && abort.reason == Reason::AbortOnClose
+    })
+}
+
+fn failed(exit: Exit) -> bool {
+    matches!(exit, Exit::Signal(_) | Exit::Failed(_))
+}
+
+pub(super) fn say_exit(evidence: &Evidence) -> String {
+    let exit = sent(evidence).and_then(|sent| sent.end.as_ref()).map(|end| end.exit);
+    match exit {
+        Some(Exit::Signal(signal)) => {
+            format!("its process was killed by {} with the connection open", signal_name(signal))
+        }
+        Some(Exit::Failed(status)) => format!("its process exited with status {status} and the connection open"),
+        _ => "its process exited with the connection open".into(),
+    }
+}
+
+fn signal_name(signal: u8) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL (kill -9 or out of memory)",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        other => return format!("signal {other}"),
+    };
+    name.into()
+}
+
+pub(super) fn unread(evidence: &Evidence) -> bool {
+    active(evidence).is_some_and(|sent| sent.reason == Reason::AbortOnClose)
+}
+
+pub(super) fn say_unread(evidence: &Evidence) -> String {
+    match aborting(evidence) {
+        Some((abort, _)) if abort.unread > 0 => format!("close() with {} received bytes unread", abort.unread),
+        _ => "close() with received data unread".into(),
+    }
+}
+
+pub(super) fn never_accepted(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| unaccepted(abort))
+}
+
+fn unaccepted(abort: Abort) -> bool {
+    abort.by_owner && abort.unaccepted && abort.reason == Reason::TcpState
+}
+
+pub(super) fn linger(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| lingered(abort))
+}
+
+fn lingered(abort: Abort) -> bool {
+    let zero = abort.by_owner && abort.linger0 && abort.reason == Reason::TcpState;
+    zero || abort.reason == Reason::AbortOnLinger
+}
+
+pub(super) fn disconnected(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData))
+}
+
+pub(super) fn late_overflow(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.ending == Ending::Overflowed)
+}
+
+/// Died with the connection open: by a FIN at exit, or by an abort that exit made.
+pub(super) fn late_killed(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| failed(end.exit) && ended_by_owner(end))
+}
+
+pub(super) fn late_exited(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| {
+        let never_accepted = aborted(end).is_some_and(|(abort, _)| abort.unaccepted);
+        end.exit == Exit::Orderly && ended_by_owner(end) && !never_accepted
+    })
+}
+
+fn ended_by_owner(end: &End) -> bool {
+    match end.ending {
+        Ending::Closed => true,
+        Ending::Aborted(abort) => abort.by_owner,
+        _ => false,
+    }
+}
+
+pub(super) fn late_unread(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose)
+}
+
+pub(super) fn late_never_accepted(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| unaccepted(abort))
+}
+
+pub(super) fn late_linger(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| lingered(abort))
+}
+
+pub(super) fn late_keepalive(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::KeepaliveTimeout)
+}
+
+pub(super) fn late_destroyed(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::TcpState && !abort.by_owner && !abort.orphan)
+}
+
+pub(super) fn say_late_abort(evidence: &Evidence) -> String {
+    let Some(end) = past(evidence) else { return String::new() };
+    format!("a late segment of a connection that was aborted here {} before", seconds(end.ago))
+}
+
+fn closed(evidence: &Evidence) -> Option<&End> {
+    past(evidence).filter(|end| end.ending == Ending::Closed)
+}
+
+pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.idle >= GAP)
+}
+
+/// A bare ACK or FIN that comes late is the tail of a connection, not data.
+pub(super) fn closed_then_data(evidence: &Evidence) -> bool {
+    let with_data = answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.payload > 0);
+    closed(evidence).is_some() && with_data
+}
+
+pub(super) fn say_closed(evidence: &Evidence) -> String {
+    let Some(end) = past(evidence) else { return String::new() };
+    format!(
+        "this side closed the connection {} before, after {} without data; then a segment came",
+        seconds(end.ago),
+        seconds(end.idle)
+    )
+}
+
+pub(super) fn data_after_close(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| {
+        matches!(sent.reason, Reason::AbortOnData | Reason::TimewaitSocket) || sent.met == Met::TimeWait
+    })
+}
+
+pub(super) fn unknown_here(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| matches!(sent.met, Met::Nothing | Met::Listener))
+}
+
+pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
+    let listens = answer(evidence).is_some_and(|sent| sent.met == Met::Listener);
+    let tail = if listens { "; its port is served" } else { "" };
+    format!("a segment came of a connection that this host does not know{tail}")
+}

@@ -1,0 +1,197 @@
+//! The command line: what may be said, and how it becomes [settings](crate::settings).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use tracing::level_filters::LevelFilter;
+
+use crate::cause::{Cause, Direction};
+use crate::config::{self, Config};
+use crate::export::RESERVED_PATHS;
+use crate::export::listen::ListenAddress;
+use crate::filter::{Filter, network};
+use crate::settings::{AgentSettings, CaptureSettings, TraceSettings, host_name};
+
+/// Says who sent each TCP reset of this host, why, and what to change.
+#[derive(Debug, Parser)]
+#[command(name = "rstwatch", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// How much to log, to stderr [default: info for agent, warn for the others]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch as a daemon; serve metrics, events and a status page over HTTP
+    #[command(after_long_help = config::HELP)]
+    Agent(Box<AgentArgs>),
+    /// Show each reset with its verdict as it happens
+    Trace(Box<TraceArgs>),
+    /// Say what a cause means, how to confirm it and what to change
+    Explain {
+        /// The cause; without it all are listed
+        #[arg(value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
+        cause: Option<Cause>,
+    },
+    /// Say what this kernel and these privileges allow
+    Check,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+/// What to watch.
+#[derive(Args, Debug)]
+pub struct CaptureArgs {
+    /// Watch only this network namespace, as /run/netns/NAME or /proc/PID/ns/net; repeatable
+    #[arg(long, value_name = "PATH")]
+    netns: Vec<PathBuf>,
+    /// Watch only sockets of this cgroup (v2) and those below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Name of this host in events [default: its host name]
+    #[arg(long, value_name = "NAME", value_parser = config::node_name)]
+    node_name: Option<String>,
+}
+
+impl CaptureArgs {
+    fn settings(self, config: &Config) -> (CaptureSettings, Arc<str>) {
+        let Self { netns, cgroup, node_name } = self;
+        let named = node_name.or_else(|| config.node_name.clone());
+        (CaptureSettings::new(netns, cgroup, config), named.map_or_else(host_name, Arc::from))
+    }
+}
+
+/// `rstwatch agent`
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// Where to serve HTTP; repeatable; :9877 is every address of this host
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9877")]
+    listen: Vec<ListenAddress>,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    telemetry_path: String,
+    /// Configuration file; --help lists its keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AgentArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<AgentSettings> {
+        let Self { capture, listen, telemetry_path, config: path } = self;
+        let config = path.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let (capture, node) = capture.settings(&config);
+        Ok(AgentSettings { capture, node, listen, telemetry_path, workload_limit: config.workload_limit, config: path })
+    }
+}
+
+/// `rstwatch trace`
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// End after this time, such as 60s or 5m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// End after so many resets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Show only this cause, as listed by rstwatch explain; repeatable
+    #[arg(long, value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
+    cause: Vec<Cause>,
+    /// Show only resets of this direction
+    #[arg(long, value_parser = word::<Direction>(Direction::ALL, Direction::as_str))]
+    direction: Option<Direction>,
+    /// Show only resets of connections with this address or network
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    peer: Option<IpNet>,
+    /// Show only resets of connections with this port at either end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+impl TraceArgs {
+    /// Resolved with the defaults.
+    pub fn settings(self) -> TraceSettings {
+        let Self { capture, json, duration, count, cause: causes, direction, peer, port } = self;
+        let (capture, node) = capture.settings(&Config::default());
+        TraceSettings { capture, node, filter: Filter { causes, direction, peer, port }, json, duration, count }
+    }
+}
+
+/// A word of a fixed vocabulary.
+fn word<T>(all: &'static [T], as_str: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + std::str::FromStr<Err = String> + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(move |value| as_str(*value)))
+        .try_map(|word| word.parse::<T>().map_err(std::io::Error::other))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| "not a time such as 60s or 5m".to_owned())
+}
+
+fn telemetry_path(path: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !path.starts_with('/') || !path.chars().all(plain) {
+        return Err("not a path such as /metrics".to_owned());
+    }
+    if RESERVED_PATHS.contains(&path) {
+        return Err("that path serves something else: pick another".to_owned());
+    }
+    Ok(path.to_owned())
+}
+
+/// A usage error in one line: what is wrong, and where help is.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let said = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let said = said.trim_start_matches("error: ").replace(":;", ":");
+    format!("rstwatch: {said}: see rstwatch --help")
+}
+
+#[cfg(test)]
+mod tests;

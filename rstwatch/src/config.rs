@@ -1,0 +1,208 @@
+//! The configuration file of the agent (TOML).
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::aggregate;
+use crate::escape::printable;
+
+/// The values of a file, checked; what it leaves out has its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this host in events; none: its host name.
+    pub node_name: Option<String>,
+    /// Workloads with series of their own.
+    pub workload_limit: usize,
+    /// Size of the kernel's ring buffer.
+    pub ring_buffer_bytes: u32,
+    /// Details per second, for each kind of reset on each CPU.
+    pub detail_rate_per_second: u32,
+    /// How many details may run ahead of that rate.
+    pub detail_burst: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_name: None,
+            workload_limit: aggregate::DEFAULT_LIMIT,
+            ring_buffer_bytes: 4 << 20,
+            detail_rate_per_second: 2_000,
+            detail_burst: 2_000,
+        }
+    }
+}
+
+/// Every key, for `rstwatch agent --help`.
+pub const HELP: &str = "\
+Configuration file (TOML; every key may be left out; SIGHUP re-reads it):
+  node_name = \"...\"                name of this host in events; default: its host name
+  workload_limit = 1000            workloads with series of their own, 1 to 100000; applied on SIGHUP
+  ring_buffer_bytes = 4194304      kernel buffer for details, a power of two, 65536 to 1073741824
+  detail_rate_per_second = 2000    details per kind of reset and CPU, 1 to 1000000; counts stay exact beyond it
+  detail_burst = 2000              details that may run ahead of that rate, 1 to 1000000";
+
+const WORKLOADS: RangeInclusive<i64> = 1..=100_000;
+const RING_BYTES: RangeInclusive<i64> = 65_536..=1 << 30;
+const DETAILS: RangeInclusive<i64> = 1..=1_000_000;
+const NODE_NAME_BYTES: usize = 253;
+
+/// The file as written. `i64` is TOML's integer: ranges are checked by us, with the line.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    node_name: Option<Spanned<String>>,
+    workload_limit: Option<Spanned<i64>>,
+    ring_buffer_bytes: Option<Spanned<i64>>,
+    detail_rate_per_second: Option<Spanned<i64>>,
+    detail_burst: Option<Spanned<i64>>,
+}
+
+/// What is wrong, and at which byte of the file.
+struct Fault {
+    at: usize,
+    what: String,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// In one line that begins with the file's name and, if it can be told, the line.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {shown}"))?;
+        match Self::parse(&text) {
+            Ok(config) => Ok(config),
+            Err(Fault { at, what }) => bail!("{shown}:{}: {what}", line(&text, at)),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let file: File = toml::from_str(text).map_err(|error| Fault {
+            at: error.span().map_or(0, |span| span.start),
+            what: printable(&error.message().replace('\n', ": ")).into_owned(),
+        })?;
+        let File { node_name, workload_limit, ring_buffer_bytes, detail_rate_per_second, detail_burst } = file;
+        let default = Self::default();
+        Ok(Self {
+            node_name: node_name.map(checked_name).transpose()?,
+            workload_limit: number("workload_limit", workload_limit, WORKLOADS, default.workload_limit)?,
+            ring_buffer_bytes: power_of_two("ring_buffer_bytes", ring_buffer_bytes, default.ring_buffer_bytes)?,
+            detail_rate_per_second: number(
+                "detail_rate_per_second",
+                detail_rate_per_second,
+                DETAILS,
+                default.detail_rate_per_second,
+            )?,
+            detail_burst: number("detail_burst", detail_burst, DETAILS, default.detail_burst)?,
+        })
+    }
+}
+
+/// The line (from 1) of a byte.
+fn line(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
+fn checked_name(name: Spanned<String>) -> Result<String, Fault> {
+    let at = name.span().start;
+    node_name(&name.into_inner()).map_err(|error| Fault { at, what: format!("node_name is {error}") })
+}
+
+/// Checks a node's name.
+///
+/// # Errors
+/// In words that say what it is instead.
+pub fn node_name(name: &str) -> Result<String, String> {
+    match name {
+        "" => Err("empty: give a name, or leave it out for the host name".to_owned()),
+        _ if name.len() > NODE_NAME_BYTES => Err(format!("longer than {NODE_NAME_BYTES} bytes")),
+        _ if *printable(name) != *name => Err("not printable".to_owned()),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+fn number<T: TryFrom<i64>>(
+    key: &str,
+    value: Option<Spanned<i64>>,
+    range: RangeInclusive<i64>,
+    default: T,
+) -> Result<T, Fault> {
+    let Some(value) = value else { return Ok(default) };
+    let (at, value) = (value.span().start, value.into_inner());
+    let fitting = range.contains(&value).then(|| T::try_from(value).ok()).flatten();
+    fitting.ok_or_else(|| Fault { at, what: format!("{key} is {value}: give {} to {}", range.start(), range.end()) })
+}
+
+fn power_of_two(key: &str, value: Option<Spanned<i64>>, default: u32) -> Result<u32, Fault> {
+    let at = value.as_ref().map_or(0, |value| value.span().start);
+    let bytes = number(key, value, RING_BYTES, default)?;
+    if bytes.is_power_of_two() {
+        return Ok(bytes);
+    }
+    Err(Fault { at, what: format!("{key} is {bytes}: give a power of two, such as {}", bytes.next_power_of_two()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, (usize, String)> {
+        Config::parse(text).map_err(|Fault { at, what }| (line(text, at), what))
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        let config = parse("node_name = \"node-b\"\nworkload_limit = 5\n# comment\nring_buffer_bytes = 65536\n");
+        let expected = Config {
+            node_name: Some("node-b".into()),
+            workload_limit: 5,
+            ring_buffer_bytes: 65_536,
+            ..Config::default()
+        };
+        assert_eq!(config, Ok(expected));
+    }
+
+    #[test]
+    fn faults_are_named_with_their_line() {
+        let cases = [
+            ("workload_limit = 0", 1, "workload_limit is 0: give 1 to 100000"),
+            ("\n\nworkload_limit = 100001", 3, "workload_limit is 100001: give 1 to 100000"),
+            ("detail_burst = -1", 1, "detail_burst is -1: give 1 to 1000000"),
+            ("detail_rate_per_second = 0", 1, "detail_rate_per_second is 0: give 1 to 1000000"),
+            ("ring_buffer_bytes = 70000", 1, "ring_buffer_bytes is 70000: give a power of two, such as 131072"),
+            ("ring_buffer_bytes = 2147483648", 1, "ring_buffer_bytes is 2147483648: give 65536 to 1073741824"),
+            ("\nnode_name = \"\"", 2, "node_name is empty: give a name, or leave it out for the host name"),
+            ("node_name = \"a\\u001b[31m\"", 1, "node_name is not printable"),
+            ("node_name = 7", 1, "invalid type: integer `7`, expected a string"),
+            ("\nworkload_limits = 7", 2, "unknown field `workload_limits`, expected one of"),
+            ("workload_limit 7", 1, ""),
+            ("workload_limit = 7\nworkload_limit = 8", 2, "duplicate key"),
+        ];
+        for (text, line, what) in cases {
+            let (found_line, found) = parse(text).expect_err("refused");
+            assert_eq!(found_line, line, "{text}: {found}");
+            assert!(found.starts_with(what) && found.lines().count() == 1, "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_key_with_its_default() {
+        let keys: String = HELP
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.contains("\"...\""))
+            .map(|line| {
+                let (key, rest) = line.trim().split_once(" = ").expect("key");
+                format!("{key} = {}\n", rest.split(' ').next().expect("value"))
+            })
+            .collect();
+        assert_eq!(keys.lines().count(), 4);
+        assert_eq!(parse(&keys), Ok(Config::default()));
+    }
+}

@@ -1,0 +1,140 @@
+//! How our side of a connection ended, and its owner's fate at that moment.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role};
+
+use super::{Context, Reason};
+
+/// The end of our side.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// How long before the reset; zero for an active reset, which is the end itself.
+    pub ago: Duration,
+    /// Silence before it ended.
+    pub idle: Duration,
+    /// How it ended.
+    pub ending: Ending,
+    /// Whether its owner was on its way out.
+    pub exit: Exit,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// close(), shutdown() or exit sent a FIN.
+    Closed,
+    /// An active reset.
+    Aborted(Abort),
+    /// The handshake failed on a full accept queue.
+    Overflowed,
+    /// It was reset by the other side.
+    ResetByPeer,
+    /// Without FIN or RST: a timeout, or socket repair.
+    Silent,
+}
+
+/// What an active reset left from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// Why, in the kernel's words.
+    pub reason: Reason,
+    /// The socket was CLOSE already: the owner did it. Otherwise it was destroyed alive, from outside or by a timer.
+    pub by_owner: bool,
+    /// It lingered in FIN_WAIT2 without an owner.
+    pub orphan: bool,
+    /// SO_LINGER with zero time.
+    pub linger0: bool,
+    /// Nobody had accepted it.
+    pub unaccepted: bool,
+    /// Received bytes not read.
+    pub unread: u32,
+}
+
+/// Whether the owner was ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It lives.
+    Running,
+    /// Killed by a signal.
+    Signal(u8),
+    /// exit() with an error status.
+    Failed(u8),
+    /// exit(0).
+    Orderly,
+    /// exit of a process that was started for this one connection: its way to close.
+    PerConnection,
+}
+
+impl Exit {
+    /// Whether the connection ended because its owner did.
+    pub fn died(self) -> bool {
+        matches!(self, Self::Signal(_) | Self::Failed(_) | Self::Orderly)
+    }
+
+    fn of(memory: &Memory) -> Self {
+        let owner = &memory.owner;
+        if owner.flags & PF_EXITING == 0 {
+            return Self::Running;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "masked")]
+        let (signal, status) = ((owner.exit_code & 0x7f) as u8, ((owner.exit_code >> 8) & 0xff) as u8);
+        // fork() after accept(): younger than the connection that it serves.
+        let serves_one =
+            memory.role == role::SERVER && memory.established_ns != 0 && owner.start_ns > memory.established_ns;
+        match (signal, status) {
+            (0, _) if serves_one => Self::PerConnection,
+            (0, 0) => Self::Orderly,
+            (0, status) => Self::Failed(status),
+            (signal, _) => Self::Signal(signal),
+        }
+    }
+}
+
+/// How the connection of a sent reset ended; `None` where nothing is remembered.
+pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
+    let memory = &record.memory;
+    let remembered = record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0;
+    // A listener's own memory is no connection's.
+    if !remembered || memory.role == role::LISTENER {
+        return None;
+    }
+    let ended = if memory.closing_ns != 0 { memory.closing_ns } else { memory.closed_ns };
+    if ended == 0 {
+        return None;
+    }
+    Some(End {
+        ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
+        idle: context.jiffies(memory.closing_idle).unwrap_or_default(),
+        ending: ending(memory, context),
+        exit: Exit::of(memory),
+    })
+}
+
+fn ending(memory: &Memory, context: &Context) -> Ending {
+    if memory.marks & mark::OVERFLOWED != 0 {
+        Ending::Overflowed
+    } else if memory.marks & mark::ABORTED != 0 {
+        Ending::Aborted(abort(memory, context))
+    } else if memory.marks & mark::CLOSED_BY_OWNER != 0 {
+        Ending::Closed
+    } else if memory.reset_ns != 0 {
+        Ending::ResetByPeer
+    } else {
+        Ending::Silent
+    }
+}
+
+fn abort(memory: &Memory, context: &Context) -> Abort {
+    use rstwatch_common::record::state;
+    let reason = context.reasons.name(memory.reset_reason).map_or(Reason::Other, |name| Reason::named(name));
+    let fin = u32::from(memory.fin_ns != 0);
+    Abort {
+        reason,
+        by_owner: memory.reset_state == state::CLOSE,
+        orphan: memory.reset_state == state::FIN_WAIT2 && memory.marks & mark::UNACCEPTED != 0,
+        linger0: memory.marks & mark::LINGER0 != 0,
+        unaccepted: memory.marks & mark::UNACCEPTED != 0,
+        unread: memory.unread.saturating_sub(fin),
+    }
+}

@@ -1,0 +1,191 @@
+//! Signs that an RST was made by a device on the path, in the peer's name. None is proof by itself: they are scored.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{ResetRecord, Segment, present, state, tcp_flag};
+
+/// From here on: not sent by the peer's stack.
+pub const NOT_THE_PEER: i32 = 4;
+/// From here on: possibly an intermediate device.
+pub const DOUBTFUL: i32 = 2;
+
+/// The initial TTLs and hop limits that stacks use.
+const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
+/// Paths of the Internet are shorter than this; a TTL this far below every initial value was set by hand.
+const MAX_HOPS: u8 = 32;
+
+/// One sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// An initial TTL that no hop has decremented, though the peer is at least one hop away.
+    MadeOnThisLink {
+        /// The RST's.
+        ttl: u8,
+        /// Of the peer's handshake.
+        expected: u8,
+    },
+    /// A TTL that no path length explains.
+    ImplausibleTtl {
+        /// The RST's.
+        ttl: u8,
+        /// Of the peer's handshake.
+        expected: u8,
+    },
+    /// Another number of hops, by two or more.
+    OtherHops {
+        /// The RST's.
+        ttl: u8,
+        /// Of the peer's handshake.
+        expected: u8,
+    },
+    /// Sooner than half the smallest round trip after what it would answer.
+    TooSoon {
+        /// After our oldest unacknowledged segment.
+        delay: Duration,
+        /// Smallest round trip seen.
+        rtt: Duration,
+    },
+    /// A bare RST while nothing was outstanding: a Linux stack does not volunteer one.
+    Unprovoked,
+    /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
+    NoTimestamp,
+    /// TTL, timestamp and shape are a live socket's of the peer.
+    LikeThePeer,
+    /// TTL and delay are those of the peer's stack.
+    AnswerOfThePeer,
+}
+
+impl Signal {
+    /// Points for "not the peer".
+    pub fn points(self) -> i32 {
+        match self {
+            Self::MadeOnThisLink { .. } => 4,
+            Self::ImplausibleTtl { .. } => 3,
+            Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
+            Self::Unprovoked | Self::NoTimestamp => 1,
+            Self::AnswerOfThePeer => -2,
+            Self::LikeThePeer => -4,
+        }
+    }
+}
+
+/// The signs in one RST.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgery {
+    /// Signs for and against.
+    pub signals: Vec<Signal>,
+    /// The RST is what a netfilter REJECT or a Linux stack without the connection answers.
+    pub reject_shape: bool,
+}
+
+impl Forgery {
+    /// Sum of the points.
+    pub fn score(&self) -> i32 {
+        self.signals.iter().map(|signal| signal.points()).sum()
+    }
+
+    /// Not sent by the peer's stack.
+    pub fn not_the_peer(&self) -> bool {
+        self.score() >= NOT_THE_PEER
+    }
+
+    /// Possibly an intermediate device.
+    pub fn doubtful(&self) -> bool {
+        self.score() >= DOUBTFUL
+    }
+}
+
+pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool) -> Forgery {
+    let mut signals = Vec::new();
+    let expected = record.memory.ttl;
+    signals.extend(ttl_signal(rst.ttl, expected));
+    signals.extend(shape_signals(record, rst, outstanding, rst.ttl == expected));
+    Forgery { signals, reject_shape: rst.flags & tcp_flag::ACK == 0 && rst.window == 0 && rst.ip_id == 0 }
+}
+
+/// What the TTL says against the handshake's; 0: not seen.
+fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
+    if ttl == 0 || expected == 0 || ttl == expected {
+        return None;
+    }
+    let (hops, peer_hops) = (hops(ttl), hops(expected));
+    if INITIAL_TTLS.contains(&ttl) && peer_hops > 0 {
+        Some(Signal::MadeOnThisLink { ttl, expected })
+    } else if hops > MAX_HOPS && peer_hops <= MAX_HOPS {
+        Some(Signal::ImplausibleTtl { ttl, expected })
+    } else if hops.abs_diff(peer_hops) >= 2 {
+        Some(Signal::OtherHops { ttl, expected })
+    } else {
+        // Another initial value on a path of the same length, give or take one for equal-cost routes.
+        None
+    }
+}
+
+/// Hops behind a TTL, from the next initial value above it.
+fn hops(ttl: u8) -> u8 {
+    INITIAL_TTLS.iter().find(|initial| **initial >= ttl).map_or(0, |initial| initial - ttl)
+}
+
+fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_ttl: bool) -> Vec<Signal> {
+    let mut signals = Vec::new();
+    if record.state == state::SYN_SENT {
+        return signals;
+    }
+    let bare = rst.flags & tcp_flag::ACK == 0;
+    let timestamps = rst.present & present::TIMESTAMPS != 0;
+    let negotiated = record.tcp.ts_recent != 0;
+    let delay = Duration::from_nanos(record.tcp.rtx_age_ns);
+    let rtt = Duration::from_micros(record.tcp.rtt_min_us.into());
+    let too_soon = outstanding && !delay.is_zero() && delay < rtt / 2;
+    if too_soon && rtt >= MEASURABLE_RTT {
+        signals.push(Signal::TooSoon { delay, rtt });
+    }
+    if bare && !outstanding && record.tcp.probes_out == 0 {
+        signals.push(Signal::Unprovoked);
+    }
+    if !bare && negotiated && !timestamps {
+        signals.push(Signal::NoTimestamp);
+    }
+    if !bare && same_ttl && timestamps == negotiated && rst.window > 0 {
+        signals.push(Signal::LikeThePeer);
+    }
+    if bare && same_ttl && outstanding && !too_soon {
+        signals.push(Signal::AnswerOfThePeer);
+    }
+    signals
+}
+
+/// Below this, scheduling noise is as long as half a round trip.
+const MEASURABLE_RTT: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ttl_signs_and_their_guards() {
+        let cases = [
+            (64, 63, "MadeOnThisLink"),
+            (128, 63, "MadeOnThisLink"),
+            (255, 118, "MadeOnThisLink"),
+            (200, 63, "ImplausibleTtl"),
+            (58, 52, "OtherHops"),
+            (63, 63, "none"),
+            (64, 64, "none"),
+            // One hop: equal-cost routes, a container one hop nearer.
+            (62, 63, "none"),
+            (63, 62, "none"),
+            // The initial value changed, the path did not: a proxy answered the SYN, a backend of another make resets.
+            (127, 63, "none"),
+            (254, 63, "none"),
+            // Peer on this very link with another initial value: nothing was decremented on either.
+            (255, 64, "none"),
+            // Nothing to compare with.
+            (64, 0, "none"),
+        ];
+        for (ttl, expected, sign) in cases {
+            let found = ttl_signal(ttl, expected).map_or("none".into(), |signal| format!("{signal:?}"));
+            assert!(found.starts_with(sign), "{ttl} against {expected}: {found}");
+        }
+    }
+}

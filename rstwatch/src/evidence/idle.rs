@@ -1,0 +1,103 @@
+//! Silence before a received reset, by the formulae that each shape of traffic needs.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{ResetRecord, TcpFacts, sock_flag};
+
+use super::{Context, GAP};
+
+/// A silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// How long; `None` where the times do not tell.
+    pub length: Option<Duration>,
+    /// An operation of ours ended it, and the reset answered that; otherwise the reset came into the silence.
+    pub ended_by_us: bool,
+    /// How much of it had passed when the peer's FIN came.
+    pub until_fin: Option<Duration>,
+    /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
+    pub threshold: Duration,
+}
+
+impl Gap {
+    /// Whether the connection was idle before the operation that met the reset, or when the reset came.
+    pub fn is_idle(&self) -> bool {
+        self.length.is_some_and(|length| length >= self.threshold)
+    }
+}
+
+/// The silence before a received reset.
+pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
+    let tcp = &record.tcp;
+    let outstanding = payload_outstanding(record) > 0;
+    let fin_ago = since(record, record.memory.fin_ns);
+    let until_fin = fin_ago.and_then(|_| context.jiffies(record.memory.fin_idle));
+    let length = match (outstanding, fin_ago) {
+        // The FIN itself is no activity: count from before it.
+        (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
+        (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
+        (false, Some(ago)) => until_fin.map(|idle| idle + ago),
+        (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
+    };
+    Gap { length, ended_by_us: outstanding, until_fin, threshold: threshold(tcp, context) }
+}
+
+/// Unacknowledged and unsent bytes of ours; a FIN that we sent is no payload.
+pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
+    let tcp = &record.tcp;
+    let bytes = tcp.write_seq.wrapping_sub(tcp.snd_una);
+    let fin = u32::from(tcp.shutdown & 2 != 0 && bytes > 0);
+    // Sequence arithmetic on torn numbers may go wild; more than a window is no count.
+    if bytes > 1 << 30 { 0 } else { bytes - fin }
+}
+
+/// How long ago the operation began that met the reset.
+fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
+    let tcp = &record.tcp;
+    if tcp.retransmits > 0 {
+        return first_transmission_age(record, context);
+    }
+    let oldest = Duration::from_nanos(tcp.rtx_age_ns);
+    let last = context.jiffies(tcp.sent_age).unwrap_or_default();
+    // The oldest unacknowledged segment is the operation's first, where several writes made it.
+    oldest.max(last)
+}
+
+/// `retrans_stamp` is when the first retransmission left (milliseconds of TCP's clock); one RTO before that the segment
+/// was first sent. Approximate.
+fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
+    let tcp = &record.tcp;
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the low 32 bits")]
+    let now_ms = (record.time_ns / 1_000_000) as u32;
+    let since_retransmission = Duration::from_millis(now_ms.wrapping_sub(tcp.retrans_stamp).into());
+    let first_rto = context.jiffies(tcp.rto >> tcp.backoff.min(31)).unwrap_or_default();
+    since_retransmission + first_rto
+}
+
+/// Since the peer was last heard. ACKs count, for one-way uploads; but not where our keepalives draw them.
+fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
+    let payload = context.jiffies(tcp.received_age);
+    if tcp.sk_flags & sock_flag::KEEPOPEN != 0 && tcp.data_segs_in > 0 {
+        return payload;
+    }
+    shortest(payload, context.jiffies(tcp.ack_age))
+}
+
+fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (left, right) => left.or(right),
+    }
+}
+
+fn threshold(tcp: &TcpFacts, context: &Context) -> Duration {
+    let round_trips = Duration::from_micros(u64::from(tcp.srtt_us >> 3) * 4);
+    let rto = context.jiffies(tcp.rto >> tcp.backoff.min(31)).unwrap_or_default();
+    // An RTO is at most two minutes (TCP_RTO_MAX, include/net/tcp.h).
+    GAP.max(round_trips).max(rto.min(Duration::from_secs(120)))
+}
+
+/// Since a time stamp of the record's; `None` where it was not set.
+pub(super) fn since(record: &ResetRecord, stamp_ns: u64) -> Option<Duration> {
+    (stamp_ns != 0).then(|| Duration::from_nanos(record.time_ns.saturating_sub(stamp_ns)))
+}

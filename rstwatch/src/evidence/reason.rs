@@ -1,0 +1,120 @@
+//! The kernel's reasons that verdicts distinguish, by name: numbers differ between kernels.
+
+use rstwatch_common::record::{ResetRecord, flags, sk_class, state, tcp_flag};
+
+use crate::kernel::reasons::Reasons;
+
+/// `enum sk_rst_reason` (include/net/rstreason.h), as far as verdicts need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the kernel's")]
+pub enum Reason {
+    NoSocket,
+    TcpFlags,
+    TimewaitSocket,
+    InvalidSyn,
+    InvalidAckSequence,
+    OldAck,
+    TooOldAck,
+    AckUnsentData,
+    Rfc7323Paws,
+    AbortOnData,
+    AbortOnClose,
+    AbortOnLinger,
+    AbortOnMemory,
+    KeepaliveTimeout,
+    DisconnectWithData,
+    TcpState,
+    Mptcp,
+    /// Any other, or none and the fields do not tell.
+    Other,
+}
+
+impl Reason {
+    /// By the kernel's name without `SK_RST_REASON_`.
+    pub fn named(name: &str) -> Self {
+        // include/net/rstreason.h: some carry a TCP_ of their own, in some versions.
+        match name.strip_prefix("TCP_").unwrap_or(name) {
+            "NO_SOCKET" => Self::NoSocket,
+            "FLAGS" => Self::TcpFlags,
+            "TIMEWAIT_SOCKET" => Self::TimewaitSocket,
+            "INVALID_SYN" => Self::InvalidSyn,
+            "INVALID_ACK_SEQUENCE" => Self::InvalidAckSequence,
+            "OLD_ACK" => Self::OldAck,
+            "TOO_OLD_ACK" => Self::TooOldAck,
+            "ACK_UNSENT_DATA" => Self::AckUnsentData,
+            "RFC7323_PAWS" => Self::Rfc7323Paws,
+            "ABORT_ON_DATA" => Self::AbortOnData,
+            "ABORT_ON_CLOSE" => Self::AbortOnClose,
+            "ABORT_ON_LINGER" => Self::AbortOnLinger,
+            "ABORT_ON_MEMORY" => Self::AbortOnMemory,
+            "KEEPALIVE_TIMEOUT" => Self::KeepaliveTimeout,
+            "DISCONNECT_WITH_DATA" => Self::DisconnectWithData,
+            "STATE" => Self::TcpState,
+            mptcp if mptcp.starts_with("MPTCP_RST_") => Self::Mptcp,
+            _ => Self::Other,
+        }
+    }
+
+    /// The reason of a record: the kernel's, else what its fields say (before Linux 6.12 active resets have none).
+    pub fn of(record: &ResetRecord, reasons: &Reasons) -> Self {
+        match reasons.name(record.reason).map(|name| Self::named(name)) {
+            Some(reason) if reason != Self::Other => reason,
+            _ if record.flags & flags::SKB != 0 => passive_from_fields(record),
+            _ => active_from_fields(record),
+        }
+    }
+}
+
+fn passive_from_fields(record: &ResetRecord) -> Reason {
+    let syn = record.segment.flags & tcp_flag::SYN != 0;
+    let full = record.tcp.ack_backlog > record.tcp.max_ack_backlog;
+    match record.sk_class {
+        sk_class::NONE => Reason::NoSocket,
+        sk_class::TIME_WAIT => Reason::TimewaitSocket,
+        sk_class::LISTEN if syn || full => Reason::InvalidSyn,
+        sk_class::LISTEN => Reason::TcpFlags,
+        _ if record.state == state::SYN_SENT => Reason::InvalidAckSequence,
+        _ if record.state == state::CLOSE => Reason::AbortOnData,
+        _ => Reason::Other,
+    }
+}
+
+/// The order matters: each line excludes what stands above it (net/ipv4/tcp.c and tcp_timer.c).
+fn active_from_fields(record: &ResetRecord) -> Reason {
+    let tcp = &record.tcp;
+    // A FIN takes one sequence number that nobody reads.
+    let unread = tcp.rcv_nxt.wrapping_sub(tcp.copied_seq);
+    let fin = u32::from(record.memory.fin_ns != 0);
+    match record.state {
+        state::CLOSE if unread > fin => Reason::AbortOnClose,
+        state::ESTABLISHED | state::CLOSE_WAIT if tcp.probes_out > 0 && tcp.packets_out == 0 => {
+            Reason::KeepaliveTimeout
+        }
+        // linger 0, a listener's close, ss -K, disconnect(): the state and the marks tell them apart.
+        _ => Reason::TcpState,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_names_of_6_10_to_7_1() {
+        let cases = [
+            ("NO_SOCKET", Reason::NoSocket),
+            ("TCP_FLAGS", Reason::TcpFlags),
+            ("TIMEWAIT_SOCKET", Reason::TimewaitSocket),
+            ("TCP_TIMEWAIT_SOCKET", Reason::TimewaitSocket),
+            ("TCP_ABORT_ON_DATA", Reason::AbortOnData),
+            ("TCP_STATE", Reason::TcpState),
+            ("TCP_KEEPALIVE_TIMEOUT", Reason::KeepaliveTimeout),
+            ("MPTCP_RST_EMPTCP", Reason::Mptcp),
+            ("NOT_SPECIFIED", Reason::Other),
+            ("ERROR", Reason::Other),
+        ];
+        for (name, reason) in cases {
+            assert_eq!(Reason::named(name), reason, "{name}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Evidence of received resets: times, state and the RST's own header.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{ResetRecord, Segment, present, state, tcp_flag};
+
+use super::{Context, Received, forgery, idle};
+
+/// What sort of segment an RST was. Linux speaks two dialects, other stacks mostly follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// RST and ACK, with what a live socket knows: it was aborted.
+    Abort,
+    /// A bare RST that takes its sequence number from our ACK: no such connection there.
+    NoConnection,
+    /// The header was not seen.
+    Unseen,
+}
+
+/// What became of our data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Payload bytes of ours that the peer had not acknowledged, unsent ones included.
+    pub outstanding: u32,
+    /// Our last payload came after the peer's: nothing of theirs answers it.
+    pub unanswered: bool,
+    /// Whether we ever sent payload.
+    pub sent_any: bool,
+    /// Whether the peer ever did.
+    pub received_any: bool,
+}
+
+/// A peer's keepalive within this time counts.
+const PROBED_WITHIN: Duration = Duration::from_secs(60);
+
+pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
+    let tcp = &record.tcp;
+    let delivery = Delivery {
+        outstanding: idle::payload_outstanding(record),
+        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || tcp.sent_age < tcp.received_age),
+        sent_any: tcp.data_segs_out > 0,
+        received_any: tcp.data_segs_in > 0,
+    };
+    let header = header(record);
+    Received {
+        sender_saw: None,
+        connecting: record.state == state::SYN_SENT,
+        we_closed: tcp.shutdown & 2 != 0,
+        fin_ago: idle::since(record, record.memory.fin_ns),
+        gap: idle::gap(record, context),
+        shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
+        forgery: header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0)),
+        delivery,
+        peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
+        our_probes: tcp.probes_out,
+        age: idle::since(record, record.memory.established_ns),
+    }
+}
+
+/// The header of the RST that was accepted: the last one that reached the socket, if it is one that the socket accepts
+/// (net/ipv4/tcp_input.c, tcp_validate_incoming).
+pub fn header(record: &ResetRecord) -> Option<&Segment> {
+    let rst = &record.segment;
+    let seen = rst.present & present::SEGMENT != 0 && rst.flags & tcp_flag::RST != 0;
+    if !seen || record.state == state::SYN_SENT {
+        return seen.then_some(rst);
+    }
+    let behind = record.tcp.rcv_nxt.wrapping_sub(rst.seq);
+    let ahead = rst.seq.wrapping_sub(record.tcp.rcv_nxt);
+    // Exact, one behind after the peer's FIN, or at the right edge of a SACK block (above, within a window).
+    let acceptable = behind == 0 || (behind == 1 && record.memory.fin_ns != 0) || (ahead > 0 && ahead < 1 << 30);
+    acceptable.then_some(rst)
+}
+
+fn shape(record: &ResetRecord, rst: &Segment) -> Shape {
+    // An answer to a SYN has ACK set too (RFC 9293 section 3.10.7.1).
+    if record.state == state::SYN_SENT || rst.flags & tcp_flag::ACK == 0 { Shape::NoConnection } else { Shape::Abort }
+}
+
+/// Whether the kernel may have called tcp_reset() itself, for data after RCV_SHUTDOWN: no RST header was seen.
+pub fn is_phantom(record: &ResetRecord) -> bool {
+    let may_be = matches!(
+        record.state,
+        state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSE_WAIT | state::CLOSING | state::LAST_ACK
+    );
+    may_be && record.tcp.shutdown & 1 != 0 && header(record).is_none()
+}

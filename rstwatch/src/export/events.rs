@@ -1,0 +1,162 @@
+//! `/api/v1/events`: recent events as a JSON array, or new ones as JSON lines.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{MAX_FOLLOWERS, Shared};
+use crate::filter::Filter;
+use crate::history::{CAPACITY, Follower};
+use crate::record::Event;
+
+/// What a query asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Wanted {
+    filter: Filter,
+    follow: bool,
+    /// Recent: the newest so many. Following: ends after so many.
+    limit: Option<usize>,
+}
+
+pub(super) async fn events(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Response {
+    match query.map_err(|error| error.body_text()).and_then(|Query(pairs)| wanted(&pairs)) {
+        Err(error) => refusal(StatusCode::BAD_REQUEST, &error),
+        Ok(wanted) if wanted.follow => follow(&shared, wanted),
+        Ok(wanted) => recent(&shared, &wanted),
+    }
+}
+
+fn wanted(pairs: &[(String, String)]) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    for (key, value) in pairs {
+        match key.as_str() {
+            "cause" => {
+                for cause in value.split(',') {
+                    wanted.filter.causes.push(cause.parse().map_err(|error| format!("cause {error}"))?);
+                }
+            }
+            "direction" => wanted.filter.direction = Some(value.parse().map_err(|error| format!("direction {error}"))?),
+            "follow" => wanted.follow = boolean(value)?,
+            "limit" => wanted.limit = Some(limit(value)?),
+            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(format!("follow {value:?} is neither 1 nor 0")),
+    }
+}
+
+fn limit(value: &str) -> Result<usize, String> {
+    let limit = value.parse().ok().filter(|limit| (1..=CAPACITY).contains(limit));
+    limit.ok_or_else(|| format!("limit {value:?} is no number from 1 to {CAPACITY}"))
+}
+
+fn refusal(status: StatusCode, error: &str) -> Response {
+    (status, Json(json!({ "error": error }))).into_response()
+}
+
+fn recent(shared: &Shared, Wanted { filter, limit, .. }: &Wanted) -> Response {
+    let mut events = shared.state.history.recent();
+    events.retain(|event| filter.admits(event));
+    events.drain(..events.len().saturating_sub(limit.unwrap_or(CAPACITY)));
+    Json(events.iter().map(|event| &**event).collect::<Vec<&Event>>()).into_response()
+}
+
+fn follow(shared: &Shared, wanted: Wanted) -> Response {
+    let Ok(permit) = Arc::clone(&shared.followers).try_acquire_owned() else {
+        return refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("{MAX_FOLLOWERS} requests follow already: end one, or read without follow"),
+        );
+    };
+    let stream = Stream { follower: shared.state.history.follow(), wanted, sent: 0, _permit: permit };
+    let lines = stream::unfold(stream, |mut stream| async {
+        let line = stream.line().await?;
+        Some((Ok::<_, Infallible>(line), stream))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+struct Stream {
+    follower: Follower,
+    wanted: Wanted,
+    sent: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// The next event that is wanted; none at the end.
+    async fn line(&mut self) -> Option<String> {
+        if self.wanted.limit.is_some_and(|limit| self.sent >= limit) {
+            return None;
+        }
+        loop {
+            let event = self.follower.next().await?;
+            if self.wanted.filter.admits(&event) {
+                self.sent += 1;
+                return serde_json::to_string(&*event).ok().map(|line| line + "\n");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::{Cause, Direction};
+
+    fn parse(query: &[(&str, &str)]) -> Result<Wanted, String> {
+        wanted(&query.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn queries_are_understood() {
+        let query = [
+            ("cause", "refused,idle_reaped"),
+            ("cause", "unknown"),
+            ("direction", "sent"),
+            ("follow", "1"),
+            ("limit", "5"),
+        ];
+        let filter = Filter {
+            causes: vec![Cause::Refused, Cause::IdleReaped, Cause::Unknown],
+            direction: Some(Direction::Sent),
+            ..Filter::default()
+        };
+        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, limit: Some(5) }));
+        assert_eq!(parse(&[]), Ok(Wanted::default()));
+    }
+
+    #[test]
+    fn bad_queries_are_named() {
+        let cases = [
+            (("cause", "tired"), "cause \"tired\" is none of: refused, idle_reaped"),
+            (("direction", "up"), "direction \"up\" is none of: sent, received"),
+            (("follow", "maybe"), "follow \"maybe\" is neither 1 nor 0"),
+            (("limit", "0"), "limit \"0\" is no number from 1 to 1000"),
+            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit"),
+        ];
+        for (pair, error) in cases {
+            let said = parse(&[pair]).expect_err("refused");
+            assert!(said.starts_with(error), "{said}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The totals as Prometheus text, in either of its two dialects.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Build;
+use crate::aggregate::{Labels, LossStage, Series, Totals};
+use crate::probe::{Probe, Probes};
+
+/// A dialect of the exposition text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// OpenMetrics 1.0: a counter's family is named without `_total`.
+    OpenMetrics,
+    /// Prometheus 0.0.4: what curl and promtool get.
+    Prometheus,
+}
+
+impl Format {
+    /// OpenMetrics for who names it in `Accept`, as Prometheus does; the older dialect for everyone else.
+    pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
+        let named = |range: &str| range.trim_start().starts_with("application/openmetrics-text");
+        let wanted = accept.into_iter().flat_map(|header| header.split(',')).any(named);
+        if wanted { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Everything that one scrape shows.
+#[derive(Debug)]
+pub struct Exposition {
+    /// Totals with the kernel's counts.
+    pub totals: Totals,
+    /// Events that HTTP followers were too slow to take; counted in the totals all the same.
+    pub follower_missed: u64,
+    /// What is attached.
+    pub probes: Arc<Probes>,
+    /// Which build this is.
+    pub build: Build,
+}
+
+/// The whole text.
+///
+/// # Errors
+/// None that can be met: a string takes what is written.
+pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("rstwatch");
+    registry.register_collector(Box::new(exposition));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(match format {
+        Format::OpenMetrics => out,
+        Format::Prometheus => downgrade(&out),
+    })
+}
+
+/// OpenMetrics text in the older dialect: counters are named by their samples; no units, no end mark.
+fn downgrade(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len());
+    let mut lines = openmetrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("# UNIT ") || line == "# EOF" {
+            continue;
+        }
+        let counter = |line: &str| line.starts_with("# TYPE ") && line.ends_with(" counter");
+        let of_counter = counter(line) || line.starts_with("# HELP ") && lines.peek().is_some_and(|next| counter(next));
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            [hash, keyword, name, rest] if of_counter => out.extend([hash, " ", keyword, " ", name, "_total ", rest]),
+            _ => out += line,
+        }
+        out.push('\n');
+    }
+    out
+}
+
+impl Collector for Exposition {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.resets(&mut encoder)?;
+        self.kernel_resets(&mut encoder)?;
+        self.idle(&mut encoder)?;
+        self.own(&mut encoder)?;
+        self.probe_attached(&mut encoder)?;
+        self.build_info(&mut encoder)
+    }
+}
+
+impl Exposition {
+    fn resets(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "TCP resets by verdict. Summed over cause they are what the kernel counted; those without details are unsampled.";
+        let mut family = encoder.encode_descriptor("resets", help, None, MetricType::Counter)?;
+        for (series, count) in self.totals.resets() {
+            let Series { direction, cause, sender, workload } = series;
+            let Labels { kind, namespace, workload } = self.totals.labels(workload);
+            let labels = [
+                ("direction", direction.as_str()),
+                ("cause", cause.as_str()),
+                ("sender", sender.as_str()),
+                ("workload_kind", kind),
+                ("namespace", namespace),
+                ("workload", workload),
+            ];
+            counter(&mut family, &labels, count)?;
+        }
+        Ok(())
+    }
+
+    fn kernel_resets(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "TCP resets by the kernel's reason, counted in the kernel, never sampled.";
+        let mut family = encoder.encode_descriptor("kernel_resets", help, None, MetricType::Counter)?;
+        for (direction, reason, count) in self.totals.kernel_resets() {
+            counter(&mut family, &[("direction", direction.as_str()), ("reason", reason)], count)?;
+        }
+        Ok(())
+    }
+
+    fn idle(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "How long connections had been quiet, in seconds, before the operation that met the reset or the reset itself.";
+        let mut family = encoder.encode_descriptor("reset_idle", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (direction, cause, histogram) in self.totals.idle() {
+            let labels = [("direction", direction.as_str()), ("cause", cause.as_str())];
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_histogram::<NoLabelSet>(histogram.sum(), histogram.count(), &histogram.buckets(), None)?;
+        }
+        Ok(())
+    }
+
+    fn own(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Events classified and counted.";
+        encoder
+            .encode_descriptor("events", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.totals.events(), None)?;
+
+        let help = "Events lost by stage. Their resets are counted all the same: as unsampled, or by their cause at the stage follower.";
+        let mut family = encoder.encode_descriptor("events_lost", help, None, MetricType::Counter)?;
+        for stage in LossStage::ALL {
+            counter(&mut family, &[("stage", stage.as_str())], self.totals.lost(stage))?;
+        }
+        counter(&mut family, &[("stage", "follower")], self.follower_missed)?;
+
+        let help = "Resets counted as workload _other because the limit of workloads was reached.";
+        encoder
+            .encode_descriptor("series_folded", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.totals.folded(), None)
+    }
+
+    fn probe_attached(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Whether the probe is attached, itself or by its fallback: 1 or 0.";
+        let mut family = encoder.encode_descriptor("probe_attached", help, None, MetricType::Gauge)?;
+        for Probe { name, attached, .. } in &self.probes.0 {
+            family.encode_family(&[("probe", *name)])?.encode_gauge(&u64::from(*attached))?;
+        }
+        Ok(())
+    }
+
+    fn build_info(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Build { version, revision, object } = self.build;
+        let help = "Always 1; which build runs, and the SHA-256 of its eBPF object.";
+        let mut family = encoder.encode_descriptor("build_info", help, None, MetricType::Gauge)?;
+        let labels = [("version", version), ("revision", revision), ("object", object)];
+        family.encode_family(&labels)?.encode_gauge(&1_u64)
+    }
+}
+
+fn counter<const N: usize>(family: &mut MetricEncoder, labels: &[(&str, &str); N], count: u64) -> fmt::Result
+where
+    for<'a> [(&'a str, &'a str); N]: EncodeLabelSet,
+{
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+}
+
+#[cfg(test)]
+mod tests;

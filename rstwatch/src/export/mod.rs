@@ -1,0 +1,128 @@
+//! Stage 6: what was found, over HTTP: metrics, status page, events.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+
+use crate::aggregate::{Aggregate, KernelCounts, Totals};
+use crate::history::History;
+use crate::probe::{Probe, Probes};
+
+mod events;
+pub mod http;
+pub mod listen;
+pub mod metrics;
+mod page;
+
+/// Reads the kernel's exact counts; none if they cannot be read now.
+pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
+
+/// Which build this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Version of the package.
+    pub version: &'static str,
+    /// Commit it was built from.
+    pub revision: &'static str,
+    /// SHA-256 of the embedded eBPF object, hexadecimal.
+    pub object: &'static str,
+}
+
+/// What the HTTP side reads. The event loop writes `aggregate` and `history` and never waits for a reader.
+pub struct AppState {
+    /// Host name, or `--node-name`.
+    pub node: Arc<str>,
+    /// Which build this is.
+    pub build: Build,
+    /// What is attached.
+    pub probes: Arc<Probes>,
+    /// Totals of every verdict.
+    pub aggregate: Arc<Aggregate>,
+    /// Recent events and the feed of new ones.
+    pub history: Arc<History>,
+    /// The kernel's exact counts.
+    pub counts: CountsHandle,
+}
+
+impl AppState {
+    fn totals(&self) -> Totals {
+        self.aggregate.snapshot(|| (self.counts)())
+    }
+}
+
+/// How many requests may follow events at once; a few more connections than these stay free for scrapes.
+const MAX_FOLLOWERS: usize = 16;
+
+/// What the handlers share.
+struct Shared {
+    state: AppState,
+    /// Where the metrics are.
+    telemetry_path: String,
+    followers: Arc<Semaphore>,
+}
+
+/// Paths that `--web.telemetry-path` cannot take.
+pub const RESERVED_PATHS: [&str; 5] = ["/", "/style.css", "/healthz", "/readyz", "/api/v1/events"];
+
+/// Every route.
+pub fn router(state: AppState, telemetry_path: &str) -> Router {
+    let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
+    let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers };
+    Router::new()
+        .route("/", get(page::page))
+        .route("/style.css", get(page::style))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/events", get(events::events))
+        .route(telemetry_path, get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here: start at /\n") })
+        .layer(map_response(harden))
+        .with_state(Arc::new(shared))
+}
+
+/// Forbids browsers whatever the page does not need.
+async fn harden(mut response: Response) -> Response {
+    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let state = &shared.state;
+    let format =
+        metrics::Format::accepted(headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()));
+    let exposition = metrics::Exposition {
+        totals: state.totals(),
+        follower_missed: state.history.missed(),
+        probes: Arc::clone(&state.probes),
+        build: state.build,
+    };
+    match metrics::encode(exposition, format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {error}\n")).into_response()
+        }
+    }
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let missing: Vec<_> =
+        shared.state.probes.missing().map(|Probe { name, detail, .. }| format!("{name} ({detail})")).collect();
+    if missing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not attached: {}\n", missing.join(", "))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

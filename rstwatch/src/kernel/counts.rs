@@ -1,0 +1,90 @@
+//! The exact per-CPU counts, summed.
+
+use std::sync::Arc;
+
+use aya::maps::{MapData, PerCpuArray};
+use rstwatch_common::counts::{Counted, Loss, NO_REASON, REASONS, count_slot, loss_slot};
+
+use super::reasons::Reasons;
+use crate::aggregate::{KernelCounts, LossStage};
+use crate::cause::Direction;
+
+/// The maps `COUNTS` and `LOSSES`.
+pub struct Counters {
+    /// Resets by direction and reason.
+    pub counts: PerCpuArray<MapData, u64>,
+    /// Those whose detail did not leave the kernel.
+    pub losses: PerCpuArray<MapData, u64>,
+    /// Names of the reasons.
+    pub reasons: Reasons,
+}
+
+/// `reason` of resets to which the kernel gives none: received ones, and all before Linux 6.10.
+const NONE: &str = "none";
+/// `reason` of firewall rejects. netfilter sends without an `sk_rst_reason`.
+const NF_REJECT: &str = "nf_reject";
+
+impl Counters {
+    /// Everything counted since the programs were loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to read the maps.
+    pub fn read(&self) -> anyhow::Result<KernelCounts> {
+        // Losses before counts: a reset that is lost between the two must not make the parts exceed the whole.
+        let undelivered = self.undelivered()?;
+        // Phantoms first: one that is counted between the two reads must not make the difference shrink.
+        let phantoms = self.phantoms()?;
+        let received = self.count(Counted::Received, NO_REASON)?.wrapping_sub(phantoms);
+        let mut resets = Vec::new();
+        for reason in 0..REASONS {
+            let sent = self.count(Counted::Sent, reason)?;
+            if sent != 0 {
+                resets.push((Direction::Sent, self.reason_label(reason), sent));
+            }
+        }
+        resets.push((Direction::Sent, NF_REJECT.into(), self.count(Counted::Firewall, NO_REASON)?));
+        resets.push((Direction::Received, NONE.into(), received));
+        Ok(KernelCounts { resets, undelivered })
+    }
+
+    /// Receives that no RST caused.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to read the map.
+    pub fn phantoms(&self) -> anyhow::Result<u64> {
+        self.count(Counted::Phantom, NO_REASON)
+    }
+
+    fn undelivered(&self) -> anyhow::Result<Vec<(Direction, LossStage, u64)>> {
+        let mut undelivered = Vec::new();
+        for (loss, stage) in [(Loss::RingFull, LossStage::RingFull), (Loss::RateLimited, LossStage::RateLimited)] {
+            let sent = self.loss(Counted::Sent, loss)?.wrapping_add(self.loss(Counted::Firewall, loss)?);
+            undelivered.push((Direction::Sent, stage, sent));
+            undelivered.push((Direction::Received, stage, self.loss(Counted::Received, loss)?));
+        }
+        Ok(undelivered)
+    }
+
+    fn reason_label(&self, reason: u32) -> Arc<str> {
+        match self.reasons.name(reason) {
+            Some(name) => Arc::clone(name),
+            None if reason == NO_REASON => NONE.into(),
+            None => reason.to_string().into(),
+        }
+    }
+
+    fn count(&self, counted: Counted, reason: u32) -> anyhow::Result<u64> {
+        sum(&self.counts, count_slot(counted, reason))
+    }
+
+    fn loss(&self, counted: Counted, loss: Loss) -> anyhow::Result<u64> {
+        sum(&self.losses, loss_slot(counted, loss))
+    }
+}
+
+/// Sums modulo 2^64: a part may be counted on one CPU and taken back on another.
+fn sum(array: &PerCpuArray<MapData, u64>, slot: u32) -> anyhow::Result<u64> {
+    Ok(array.get(&slot, 0)?.iter().fold(0, |total, part| total.wrapping_add(*part)))
+}

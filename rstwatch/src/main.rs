@@ -1,0 +1,82 @@
+//! The command `rstwatch`.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use rstwatch::cli::{self, Cli, Command, LogLevel};
+use rstwatch::{agent, check, escape, explain, trace};
+use tracing::level_filters::LevelFilter;
+
+/// Something is wrong with the world; usage errors are 2.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => finish(run(cli)),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    log(&cli);
+    match cli.command {
+        Command::Agent(args) => agent::run(args.settings()?)?,
+        Command::Trace(args) => trace::run(args.settings())?,
+        Command::Explain { cause } => {
+            let text = cause.map_or_else(explain::list, explain::text);
+            io::stdout().write_all(text.as_bytes())?;
+        }
+        Command::Check if !check::run()? => return Ok(FAILURE.into()),
+        Command::Check => (),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(cli: &Cli) {
+    let default = if matches!(cli.command, Command::Agent(_)) { LogLevel::Info } else { LogLevel::Warn };
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(cli.log_level.unwrap_or(default)))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .with_target(false)
+        .init();
+}
+
+fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        // `rstwatch trace | head` is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            _ = writeln!(io::stderr(), "rstwatch: {}", escape::printable(&format!("{error:#}")));
+            FAILURE.into()
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    match error.kind() {
+        DisplayHelp | DisplayVersion => {
+            _ = error.print();
+            ExitCode::SUCCESS
+        }
+        DisplayHelpOnMissingArgumentOrSubcommand => {
+            _ = error.print();
+            USAGE.into()
+        }
+        _ => {
+            _ = writeln!(io::stderr(), "{}", cli::one_line(error));
+            USAGE.into()
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The flow table: brings the two ends of a reset together when both are on this host, and drops phantom receives.
+//!
+//! A received reset waits a moment, because its sender's record may come after it (an active RST is traced after it was
+//! transmitted, and on loopback it has arrived by then). Sent resets never wait.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
+
+use crate::evidence::{self, SenderSaw};
+
+/// How long a receive waits for its sender.
+pub const HOLD: Duration = Duration::from_millis(50);
+/// How long a sender's record waits for receives: a socket that its program holds takes an RST late, from its backlog.
+const REMEMBER: Duration = Duration::from_secs(2);
+/// Bounds of both queues; beyond them the oldest go first.
+const MOST: usize = 8192;
+
+/// A receive that waits, or that is done waiting.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The receive.
+    pub record: ResetRecord,
+    /// The verdict of the sending end, if it was seen.
+    pub sender_saw: Option<SenderSaw>,
+}
+
+struct SentReset {
+    time_ns: u64,
+    flow: Flow,
+    seq: Option<u32>,
+    verdict: SenderSaw,
+}
+
+/// Received and sent resets of the last moments.
+#[derive(Default)]
+pub struct Pairing {
+    held: VecDeque<ResetRecord>,
+    sent: VecDeque<SentReset>,
+}
+
+impl Pairing {
+    /// A sent reset with its verdict; answers the receive that it explains, if that waits.
+    pub fn sent(&mut self, record: &ResetRecord, verdict: SenderSaw) -> Option<Ready> {
+        if record.flags & flags::PHANTOM != 0 {
+            self.drop_phantom(record);
+        }
+        let sent = SentReset { time_ns: record.time_ns, flow: record.flow, seq: seq_of_sent(record), verdict };
+        let waiting = self.held.iter().position(|received| matches(&sent, received));
+        match waiting.and_then(|index| self.held.remove(index)) {
+            Some(record) => Some(Ready { record, sender_saw: Some(sent.verdict) }),
+            None => {
+                push_bounded(&mut self.sent, sent);
+                None
+            }
+        }
+    }
+
+    /// A received reset: ready at once where its sender was seen before it.
+    pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
+        self.forget(record.time_ns);
+        let known = self.sent.iter().rposition(|sent| matches(sent, &record)).and_then(|index| self.sent.remove(index));
+        if let Some(sent) = known {
+            return vec![Ready { record, sender_saw: Some(sent.verdict) }];
+        }
+        self.held.push_back(record);
+        let overflow = if self.held.len() > MOST { self.held.pop_front() } else { None };
+        overflow.map(unexplained).into_iter().collect()
+    }
+
+    /// Receives that have waited long enough.
+    pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
+        let limit = nanos(HOLD);
+        let mut ready = Vec::new();
+        while self.held.front().is_some_and(|record| now_ns.saturating_sub(record.time_ns) >= limit) {
+            ready.extend(self.held.pop_front().map(unexplained));
+        }
+        ready
+    }
+
+    /// Everything that still waits.
+    pub fn flush(&mut self) -> Vec<Ready> {
+        self.held.drain(..).map(unexplained).collect()
+    }
+
+    /// Whether anything waits.
+    pub fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// The kernel called tcp_reset() for data, and answered that data: no RST was received.
+    fn drop_phantom(&mut self, sent: &ResetRecord) {
+        if let Some(index) = self.held.iter().rposition(|received| received.sock == sent.sock) {
+            self.held.remove(index);
+        }
+    }
+
+    fn forget(&mut self, now_ns: u64) {
+        let limit = nanos(REMEMBER);
+        while self.sent.front().is_some_and(|sent| now_ns.saturating_sub(sent.time_ns) >= limit) {
+            self.sent.pop_front();
+        }
+    }
+}
+
+fn unexplained(record: ResetRecord) -> Ready {
+    Ready { record, sender_saw: None }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn push_bounded(queue: &mut VecDeque<SentReset>, sent: SentReset) {
+    if queue.len() >= MOST {
+        queue.pop_front();
+    }
+    queue.push_back(sent);
+}
+
+/// Whether the one is the other's RST: the flow reversed, the sequence number where both know it.
+fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
+    let near = sent.time_ns.abs_diff(received.time_ns) < nanos(REMEMBER);
+    let same_seq = match (sent.seq, evidence::rst_header(received)) {
+        (Some(seq), Some(rst)) => seq == rst.seq,
+        _ => true,
+    };
+    near && same_seq && sent.flow == received.flow.reversed()
+}
+
+/// The sequence number of a sent RST: of an answer, the acknowledgement of what it answers; of an active one, snd_nxt.
+pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
+    let answered = &record.segment;
+    match (record.kind, record.flags & flags::SKB != 0) {
+        (_, true) if answered.flags & tcp_flag::ACK != 0 => Some(answered.ack),
+        (_, true) => Some(0),
+        (kind::SENT, false) if record.flags & flags::TCP != 0 => Some(record.tcp.snd_nxt),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::{Cause, Sender};
+    use crate::fixture;
+
+    fn verdict() -> SenderSaw {
+        SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, because: "linger".into() }
+    }
+
+    fn sent() -> ResetRecord {
+        let received = fixture::received();
+        let mut sent = fixture::sent_active();
+        sent.flow = received.flow.reversed();
+        sent.time_ns = received.time_ns;
+        sent.tcp.snd_nxt = received.segment.seq;
+        sent
+    }
+
+    #[test]
+    fn pairs_in_either_order() {
+        let mut pairing = Pairing::default();
+        assert!(pairing.received(fixture::received()).is_empty());
+        let ready = pairing.sent(&sent(), verdict()).expect("explained");
+        assert_eq!(ready.sender_saw, Some(verdict()));
+
+        assert!(pairing.sent(&sent(), verdict()).is_none());
+        let ready = pairing.received(fixture::received());
+        assert_eq!(ready[0].sender_saw, Some(verdict()));
+        assert!(!pairing.is_waiting());
+    }
+
+    #[test]
+    fn another_sequence_number_is_another_reset() {
+        let mut pairing = Pairing::default();
+        let mut other = sent();
+        other.tcp.snd_nxt += 1;
+        assert!(pairing.sent(&other, verdict()).is_none());
+        assert!(pairing.received(fixture::received()).is_empty());
+    }
+
+    #[test]
+    fn one_sender_explains_one_receive() {
+        let mut pairing = Pairing::default();
+        pairing.sent(&sent(), verdict());
+        assert_eq!(pairing.received(fixture::received()).len(), 1);
+        assert!(pairing.received(fixture::received()).is_empty());
+    }
+
+    #[test]
+    fn phantoms_vanish() {
+        let mut pairing = Pairing::default();
+        let phantom = fixture::received();
+        pairing.received(phantom);
+        let mut answer = fixture::sent_answer();
+        answer.sock = phantom.sock;
+        answer.flags |= flags::PHANTOM;
+        assert!(pairing.sent(&answer, verdict()).is_none());
+        assert!(pairing.flush().is_empty());
+    }
+
+    #[test]
+    fn a_lonely_receive_waits_and_leaves() {
+        let mut pairing = Pairing::default();
+        let record = fixture::received();
+        pairing.received(record);
+        assert!(pairing.expired(record.time_ns + nanos(HOLD) - 1).is_empty());
+        let ready = pairing.expired(record.time_ns + nanos(HOLD));
+        assert_eq!(ready.len(), 1);
+        assert_eq!(ready[0].sender_saw, None);
+    }
+
+    #[test]
+    fn both_queues_are_bounded() {
+        let mut pairing = Pairing::default();
+        let mut left = 0;
+        for index in 0..2 * MOST {
+            let mut record = fixture::received();
+            record.segment.seq = u32::try_from(index).expect("small");
+            left += pairing.received(record).len();
+            let mut unrelated = sent();
+            unrelated.flow.local_port = 1;
+            pairing.sent(&unrelated, verdict());
+        }
+        assert_eq!((pairing.held.len(), pairing.sent.len(), left), (MOST, MOST, MOST));
+    }
+}

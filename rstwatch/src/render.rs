@@ -1,0 +1,203 @@
+//! Verdicts for people: three lines each, as `rstwatch trace` shows them.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cause::Direction;
+use crate::escape::printable;
+use crate::explain::advice;
+use crate::record::{Event, Process, Role, Rst, Workload};
+use crate::text::seconds;
+
+/// Writes events as text. What was not seen is left out.
+#[derive(Clone, Debug)]
+pub struct Renderer {
+    colour: bool,
+    /// None: the host's zone is not known; times are UTC and say so.
+    zone: Option<TimeZone>,
+}
+
+impl Renderer {
+    /// In the host's time zone.
+    pub fn new(colour: bool) -> Self {
+        Self { colour, zone: TimeZone::try_system().ok() }
+    }
+
+    /// One event: time and verdict, evidence, advice. Ends with a newline.
+    pub fn event(&self, event: &Event) -> String {
+        let time = self.time(event.time);
+        let indent = " ".repeat(time.len() + 2);
+        let mut out = format!("{time}  {}\n", self.verdict(event));
+        for line in [evidence(event), advice(event.cause, event).map(|advice| self.paint("2", &printable(&advice)))]
+            .into_iter()
+            .flatten()
+        {
+            _ = writeln!(out, "{indent}{line}");
+        }
+        out
+    }
+
+    fn verdict(&self, event: &Event) -> String {
+        let Event { direction, cause, sender, confidence, local, remote, .. } = event;
+        let arrow = match direction {
+            Direction::Received => "<-",
+            Direction::Sent => "->",
+        };
+        let cause = self.paint("1", cause.as_str());
+        format!("{direction:8}  {local} {arrow} {remote}  {cause}  {confidence}, by {sender}")
+    }
+
+    fn time(&self, time: Timestamp) -> String {
+        match &self.zone {
+            Some(zone) => time.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f").to_string(),
+            None => time.strftime("%H:%M:%S.%3fZ").to_string(),
+        }
+    }
+
+    fn paint(&self, sgr: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Who, and what was seen; none if nothing was.
+fn evidence(event: &Event) -> Option<String> {
+    let parts = [subject(event), findings(event)];
+    let line = parts.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect::<Vec<_>>().join("  ");
+    (!line.is_empty()).then_some(line)
+}
+
+fn subject(event: &Event) -> String {
+    let process = event.process.as_ref().map(|Process { pid, comm }| format!("{comm}[{pid}]"));
+    let parts: Vec<_> =
+        [process, event.workload.as_ref().and_then(|workload| owner(workload, event))].into_iter().flatten().collect();
+    match (parts.is_empty(), event.role) {
+        (false, _) => parts.join(" "),
+        (true, Role::Client) => "client".to_owned(),
+        (true, Role::Server) => "server".to_owned(),
+        (true, Role::Unknown) => String::new(),
+    }
+}
+
+/// `pod shop/orders-7c9d`; none if it repeats the process.
+fn owner(workload: &Workload, event: &Event) -> Option<String> {
+    let Workload { kind, namespace, name, container: _ } = workload;
+    if event.process.as_ref().is_some_and(|process| process.comm == *name) {
+        return None;
+    }
+    let namespace = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
+    Some(format!("{} {namespace}{name}", kind.as_str()))
+}
+
+/// The sentences of the verdict, and what they do not mention.
+fn findings(event: &Event) -> String {
+    let says = |words: &str| event.because.iter().any(|sentence| sentence.contains(words));
+    let idle = event.idle_ms.map(seconds).filter(|idle| !says(idle)).map(|idle| format!("idle {idle}"));
+    let ttl = event.rst.as_ref().filter(|_| !says("TTL")).and_then(ttl);
+    let because = event.because.iter().map(|sentence| Cow::Borrowed(sentence.as_str()));
+    idle.map(Cow::Owned).into_iter().chain(because).chain(ttl.map(Cow::Owned)).collect::<Vec<_>>().join("; ")
+}
+
+fn ttl(rst: &Rst) -> Option<String> {
+    match (rst.ttl, rst.ttl_expected) {
+        (Some(ttl), Some(expected)) if ttl == expected => Some(format!("RST TTL {ttl} = handshake {expected}")),
+        (Some(ttl), Some(expected)) => Some(format!("RST TTL {ttl}, handshake {expected}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::record::WorkloadKind;
+    use crate::sample;
+
+    #[track_caller]
+    fn check(event: &Event, expect: &Expect) {
+        let renderer = Renderer { colour: false, zone: Some(TimeZone::UTC) };
+        expect.assert_eq(&renderer.event(event));
+    }
+
+    #[test]
+    fn the_example_of_the_documentation() {
+        check(
+            &sample::idle_reaped(),
+            &expect![[r#"
+            12:31:07.482  received  10.0.3.41:48732 <- 10.0.7.12:5432  idle_reaped  likely, by peer
+                          orders-api[4121] pod shop/orders-7c9d  idle 61.2 s before this request; peer's FIN came 1.2 s earlier; RST TTL 63 = handshake 63
+                          keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_was_not_seen_is_left_out() {
+        check(
+            &sample::event(Direction::Sent, Cause::Unknown, Sender::LocalKernel, Confidence::Guess),
+            &expect![[r#"
+            12:31:07.482  sent      10.0.3.41:48732 -> 10.0.7.12:5432  unknown  guess, by local_kernel
+        "#]],
+        );
+        let mut event = sample::event(Direction::Sent, Cause::Mptcp, Sender::Peer, Confidence::Certain);
+        (event.role, event.idle_ms) = (Role::Server, Some(850));
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  sent      10.0.3.41:48732 -> 10.0.7.12:5432  mptcp  certain, by peer
+                          server  idle 850 ms
+        "#]],
+        );
+    }
+
+    #[test]
+    fn addresses_owners_and_ttl() {
+        let mut event =
+            sample::event(Direction::Received, Cause::MiddleboxInjected, Sender::Middlebox, Confidence::Likely);
+        event.local = "[2001:db8::1]:40000".parse().expect("an address");
+        event.process = Some(Process { pid: 7, comm: "curl".into() });
+        event.workload = Some(sample::workload(WorkloadKind::Process, "", "curl"));
+        event.rst = Some(Rst { ttl: Some(64), ttl_expected: Some(57), ..Rst::default() });
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
+                          curl[7]  RST TTL 64, handshake 57
+                          find the firewall or IPS on the path: compare the RST's TTL with the hops to it
+        "#]],
+        );
+        event.workload = Some(sample::workload(WorkloadKind::Unit, "", "cron.service"));
+        event.because = vec!["RST TTL 64 was never decremented".into()];
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
+                          curl[7] unit cron.service  RST TTL 64 was never decremented
+                          find the firewall or IPS on the path: compare the RST's TTL with the hops to it
+        "#]],
+        );
+    }
+
+    #[test]
+    fn outside_strings_cannot_steer_the_terminal() {
+        let mut event = sample::idle_reaped();
+        event.process = Some(Process { pid: 1, comm: "\x1b[2J\nx".into() });
+        event.workload = Some(sample::workload(WorkloadKind::Pod, "a\x07", "b\u{202e}"));
+        event.because = vec!["closed by \x1b]0;t\x07".into()];
+        event.timeout_candidates[0].who = "\x1b[31m".into();
+        let text = Renderer { colour: false, zone: None }.event(&event);
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+        assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    #[test]
+    fn without_a_zone_times_are_utc_and_say_so() {
+        let text = Renderer { colour: true, zone: None }.event(&sample::idle_reaped());
+        assert!(text.starts_with("12:31:07.482Z  received"), "{text}");
+        assert!(text.contains("\x1b[1midle_reaped\x1b[0m"), "{text}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Events for tests.
+
+use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::record::{Event, Family, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
+
+/// An event of which nothing optional was seen.
+pub(crate) fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Event {
+    Event {
+        time: jiff::Timestamp::from_microsecond(1_760_013_067_482_000).expect("in range"),
+        node: "node-a".into(),
+        direction,
+        cause,
+        sender,
+        confidence,
+        because: Vec::new(),
+        family: Family::Ipv4,
+        local: "10.0.3.41:48732".parse().expect("an address"),
+        remote: "10.0.7.12:5432".parse().expect("an address"),
+        netns: 4_026_531_840,
+        role: Role::Unknown,
+        state: None,
+        kernel_reason: None,
+        idle_ms: None,
+        age_ms: None,
+        bytes_sent: None,
+        bytes_received: None,
+        unacked_bytes: None,
+        unread_bytes: None,
+        timeout_candidates: Vec::new(),
+        rst: None,
+        process: None,
+        workload: None,
+    }
+}
+
+/// The example of the documentation: a pooled database connection that sat idle for too long.
+pub(crate) fn idle_reaped() -> Event {
+    let candidate = |who: &str| TimeoutCandidate { seconds: 60, who: who.into() };
+    Event {
+        because: vec!["idle 61.2 s before this request".into(), "peer's FIN came 1.2 s earlier".into()],
+        role: Role::Client,
+        state: Some("CLOSE_WAIT"),
+        idle_ms: Some(61_240),
+        timeout_candidates: vec![candidate("AWS ALB"), candidate("nginx upstream")],
+        rst: Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() }),
+        process: Some(Process { pid: 4121, comm: "orders-api".into() }),
+        workload: Some(workload(WorkloadKind::Pod, "shop", "orders-7c9d")),
+        ..event(Direction::Received, Cause::IdleReaped, Sender::Peer, Confidence::Likely)
+    }
+}
+
+/// A workload; an empty namespace is none.
+pub(crate) fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
+    let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+    Workload { kind, namespace, name: name.into(), container: None }
+}

@@ -1,0 +1,74 @@
+//! What a command is to do: arguments, configuration file and defaults resolved and checked.
+//!
+//! Everything after [`crate::cli`] sees only these.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::export::listen::ListenAddress;
+use crate::filter::Filter;
+
+/// What to watch, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureSettings {
+    /// Files that name network namespaces, as `/run/netns/x` or `/proc/1/ns/net`; empty: all.
+    pub netns: Vec<PathBuf>,
+    /// Folder of a cgroup (v2): only its sockets and those below it.
+    pub cgroup: Option<PathBuf>,
+    /// Size of the ring buffer; a power of two.
+    pub ring_buffer_bytes: u32,
+    /// Details per second, for each kind of reset on each CPU.
+    pub detail_rate_per_second: u32,
+    /// How many details may run ahead of that rate.
+    pub detail_burst: u32,
+}
+
+impl CaptureSettings {
+    /// From the options of the command line and the configuration file.
+    pub fn new(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> Self {
+        let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, node_name: _, workload_limit: _ } =
+            *config;
+        Self { netns, cgroup, ring_buffer_bytes, detail_rate_per_second, detail_burst }
+    }
+}
+
+/// What `rstwatch agent` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// What to watch.
+    pub capture: CaptureSettings,
+    /// Host name, or what the user calls it.
+    pub node: Arc<str>,
+    /// Where to serve; at least one.
+    pub listen: Vec<ListenAddress>,
+    /// Path of the metrics.
+    pub telemetry_path: String,
+    /// Workloads with series of their own.
+    pub workload_limit: usize,
+    /// The configuration file, to be read again on SIGHUP.
+    pub config: Option<PathBuf>,
+}
+
+/// What `rstwatch trace` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// What to watch.
+    pub capture: CaptureSettings,
+    /// Host name, or what the user calls it.
+    pub node: Arc<str>,
+    /// What to show.
+    pub filter: Filter,
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// Ends after this time.
+    pub duration: Option<Duration>,
+    /// Ends after so many events.
+    pub count: Option<u64>,
+}
+
+/// The name of this host.
+pub fn host_name() -> Arc<str> {
+    rustix::system::uname().nodename().to_string_lossy().into()
+}

@@ -1,0 +1,57 @@
+//! Small shapes of plain text that several outputs share.
+
+/// A duration for people: `850 ms`, `61.2 s`, `432000 s`.
+pub fn seconds(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        // Cut, not rounded: a time must never look longer than it was.
+        1_000..1_000_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{} s", ms / 1_000),
+    }
+}
+
+/// Breaks text into lines of at most `width` columns, each after `indent`; ends with a newline.
+pub fn wrap(text: &str, indent: &str, width: usize) -> String {
+    let mut out = indent.to_owned();
+    let mut column = indent.len();
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > indent.len() && column + 1 + length > width {
+            out += "\n";
+            out += indent;
+            column = indent.len();
+        } else if column > indent.len() {
+            out += " ";
+            column += 1;
+        }
+        out += word;
+        column += length;
+    }
+    out + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [
+            (0, "0 ms"),
+            (850, "850 ms"),
+            (1_000, "1.0 s"),
+            (61_249, "61.2 s"),
+            (59_999, "59.9 s"),
+            (7_200_000, "7200 s"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(seconds(ms), text);
+        }
+    }
+
+    #[test]
+    fn lines_break_at_words() {
+        assert_eq!(wrap("aa bb cc", "  ", 7), "  aa bb\n  cc\n");
+        assert_eq!(wrap("averylongword b", "", 5), "averylongword\nb\n");
+    }
+}

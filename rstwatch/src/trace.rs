@@ -1,0 +1,169 @@
+//! `rstwatch trace`: live verdicts, on stdout.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::escape::printable;
+use crate::output::Output;
+use crate::pipeline::Capture;
+use crate::record::Event;
+use crate::render::Renderer;
+use crate::runtime::{Signals, block_on};
+use crate::settings::{CaptureSettings, TraceSettings};
+
+/// Shows events until the count, the time or a signal ends it.
+///
+/// # Errors
+/// If it cannot attach or write, in one line.
+pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
+    block_on(trace(settings))
+}
+
+async fn trace(settings: TraceSettings) -> anyhow::Result<()> {
+    let mut signals = Signals::stop_only()?;
+    let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
+    if let Some(probe) = capture.probes().missing().next() {
+        bail!("cannot watch: {} is not attached ({}): see rstwatch check", probe.name, probe.detail);
+    }
+    tell(&watching(&settings.capture));
+    let mut shown = Shown::new(&settings);
+    let output = Output::start(std::io::stdout())?;
+    tokio::select! {
+        () = show(&mut capture, &mut shown, &output) => (),
+        _ = signals.next() => (),
+        () = after(settings.duration) => (),
+        () = output.closed() => (),
+    }
+    for event in capture.finish() {
+        shown.line(&event).into_iter().for_each(|line| output.offer(line));
+    }
+    output.finish().await?;
+    tell_losses(&capture);
+    Ok(())
+}
+
+/// Shows events until there are no more, or enough of them.
+async fn show(capture: &mut Capture, shown: &mut Shown, output: &Output) {
+    while !shown.enough() {
+        let Some(event) = capture.next().await else { return };
+        if let Some(line) = shown.line(&event) {
+            output.send(line).await;
+        }
+    }
+}
+
+async fn after(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Which events were wanted and how they look.
+struct Shown {
+    settings: TraceSettings,
+    renderer: Renderer,
+    count: u64,
+}
+
+impl Shown {
+    fn new(settings: &TraceSettings) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let renderer = Renderer::new(std::io::stdout().is_terminal() && !no_color);
+        Self { settings: settings.clone(), renderer, count: 0 }
+    }
+
+    fn enough(&self) -> bool {
+        self.settings.count.is_some_and(|count| self.count >= count)
+    }
+
+    /// The event's text, if it is wanted.
+    fn line(&mut self, event: &Event) -> Option<String> {
+        if self.enough() || !self.settings.filter.admits(event) {
+            return None;
+        }
+        self.count += 1;
+        if self.settings.json {
+            return serde_json::to_string(event).ok().map(|line| line + "\n");
+        }
+        Some(self.renderer.event(event))
+    }
+}
+
+/// Scripts wait for this line: events are seen from here on.
+fn watching(CaptureSettings { netns, cgroup, .. }: &CaptureSettings) -> String {
+    let mut scope = match netns.as_slice() {
+        [] => "every network namespace".to_owned(),
+        [one] => format!("network namespace {}", one.display()),
+        many => format!("{} network namespaces", many.len()),
+    };
+    if let Some(cgroup) = cgroup {
+        _ = write!(scope, ", cgroup {}", cgroup.display());
+    }
+    format!("watching {}; Ctrl-C ends", printable(&scope))
+}
+
+fn tell_losses(capture: &Capture) {
+    let lost: u64 = capture.kernel_counts().map_or(0, |counts| counts.undelivered.iter().map(|(_, _, n)| n).sum());
+    if lost > 0 {
+        tell(&format!("{lost} resets came too fast to be shown: the agent counts them as unsampled"));
+    }
+}
+
+/// For people, beside the output. That nobody may be there is no failure.
+fn tell(line: &str) {
+    _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::sample;
+
+    fn settings(args: &[&str]) -> TraceSettings {
+        match Cli::try_parse_from(["rstwatch", "trace"].iter().chain(args)).expect("arguments").command {
+            Command::Trace(args) => args.settings(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_shown_and_counted() {
+        let mut shown = Shown::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
+        let mut other = sample::idle_reaped();
+        other.cause = crate::cause::Cause::Refused;
+        assert_eq!(shown.line(&other), None);
+        for _ in 0..2 {
+            assert!(!shown.enough());
+            let line = shown.line(&sample::idle_reaped()).expect("shown");
+            let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(
+                (json["cause"].as_str(), json["time"].as_str()),
+                (Some("idle_reaped"), Some("2025-10-09T12:31:07.482Z"))
+            );
+            assert!(line.ends_with("}\n") && line.lines().count() == 1);
+        }
+        assert!(shown.enough());
+        assert_eq!(shown.line(&sample::idle_reaped()), None);
+    }
+
+    #[test]
+    fn the_scope_is_said() {
+        let cases: [(&[&str], &str); 4] = [
+            (&[], "watching every network namespace; Ctrl-C ends"),
+            (&["--netns=/run/netns/a"], "watching network namespace /run/netns/a; Ctrl-C ends"),
+            (&["--netns=a", "--netns=b\x1b"], "watching 2 network namespaces; Ctrl-C ends"),
+            (&["--netns=b\n", "--cgroup=/c"], "watching network namespace b\\n, cgroup /c; Ctrl-C ends"),
+        ];
+        for (args, line) in cases {
+            assert_eq!(watching(&settings(args).capture), line);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The command as users meet it: exit codes, error lines, signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn rstwatch(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rstwatch"));
+    command.args(args).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    rstwatch(args).output().expect("it starts")
+}
+
+/// Expects failure with this code and exactly one line on stderr; returns the line.
+#[track_caller]
+fn refused(args: &[&str], code: i32) -> String {
+    let Output { status, stdout, stderr } = run(args);
+    let line = String::from_utf8(stderr).expect("UTF-8");
+    assert_eq!(status.code(), Some(code), "{line}");
+    assert!(stdout.is_empty());
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.starts_with("rstwatch: "), "{line}");
+    line.trim_end().to_owned()
+}
+
+/// Whether BPF may be expected to work; says so if not.
+fn privileged() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        // Past the test harness, which would swallow it.
+        _ = writeln!(std::io::stderr(), "skipped: needs root");
+    }
+    root
+}
+
+#[test]
+fn usage_errors_are_one_line_and_exit_2() {
+    let line = refused(&["trace", "--frobnicate"], 2);
+    assert!(line.contains("--frobnicate"), "{line}");
+    let line = refused(&["explain", "tired"], 2);
+    assert!(line.contains("tired") && line.contains("idle_reaped"), "{line}");
+    refused(&["agent", "--web.listen-address", "nowhere"], 2);
+    refused(&["trace", "--count", "0"], 2);
+    assert_eq!(run(&[]).status.code(), Some(2));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_bad_configuration_is_one_line_with_file_and_line() {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let path = file.path().to_str().expect("UTF-8");
+    std::fs::write(path, "# sizes\nworkload_limit = 0\n").expect("written");
+    let line = refused(&["agent", "--config", path], 1);
+    assert_eq!(line, format!("rstwatch: {path}:2: workload_limit is 0: give 1 to 100000"));
+    std::fs::write(path, "\n\nworkloads = 5\n").expect("written");
+    let line = refused(&["agent", "--config", path], 1);
+    assert!(line.starts_with(&format!("rstwatch: {path}:3: unknown field `workloads`")), "{line}");
+    let line = refused(&["agent", "--config", "/nonexistent/rstwatch.toml"], 1);
+    assert!(line.contains("/nonexistent/rstwatch.toml") && line.contains("No such file"), "{line}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = taken.local_addr().expect("address").to_string();
+    let line = refused(&["agent", "--web.listen-address", &address], 1);
+    assert_eq!(
+        line,
+        format!("rstwatch: cannot listen on {address}: address in use: pick another with --web.listen-address")
+    );
+}
+
+#[test]
+fn explain_tells_all_or_one() {
+    let list = run(&["explain"]);
+    assert!(list.status.success() && list.stderr.is_empty());
+    assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 20);
+    let one = run(&["explain", "idle_reaped"]);
+    let text = String::from_utf8_lossy(&one.stdout);
+    for part in ["idle_reaped: ", "\nMeaning\n", "\nConfirm\n", "rstwatch trace --cause idle_reaped", "\nFix\n"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    drop(reader);
+    let output = rstwatch(&["explain"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+        .wait_with_output()
+        .expect("it ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn check_says_whether_the_agent_can_run() {
+    let Output { status, stdout, stderr } = run(&["check"]);
+    let text = String::from_utf8_lossy(&stdout);
+    assert!(stderr.is_empty());
+    let can_run = text.contains("\nThe agent can run here");
+    assert_eq!(status.code(), Some(if can_run { 0 } else { 1 }), "{text}");
+    assert!(text.starts_with("kernel ") && text.contains("\nprobes\n"), "{text}");
+}
+
+/// A running command; killed if a test fails before it has ended.
+struct Running {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = rstwatch(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, stderr }
+    }
+
+    /// The next line of stderr that holds these words.
+    #[track_caller]
+    fn says(&mut self, words: &str) -> String {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stderr.read_line(&mut line).expect("a line"), 0, "ended without {words:?}: {all}");
+            if line.contains(words) {
+                return line;
+            }
+            all += &line;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("signalled");
+    }
+
+    /// Expects it to end well within a second; returns the rest of stderr.
+    #[track_caller]
+    fn ends(mut self) -> String {
+        let start = Instant::now();
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).expect("UTF-8");
+        let status = self.child.wait().expect("ended");
+        assert!(status.success(), "{status}: {rest}");
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        rest
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Neither can be mended here; an ended child is not an error.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    answer
+}
+
+#[test]
+fn the_agent_serves_reloads_and_ends_in_time() {
+    if !privileged() {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let path = file.path().to_str().expect("UTF-8");
+    let mut agent =
+        Running::start(&["agent", "--web.listen-address", "127.0.0.1:0", "--node-name", "test-node", "--config", path]);
+    let line = agent.says("listening on http://");
+    let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get(&address, "/metrics").contains("rstwatch_build_info{"));
+    assert!(get(&address, "/").contains("test-node"));
+
+    std::fs::write(path, "workload_limit = 5\n").expect("written");
+    agent.signal(Signal::HUP);
+    agent.says("configuration read from");
+    std::fs::write(path, "workload_limit = 0\n").expect("written");
+    agent.signal(Signal::HUP);
+    let line = agent.says("workload_limit is 0");
+    assert!(line.contains("the old configuration stays"), "{line}");
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"), "a bad configuration does no harm");
+
+    let mut follower = TcpStream::connect(&address).expect("connected");
+    write!(follower, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    agent.signal(Signal::TERM);
+    agent.ends();
+}
+
+#[test]
+fn trace_ends_by_signal_and_by_time() {
+    if !privileged() {
+        return;
+    }
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut trace = Running::start(&["trace", "--json"]);
+        let line = trace.says("watching");
+        assert_eq!(line, "watching every network namespace; Ctrl-C ends\n");
+        trace.signal(signal);
+        trace.ends();
+    }
+    let mut trace = Running::start(&["trace", "--duration", "100ms"]);
+    trace.says("watching");
+    trace.ends();
+}
