@@ -1,0 +1,121 @@
+//! The programs under test: three watchers and the daemon, started once for the lab.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::event::Event;
+use super::metrics::Metrics;
+use super::net::Net;
+use super::program::{Program, STARTS};
+use super::vantage::Vantage;
+use super::wait::until_true;
+
+/// A page of the daemon that takes longer is as good as none.
+const PAGE: Duration = Duration::from_secs(5);
+
+/// All of them.
+pub(super) struct Agents {
+    watchers: Vec<Watcher>,
+    pub(super) daemon: Daemon,
+}
+
+impl Agents {
+    pub(super) fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
+        let watcher = |vantage| Watcher::start(net, rstwatch, vantage);
+        let watchers = Vantage::EACH
+            .into_iter()
+            .map(watcher)
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            watchers,
+            daemon: Daemon::start(net, rstwatch)?,
+        })
+    }
+
+    /// What one watcher has said of a server port so far.
+    pub(super) fn events(&self, vantage: Vantage, port: u16) -> Vec<Event> {
+        let theirs = self
+            .watchers
+            .iter()
+            .filter(|watcher| watcher.vantage == vantage);
+        theirs
+            .flat_map(|watcher| watcher.program.events(port))
+            .collect()
+    }
+
+    /// Ends them all; what was not as it should be, in sentences.
+    pub(super) fn end(&mut self) -> Vec<String> {
+        let watchers = self.watchers.iter_mut();
+        let named = watchers.map(|watcher| (watcher.vantage.name(), &mut watcher.program));
+        let all = named.chain([("daemon", &mut self.daemon.program)]);
+        all.filter_map(|(name, program)| Some(format!("{name}: {:#}", program.end().err()?)))
+            .collect()
+    }
+}
+
+struct Watcher {
+    vantage: Vantage,
+    program: Program,
+}
+
+impl Watcher {
+    fn start(net: &Net, rstwatch: &Path, vantage: Vantage) -> Result<Self> {
+        let mut command = Command::new(rstwatch);
+        command.args(["trace", "--json"]);
+        look_into(&mut command, net, vantage);
+        let mut program = Program::start(net, &mut command)?;
+        let name = vantage.name();
+        program
+            .says("watching")
+            .with_context(|| format!("rstwatch trace ({name})"))?;
+        Ok(Self { vantage, program })
+    }
+}
+
+/// The daemon, watching everywhere, for its metrics.
+pub(super) struct Daemon {
+    program: Program,
+    client: ureq::Agent,
+    at: SocketAddr,
+}
+
+impl Daemon {
+    fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = Command::new(rstwatch);
+        command.args(["agent", "--web.listen-address", &free.to_string()]);
+        look_into(&mut command, net, Vantage::All);
+        let mut program = Program::start(net, &mut command)?;
+        // Whatever proxy the environment names has no business on this host's loopback.
+        let client = ureq::Agent::config_builder()
+            .proxy(None)
+            .timeout_global(Some(PAGE));
+        let client = client.build().new_agent();
+        let ready = || {
+            program.lives()?;
+            Ok(client.get(format!("http://{free}/readyz")).call().is_ok())
+        };
+        until_true("/readyz", STARTS, ready).context("rstwatch agent")?;
+        Ok(Self {
+            program,
+            client,
+            at: free,
+        })
+    }
+
+    pub(super) fn metrics(&self) -> Result<Metrics> {
+        let page = self.client.get(format!("http://{}/metrics", self.at));
+        let mut answer = page.call().context("/metrics")?;
+        Ok(Metrics::parse(&answer.body_mut().read_to_string()?))
+    }
+}
+
+fn look_into(command: &mut Command, net: &Net, vantage: Vantage) {
+    for place in vantage.places() {
+        command.arg("--netns").arg(net.ns(*place).path());
+    }
+}

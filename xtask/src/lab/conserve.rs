@@ -1,0 +1,99 @@
+//! Conservation: what the daemon counted as sent is what the kernels of all namespaces
+//! sent, plus what reject rules made, whatever was lost on the way.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use libc::ECONNREFUSED;
+
+use super::agents::Agents;
+use super::judge::settled;
+use super::net::Net;
+use super::nft::Rejects;
+use super::place::{Family, Place, at};
+use super::procnet::out_rsts;
+use super::report::Report;
+use super::sock::{Listener, Tcp, expect};
+
+/// Half of the burst's 20,000 resets: refused SYNs in one thread, aborts in another.
+const HALF: u32 = 10_000;
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// Both accounts when the lab began.
+pub(super) struct Conservation {
+    kernel: u64,
+    daemon: u64,
+}
+
+impl Conservation {
+    pub(super) fn begin(net: &Net, agents: Option<&Agents>) -> Result<Self> {
+        Ok(Self {
+            kernel: kernel(net)?,
+            daemon: daemon(agents)?,
+        })
+    }
+
+    /// Enters whether the accounts agree.
+    pub(super) fn check(
+        &self,
+        when: &str,
+        net: &Net,
+        rejects: &Rejects,
+        agents: Option<&Agents>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let made = kernel(net)? - self.kernel + rejects.total();
+        if agents.is_none() {
+            report.skip(
+                &format!("conservation, {when}"),
+                &format!("no daemon; {made} made"),
+            );
+            return Ok(());
+        }
+        let counted = || Ok(daemon(agents)?.saturating_sub(self.daemon));
+        let got = settled(SETTLES, made, counted);
+        report.enter_result(
+            when,
+            "metrics",
+            format!("{made} resets sent, all counted"),
+            got,
+        );
+        Ok(())
+    }
+
+    /// As many resets as two threads make.
+    pub(super) fn burst(&self, net: &Net, port: u16) -> Result<()> {
+        eprintln!("burst: {} resets", 2 * HALF);
+        let (client, server) = (&net.client, &net.server);
+        let closed = at(Family::V4.server(), port);
+        let open = at(Family::V4.server(), port + 1);
+        thread::scope(|scope| {
+            let refused = scope.spawn(move || {
+                (0..HALF)
+                    .try_for_each(|_| expect(ECONNREFUSED, Tcp::new(client, closed)?.join(closed)))
+            });
+            let aborted = scope.spawn(move || {
+                let listener = Listener::open(server, open, 16)?;
+                (0..HALF).try_for_each(|_| {
+                    let _client = Tcp::connect(client, open)?;
+                    listener.accept()?.abort()
+                })
+            });
+            let panicked = |_| Err(anyhow!("a thread of the burst panicked"));
+            refused.join().unwrap_or_else(panicked)?;
+            aborted.join().unwrap_or_else(panicked)
+        })
+    }
+}
+
+fn kernel(net: &Net) -> Result<u64> {
+    Place::ALL
+        .iter()
+        .map(|place| out_rsts(net.ns(*place)))
+        .sum()
+}
+
+fn daemon(agents: Option<&Agents>) -> Result<u64> {
+    agents.map_or(Ok(0), |agents| Ok(agents.daemon.metrics()?.sent(None)))
+}

@@ -1,0 +1,52 @@
+//! One line of `rstwatch trace --json`, as far as the lab judges it.
+
+use serde::Deserialize;
+
+/// The fields that a row's expectation is about, and the line itself for the reader.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Event {
+    pub(super) direction: String,
+    pub(super) cause: String,
+    pub(super) sender: String,
+    local: Option<String>,
+    remote: Option<String>,
+    pub(super) netns: Option<u64>,
+    #[serde(skip)]
+    pub(super) line: String,
+}
+
+impl Event {
+    pub(super) fn parse(line: &str) -> Result<Self, serde_json::Error> {
+        let mut event: Self = serde_json::from_str(line)?;
+        line.clone_into(&mut event.line);
+        Ok(event)
+    }
+
+    /// Whether either end is this port; the lab gives each scenario a server port of its
+    /// own.
+    pub(super) fn is_on(&self, port: u16) -> bool {
+        let ends = [&self.local, &self.remote];
+        ends.into_iter()
+            .flatten()
+            .any(|end| port_of(end) == Some(port))
+    }
+}
+
+fn port_of(end: &str) -> Option<u16> {
+    end.rsplit_once(':')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_its_port_in_either_family() {
+        let line = r#"{"direction":"sent","cause":"refused","sender":"local_kernel",
+            "local":"[fd77:2::2]:10001","remote":null,"netns":4026532000,"more":1}"#;
+        let event = Event::parse(line).expect("an event");
+        assert!(event.is_on(10001));
+        assert!(!event.is_on(2));
+        assert_eq!(event.netns, Some(4_026_532_000));
+    }
+}

@@ -1,0 +1,118 @@
+//! Cleaning up, however the lab ends. A helper process of its own group reads what there
+//! is to clean from a pipe and acts when the pipe closes: at the lab's end, at Ctrl-C, at
+//! SIGKILL and after a crash alike. So no signal handler is needed, and there is one path.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{ns, peer, wait};
+
+/// The lab's end of the pipe.
+pub(super) struct Janitor {
+    helper: Child,
+    orders: RefCell<Option<ChildStdin>>,
+}
+
+impl Janitor {
+    pub(super) fn hire() -> Result<Self> {
+        let mut helper = peer::command(&["janitor"])?
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("cannot start the janitor")?;
+        let orders = RefCell::new(helper.stdin.take());
+        Ok(Self { helper, orders })
+    }
+
+    pub(super) fn namespace(&self, name: &str) -> Result<()> {
+        self.order(&format!("netns {name}"))
+    }
+
+    /// A process that must not outlive the lab. Its start time tells it from a later
+    /// process of the same number.
+    pub(super) fn process(&self, pid: u32) -> Result<()> {
+        let start = start_time(pid).unwrap_or_default();
+        self.order(&format!("pid {pid} {start}"))
+    }
+
+    /// A directory that must not outlive the lab.
+    pub(super) fn directory(&self, path: &Path) -> Result<()> {
+        self.order(&format!("dir {}", path.display()))
+    }
+
+    fn order(&self, line: &str) -> Result<()> {
+        let mut orders = self.orders.borrow_mut();
+        let pipe = orders.as_mut().context("the janitor has gone")?;
+        writeln!(pipe, "{line}").context("the janitor does not listen")
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        self.orders.borrow_mut().take();
+        // It prints its own troubles.
+        let _ = self.helper.wait();
+    }
+}
+
+/// The janitor's whole life: listen until the lab is gone, then clean.
+pub(super) fn serve() -> Result<()> {
+    let mut orders = String::new();
+    std::io::stdin().read_to_string(&mut orders)?;
+    for line in orders.lines() {
+        if let ["pid", pid, start] = words(line).as_slice() {
+            end_process(pid, start);
+        }
+    }
+    for path in orders.lines().filter_map(|line| line.strip_prefix("dir ")) {
+        // Gone already, unless the lab was killed.
+        let _ = std::fs::remove_dir_all(path);
+    }
+    for line in orders.lines() {
+        if let ["netns", name] = words(line).as_slice() {
+            let done = ns::run(Command::new("ip").args(["netns", "delete", name]));
+            if let Err(why) = done {
+                eprintln!("namespace {name} is left over: {why}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}
+
+fn end_process(pid: &str, start: &str) {
+    let Ok(number) = pid.parse::<u32>() else {
+        return;
+    };
+    let Some(target) = i32::try_from(number).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let alive = || start_time(number).is_some_and(|now| now == start);
+    for (signal, patience) in [(Signal::TERM, 2), (Signal::KILL, 1)] {
+        if !alive() {
+            return;
+        }
+        // It may end by itself between the two lines.
+        let _ = kill_process(target, signal);
+        let gone = || Ok(!alive());
+        let _ = wait::until_true("its end", Duration::from_secs(patience), gone);
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; a zombie counts as gone.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let fields = words(after_name);
+    (fields.first() != Some(&"Z")).then(|| fields.get(19).map(ToString::to_string))?
+}

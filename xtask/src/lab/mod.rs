@@ -1,0 +1,62 @@
+//! The lab: every kind of TCP reset, made for real between throw-away network
+//! namespaces, and what `rstwatch` says about each from three vantage points.
+//!
+//! A scenario first proves by the kernel's own counters and by the sockets' errors that
+//! it made its reset, so that "the lab did not make it" is never taken for "rstwatch did
+//! not see it". What is expected of each row stands in one table: [`table::ROWS`].
+
+mod agents;
+mod conserve;
+mod demo;
+mod event;
+mod http;
+mod janitor;
+mod judge;
+mod metrics;
+mod net;
+mod nft;
+mod ns;
+mod peer;
+mod place;
+mod procnet;
+mod program;
+mod proof;
+mod report;
+mod rows;
+mod run;
+mod select;
+mod sock;
+mod table;
+mod vantage;
+mod wait;
+
+use std::path::PathBuf;
+
+pub(crate) use peer::peer_if_asked;
+
+/// What `cargo xtask lab` accepts.
+#[derive(clap::Args, Debug)]
+pub(crate) struct LabArgs {
+    /// How often each row is made
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
+    repeat: u32,
+    /// Only this row, or this family of rows ("8" means every "8-…"); repeatable
+    #[arg(long = "row", value_name = "ID")]
+    rows: Vec<String>,
+    /// The rstwatch to test; a relative path starts at the workspace's root
+    #[arg(long, value_name = "PATH", default_value = "target/release/rstwatch")]
+    rstwatch: PathBuf,
+    /// Only prove that the scenarios make their resets; start no rstwatch
+    #[arg(long)]
+    truth_only: bool,
+}
+
+/// Runs the lab and prints its table; an error when a row missed.
+pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
+    run::lab(args)
+}
+
+/// Makes a handful of resets for somebody who watches with `rstwatch trace` next door.
+pub(crate) fn demo() -> anyhow::Result<()> {
+    demo::demo()
+}

@@ -1,0 +1,163 @@
+//! The lab's network: client – router – server, and a second server that stays empty
+//! until a scenario "reboots" the first one.
+
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::process;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::janitor::Janitor;
+use super::ns::Ns;
+use super::place::{Place, at};
+use super::wait::{SOON, until_true};
+
+/// Server ports lie below, so that no source port is ever taken for one.
+const SOURCE_PORTS: &str = "40000 60999";
+
+/// The wire's end in the client and in either server.
+const WIRE: &str = "eth0";
+const TO_CLIENT: &str = "client";
+const TO_SERVER: &str = "server";
+/// A port on which nothing listens here.
+const DISCARD: u16 = 9;
+
+/// The four namespaces, wired; they go when this goes.
+pub(super) struct Net {
+    pub(super) client: Ns,
+    pub(super) router: Ns,
+    pub(super) server: Ns,
+    pub(super) rebooted: Ns,
+    // Last: it removes the namespaces once nothing of ours holds them.
+    pub(super) janitor: Janitor,
+}
+
+impl Net {
+    pub(super) fn build() -> Result<Self> {
+        let janitor = Janitor::hire()?;
+        let add = |place: Place| {
+            let name = format!("rw{}-{}", process::id(), place.letter());
+            janitor.namespace(&name)?;
+            Ns::add(name)
+        };
+        let net = Self {
+            client: add(Place::Client)?,
+            router: add(Place::Router)?,
+            server: add(Place::Server)?,
+            rebooted: add(Place::Rebooted)?,
+            janitor,
+        };
+        for place in Place::ALL {
+            settle(net.ns(place))?;
+        }
+        net.router.sysctl("ipv4.ip_forward", "1")?.keep();
+        net.router.sysctl("ipv6.conf.all.forwarding", "1")?.keep();
+        wire(&net.router, TO_CLIENT, &net.client)?;
+        wire(&net.router, TO_SERVER, &net.server)?;
+        address(&net.router, TO_CLIENT, "10.77.1.1/24", "fd77:1::1/64")?;
+        address(&net.router, TO_SERVER, "10.77.2.1/24", "fd77:2::1/64")?;
+        address(&net.client, WIRE, "10.77.1.2/24", "fd77:1::2/64")?;
+        route(&net.client, "10.77.1.1", "fd77:1::1")?;
+        net.plug(&net.server)?;
+        Ok(net)
+    }
+
+    pub(super) fn ns(&self, place: Place) -> &Ns {
+        match place {
+            Place::Client => &self.client,
+            Place::Router => &self.router,
+            Place::Server => &self.server,
+            Place::Rebooted => &self.rebooted,
+        }
+    }
+
+    /// Takes the server's wire, with its MAC, into a namespace that knows none of the
+    /// old connections: what the network sees of a reboot.
+    pub(super) fn reboot(&self) -> Result<Reboot<'_>> {
+        let reboot = Reboot { net: self };
+        unplug(&self.server, &self.rebooted)?;
+        self.plug(&self.rebooted)?;
+        Ok(reboot)
+    }
+
+    fn plug(&self, server: &Ns) -> Result<()> {
+        address(server, WIRE, "10.77.2.2/24", "fd77:2::2/64")?;
+        route(server, "10.77.2.1", "fd77:2::1")?;
+        for router in ["10.77.2.1", "fd77:2::1"] {
+            reaches(server, router)?;
+        }
+        for server in ["10.77.2.2", "fd77:2::2"] {
+            reaches(&self.router, server)?;
+        }
+        Ok(())
+    }
+}
+
+/// The old server comes back when this goes.
+pub(super) struct Reboot<'a> {
+    net: &'a Net,
+}
+
+impl Drop for Reboot<'_> {
+    fn drop(&mut self) {
+        let back = unplug(&self.net.rebooted, &self.net.server)
+            .and_then(|()| self.net.plug(&self.net.server));
+        if let Err(why) = back {
+            eprintln!("the server did not come back: {why:#}");
+        }
+    }
+}
+
+fn settle(ns: &Ns) -> Result<()> {
+    ns.sysctl("ipv4.ip_local_port_range", SOURCE_PORTS)?.keep();
+    ns.sysctl("ipv6.conf.default.accept_dad", "0")?.keep();
+    ip(ns, "link set lo up")
+}
+
+fn wire(router: &Ns, port: &str, other: &Ns) -> Result<()> {
+    let peer = other.name();
+    ip(
+        router,
+        &format!("link add {port} type veth peer name {WIRE} netns {peer}"),
+    )
+}
+
+fn unplug(from: &Ns, to: &Ns) -> Result<()> {
+    ip(from, &format!("link set {WIRE} netns {}", to.name()))
+}
+
+fn address(ns: &Ns, link: &str, v4: &str, v6: &str) -> Result<()> {
+    ip(ns, &format!("addr add {v4} dev {link}"))?;
+    ip(ns, &format!("-6 addr add {v6} dev {link} nodad"))?;
+    ip(ns, &format!("link set {link} up"))
+}
+
+fn route(ns: &Ns, v4: &str, v6: &str) -> Result<()> {
+    ip(ns, &format!("route replace default via {v4}"))?;
+    ip(ns, &format!("-6 route replace default via {v6}"))
+}
+
+/// A datagram to a closed port comes back refused: the path works both ways, and no
+/// scenario starts with address resolution.
+fn reaches(ns: &Ns, to: &str) -> Result<()> {
+    let closed = at(to.parse()?, DISCARD);
+    let any = if closed.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let echo = ns.run(|| Ok(UdpSocket::bind(any)?))?;
+    echo.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    until_true(&format!("{} reaches {to}", ns.name()), 2 * SOON, || {
+        let sent = echo.connect(closed).and_then(|()| echo.send(&[0]));
+        let answer = sent.and_then(|_| echo.recv(&mut [0]));
+        Ok(answer.is_err_and(refused))
+    })
+}
+
+fn ip(ns: &Ns, words: &str) -> Result<()> {
+    ns.tool("ip", &words.split(' ').collect::<Vec<_>>())
+        .map(drop)
+}

@@ -1,0 +1,60 @@
+//! Who is where in the lab's network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn client(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(10, 77, 1, 2).into(),
+            Self::V6 => Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 2).into(),
+        }
+    }
+
+    pub(super) fn server(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(10, 77, 2, 2).into(),
+            Self::V6 => Ipv6Addr::new(0xfd77, 2, 0, 0, 0, 0, 0, 2).into(),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        }
+    }
+}
+
+/// A namespace by the part it plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Place {
+    Client,
+    Router,
+    Server,
+    Rebooted,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 4] = [Self::Client, Self::Router, Self::Server, Self::Rebooted];
+
+    pub(super) fn letter(self) -> &'static str {
+        match self {
+            Self::Client => "c",
+            Self::Router => "r",
+            Self::Server => "s",
+            Self::Rebooted => "s2",
+        }
+    }
+}
+
+/// An end of the wire as sockets name it.
+pub(super) fn at(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address, port)
+}

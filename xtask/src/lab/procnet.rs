@@ -1,0 +1,98 @@
+//! The kernel's own account inside a namespace: resets sent, sockets and their states.
+
+use anyhow::{Context, Result};
+
+use super::ns::Ns;
+
+/// A TCP state as `/proc/net/tcp` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State(u8);
+
+impl State {
+    pub(super) const SYN_RECV: Self = Self(3);
+    pub(super) const FIN_WAIT1: Self = Self(4);
+    pub(super) const FIN_WAIT2: Self = Self(5);
+    pub(super) const ESTABLISHED: Self = Self(1);
+    pub(super) const TIME_WAIT: Self = Self(6);
+    pub(super) const CLOSE_WAIT: Self = Self(8);
+    pub(super) const LISTEN: Self = Self(10);
+}
+
+/// `TcpOutRsts`: resets that this namespace's own stack made.
+pub(super) fn out_rsts(ns: &Ns) -> Result<u64> {
+    tcp_counter(&ns.proc_net("snmp")?, "OutRsts").context("no OutRsts in /proc/net/snmp")
+}
+
+fn tcp_counter(snmp: &str, name: &str) -> Option<u64> {
+    let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let at = tcp.next()?.split(' ').position(|word| word == name)?;
+    tcp.next()?.split(' ').nth(at)?.parse().ok()
+}
+
+/// One socket, orphan, TIME_WAIT or half-open connection of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) state: State,
+    /// Bytes that its owner has not read; a listener's connections not accepted.
+    pub(super) waiting: u64,
+}
+
+/// What there is on a server's port, seen from either end.
+pub(super) fn sockets(ns: &Ns, port: u16) -> Result<Vec<Socket>> {
+    let mut found = sockets_in(&ns.proc_net("tcp")?, port);
+    found.extend(sockets_in(&ns.proc_net("tcp6")?, port));
+    Ok(found)
+}
+
+fn sockets_in(table: &str, port: u16) -> Vec<Socket> {
+    let rows = table.lines().skip(1);
+    rows.filter_map(|line| socket_on(line, port)).collect()
+}
+
+fn socket_on(line: &str, port: u16) -> Option<Socket> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [_, local, remote, state, queues, ..] = words.as_slice() else {
+        return None;
+    };
+    let on_port = |end: &str| {
+        let hex = end.rsplit_once(':').map(|(_, hex)| hex);
+        hex.is_some_and(|hex| u16::from_str_radix(hex, 16) == Ok(port))
+    };
+    let (_, received) = queues.split_once(':')?;
+    let socket = Socket {
+        state: State(u8::from_str_radix(state, 16).ok()?),
+        waiting: u64::from_str_radix(received, 16).ok()?,
+    };
+    (on_port(local) || on_port(remote)).then_some(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_counter_by_its_heading() {
+        let snmp = "Ip: Forwarding\nIp: 1\nTcp: MaxConn OutSegs OutRsts\nTcp: -1 9 7\n";
+        assert_eq!(tcp_counter(snmp, "OutRsts"), Some(7));
+        assert_eq!(tcp_counter(snmp, "Nope"), None);
+    }
+
+    #[test]
+    fn finds_sockets_by_either_port() {
+        let table = "  sl  local_address rem_address   st tx_queue:rx_queue\n\
+            0: 0202000A:2711 00000000:0000 0A 00000000:00000001\n\
+            1: 0202000A:1F90 0102000A:2711 08 00000005:00000000\n\
+            2: 0202000A:1F90 0102000A:2712 01 00000000:00000000\n";
+        let expected = vec![
+            Socket {
+                state: State::LISTEN,
+                waiting: 1,
+            },
+            Socket {
+                state: State::CLOSE_WAIT,
+                waiting: 0,
+            },
+        ];
+        assert_eq!(sockets_in(table, 0x2711), expected);
+    }
+}

@@ -1,0 +1,136 @@
+//! The lab's result as a table.
+
+/// One line of the table, over all repeats.
+pub(super) struct Line {
+    row: String,
+    vantage: &'static str,
+    expected: String,
+    /// What was got instead, each kind once, with the events behind the first.
+    missed: Vec<String>,
+    evidence: Vec<String>,
+    good: u32,
+    tries: u32,
+}
+
+/// What came of one check.
+pub(super) enum Got {
+    /// As expected.
+    Expected,
+    /// Something else, and the raw events behind it.
+    Else(String, Vec<String>),
+}
+
+/// All lines so far.
+#[derive(Default)]
+pub(super) struct Report {
+    lines: Vec<Line>,
+    skipped: Vec<(String, String)>,
+}
+
+impl Report {
+    pub(super) fn enter(&mut self, row: &str, vantage: &'static str, expected: String, got: Got) {
+        let line = self.line(row, vantage, expected);
+        line.tries += 1;
+        match got {
+            Got::Expected => line.good += 1,
+            Got::Else(what, evidence) => {
+                if line.missed.is_empty() {
+                    line.evidence = evidence;
+                }
+                if !line.missed.contains(&what) {
+                    line.missed.push(what);
+                }
+            }
+        }
+    }
+
+    /// Enters a check that could not be made as one that missed.
+    pub(super) fn enter_result(
+        &mut self,
+        row: &str,
+        vantage: &'static str,
+        expected: String,
+        got: anyhow::Result<Got>,
+    ) {
+        let got = got.unwrap_or_else(|why| Got::Else(format!("{why:#}"), Vec::new()));
+        self.enter(row, vantage, expected, got);
+    }
+
+    pub(super) fn skip(&mut self, row: &str, why: &str) {
+        if !self.skipped.iter().any(|(known, _)| known == row) {
+            self.skipped.push((row.to_owned(), why.to_owned()));
+        }
+    }
+
+    fn line(&mut self, row: &str, vantage: &'static str, expected: String) -> &mut Line {
+        let known = |line: &Line| line.row == row && line.vantage == vantage;
+        let at = self
+            .lines
+            .iter()
+            .position(known)
+            .unwrap_or(self.lines.len());
+        if at == self.lines.len() {
+            self.lines.push(Line {
+                row: row.to_owned(),
+                vantage,
+                expected,
+                missed: Vec::new(),
+                evidence: Vec::new(),
+                good: 0,
+                tries: 0,
+            });
+        }
+        &mut self.lines[at]
+    }
+
+    /// Prints everything; the last line counts. Returns how many lines failed.
+    pub(super) fn print(&self) -> usize {
+        let width = |of: fn(&Line) -> usize| self.lines.iter().map(of).max().unwrap_or(0);
+        let (row, expected) = (
+            width(|l| l.row.len()),
+            width(|l| l.expected.chars().count()),
+        );
+        println!(
+            "{:row$}  vantage  {:expected$}  k/N  got",
+            "row", "expected"
+        );
+        for line in &self.lines {
+            println!(
+                "{:row$}  {:7}  {:expected$}  {}/{}  {}",
+                line.row,
+                line.vantage,
+                line.expected,
+                line.good,
+                line.tries,
+                line.got()
+            );
+        }
+        for line in self.lines.iter().filter(|line| !line.evidence.is_empty()) {
+            println!("\nrow {}, {}, got instead:", line.row, line.vantage);
+            line.evidence.iter().for_each(|event| println!("  {event}"));
+        }
+        for (row, why) in &self.skipped {
+            println!("skipped: {row}: {why}");
+        }
+        let failed = self
+            .lines
+            .iter()
+            .filter(|line| line.good < line.tries)
+            .count();
+        println!("{} passed, {failed} failed", self.lines.len() - failed);
+        failed
+    }
+}
+
+impl Line {
+    fn got(&self) -> String {
+        if self.missed.is_empty() {
+            "as expected".to_owned()
+        } else {
+            self.missed.join(" | ")
+        }
+    }
+}
+
+/// The name of a line's vantage when a row did not even make its reset.
+pub(super) const MAKING: &str = "making";

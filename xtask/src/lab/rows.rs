@@ -1,0 +1,108 @@
+//! The scenarios, one file per family of rows, and the stage on which they play.
+
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::net::Net;
+use super::nft::Rejects;
+use super::place::{Family, Place, at};
+use super::procnet::{Socket, State, sockets};
+use super::sock::{Listener, Tcp};
+use super::wait::{SOON, until_true};
+
+pub(super) mod app;
+pub(super) mod death;
+pub(super) mod firewall;
+pub(super) mod idle;
+pub(super) mod late;
+pub(super) mod middlebox;
+pub(super) mod overload;
+mod packet;
+pub(super) mod quiet;
+pub(super) mod reboot;
+
+const HELLO: &[u8] = b"hello";
+
+/// What a scenario plays on. Its port is its own, so that events can be told apart.
+pub(super) struct Scene<'a> {
+    pub(super) net: &'a Net,
+    pub(super) rejects: &'a Rejects,
+    pub(super) family: Family,
+    pub(super) port: u16,
+}
+
+impl Scene<'_> {
+    fn server(&self) -> SocketAddr {
+        at(self.family.server(), self.port)
+    }
+
+    fn listen(&self) -> Result<Listener> {
+        Listener::open(&self.net.server, self.server(), 16)
+    }
+
+    fn connect(&self) -> Result<Tcp> {
+        Tcp::connect(&self.net.client, self.server())
+    }
+
+    /// A connection that was used both ways a moment ago: client's end, server's end.
+    fn pair(&self) -> Result<(Tcp, Tcp)> {
+        let listener = self.listen()?;
+        let client = self.connect()?;
+        let server = listener.accept()?;
+        talk(&client, &server)?;
+        Ok((client, server))
+    }
+
+    /// Waits until a socket of this scenario is in that state.
+    fn reaches(&self, place: Place, state: State, patience: Duration) -> Result<()> {
+        let what = format!("{state:?} at {}", place.letter());
+        let there = |sockets: &[Socket]| sockets.iter().any(|socket| socket.state == state);
+        self.becomes(&what, place, patience, there)
+    }
+
+    /// Waits until data has arrived at the server that nobody reads.
+    fn has_unread(&self) -> Result<()> {
+        let unread = |socket: &Socket| socket.state == State::ESTABLISHED && socket.waiting > 0;
+        let there = |sockets: &[Socket]| sockets.iter().any(unread);
+        self.becomes("unread data", Place::Server, SOON, there)
+    }
+
+    /// Waits until no socket of this scenario is left, TIME_WAIT aside.
+    fn is_over(&self, place: Place) -> Result<()> {
+        let over = |socket: &Socket| socket.state == State::TIME_WAIT;
+        let all_over = |sockets: &[Socket]| sockets.iter().all(over);
+        self.becomes("the sockets' end", place, SOON, all_over)
+    }
+
+    fn becomes(
+        &self,
+        what: &str,
+        place: Place,
+        patience: Duration,
+        is: impl Fn(&[Socket]) -> bool,
+    ) -> Result<()> {
+        let ns = self.net.ns(place);
+        until_true(what, patience, || Ok(is(&sockets(ns, self.port)?)))
+    }
+
+    /// What a client's packets to this scenario's server look like to nft.
+    fn to_server(&self) -> String {
+        format!("tcp dport {}", self.port)
+    }
+}
+
+/// A request and its answer.
+fn talk(client: &Tcp, server: &Tcp) -> Result<()> {
+    client.send(HELLO)?;
+    server.hear(HELLO.len())?;
+    server.send(HELLO)?;
+    client.hear(HELLO.len())
+}
+
+/// An idle gap: the one thing here that must simply elapse.
+fn idle(milliseconds: u64) {
+    sleep(Duration::from_millis(milliseconds));
+}

@@ -1,0 +1,47 @@
+//! Which rows run: by name, and by what is installed.
+
+use super::table::{ROWS, Row};
+
+/// The pseudo row of the 20,000 resets at the end.
+pub(super) const BURST: &str = "burst";
+
+/// A row by its name, or, where no row has just that name, all rows of a family: "8"
+/// means every "8-…" and "18" means 18a and 18b, but "4" means 4 alone.
+pub(super) fn names(asked: &str, id: &str) -> bool {
+    if ids().any(|known| known == asked) {
+        return id == asked;
+    }
+    let rest = id.strip_prefix(asked).unwrap_or_default();
+    rest.starts_with(|next: char| next == '-' || next.is_ascii_lowercase())
+}
+
+pub(super) fn ids() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.id).chain([BURST])
+}
+
+/// The first program that a row needs and that is not there.
+pub(super) fn missing(row: &Row) -> Option<&'static str> {
+    row.needs
+        .iter()
+        .copied()
+        .find(|program| !installed(program))
+}
+
+pub(super) fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_or_a_family_by_name() {
+        let named = |asked: &str| ids().filter(|id| names(asked, id)).collect::<Vec<_>>();
+        assert_eq!(named("4"), ["4"]);
+        assert_eq!(named("18"), ["18a", "18b"]);
+        assert_eq!(named("8").len(), 5);
+        assert!(named("7").is_empty());
+    }
+}

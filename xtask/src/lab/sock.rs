@@ -1,0 +1,162 @@
+//! TCP sockets inside namespaces that make no reset unless they are told to.
+
+use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::ns::Ns;
+use super::wait::{SOON, until};
+
+mod others;
+mod repair;
+
+pub(super) use others::{Listener, send_raw};
+
+/// One connected socket. Dropped, it vanishes without a packet, so that a scenario's
+/// leftovers never draw a reset of their own; [`Tcp::close`] and [`Tcp::abort`] are what
+/// a program would do.
+pub(super) struct Tcp {
+    socket: Socket,
+    silent: bool,
+}
+
+impl Tcp {
+    /// An unconnected socket that belongs to `ns` for its whole life.
+    pub(super) fn new(ns: &Ns, to: SocketAddr) -> Result<Self> {
+        let domain = Domain::for_address(to);
+        let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?))?;
+        Ok(Self::of(socket)?)
+    }
+
+    fn of(socket: Socket) -> std::io::Result<Self> {
+        socket.set_read_timeout(Some(SOON))?;
+        socket.set_write_timeout(Some(SOON))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Self {
+            socket,
+            silent: true,
+        })
+    }
+
+    pub(super) fn connect(ns: &Ns, to: SocketAddr) -> Result<Self> {
+        let tcp = Self::new(ns, to)?;
+        tcp.join(to).with_context(|| format!("connect to {to}"))?;
+        Ok(tcp)
+    }
+
+    pub(super) fn join(&self, to: SocketAddr) -> std::io::Result<()> {
+        self.socket.connect_timeout(&to.into(), SOON)
+    }
+
+    /// Sends a SYN from a known source port and does not wait for the answer.
+    pub(super) fn knock(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let tcp = Self::new(ns, to)?;
+        tcp.socket.set_reuse_address(true)?;
+        tcp.socket.bind(&from.into())?;
+        tcp.socket.set_nonblocking(true)?;
+        match tcp.socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(tcp),
+            Err(error) => Err(error.into()),
+            Ok(()) => bail!("connected at once, which no remote peer allows"),
+        }
+    }
+
+    pub(super) fn options(&self) -> &Socket {
+        &self.socket
+    }
+
+    pub(super) fn send(&self, bytes: &[u8]) -> Result<()> {
+        (&self.socket).write_all(bytes).context("send")
+    }
+
+    /// Reads until this much has come.
+    pub(super) fn hear(&self, bytes: usize) -> Result<()> {
+        (&self.socket)
+            .read_exact(&mut vec![0; bytes])
+            .context("receive")
+    }
+
+    /// Reads until the text ends this way.
+    pub(super) fn hear_until(&self, end: &[u8]) -> Result<()> {
+        let mut heard = Vec::new();
+        while !heard.ends_with(end) {
+            let mut some = [0; 4096];
+            let count = (&self.socket).read(&mut some).context("receive")?;
+            ensure!(count > 0, "the connection ended before the answer did");
+            heard.extend_from_slice(some.get(..count).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The next read must be the end of the stream.
+    pub(super) fn ends(&self) -> Result<()> {
+        let count = (&self.socket).read(&mut [0; 16]).context("end of stream")?;
+        ensure!(count == 0, "data instead of the end of the stream");
+        Ok(())
+    }
+
+    /// The next read must fail with just this error.
+    pub(super) fn dies(&self, errno: i32) -> Result<()> {
+        let got = (&self.socket).read(&mut [0; 16]);
+        expect(errno, got.map(|count| format!("{count} bytes")))
+    }
+
+    /// Waits for the socket's error without reading: after the peer's FIN a read shows
+    /// only the end of the stream.
+    pub(super) fn fails(&self, errno: i32) -> Result<()> {
+        let ask = || Ok(self.socket.take_error()?);
+        let error = until("the socket's error", SOON, ask)?;
+        expect(errno, Err::<String, _>(error))
+    }
+
+    /// The sequence number of the next byte that this end will send.
+    pub(super) fn next_sequence(&self) -> Result<u32> {
+        Ok(repair::next_sequence(&self.socket)?)
+    }
+
+    pub(super) fn local(&self) -> Result<SocketAddr> {
+        self.socket
+            .local_addr()?
+            .as_socket()
+            .context("not an internet address")
+    }
+
+    /// No more data from this end: a FIN.
+    pub(super) fn finish(&self) -> Result<()> {
+        Ok(self.socket.shutdown(std::net::Shutdown::Write)?)
+    }
+
+    /// What close() does in any program.
+    pub(super) fn close(mut self) {
+        self.silent = false;
+    }
+
+    /// The deliberate abort: SO_LINGER 0, then close.
+    pub(super) fn abort(self) -> Result<()> {
+        self.socket.set_linger(Some(Duration::ZERO))?;
+        self.close();
+        Ok(())
+    }
+}
+
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        if self.silent {
+            // A socket that is dead already has nothing more to send.
+            let _ = repair::silence(&self.socket);
+        }
+    }
+}
+
+/// The error must be just this one.
+pub(super) fn expect<T: Debug>(errno: i32, got: std::io::Result<T>) -> Result<()> {
+    let wanted = std::io::Error::from_raw_os_error(errno);
+    match got {
+        Err(error) if error.raw_os_error() == Some(errno) => Ok(()),
+        other => bail!("the socket gave {other:?} instead of {wanted}"),
+    }
+}

@@ -1,0 +1,47 @@
+//! The licences and origins of everything that is linked, by cargo-deny.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cargo::cargo;
+use crate::outcome::Outcome;
+use crate::{command, paths};
+
+/// The cargo-deny that is built where there is none.
+const VERSION: &str = "0.20.2";
+
+/// The step.
+pub(crate) fn licences() -> Result<Outcome> {
+    let deny = match find() {
+        Ok(deny) => deny,
+        Err(why) => return Ok(Outcome::Skipped(format!("no cargo-deny: {why:#}"))),
+    };
+    for workspace in ["Cargo.toml", "rstwatch-ebpf/Cargo.toml"] {
+        let mut command = Command::new(&deny);
+        command
+            .args(["--locked", "--config", "deny.toml", "--manifest-path", workspace])
+            .args(["check", "licenses", "bans", "sources"])
+            .current_dir(paths::root());
+        command::run(&mut command)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The one in PATH, else our own, built when it is not there yet.
+fn find() -> Result<PathBuf> {
+    if let Some(deny) = paths::program("cargo-deny") {
+        return Ok(deny);
+    }
+    let home = paths::target().join(format!("tools/cargo-deny-{VERSION}"));
+    let deny = home.join("bin/cargo-deny");
+    if !deny.is_file() {
+        println!("building cargo-deny {VERSION} (three minutes, once)");
+        let mut install = cargo(&["install", "cargo-deny", "--locked", "--version", VERSION]);
+        let scratch = tempfile::tempdir()?;
+        install.arg("--root").arg(&home).arg("--target-dir").arg(scratch.path());
+        command::run_quiet(&mut install)?;
+    }
+    Ok(deny)
+}

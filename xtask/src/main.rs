@@ -1,0 +1,72 @@
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab`.
+
+mod agent;
+mod builder;
+mod cargo;
+mod command;
+mod ebpf;
+mod flags;
+mod lab;
+mod licences;
+mod linker;
+mod lock;
+mod outcome;
+mod paths;
+mod run;
+mod setup;
+mod signals;
+#[path = "../../rstwatch/ebpf/sources.rs"]
+mod sources;
+mod steps;
+mod strip;
+mod test;
+mod toolchain;
+mod wrapper;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests rstwatch
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build rstwatch and run its agent, to look at it
+    Run(run::RunArgs),
+    /// Run every check of the project
+    Test(test::TestArgs),
+    /// Build the eBPF object, or check that the committed one is right
+    Ebpf(ebpf::EbpfArgs),
+    /// Make every kind of reset for real, and judge what rstwatch says of each
+    Lab(lab::LabArgs),
+}
+
+fn main() -> ExitCode {
+    // Both hats are worn by processes that this program starts of itself.
+    lab::peer_if_asked();
+    if let Some(error) = wrapper::become_rustc_if_asked() {
+        eprintln!("error: cannot start rustc: {error}");
+        return ExitCode::FAILURE;
+    }
+    let done = match Cli::parse().task {
+        Task::Run(args) => run::run(&args).map(|()| true),
+        Task::Test(args) => Ok(test::test(&args)),
+        Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
+        Task::Lab(args) => lab::lab(&args).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        // What failed was said where it failed.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask run`: the agent in the foreground, with resets to look at if asked.
+
+use std::ffi::OsString;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::agent::Agent;
+use crate::setup::{self, Purpose};
+use crate::{cargo, lab, paths, signals};
+
+/// Where the agent serves unless told otherwise.
+const ADDRESS: &str = "127.0.0.1:9877";
+
+/// What `cargo xtask run` accepts.
+#[derive(clap::Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Make a few resets of different causes once the agent is ready
+    #[arg(long)]
+    demo: bool,
+    /// End after the demo
+    #[arg(long, requires = "demo")]
+    once: bool,
+    /// Arguments for `rstwatch agent`
+    #[arg(last = true, value_name = "AGENT ARGS")]
+    agent: Vec<OsString>,
+}
+
+/// Runs `cargo xtask run`.
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask run");
+    }
+    if args.demo {
+        setup::ensure(Purpose::Lab)?;
+    }
+    cargo::build_release()?;
+    signals::catch()?;
+    let url = format!("http://{}", address(&args.agent));
+    let mut agent = Agent::start(&args.agent)?;
+    announce(&url);
+    if args.demo && agent.wait_ready(&url)? && demo(&agent)? {
+        if args.once {
+            return agent.end();
+        }
+        println!("demo made; {url}/ says what became of it; Ctrl-C ends");
+    }
+    agent.serve()
+}
+
+fn announce(url: &str) {
+    println!("status page  {url}/");
+    println!("metrics      {url}/metrics");
+    let program = paths::rstwatch();
+    let near = program.strip_prefix(paths::root()).unwrap_or(&program);
+    println!("verdicts     {} trace", near.display());
+}
+
+/// Makes the resets on a thread, so that Ctrl-C is heard meanwhile. False when it was.
+fn demo(agent: &Agent) -> Result<bool> {
+    let maker = thread::spawn(lab::demo);
+    while !maker.is_finished() {
+        if agent.pass_on_signal()? {
+            // What the lab has built cleans itself up when this process ends.
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let made = maker.join();
+    made.unwrap_or_else(|_| bail!("it panicked: see above")).context("the demo failed")?;
+    Ok(true)
+}
+
+/// The first address that the agent is told to listen on.
+fn address(args: &[OsString]) -> String {
+    const FLAG: &str = "--web.listen-address";
+    let mut words = args.iter().map(|arg| arg.to_string_lossy());
+    while let Some(word) = words.next() {
+        if word == FLAG {
+            return words.next().map_or_else(|| ADDRESS.to_owned(), Into::into);
+        }
+        if let Some(value) = word.strip_prefix(FLAG).and_then(|rest| rest.strip_prefix('=')) {
+            return value.to_owned();
+        }
+    }
+    ADDRESS.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_the_first_given() {
+        let of = |args: &[&str]| address(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(&[]), ADDRESS);
+        assert_eq!(of(&["--web.listen-address=[::1]:1", "-x"]), "[::1]:1");
+        assert_eq!(of(&["-x", "--web.listen-address", "127.0.0.1:2"]), "127.0.0.1:2");
+    }
+}
