@@ -1,7 +1,7 @@
 //! Reading facts of sockets, packets and tasks.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Task, TcpFacts, sock_class_of_state};
 
@@ -175,7 +175,8 @@ pub fn current(task: &mut Task) {
     task.start_ns = field!(address, task_start_time, u64).unwrap_or(0);
     task.flags = field!(address, task_flags, u32).unwrap_or(0);
     task.exit_code = field!(address, task_exit_code, u32).unwrap_or(0);
-    task.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    // SAFETY: the helper writes exactly the buffer.
+    unsafe { bpf_get_current_comm(task.comm.as_mut_ptr().cast(), 16) };
     task.reserved = 0;
     // SAFETY: takes no argument.
     task.cgroup = unsafe { bpf_get_current_cgroup_id() };

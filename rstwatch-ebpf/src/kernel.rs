@@ -3,6 +3,7 @@
 //! The list of fields: `rstwatch-common/src/layout.rs`; their resolution: `rstwatch/src/kernel/layout.rs`.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
 use rstwatch_common::layout::{ABSENT, Layout};
 use rstwatch_common::settings::Settings;
 
@@ -63,4 +64,12 @@ pub fn read_at<T: Copy>(address: u64) -> Option<T> {
 #[inline(always)]
 pub fn argument(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     read_at(ctx as u64 + n * 8).unwrap_or(0)
+}
+
+/// Reads a `T` at an address into a buffer, which spares the stack a copy; answers whether it could be read.
+#[inline(always)]
+pub fn read_into<T>(address: u64, buffer: &mut T) -> bool {
+    let buffer = core::ptr::from_mut(buffer).cast();
+    // SAFETY: the helper writes at most the buffer's size, and checks the address.
+    unsafe { bpf_probe_read_kernel_raw(buffer, size_of::<T>() as u32, address as *const _) == 0 }
 }

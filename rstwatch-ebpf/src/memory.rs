@@ -191,7 +191,12 @@ pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
 /// What is remembered of a connection that is gone.
 #[inline(always)]
 pub fn tombstone(flow: &Flow, netns: u32) -> Option<&'static mut Memory> {
-    let key = NetnsFlow { flow: *flow, netns };
     // SAFETY: an LRU element may be reused under us; it holds plain numbers, so at worst a record mixes two.
-    TOMBSTONES.get_ptr_mut(&key).map(|memory| unsafe { &mut *memory })
+    unsafe { find(flow, netns).as_mut() }
+}
+
+#[inline(never)]
+fn find(flow: &Flow, netns: u32) -> *mut Memory {
+    let key = NetnsFlow { flow: *flow, netns };
+    TOMBSTONES.get_ptr_mut(&key).unwrap_or(core::ptr::null_mut())
 }

@@ -5,20 +5,22 @@
 
 // The kernel's side.
 pub mod kernel;
+pub mod clock;
 pub mod privileges;
 pub mod probe;
 
-// One reset, stage by stage.
-pub mod assemble;
-pub mod cause;
-pub mod classify;
+// One reset, stage by stage: bytes, facts, verdict, event.
 pub mod decode;
 pub mod evidence;
-pub mod owner;
-pub mod pair;
-pub mod pipeline;
-pub mod record;
+pub mod cause;
+pub mod classify;
 pub mod timeouts;
+pub mod pair;
+pub mod owner;
+pub mod record;
+pub mod assemble;
+pub mod stages;
+pub mod pipeline;
 
 // Many resets.
 pub mod aggregate;
@@ -26,21 +28,21 @@ pub mod history;
 
 // What people see.
 pub mod escape;
+pub mod text;
 pub mod explain;
-pub mod export;
 pub mod filter;
 pub mod render;
-pub mod text;
+pub mod export;
 
-// Commands: arguments and file → settings → run.
-pub mod agent;
-pub mod check;
-pub mod cli;
+// Commands: arguments and file, settings, run.
 pub mod config;
-pub mod output;
-pub mod runtime;
+pub mod cli;
 pub mod settings;
+pub mod runtime;
+pub mod output;
+pub mod agent;
 pub mod trace;
+pub mod check;
 
 #[cfg(test)]
 mod fixture;

@@ -144,11 +144,16 @@ pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{Cause, Sender};
+    use crate::cause::{Cause, Confidence, Sender};
     use crate::fixture;
 
     fn verdict() -> SenderSaw {
-        SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, because: "linger".into() }
+        SenderSaw {
+            cause: Cause::LingerAbort,
+            sender: Sender::LocalApp,
+            confidence: Confidence::Certain,
+            because: "linger".into(),
+        }
     }
 
     fn sent() -> ResetRecord {

@@ -1,29 +1,26 @@
-//! The stages in a row: ring → decode → evidence → pair → classify → event.
+//! The running capture: the kernel's ring on one side, the stages on the other.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use rstwatch_common::record::{ResetRecord, flags, kind};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::aggregate::{KernelCounts, LossStage};
-use crate::assemble;
 use crate::cause::Direction;
-use crate::classify::classify;
+use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
-use crate::evidence::{self, Context, Evidence, SenderSaw};
+use crate::evidence::Context;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
 use crate::kernel::scope::Scope;
-use crate::pair::{HOLD, Pairing, Ready};
+use crate::pair::HOLD;
 use crate::probe::Probes;
 use crate::record::Event;
 use crate::settings::CaptureSettings;
+use crate::stages::Stages;
 
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
@@ -64,7 +61,7 @@ impl Capture {
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
         Ok(Self {
             ring: readable(events)?,
-            stages: Stages { context, pairing: Pairing::default(), ready: VecDeque::new(), phantoms: 0 },
+            stages: Stages::new(context),
             shared: Arc::new(Shared { counters, undecodable: AtomicU64::new(0) }),
             attached: probes,
             _programs: programs,
@@ -95,11 +92,11 @@ impl Capture {
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             self.drain();
-            if let Some(event) = self.stages.ready.pop_front() {
+            if let Some(event) = self.stages.next() {
                 return Some(event);
             }
             let readable = self.ring.readable();
-            if self.stages.pairing.is_waiting() {
+            if self.stages.is_waiting() {
                 // A receive that waits for its sender must leave in time, event or not.
                 if let Ok(guard) = tokio::time::timeout(HOLD / 2, readable).await {
                     guard.ok()?.clear_ready();
@@ -113,21 +110,20 @@ impl Capture {
     /// Everything that is still under way, at the end.
     pub fn finish(&mut self) -> Vec<Event> {
         while self.drain() == BATCH {}
-        for ready in self.stages.pairing.flush() {
-            self.stages.received(ready, &self.shared);
-        }
-        self.stages.ready.drain(..).collect()
+        self.stages.flush(&|| self.shared.phantoms());
+        std::iter::from_fn(|| self.stages.next()).collect()
     }
 
     /// Takes a batch from the ring through all stages; answers its size.
     fn drain(&mut self) -> usize {
-        self.stages.context.wall_offset_ns = wall_offset_ns();
+        self.stages.set_wall_offset(wall_offset_ns());
+        let phantoms = || self.shared.phantoms();
         let mut taken = 0;
         while taken < BATCH {
             let Some(entry) = self.ring.get_mut().next() else { break };
             taken += 1;
             match decode(&entry) {
-                Ok(record) => self.stages.record(&record, &self.shared),
+                Ok(record) => self.stages.record(&record, &phantoms),
                 Err(error) => {
                     tracing::debug!("ring entry skipped: {error}");
                     self.shared.undecodable.fetch_add(1, Ordering::Relaxed);
@@ -136,9 +132,7 @@ impl Capture {
         }
         // Only with an empty ring is it sure that no sender's record is on its way.
         if taken < BATCH {
-            for ready in self.stages.pairing.expired(monotonic_ns()) {
-                self.stages.received(ready, &self.shared);
-            }
+            self.stages.expire(monotonic_ns(), &phantoms);
         }
         taken
     }
@@ -151,83 +145,17 @@ impl Shared {
         counts.undelivered.push((Direction::Sent, LossStage::Decode, self.undecodable.load(Ordering::Relaxed)));
         Ok(counts)
     }
+
+    /// Phantom receives so far; none where the kernel refuses to say.
+    fn phantoms(&self) -> u64 {
+        self.counters.phantoms().unwrap_or(0)
+    }
 }
 
 fn readable(events: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>>> {
     // SAFETY: the ring owns its descriptor and keeps it open for as long as the AsyncFd owns the ring.
     let ring = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
     ring.map_err(|error| anyhow::Error::from(error.into_parts().1)).context("the ring buffer cannot be awaited")
-}
-
-/// The stages after the ring, without I/O.
-struct Stages {
-    context: Context,
-    pairing: Pairing,
-    ready: VecDeque<Event>,
-    /// Phantom receives dropped so far.
-    phantoms: u64,
-}
-
-impl Stages {
-    fn record(&mut self, record: &ResetRecord, shared: &Shared) {
-        if record.kind == kind::RECEIVED {
-            for ready in self.pairing.received(*record) {
-                self.received(ready, shared);
-            }
-            return;
-        }
-        let evidence = evidence::of_record(record, &self.context);
-        let verdict = classify(&evidence);
-        let seen = SenderSaw { cause: verdict.cause, sender: verdict.sender, because: verdict.because.clone() };
-        self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
-        if record.flags & flags::PHANTOM != 0 {
-            self.phantoms += 1;
-        }
-        if let Some(explained) = self.pairing.sent(record, seen) {
-            self.received(explained, shared);
-        }
-    }
-
-    fn received(&mut self, ready: Ready, shared: &Shared) {
-        if ready.sender_saw.is_none() && self.is_lost_phantom(&ready.record, shared) {
-            return;
-        }
-        let mut evidence = evidence::of_record(&ready.record, &self.context);
-        if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = ready.sender_saw;
-        }
-        let verdict = classify(&evidence);
-        self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
-    }
-
-    /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record
-    /// that would have told was lost.
-    fn is_lost_phantom(&mut self, record: &ResetRecord, shared: &Shared) -> bool {
-        let lost = evidence::is_phantom(record) && shared.counters.phantoms().is_ok_and(|count| count > self.phantoms);
-        if lost {
-            self.phantoms += 1;
-        }
-        lost
-    }
-}
-
-/// Length of a jiffy: the resolution of the coarse clock is one tick (kernel/time/posix-timers.c).
-fn jiffy() -> Duration {
-    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
-    Duration::try_from(tick).unwrap_or(Duration::from_millis(4))
-}
-
-fn monotonic_ns() -> u64 {
-    u64::try_from(clock_ns(rustix::time::ClockId::Monotonic)).unwrap_or(0)
-}
-
-fn wall_offset_ns() -> i128 {
-    clock_ns(rustix::time::ClockId::Realtime) - clock_ns(rustix::time::ClockId::Monotonic)
-}
-
-fn clock_ns(clock: rustix::time::ClockId) -> i128 {
-    let now = rustix::time::clock_gettime(clock);
-    i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)
 }
 
 /// What this kernel and these privileges allow, for `rstwatch check`.

@@ -80,9 +80,7 @@ impl Tools {
     pub(crate) fn build(&self, place: &Place) -> Result<Vec<u8>> {
         // The crates' sources must stand where they will be named before they are named.
         command::run(self.cargo().args(["fetch", "--quiet", "--locked"]))?;
-        let wrapper = place.path().join("rustc-wrapper");
-        fs::create_dir_all(place.path())?;
-        fs::copy("/proc/self/exe", &wrapper).context("cannot copy this program")?;
+        let wrapper = wrapper::install(place.path())?;
         let mut cargo = self.cargo();
         cargo
             .args(["build", "--release", "--locked", "--target", TARGET])

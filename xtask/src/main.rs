@@ -27,6 +27,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::setup::Purpose;
+
 /// Builds, runs and tests rstwatch
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::run(&args).map(|()| true),
         Task::Test(args) => Ok(test::test(&args)),
         Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
-        Task::Lab(args) => lab::lab(&args).map(|()| true),
+        Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,9 +7,13 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+
+use anyhow::{Context as _, Result};
 
 use crate::builder::TARGET;
 
@@ -24,6 +28,18 @@ pub(crate) fn become_rustc_if_asked() -> Option<io::Error> {
     let rustc = args.next()?;
     let args = stable_metadata(args.collect());
     Some(Command::new(rustc).args(args).exec())
+}
+
+/// Puts a copy of this program into a folder: Cargo may replace the original meanwhile.
+pub(crate) fn install(folder: &Path) -> Result<PathBuf> {
+    let wrapper = folder.join("rustc-wrapper");
+    // A copy in use cannot be written to, but another can take its name.
+    let fresh = folder.join(format!("rustc-wrapper-{}", process::id()));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::copy("/proc/self/exe", &fresh))
+        .and_then(|_| fs::rename(&fresh, &wrapper))
+        .with_context(|| format!("cannot copy this program to {}", folder.display()))?;
+    Ok(wrapper)
 }
 
 /// Replaces `metadata=…` in the compilations for the kernel; leaves those for the host.

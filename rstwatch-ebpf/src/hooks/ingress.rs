@@ -9,7 +9,7 @@ use rstwatch_common::record::{Segment, present, tcp_flag};
 
 use crate::facts::now;
 use crate::maps::SOCKETS;
-use crate::segment;
+use crate::segment::{self, NO_SEGMENT};
 
 const PASS: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -90,7 +90,8 @@ fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Segment> {
     }
     // SAFETY: the context's length.
     let length = unsafe { (*ctx.skb.skb).len };
-    let mut header = segment::of_tcp(&tcp, length.wrapping_sub(tcp_at));
+    let mut header = NO_SEGMENT;
+    segment::fill_tcp(&tcp, length.wrapping_sub(tcp_at), &mut header);
     if ip[0] >> 4 == 4 {
         header.ttl = ip[8];
         header.ip_id = u16::from_be_bytes([ip[4], ip[5]]);

@@ -18,7 +18,8 @@ use crate::kernel::{argument, field};
 use crate::maps::{DROPS, Drop, SOCKETS};
 use crate::memory::{self, NO_MEMORY, NO_TASK, NO_TCP};
 
-/// How long after a drop its reject may arrive where no RST header was seen: it crosses this host only.
+/// How long after a drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
+/// segment, which the peer itself may answer, takes an RTO.
 const REJECT_WINDOW_NS: u64 = 50_000_000;
 
 /// `trace_tcp_receive_reset(sk)`.
@@ -53,23 +54,24 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The segment of ours that netfilter dropped and this RST answers: its sequence numbers say so
+/// The segment of ours that netfilter dropped and this RST answers: its shape and numbers say so
 /// (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ip_tcphdr_put).
 #[inline(always)]
 fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
     // SAFETY: an LRU element may be reused under us; it holds plain numbers.
     let drop = unsafe { DROPS.get(flow) }?;
-    let since_drop = facts::now().saturating_sub(drop.time_ns);
     let rst = &kept.rst;
-    if rst.present & present::SEGMENT == 0 || kept.rst_ns < drop.time_ns {
-        return (since_drop < REJECT_WINDOW_NS).then_some(drop);
+    let seen = rst.present & present::SEGMENT != 0 && kept.rst_ns >= drop.time_ns;
+    if !seen || kept.rst_ns - drop.time_ns > REJECT_WINDOW_NS {
+        return None;
     }
     let dropped = &drop.segment;
+    let bare = rst.flags & tcp_flag::ACK == 0;
     let answers = if dropped.flags & tcp_flag::ACK != 0 {
-        rst.seq == dropped.ack
+        bare && rst.seq == dropped.ack
     } else {
         let opens = (dropped.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
-        rst.ack == dropped.seq.wrapping_add(dropped.payload).wrapping_add(opens)
+        !bare && rst.ack == dropped.seq.wrapping_add(dropped.payload).wrapping_add(opens)
     };
     answers.then_some(drop)
 }

@@ -17,6 +17,8 @@ pub struct KernelCounts {
 /// Where an event was lost on its way to the classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LossStage {
+    /// The kernel did not run the program: it was running on that CPU already.
+    Missed,
     /// The ring buffer had no room.
     RingFull,
     /// Its kind exceeded the configured rate.
@@ -27,11 +29,12 @@ pub enum LossStage {
 
 impl LossStage {
     /// Every stage, in the order of the flow.
-    pub const ALL: [Self; 3] = [Self::RateLimited, Self::RingFull, Self::Decode];
+    pub const ALL: [Self; 4] = [Self::Missed, Self::RateLimited, Self::RingFull, Self::Decode];
 
     /// The label's word.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Missed => "missed",
             Self::RingFull => "ring_full",
             Self::RateLimited => "rate_limited",
             Self::Decode => "decode",

@@ -42,16 +42,14 @@ pub fn classify(evidence: &Evidence) -> Verdict {
 }
 
 /// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
-/// this host's firewall stays this host's firewall.
+/// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open.
 fn both_ends(saw: &SenderSaw) -> Verdict {
-    let cause = saw.cause;
     let sender = match saw.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
         other => other,
     };
-    let confidence = if cause == Cause::Unknown { Confidence::Likely } else { Confidence::Certain };
     let because = format!("the sending end is on this host: {}", saw.because);
-    Verdict { rule: "both_ends", cause, sender, confidence, because }
+    Verdict { rule: "both_ends", cause: saw.cause, sender, confidence: saw.confidence, because }
 }
 
 /// A duration for people.

@@ -42,8 +42,9 @@ macro_rules! rules {
 }
 
 rules! {
-    // netfilter. Inferred: the RST answers exactly the segment that netfilter dropped.
-    firewall: FirewallReject by LocalFirewall, Certain; when s::firewall; says s::say_firewall;
+    // netfilter. Inferred: the RST has the numbers of an answer to the segment that netfilter dropped just before.
+    firewall: FirewallReject by LocalFirewall, Certain; when s::firewall_seen; says s::say_firewall;
+    firewall_inferred: FirewallReject by LocalFirewall, Likely; when s::firewall; says s::say_firewall;
 
     // Sent, answering a segment that opens a connection.
     refused: Refused by LocalKernel, Certain; when s::refused; says |_| "a SYN met a port where nothing listens".into();

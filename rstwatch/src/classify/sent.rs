@@ -50,6 +50,10 @@ pub(super) fn firewall(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(_))
 }
 
+pub(super) fn firewall_seen(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Firewall(reject) if !reject.inferred)
+}
+
 pub(super) fn say_firewall(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Firewall(reject) if reject.inferred => {

@@ -115,6 +115,12 @@ const CASES: &[Case] = &[
         record.kind = kind::FIREWALL;
         record
     }),
+    ("firewall_inferred", || {
+        let mut record = fixture::sent_answer();
+        record.kind = kind::FIREWALL;
+        record.flags |= flags::INFERRED;
+        record
+    }),
     ("refused", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN)),
     ("queue_full", || {
         let mut record = answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::ACK);
@@ -313,13 +319,13 @@ fn the_sending_end_decides() {
     use crate::evidence::SenderSaw;
     let cases = [
         (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
-        (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Certain),
+        (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
         (Cause::Unknown, Sender::LocalKernel, Sender::Peer, Confidence::Likely),
     ];
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = Some(SenderSaw { cause, sender, because: "x".into() });
+            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

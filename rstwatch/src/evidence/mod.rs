@@ -17,7 +17,7 @@ pub use received::{Delivery, Shape, header as rst_header, is_phantom};
 
 use rstwatch_common::record::{ResetRecord, kind};
 
-use crate::cause::{Cause, Direction, Sender};
+use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::reasons::Reasons;
 
 /// A silence is a gap from here on; shorter ones are the rhythm of a working connection.
@@ -130,6 +130,8 @@ pub struct SenderSaw {
     pub cause: Cause,
     /// Who sent.
     pub sender: Sender,
+    /// How sure it is of that.
+    pub confidence: Confidence,
     /// Its sentence.
     pub because: String,
 }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -18,6 +19,7 @@ use super::counts::Counters;
 use super::reasons::Reasons;
 use super::scope::{Scope, cgroup2_mount};
 use super::{layout, object};
+use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
 
 /// How much detail leaves the kernel.
@@ -62,7 +64,7 @@ pub fn kernel_btf() -> anyhow::Result<Btf> {
 ///
 /// No BTF, no privileges, or a required probe that cannot be attached.
 pub fn attach(scope: &Scope, limits: &Limits) -> anyhow::Result<Attached> {
-    Loader::attached(scope, limits)?.finish()
+    Loader::attached(scope, limits)?.finish(scope.netns.is_empty() && scope.cgroup.is_none())
 }
 
 /// What could be attached, and why nothing could; nothing stays attached.
@@ -189,7 +191,7 @@ impl Loader {
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<Attached> {
+    fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {
         let Self { btf, mut ebpf, probes, .. } = self;
         let probes = Probes(probes);
         if let Some(probe) = probes.missing().next() {
@@ -200,6 +202,8 @@ impl Loader {
             counts: PerCpuArray::try_from(map(&mut ebpf, "COUNTS")?)?,
             losses: PerCpuArray::try_from(map(&mut ebpf, "LOSSES")?)?,
             reasons: reasons.clone(),
+            // What a filter would have let through of what was missed, nobody knows.
+            programs: if unfiltered { counting(&mut ebpf)? } else { Vec::new() },
         };
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
         Ok(Attached { programs: ebpf, events, counters, reasons, probes })
@@ -299,6 +303,17 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::pr
 
 fn map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object lacks {name}"))
+}
+
+/// Descriptors of the programs that count.
+fn counting(ebpf: &mut Ebpf) -> anyhow::Result<Vec<(Direction, OwnedFd)>> {
+    [(Direction::Sent, "tcp_send_reset"), (Direction::Received, "tcp_receive_reset")]
+        .into_iter()
+        .map(|(direction, name)| {
+            let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
+            Ok((direction, program.fd()?.as_fd().try_clone_to_owned()?))
+        })
+        .collect()
 }
 
 fn watch_only(ebpf: &mut Ebpf, netns: &[u32]) -> anyhow::Result<()> {

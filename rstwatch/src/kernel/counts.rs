@@ -1,5 +1,6 @@
 //! The exact per-CPU counts, summed.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
@@ -17,12 +18,27 @@ pub struct Counters {
     pub losses: PerCpuArray<MapData, u64>,
     /// Names of the reasons.
     pub reasons: Reasons,
+    /// The programs that count, where all that they would have counted is watched.
+    pub programs: Vec<(Direction, OwnedFd)>,
 }
 
 /// `reason` of resets to which the kernel gives none: received ones, and all before Linux 6.10.
 const NONE: &str = "none";
 /// `reason` of firewall rejects. netfilter sends without an `sk_rst_reason`.
 const NF_REJECT: &str = "nf_reject";
+
+/// `reason` of resets that the kernel did not show to the programs, only counted.
+const MISSED: &str = "missed";
+
+/// `recursion_misses` of a program (kernel/bpf/syscall.c, bpf_prog_show_fdinfo; since Linux 5.12).
+fn recursion_misses(program: &OwnedFd) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+    misses_in(&info)
+}
+
+fn misses_in(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:")).and_then(|count| count.trim().parse().ok())
+}
 
 impl Counters {
     /// Everything counted since the programs were loaded.
@@ -32,7 +48,8 @@ impl Counters {
     /// When the kernel refuses to read the maps.
     pub fn read(&self) -> anyhow::Result<KernelCounts> {
         // Losses before counts: a reset that is lost between the two must not make the parts exceed the whole.
-        let undelivered = self.undelivered()?;
+        let missed = self.missed();
+        let mut undelivered = self.undelivered()?;
         // Phantoms first: one that is counted between the two reads must not make the difference shrink.
         let phantoms = self.phantoms()?;
         let received = self.count(Counted::Received, NO_REASON)?.wrapping_sub(phantoms);
@@ -42,6 +59,10 @@ impl Counters {
             if sent != 0 {
                 resets.push((Direction::Sent, self.reason_label(reason), sent));
             }
+        }
+        for (direction, missed) in &missed {
+            resets.push((*direction, MISSED.into(), *missed));
+            undelivered.push((*direction, LossStage::Missed, *missed));
         }
         resets.push((Direction::Sent, NF_REJECT.into(), self.count(Counted::Firewall, NO_REASON)?));
         resets.push((Direction::Received, NONE.into(), received));
@@ -67,6 +88,11 @@ impl Counters {
         Ok(undelivered)
     }
 
+    /// Calls for which the kernel did not run a program because it was running on that CPU already, interrupted.
+    fn missed(&self) -> Vec<(Direction, u64)> {
+        self.programs.iter().map(|(direction, program)| (*direction, recursion_misses(program).unwrap_or(0))).collect()
+    }
+
     fn reason_label(&self, reason: u32) -> Arc<str> {
         match self.reasons.name(reason) {
             Some(name) => Arc::clone(name),
@@ -87,4 +113,16 @@ impl Counters {
 /// Sums modulo 2^64: a part may be counted on one CPU and taken back on another.
 fn sum(array: &PerCpuArray<MapData, u64>, slot: u32) -> anyhow::Result<u64> {
     Ok(array.get(&slot, 0)?.iter().fold(0, |total, part| total.wrapping_add(*part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_read_from_fdinfo() {
+        let info = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t900\n";
+        assert_eq!(misses_in(info), Some(17));
+        assert_eq!(misses_in("pos:\t0\n"), None);
+    }
 }

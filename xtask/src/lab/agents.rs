@@ -21,30 +21,27 @@ const PAGE: Duration = Duration::from_secs(5);
 pub(super) struct Agents {
     watchers: Vec<Watcher>,
     pub(super) daemon: Daemon,
+    at_start: Metrics,
 }
 
 impl Agents {
     pub(super) fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
         let watcher = |vantage| Watcher::start(net, rstwatch, vantage);
-        let watchers = Vantage::EACH
-            .into_iter()
-            .map(watcher)
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            watchers,
-            daemon: Daemon::start(net, rstwatch)?,
-        })
+        let watchers = Vantage::EACH.into_iter().map(watcher).collect::<Result<_>>()?;
+        let daemon = Daemon::start(net, rstwatch)?;
+        let at_start = daemon.metrics()?;
+        Ok(Self { watchers, daemon, at_start })
+    }
+
+    /// Whether this kernel allows the probe, as the daemon tells it.
+    pub(super) fn has_probe(&self, name: &str) -> bool {
+        self.at_start.has_probe(name)
     }
 
     /// What one watcher has said of a server port so far.
     pub(super) fn events(&self, vantage: Vantage, port: u16) -> Vec<Event> {
-        let theirs = self
-            .watchers
-            .iter()
-            .filter(|watcher| watcher.vantage == vantage);
-        theirs
-            .flat_map(|watcher| watcher.program.events(port))
-            .collect()
+        let theirs = self.watchers.iter().filter(|watcher| watcher.vantage == vantage);
+        theirs.flat_map(|watcher| watcher.program.events(port)).collect()
     }
 
     /// Ends them all; what was not as it should be, in sentences.
@@ -52,8 +49,7 @@ impl Agents {
         let watchers = self.watchers.iter_mut();
         let named = watchers.map(|watcher| (watcher.vantage.name(), &mut watcher.program));
         let all = named.chain([("daemon", &mut self.daemon.program)]);
-        all.filter_map(|(name, program)| Some(format!("{name}: {:#}", program.end().err()?)))
-            .collect()
+        all.filter_map(|(name, program)| Some(format!("{name}: {:#}", program.end().err()?))).collect()
     }
 }
 
@@ -69,9 +65,7 @@ impl Watcher {
         look_into(&mut command, net, vantage);
         let mut program = Program::start(net, &mut command)?;
         let name = vantage.name();
-        program
-            .says("watching")
-            .with_context(|| format!("rstwatch trace ({name})"))?;
+        program.says("watching").with_context(|| format!("rstwatch trace ({name})"))?;
         Ok(Self { vantage, program })
     }
 }
@@ -91,20 +85,14 @@ impl Daemon {
         look_into(&mut command, net, Vantage::All);
         let mut program = Program::start(net, &mut command)?;
         // Whatever proxy the environment names has no business on this host's loopback.
-        let client = ureq::Agent::config_builder()
-            .proxy(None)
-            .timeout_global(Some(PAGE));
+        let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PAGE));
         let client = client.build().new_agent();
         let ready = || {
             program.lives()?;
             Ok(client.get(format!("http://{free}/readyz")).call().is_ok())
         };
         until_true("/readyz", STARTS, ready).context("rstwatch agent")?;
-        Ok(Self {
-            program,
-            client,
-            at: free,
-        })
+        Ok(Self { program, client, at: free })
     }
 
     pub(super) fn metrics(&self) -> Result<Metrics> {

@@ -28,10 +28,7 @@ pub(super) struct Conservation {
 
 impl Conservation {
     pub(super) fn begin(net: &Net, agents: Option<&Agents>) -> Result<Self> {
-        Ok(Self {
-            kernel: kernel(net)?,
-            daemon: daemon(agents)?,
-        })
+        Ok(Self { kernel: kernel(net)?, daemon: daemon(agents)? })
     }
 
     /// Enters whether the accounts agree.
@@ -45,20 +42,12 @@ impl Conservation {
     ) -> Result<()> {
         let made = kernel(net)? - self.kernel + rejects.total();
         if agents.is_none() {
-            report.skip(
-                &format!("conservation, {when}"),
-                &format!("no daemon; {made} made"),
-            );
+            report.skip(&format!("conservation, {when}"), &format!("no daemon; {made} made"));
             return Ok(());
         }
         let counted = || Ok(daemon(agents)?.saturating_sub(self.daemon));
         let got = settled(SETTLES, made, counted);
-        report.enter_result(
-            when,
-            "metrics",
-            format!("{made} resets sent, all counted"),
-            got,
-        );
+        report.enter_result(when, "metrics", format!("{made} resets sent, all counted"), got);
         Ok(())
     }
 
@@ -70,8 +59,7 @@ impl Conservation {
         let open = at(Family::V4.server(), port + 1);
         thread::scope(|scope| {
             let refused = scope.spawn(move || {
-                (0..HALF)
-                    .try_for_each(|_| expect(ECONNREFUSED, Tcp::new(client, closed)?.join(closed)))
+                (0..HALF).try_for_each(|_| expect(ECONNREFUSED, Tcp::new(client, closed)?.join(closed)))
             });
             let aborted = scope.spawn(move || {
                 let listener = Listener::open(server, open, 16)?;
@@ -88,10 +76,7 @@ impl Conservation {
 }
 
 fn kernel(net: &Net) -> Result<u64> {
-    Place::ALL
-        .iter()
-        .map(|place| out_rsts(net.ns(*place)))
-        .sum()
+    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).sum()
 }
 
 fn daemon(agents: Option<&Agents>) -> Result<u64> {

@@ -21,12 +21,7 @@ pub(super) fn demo() -> Result<()> {
             println!("row {:3}  skipped: no {program}", row.id);
             continue;
         }
-        let scene = Scene {
-            net: &net,
-            rejects: &rejects,
-            family: Family::V4,
-            port,
-        };
+        let scene = Scene { net: &net, rejects: &rejects, family: Family::V4, port };
         (row.make)(&scene).with_context(|| format!("row {}", row.id))?;
         println!("row {:3}  {} (server port {port})", row.id, row.what);
         port += 1;

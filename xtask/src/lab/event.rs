@@ -26,9 +26,7 @@ impl Event {
     /// own.
     pub(super) fn is_on(&self, port: u16) -> bool {
         let ends = [&self.local, &self.remote];
-        ends.into_iter()
-            .flatten()
-            .any(|end| port_of(end) == Some(port))
+        ends.into_iter().flatten().any(|end| port_of(end) == Some(port))
     }
 }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::net::Net;
 use super::peer::Process;
-use super::procnet::{Socket, State, sockets};
+use super::procnet::{State, states};
 use super::wait::{SOON, until_true};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
@@ -33,11 +33,7 @@ pub(super) fn nginx(net: &Net, port: u16) -> Result<Server> {
     );
     start(net, port, &config, |room, config| {
         let mut nginx = Command::new("nginx");
-        nginx
-            .args(["-e", "stderr", "-p"])
-            .arg(room)
-            .arg("-c")
-            .arg(config);
+        nginx.args(["-e", "stderr", "-p"]).arg(room).arg("-c").arg(config);
         nginx
     })
 }
@@ -56,35 +52,23 @@ pub(super) fn haproxy(net: &Net, port: u16) -> Result<Server> {
     })
 }
 
-fn start(
-    net: &Net,
-    port: u16,
-    config: &str,
-    command: impl FnOnce(&Path, &Path) -> Command,
-) -> Result<Server> {
+fn start(net: &Net, port: u16, config: &str, command: impl FnOnce(&Path, &Path) -> Command) -> Result<Server> {
     let room = tempfile::tempdir()?;
     net.janitor.directory(room.path())?;
     let file = room.path().join("lab.conf");
     std::fs::write(&file, config)?;
     let mut command = command(room.path(), &file);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();
     let mut process = Process::start(&net.server, &net.janitor, &mut command)?;
     until_true("the server's listener", SOON, || {
         if process.ended()? {
             bail!("{name} ended at once");
         }
-        let listens = |socket: &Socket| socket.state == State::LISTEN;
-        Ok(sockets(&net.server, port)?.iter().any(listens))
+        Ok(states(&net.server, port)?.contains(&State::LISTEN))
     })
     .context(name)?;
-    Ok(Server {
-        _process: process,
-        _room: room,
-    })
+    Ok(Server { _process: process, _room: room })
 }
 
 /// One request on a kept-alive connection.

@@ -36,11 +36,7 @@ pub(super) fn row(
     report: &mut Report,
 ) -> Result<Judged> {
     let places = inodes(net)?;
-    let complete = || {
-        Ok(Vantage::EACH
-            .iter()
-            .all(|at| has_all(agents, row, *at, port)))
-    };
+    let complete = || Ok(Vantage::EACH.iter().all(|at| has_all(agents, row, *at, port)));
     // What is missing is told by the comparison.
     let _ = until_true("the events", SOON, complete);
     sleep(GRACE);
@@ -48,22 +44,17 @@ pub(super) fn row(
     for vantage in Vantage::EACH {
         let events = agents.events(vantage, port);
         said.push((vantage, events.len()));
-        let want: Vec<Seen> = wanted(row, vantage).iter().map(Want::seen).collect();
+        let want = Expected::of(agents, row, vantage);
         let got: Vec<Seen> = events.iter().map(|event| seen(event, &places)).collect();
-        let result = compare(row, &want, &got, &events);
-        report.enter(&name, vantage.name(), expectation(row, &want), result);
+        let result = compare(row, &want.seen, &got, &events);
+        report.enter(&name, vantage.name(), want.text(row), result);
     }
     Ok(Judged { name, port, said })
 }
 
 /// The daemon must have counted every reset of a flood, delivered or not.
 pub(super) fn flood(agents: &Agents, row: &Row, before: Result<Metrics>, report: &mut Report) {
-    let causes: Vec<&str> = row
-        .all
-        .iter()
-        .map(|want| want.cause)
-        .chain(["unsampled"])
-        .collect();
+    let causes: Vec<&str> = row.all.iter().map(|want| want.cause).chain(["unsampled"]).collect();
     let expected = format!("{FLOOD} sent {}", causes.join("|"));
     let got = before.and_then(|before| flooded(agents, &causes, &before));
     report.enter_result(row.id, "metrics", expected, got);
@@ -71,22 +62,12 @@ pub(super) fn flood(agents: &Agents, row: &Row, before: Result<Metrics>, report:
 
 fn flooded(agents: &Agents, causes: &[&str], before: &Metrics) -> Result<Got> {
     let before = before.sent(Some(causes));
-    let counted = || {
-        Ok(agents
-            .daemon
-            .metrics()?
-            .sent(Some(causes))
-            .saturating_sub(before))
-    };
+    let counted = || Ok(agents.daemon.metrics()?.sent(Some(causes)).saturating_sub(before));
     settled(SOON, FLOOD, counted)
 }
 
 /// Waits until a count is no less than it should be, and compares.
-pub(super) fn settled(
-    patience: Duration,
-    expected: u64,
-    counted: impl Fn() -> Result<u64>,
-) -> Result<Got> {
+pub(super) fn settled(patience: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
     // Too few is told by the comparison.
     let _ = until_true("the count", patience, || Ok(counted()? >= expected));
     Ok(match counted()? {
@@ -109,21 +90,36 @@ pub(super) fn latecomers(agents: &Agents, judged: &[Judged], report: &mut Report
     }
 }
 
-fn wanted(row: &Row, vantage: Vantage) -> &'static [Want] {
-    match vantage {
-        Vantage::All => row.all,
-        Vantage::Client => row.client,
-        Vantage::Server => row.server,
+/// What a vantage is to see of a row, on this kernel.
+struct Expected {
+    seen: Vec<Seen>,
+    /// What else it would see with a probe that this kernel refuses.
+    blind: Option<&'static str>,
+}
+
+impl Expected {
+    fn of(agents: &Agents, row: &Row, vantage: Vantage) -> Self {
+        let wants = match vantage {
+            Vantage::All => row.all,
+            Vantage::Client => row.client,
+            Vantage::Server => row.server,
+        };
+        let missing = |want: &Want| want.probe.filter(|probe| !agents.has_probe(probe));
+        let visible = wants.iter().filter(|want| missing(want).is_none());
+        Self { seen: visible.map(Want::seen).collect(), blind: wants.iter().find_map(missing) }
+    }
+
+    fn text(&self, row: &Row) -> String {
+        let times = if row.flood && !self.seen.is_empty() { format!("1..{FLOOD}× ") } else { String::new() };
+        let blind = self.blind.map(|probe| format!(" (no {probe} here)"));
+        times + &listed(&self.seen) + &blind.unwrap_or_default()
     }
 }
 
 fn has_all(agents: &Agents, row: &Row, vantage: Vantage, port: u16) -> bool {
-    let each = if row.flood {
-        usize::try_from(FLOOD).unwrap_or(usize::MAX)
-    } else {
-        1
-    };
-    agents.events(vantage, port).len() >= wanted(row, vantage).len() * each
+    let each = if row.flood { usize::try_from(FLOOD).unwrap_or(usize::MAX) } else { 1 };
+    let expected = Expected::of(agents, row, vantage);
+    agents.events(vantage, port).len() >= expected.seen.len() * each
 }
 
 fn compare(row: &Row, want: &[Seen], got: &[Seen], events: &[Event]) -> Got {
@@ -136,10 +132,7 @@ fn compare(row: &Row, want: &[Seen], got: &[Seen], events: &[Event]) -> Got {
     if as_wanted {
         return Got::Expected;
     }
-    Got::Else(
-        listed(got),
-        events.iter().map(|event| event.line.clone()).collect(),
-    )
+    Got::Else(listed(got), events.iter().map(|event| event.line.clone()).collect())
 }
 
 fn sorted(events: &[Seen]) -> Vec<&Seen> {
@@ -148,18 +141,8 @@ fn sorted(events: &[Seen]) -> Vec<&Seen> {
     sorted
 }
 
-fn expectation(row: &Row, want: &[Seen]) -> String {
-    match (row.flood, want.is_empty()) {
-        (true, false) => format!("1..{FLOOD}× {}", listed(want)),
-        _ => listed(want),
-    }
-}
-
 fn inodes(net: &Net) -> Result<BTreeMap<u64, Place>> {
-    Place::ALL
-        .iter()
-        .map(|place| Ok((net.ns(*place).inode()?, *place)))
-        .collect()
+    Place::ALL.iter().map(|place| Ok((net.ns(*place).inode()?, *place))).collect()
 }
 
 fn seen(event: &Event, places: &BTreeMap<u64, Place>) -> Seen {

@@ -101,8 +101,7 @@ pub(super) struct Reboot<'a> {
 
 impl Drop for Reboot<'_> {
     fn drop(&mut self) {
-        let back = unplug(&self.net.rebooted, &self.net.server)
-            .and_then(|()| self.net.plug(&self.net.server));
+        let back = unplug(&self.net.rebooted, &self.net.server).and_then(|()| self.net.plug(&self.net.server));
         if let Err(why) = back {
             eprintln!("the server did not come back: {why:#}");
         }
@@ -117,10 +116,7 @@ fn settle(ns: &Ns) -> Result<()> {
 
 fn wire(router: &Ns, port: &str, other: &Ns) -> Result<()> {
     let peer = other.name();
-    ip(
-        router,
-        &format!("link add {port} type veth peer name {WIRE} netns {peer}"),
-    )
+    ip(router, &format!("link add {port} type veth peer name {WIRE} netns {peer}"))
 }
 
 fn unplug(from: &Ns, to: &Ns) -> Result<()> {
@@ -142,11 +138,7 @@ fn route(ns: &Ns, v4: &str, v6: &str) -> Result<()> {
 /// scenario starts with address resolution.
 fn reaches(ns: &Ns, to: &str) -> Result<()> {
     let closed = at(to.parse()?, DISCARD);
-    let any = if closed.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
+    let any = if closed.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let echo = ns.run(|| Ok(UdpSocket::bind(any)?))?;
     echo.set_read_timeout(Some(Duration::from_millis(100)))?;
     let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
@@ -158,6 +150,5 @@ fn reaches(ns: &Ns, to: &str) -> Result<()> {
 }
 
 fn ip(ns: &Ns, words: &str) -> Result<()> {
-    ns.tool("ip", &words.split(' ').collect::<Vec<_>>())
-        .map(drop)
+    ns.tool("ip", &words.split(' ').collect::<Vec<_>>()).map(drop)
 }

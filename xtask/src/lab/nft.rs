@@ -39,21 +39,9 @@ enum How<'a> {
 
 impl<'a> Rule<'a> {
     /// `reject with tcp reset` for what matches.
-    pub(super) fn reject(
-        ns: &'a Ns,
-        rejects: &'a Rejects,
-        hook: &str,
-        matches: &str,
-    ) -> Result<Self> {
-        load(
-            ns,
-            hook,
-            &format!("{matches} counter reject with tcp reset"),
-        )?;
-        Ok(Self {
-            ns,
-            how: How::Reject(rejects),
-        })
+    pub(super) fn reject(ns: &'a Ns, rejects: &'a Rejects, hook: &str, matches: &str) -> Result<Self> {
+        load(ns, hook, &format!("{matches} counter reject with tcp reset"))?;
+        Ok(Self { ns, how: How::Reject(rejects) })
     }
 
     /// A silent drop for what matches.
@@ -66,17 +54,12 @@ impl<'a> Rule<'a> {
     pub(super) fn iptables_reject(ns: &'a Ns, rejects: &'a Rejects, port: u16) -> Result<Self> {
         let rule = format!("INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset");
         iptables(ns, &format!("-A {rule}"))?;
-        Ok(Self {
-            ns,
-            how: How::IptablesReject(rejects, rule),
-        })
+        Ok(Self { ns, how: How::IptablesReject(rejects, rule) })
     }
 
     /// Waits until the rule met this many packets.
     pub(super) fn met(&self, packets: u64, patience: Duration) -> Result<()> {
-        until_true("the rule's counter", patience, || {
-            Ok(self.packets()? >= packets)
-        })
+        until_true("the rule's counter", patience, || Ok(self.packets()? >= packets))
     }
 
     fn packets(&self) -> Result<u64> {
@@ -85,15 +68,10 @@ impl<'a> Rule<'a> {
                 let listing = iptables(self.ns, "-nvxL INPUT")?;
                 let rule = listing.lines().find(|line| line.contains("REJECT"));
                 let first = rule.and_then(|line| line.split_whitespace().next());
-                first
-                    .context("no such rule in iptables")?
-                    .parse()
-                    .context("iptables' count")
+                first.context("no such rule in iptables")?.parse().context("iptables' count")
             }
             _ => {
-                let listing = self
-                    .ns
-                    .tool("nft", &["-j", "list", "table", "inet", "lab"])?;
+                let listing = self.ns.tool("nft", &["-j", "list", "table", "inet", "lab"])?;
                 Ok(counted(&serde_json::from_str(&listing)?))
             }
         }
@@ -107,9 +85,7 @@ impl Drop for Rule<'_> {
             How::IptablesReject(_, rule) => iptables(self.ns, &format!("-D {rule}")),
             _ => self.ns.tool("nft", &["delete", "table", "inet", "lab"]),
         };
-        if let (How::Reject(rejects) | How::IptablesReject(rejects, _), Ok(packets)) =
-            (&self.how, &packets)
-        {
+        if let (How::Reject(rejects) | How::IptablesReject(rejects, _), Ok(packets)) = (&self.how, &packets) {
             rejects.add(*packets);
         }
         if let Some(why) = packets.err().or(removed.err()) {
@@ -120,8 +96,7 @@ impl Drop for Rule<'_> {
 
 fn load(ns: &Ns, hook: &str, rule: &str) -> Result<()> {
     let chain = format!("{{ type filter hook {hook} priority 0 ; }}");
-    let rules =
-        format!("add table {TABLE}; add chain {TABLE} x {chain}; add rule {TABLE} x {rule}");
+    let rules = format!("add table {TABLE}; add chain {TABLE} x {chain}; add rule {TABLE} x {rule}");
     ns.tool("nft", &[&rules]).map(drop)
 }
 
@@ -134,9 +109,7 @@ fn counted(listing: &Value) -> u64 {
     match listing {
         Value::Array(items) => items.iter().map(counted).sum(),
         Value::Object(fields) => {
-            let here = fields
-                .get("counter")
-                .and_then(|counter| counter.get("packets"));
+            let here = fields.get("counter").and_then(|counter| counter.get("packets"));
             let here = here.and_then(Value::as_u64);
             here.unwrap_or_else(|| fields.values().map(counted).sum())
         }

@@ -45,9 +45,7 @@ impl Ns {
                     .with_context(|| format!("cannot enter {}", self.name))?;
                 work()
             });
-            inside
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("a thread in {} panicked", self.name)))
+            inside.join().unwrap_or_else(|_| Err(anyhow!("a thread in {} panicked", self.name)))
         })
     }
 
@@ -59,9 +57,7 @@ impl Ns {
     pub(super) fn spawn(&self, command: &mut Command) -> Result<Child> {
         self.run(|| {
             let program = command.get_program().to_string_lossy().into_owned();
-            command
-                .spawn()
-                .with_context(|| format!("cannot start {program}"))
+            command.spawn().with_context(|| format!("cannot start {program}"))
         })
     }
 
@@ -81,11 +77,7 @@ impl Ns {
             std::fs::write(&file, value).with_context(|| format!("net.{key}={value}"))?;
             Ok(old)
         })?;
-        Ok(Sysctl {
-            ns: self,
-            file,
-            old: Some(old),
-        })
+        Ok(Sysctl { ns: self, file, old: Some(old) })
     }
 }
 
@@ -119,10 +111,7 @@ fn path_of(name: &str) -> PathBuf {
 /// Runs a command to its end; its own first words when it fails.
 pub(super) fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let out = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         let first = said.lines().find(|line| !line.trim().is_empty());

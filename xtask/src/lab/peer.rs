@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::janitor::{self, Janitor};
 use super::ns::Ns;
-use super::wait::until;
+use super::wait::{readable, until};
 
 const ASKED: &str = "RSTWATCH_LAB_PEER";
 
@@ -59,6 +59,10 @@ fn serve(address: SocketAddr, answers: bool) -> Result<()> {
         connection.write_all(request.get(..read).unwrap_or_default())?;
     }
     say("accepted")?;
+    if !answers {
+        readable(&connection)?;
+        say("unread")?;
+    }
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -82,10 +86,7 @@ impl Peer {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(ns, janitor, &mut command)?;
         let said = process.child.stdout.take().context("helper's stdout")?;
-        let mut peer = Self {
-            process,
-            said: BufReader::new(said),
-        };
+        let mut peer = Self { process, said: BufReader::new(said) };
         peer.hear("listening")?;
         Ok(peer)
     }
@@ -93,11 +94,7 @@ impl Peer {
     pub(super) fn hear(&mut self, word: &str) -> Result<()> {
         let mut line = String::new();
         self.said.read_line(&mut line)?;
-        ensure!(
-            line.trim() == word,
-            "helper said {:?}, not {word}",
-            line.trim()
-        );
+        ensure!(line.trim() == word, "helper said {:?}, not {word}", line.trim());
         Ok(())
     }
 
@@ -129,9 +126,7 @@ impl Process {
         // It may have ended by itself just now.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let patience = Duration::from_millis(1500);
-        let status = until("the end after SIGTERM", patience, || {
-            Ok(self.child.try_wait()?)
-        })?;
+        let status = until("the end after SIGTERM", patience, || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "SIGTERM: {status}");
         Ok(())
     }

@@ -29,41 +29,30 @@ fn tcp_counter(snmp: &str, name: &str) -> Option<u64> {
     tcp.next()?.split(' ').nth(at)?.parse().ok()
 }
 
-/// One socket, orphan, TIME_WAIT or half-open connection of the namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Socket {
-    pub(super) state: State,
-    /// Bytes that its owner has not read; a listener's connections not accepted.
-    pub(super) waiting: u64,
-}
-
-/// What there is on a server's port, seen from either end.
-pub(super) fn sockets(ns: &Ns, port: u16) -> Result<Vec<Socket>> {
-    let mut found = sockets_in(&ns.proc_net("tcp")?, port);
-    found.extend(sockets_in(&ns.proc_net("tcp6")?, port));
+/// The states of every socket, orphan, TIME_WAIT and half-open connection on a server's
+/// port, seen from either end.
+pub(super) fn states(ns: &Ns, port: u16) -> Result<Vec<State>> {
+    let mut found = states_in(&ns.proc_net("tcp")?, port);
+    found.extend(states_in(&ns.proc_net("tcp6")?, port));
     Ok(found)
 }
 
-fn sockets_in(table: &str, port: u16) -> Vec<Socket> {
+fn states_in(table: &str, port: u16) -> Vec<State> {
     let rows = table.lines().skip(1);
-    rows.filter_map(|line| socket_on(line, port)).collect()
+    rows.filter_map(|line| state_on(line, port)).collect()
 }
 
-fn socket_on(line: &str, port: u16) -> Option<Socket> {
+fn state_on(line: &str, port: u16) -> Option<State> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [_, local, remote, state, queues, ..] = words.as_slice() else {
+    let [_, local, remote, state, ..] = words.as_slice() else {
         return None;
     };
     let on_port = |end: &str| {
         let hex = end.rsplit_once(':').map(|(_, hex)| hex);
         hex.is_some_and(|hex| u16::from_str_radix(hex, 16) == Ok(port))
     };
-    let (_, received) = queues.split_once(':')?;
-    let socket = Socket {
-        state: State(u8::from_str_radix(state, 16).ok()?),
-        waiting: u64::from_str_radix(received, 16).ok()?,
-    };
-    (on_port(local) || on_port(remote)).then_some(socket)
+    let state = State(u8::from_str_radix(state, 16).ok()?);
+    (on_port(local) || on_port(remote)).then_some(state)
 }
 
 #[cfg(test)]
@@ -79,20 +68,10 @@ mod tests {
 
     #[test]
     fn finds_sockets_by_either_port() {
-        let table = "  sl  local_address rem_address   st tx_queue:rx_queue\n\
-            0: 0202000A:2711 00000000:0000 0A 00000000:00000001\n\
-            1: 0202000A:1F90 0102000A:2711 08 00000005:00000000\n\
-            2: 0202000A:1F90 0102000A:2712 01 00000000:00000000\n";
-        let expected = vec![
-            Socket {
-                state: State::LISTEN,
-                waiting: 1,
-            },
-            Socket {
-                state: State::CLOSE_WAIT,
-                waiting: 0,
-            },
-        ];
-        assert_eq!(sockets_in(table, 0x2711), expected);
+        let table = "  sl  local_address rem_address   st\n\
+            0: 0202000A:2711 00000000:0000 0A\n\
+            1: 0202000A:1F90 0102000A:2711 08\n\
+            2: 0202000A:1F90 0102000A:2712 01\n";
+        assert_eq!(states_in(table, 0x2711), [State::LISTEN, State::CLOSE_WAIT]);
     }
 }

@@ -31,29 +31,17 @@ struct Said {
 
 impl Program {
     pub(super) fn start(net: &Net, command: &mut Command) -> Result<Self> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let said = Arc::new(Mutex::new(Said::default()));
-        follow(
-            child.stdout.take(),
-            &said,
-            |said, line| match Event::parse(&line) {
-                Ok(event) => said.events.push(event),
-                Err(_) => said.not_events += 1,
-            },
-        );
+        follow(child.stdout.take(), &said, |said, line| match Event::parse(&line) {
+            Ok(event) => said.events.push(event),
+            Err(_) => said.not_events += 1,
+        });
         follow(child.stderr.take(), &said, |said, line| {
             said.complaints.push(line);
         });
-        Ok(Self {
-            process: Process::adopt(child, &net.janitor)?,
-            said,
-        })
+        Ok(Self { process: Process::adopt(child, &net.janitor)?, said })
     }
 
     pub(super) fn says(&mut self, word: &str) -> Result<()> {
@@ -75,13 +63,7 @@ impl Program {
     }
 
     pub(super) fn events(&self, port: u16) -> Vec<Event> {
-        self.look(|said| {
-            said.events
-                .iter()
-                .filter(|event| event.is_on(port))
-                .cloned()
-                .collect()
-        })
+        self.look(|said| said.events.iter().filter(|event| event.is_on(port)).cloned().collect())
     }
 
     pub(super) fn end(&mut self) -> Result<()> {
@@ -108,10 +90,7 @@ fn follow<R: Read + Send + 'static>(
     // Ends with the pipe, that is with the child.
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            hear(
-                &mut said.lock().unwrap_or_else(PoisonError::into_inner),
-                line,
-            );
+            hear(&mut said.lock().unwrap_or_else(PoisonError::into_inner), line);
         }
     });
 }

@@ -17,38 +17,20 @@ pub(super) struct Proof {
 
 impl Proof {
     pub(super) fn begin(scene: &Scene) -> Result<Self> {
-        Ok(Self {
-            rsts: rsts(scene.net)?,
-            rejects: scene.rejects.total(),
-        })
+        Ok(Self { rsts: rsts(scene.net)?, rejects: scene.rejects.total() })
     }
 
     /// The counters must have moved by just what the row says.
     pub(super) fn end(&self, scene: &Scene, row: &Row) -> Result<()> {
         let expected: Vec<u64> = Place::ALL
             .iter()
-            .map(|place| {
-                row.rsts
-                    .iter()
-                    .filter(|(at, _)| at == place)
-                    .map(|(_, n)| n)
-                    .sum()
-            })
+            .map(|place| row.rsts.iter().filter(|(at, _)| at == place).map(|(_, n)| n).sum())
             .collect();
         let moved = || -> Result<Vec<u64>> {
             let now = rsts(scene.net)?;
-            Ok(now
-                .iter()
-                .zip(&self.rsts)
-                .map(|(now, then)| now - then)
-                .collect())
+            Ok(now.iter().zip(&self.rsts).map(|(now, then)| now - then).collect())
         };
-        let enough = || {
-            Ok(moved()?
-                .iter()
-                .zip(&expected)
-                .all(|(moved, wanted)| moved >= wanted))
-        };
+        let enough = || Ok(moved()?.iter().zip(&expected).all(|(moved, wanted)| moved >= wanted));
         // Too few is told below, with the numbers.
         let _ = until_true("the kernel's count", SOON, enough);
         let moved = moved()?;
@@ -57,18 +39,12 @@ impl Proof {
         }
         let rejects = scene.rejects.total() - self.rejects;
         if rejects != row.rejects {
-            bail!(
-                "rules rejected {rejects} packets instead of {}",
-                row.rejects
-            );
+            bail!("rules rejected {rejects} packets instead of {}", row.rejects);
         }
         Ok(())
     }
 }
 
 fn rsts(net: &Net) -> Result<Vec<u64>> {
-    Place::ALL
-        .iter()
-        .map(|place| out_rsts(net.ns(*place)))
-        .collect()
+    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).collect()
 }

@@ -64,11 +64,7 @@ impl Report {
 
     fn line(&mut self, row: &str, vantage: &'static str, expected: String) -> &mut Line {
         let known = |line: &Line| line.row == row && line.vantage == vantage;
-        let at = self
-            .lines
-            .iter()
-            .position(known)
-            .unwrap_or(self.lines.len());
+        let at = self.lines.iter().position(known).unwrap_or(self.lines.len());
         if at == self.lines.len() {
             self.lines.push(Line {
                 row: row.to_owned(),
@@ -86,14 +82,8 @@ impl Report {
     /// Prints everything; the last line counts. Returns how many lines failed.
     pub(super) fn print(&self) -> usize {
         let width = |of: fn(&Line) -> usize| self.lines.iter().map(of).max().unwrap_or(0);
-        let (row, expected) = (
-            width(|l| l.row.len()),
-            width(|l| l.expected.chars().count()),
-        );
-        println!(
-            "{:row$}  vantage  {:expected$}  k/N  got",
-            "row", "expected"
-        );
+        let (row, expected) = (width(|l| l.row.len()), width(|l| l.expected.chars().count()));
+        println!("{:row$}  vantage  {:expected$}  k/N  got", "row", "expected");
         for line in &self.lines {
             println!(
                 "{:row$}  {:7}  {:expected$}  {}/{}  {}",
@@ -112,11 +102,7 @@ impl Report {
         for (row, why) in &self.skipped {
             println!("skipped: {row}: {why}");
         }
-        let failed = self
-            .lines
-            .iter()
-            .filter(|line| line.good < line.tries)
-            .count();
+        let failed = self.lines.iter().filter(|line| line.good < line.tries).count();
         println!("{} passed, {failed} failed", self.lines.len() - failed);
         failed
     }
@@ -124,11 +110,7 @@ impl Report {
 
 impl Line {
     fn got(&self) -> String {
-        if self.missed.is_empty() {
-            "as expected".to_owned()
-        } else {
-            self.missed.join(" | ")
-        }
+        if self.missed.is_empty() { "as expected".to_owned() } else { self.missed.join(" | ") }
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::net::Net;
 use super::nft::Rejects;
 use super::place::{Family, Place, at};
-use super::procnet::{Socket, State, sockets};
+use super::procnet::{State, states};
 use super::sock::{Listener, Tcp};
 use super::wait::{SOON, until_true};
 
@@ -59,33 +59,18 @@ impl Scene<'_> {
     /// Waits until a socket of this scenario is in that state.
     fn reaches(&self, place: Place, state: State, patience: Duration) -> Result<()> {
         let what = format!("{state:?} at {}", place.letter());
-        let there = |sockets: &[Socket]| sockets.iter().any(|socket| socket.state == state);
-        self.becomes(&what, place, patience, there)
-    }
-
-    /// Waits until data has arrived at the server that nobody reads.
-    fn has_unread(&self) -> Result<()> {
-        let unread = |socket: &Socket| socket.state == State::ESTABLISHED && socket.waiting > 0;
-        let there = |sockets: &[Socket]| sockets.iter().any(unread);
-        self.becomes("unread data", Place::Server, SOON, there)
+        self.becomes(&what, place, patience, |states| states.contains(&state))
     }
 
     /// Waits until no socket of this scenario is left, TIME_WAIT aside.
     fn is_over(&self, place: Place) -> Result<()> {
-        let over = |socket: &Socket| socket.state == State::TIME_WAIT;
-        let all_over = |sockets: &[Socket]| sockets.iter().all(over);
-        self.becomes("the sockets' end", place, SOON, all_over)
+        let over = |states: &[State]| states.iter().all(|state| *state == State::TIME_WAIT);
+        self.becomes("the sockets' end", place, SOON, over)
     }
 
-    fn becomes(
-        &self,
-        what: &str,
-        place: Place,
-        patience: Duration,
-        is: impl Fn(&[Socket]) -> bool,
-    ) -> Result<()> {
+    fn becomes(&self, what: &str, place: Place, patience: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
         let ns = self.net.ns(place);
-        until_true(what, patience, || Ok(is(&sockets(ns, self.port)?)))
+        until_true(what, patience, || Ok(is(&states(ns, self.port)?)))
     }
 
     /// What a client's packets to this scenario's server look like to nft.

@@ -25,10 +25,7 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     let wanted = |id: &str| args.rows.is_empty() || args.rows.iter().any(|row| names(row, id));
     let unknown = args.rows.iter().find(|row| !ids().any(|id| names(row, id)));
     if let Some(unknown) = unknown {
-        bail!(
-            "no row {unknown:?}; there are {}",
-            ids().collect::<Vec<_>>().join(" ")
-        );
+        bail!("no row {unknown:?}; there are {}", ids().collect::<Vec<_>>().join(" "));
     }
     let rstwatch = workspace().join(&args.rstwatch);
     ensure!(
@@ -38,11 +35,7 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     );
     let started = Instant::now();
     let net = build()?;
-    let agents = if args.truth_only {
-        None
-    } else {
-        Some(Agents::start(&net, &rstwatch)?)
-    };
+    let agents = if args.truth_only { None } else { Some(Agents::start(&net, &rstwatch)?) };
     let mut lab = Lab::new(&net, agents)?;
     for _ in 0..args.repeat {
         for row in ROWS.iter().filter(|row| wanted(row.id)) {
@@ -58,15 +51,9 @@ fn workspace() -> PathBuf {
 }
 
 pub(super) fn build() -> Result<Net> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "the lab makes network namespaces: run it as root"
-    );
+    ensure!(rustix::process::geteuid().is_root(), "the lab makes network namespaces: run it as root");
     for program in ["ip", "nft"] {
-        ensure!(
-            installed(program),
-            "the lab needs the program {program}: install it"
-        );
+        ensure!(installed(program), "the lab needs the program {program}: install it");
     }
     Net::build().context("the lab's network")
 }
@@ -87,15 +74,7 @@ impl<'a> Lab<'a> {
         let rejects = Rejects::default();
         let conservation = Conservation::begin(net, agents.as_ref())?;
         let report = Report::default();
-        Ok(Self {
-            net,
-            rejects,
-            agents,
-            conservation,
-            report,
-            port: FIRST_PORT,
-            judged: vec![],
-        })
+        Ok(Self { net, rejects, agents, conservation, report, port: FIRST_PORT, judged: vec![] })
     }
 
     fn row(&mut self, row: &Row) -> Result<()> {
@@ -113,16 +92,9 @@ impl<'a> Lab<'a> {
 
     fn play(&mut self, row: &Row, family: Family) -> Result<()> {
         let name = format!("{} {}", row.id, family.name());
-        let scene = Scene {
-            net: self.net,
-            rejects: &self.rejects,
-            family,
-            port: self.port,
-        };
+        let scene = Scene { net: self.net, rejects: &self.rejects, family, port: self.port };
         let agents = self.agents.as_ref();
-        let counted = agents
-            .filter(|_| row.flood)
-            .map(|agents| agents.daemon.metrics());
+        let counted = agents.filter(|_| row.flood).map(|agents| agents.daemon.metrics());
         let proof = Proof::begin(&scene)?;
         let made = (row.make)(&scene).and_then(|()| proof.end(&scene, row));
         if let Err(why) = made {
@@ -133,8 +105,7 @@ impl<'a> Lab<'a> {
         }
         eprintln!("row {name}: {} (port {})", row.what, self.port);
         let Some(agents) = agents else {
-            self.report
-                .enter(&name, MAKING, row.what.to_owned(), Got::Expected);
+            self.report.enter(&name, MAKING, row.what.to_owned(), Got::Expected);
             return Ok(());
         };
         let judged = judge::row(agents, self.net, row, name, self.port, &mut self.report)?;
@@ -147,12 +118,10 @@ impl<'a> Lab<'a> {
 
     fn close(mut self, burst: bool, started: Instant) -> Result<()> {
         let agents = self.agents.as_ref();
-        self.conservation
-            .check("rows", self.net, &self.rejects, agents, &mut self.report)?;
+        self.conservation.check("rows", self.net, &self.rejects, agents, &mut self.report)?;
         if burst {
             self.conservation.burst(self.net, self.port)?;
-            self.conservation
-                .check(BURST, self.net, &self.rejects, agents, &mut self.report)?;
+            self.conservation.check(BURST, self.net, &self.rejects, agents, &mut self.report)?;
         }
         if let Some(agents) = &mut self.agents {
             judge::latecomers(agents, &self.judged, &mut self.report);
@@ -160,8 +129,7 @@ impl<'a> Lab<'a> {
                 troubles if troubles.is_empty() => Got::Expected,
                 troubles => Got::Else(troubles, Vec::new()),
             };
-            self.report
-                .enter("SIGTERM", "each", "ends cleanly".to_owned(), got);
+            self.report.enter("SIGTERM", "each", "ends cleanly".to_owned(), got);
         }
         eprintln!("the lab took {:.0} s", started.elapsed().as_secs_f32());
         match self.report.print() {

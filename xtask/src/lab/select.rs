@@ -21,10 +21,7 @@ pub(super) fn ids() -> impl Iterator<Item = &'static str> {
 
 /// The first program that a row needs and that is not there.
 pub(super) fn missing(row: &Row) -> Option<&'static str> {
-    row.needs
-        .iter()
-        .copied()
-        .find(|program| !installed(program))
+    row.needs.iter().copied().find(|program| !installed(program))
 }
 
 pub(super) fn installed(program: &str) -> bool {

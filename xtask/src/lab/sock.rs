@@ -36,10 +36,7 @@ impl Tcp {
         socket.set_read_timeout(Some(SOON))?;
         socket.set_write_timeout(Some(SOON))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(Self {
-            socket,
-            silent: true,
-        })
+        Ok(Self { socket, silent: true })
     }
 
     pub(super) fn connect(ns: &Ns, to: SocketAddr) -> Result<Self> {
@@ -75,9 +72,7 @@ impl Tcp {
 
     /// Reads until this much has come.
     pub(super) fn hear(&self, bytes: usize) -> Result<()> {
-        (&self.socket)
-            .read_exact(&mut vec![0; bytes])
-            .context("receive")
+        (&self.socket).read_exact(&mut vec![0; bytes]).context("receive")
     }
 
     /// Reads until the text ends this way.
@@ -119,10 +114,7 @@ impl Tcp {
     }
 
     pub(super) fn local(&self) -> Result<SocketAddr> {
-        self.socket
-            .local_addr()?
-            .as_socket()
-            .context("not an internet address")
+        self.socket.local_addr()?.as_socket().context("not an internet address")
     }
 
     /// No more data from this end: a FIN.

@@ -14,6 +14,10 @@ const FIREWALL: &str = "local_firewall";
 const PEER: &str = "peer";
 const MIDDLEBOX: &str = "middlebox";
 
+/// Sees rejects by themselves. Kernels that refuse it leave only dropped packets to go
+/// by, which tell a reject from a silent drop where a socket nearby receives the RST.
+const REJECTS: &str = "nf_send_reset";
+
 /// SYNs of row 11.
 pub(super) const FLOOD: u64 = 300;
 
@@ -24,9 +28,15 @@ pub(super) struct Want {
     at: Place,
     pub(super) cause: &'static str,
     sender: &'static str,
+    /// The probe without which this vantage cannot know.
+    pub(super) probe: Option<&'static str>,
 }
 
 impl Want {
+    const fn needs(self, probe: &'static str) -> Self {
+        Self { probe: Some(probe), ..self }
+    }
+
     pub(super) fn seen(&self) -> Seen {
         Seen {
             direction: self.direction.to_owned(),
@@ -38,21 +48,11 @@ impl Want {
 }
 
 const fn sent(at: Place, cause: &'static str, sender: &'static str) -> Want {
-    Want {
-        direction: "sent",
-        at,
-        cause,
-        sender,
-    }
+    Want { direction: "sent", at, cause, sender, probe: None }
 }
 
 const fn received(at: Place, cause: &'static str, sender: &'static str) -> Want {
-    Want {
-        direction: "received",
-        at,
-        cause,
-        sender,
-    }
+    Want { direction: "received", at, cause, sender, probe: None }
 }
 
 /// One scenario.
@@ -109,10 +109,7 @@ pub(super) const ROWS: &[Row] = &[
         families: &[V4, V6],
         make: app::linger,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "linger_abort", APP),
-            received(C, "linger_abort", PEER),
-        ],
+        all: &[sent(S, "linger_abort", APP), received(C, "linger_abort", PEER)],
         client: &[received(C, "linger_abort", PEER)],
         server: &[sent(S, "linger_abort", APP)],
         ..BASE
@@ -123,10 +120,7 @@ pub(super) const ROWS: &[Row] = &[
         families: &[V4, V6],
         make: app::unread,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "unread_data", APP),
-            received(C, "unread_data", PEER),
-        ],
+        all: &[sent(S, "unread_data", APP), received(C, "unread_data", PEER)],
         client: &[received(C, "unread_data", PEER)],
         server: &[sent(S, "unread_data", APP)],
         ..BASE
@@ -136,10 +130,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "server killed, then the client writes",
         make: death::killed,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "process_died", KERNEL),
-            received(C, "process_died", PEER),
-        ],
+        all: &[sent(S, "process_died", KERNEL), received(C, "process_died", PEER)],
         client: &[received(C, "data_after_close", PEER)],
         server: &[sent(S, "process_died", KERNEL)],
         ..BASE
@@ -149,10 +140,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "server killed with data unread",
         make: death::killed_unread,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "process_died", APP),
-            received(C, "process_died", PEER),
-        ],
+        all: &[sent(S, "process_died", APP), received(C, "process_died", PEER)],
         client: &[received(C, "unread_data", PEER)],
         server: &[sent(S, "process_died", APP)],
         ..BASE
@@ -162,10 +150,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "listener closed, connection not accepted",
         make: app::listener_closed,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "listener_closed", APP),
-            received(C, "listener_closed", PEER),
-        ],
+        all: &[sent(S, "listener_closed", APP), received(C, "listener_closed", PEER)],
         client: &[received(C, "unknown", PEER)],
         server: &[sent(S, "listener_closed", APP)],
         ..BASE
@@ -176,10 +161,7 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["nginx"],
         make: idle::nginx,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "idle_reaped", KERNEL),
-            received(C, "idle_reaped", PEER),
-        ],
+        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
         client: &[received(C, "idle_reaped", PEER)],
         server: &[sent(S, "idle_reaped", KERNEL)],
         ..BASE
@@ -190,10 +172,7 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["nginx"],
         make: idle::nginx_fin_lost,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "idle_reaped", KERNEL),
-            received(C, "idle_reaped", PEER),
-        ],
+        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
         client: &[received(C, "idle_reaped", PEER)],
         server: &[sent(S, "idle_reaped", KERNEL)],
         ..BASE
@@ -204,10 +183,7 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: middlebox::conntrack_expired,
         rejects: 1,
-        all: &[
-            sent(R, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         client: &[received(C, "middlebox_idle", MIDDLEBOX)],
         ..BASE
     },
@@ -216,12 +192,9 @@ pub(super) const ROWS: &[Row] = &[
         what: "server's input hook rejects a SYN",
         make: firewall::input,
         rejects: 1,
-        all: &[
-            sent(S, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(S, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         client: &[received(C, "refused", PEER)],
-        server: &[sent(S, "firewall_reject", FIREWALL)],
+        server: &[sent(S, "firewall_reject", FIREWALL).needs(REJECTS)],
         ..BASE
     },
     Row {
@@ -230,12 +203,9 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["iptables-nft"],
         make: firewall::iptables,
         rejects: 1,
-        all: &[
-            sent(S, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(S, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         client: &[received(C, "refused", PEER)],
-        server: &[sent(S, "firewall_reject", FIREWALL)],
+        server: &[sent(S, "firewall_reject", FIREWALL).needs(REJECTS)],
         ..BASE
     },
     Row {
@@ -243,10 +213,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "router's forward hook rejects a busy connection",
         make: firewall::forward_busy,
         rejects: 1,
-        all: &[
-            sent(R, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         client: &[received(C, "firewall_reject", MIDDLEBOX)],
         ..BASE
     },
@@ -255,10 +222,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "router's forward hook rejects a SYN to a known server",
         make: firewall::forward_syn,
         rejects: 1,
-        all: &[
-            sent(R, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         client: &[received(C, "firewall_reject", MIDDLEBOX)],
         ..BASE
     },
@@ -267,14 +231,8 @@ pub(super) const ROWS: &[Row] = &[
         what: "client's own output hook rejects a busy connection",
         make: firewall::output,
         rejects: 1,
-        all: &[
-            sent(C, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
-        client: &[
-            sent(C, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
-        ],
+        all: &[sent(C, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
+        client: &[sent(C, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
         ..BASE
     },
     Row {
@@ -296,10 +254,7 @@ pub(super) const ROWS: &[Row] = &[
             received(C, "listen_overflow", PEER),
         ],
         client: &[received(C, "unknown", PEER)],
-        server: &[
-            sent(S, "listen_overflow", KERNEL),
-            sent(S, "listen_overflow", KERNEL),
-        ],
+        server: &[sent(S, "listen_overflow", KERNEL), sent(S, "listen_overflow", KERNEL)],
         ..BASE
     },
     Row {
@@ -318,10 +273,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "keepalive unanswered",
         make: late::keepalive,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "keepalive_timeout", KERNEL),
-            received(C, "keepalive_timeout", PEER),
-        ],
+        all: &[sent(S, "keepalive_timeout", KERNEL), received(C, "keepalive_timeout", PEER)],
         client: &[received(C, "keepalive_timeout", PEER)],
         server: &[sent(S, "keepalive_timeout", KERNEL)],
         ..BASE
@@ -332,10 +284,7 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["ss"],
         make: app::killed_by_admin,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "admin_abort", KERNEL),
-            received(C, "admin_abort", PEER),
-        ],
+        all: &[sent(S, "admin_abort", KERNEL), received(C, "admin_abort", PEER)],
         client: &[received(C, "linger_abort", PEER)],
         server: &[sent(S, "admin_abort", KERNEL)],
         ..BASE
@@ -345,10 +294,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "data for an orphan in FIN_WAIT2",
         make: late::fin_wait2,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "data_after_close", KERNEL),
-            received(C, "data_after_close", PEER),
-        ],
+        all: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER)],
         client: &[received(C, "data_after_close", PEER)],
         server: &[sent(S, "data_after_close", KERNEL)],
         ..BASE
@@ -359,10 +305,7 @@ pub(super) const ROWS: &[Row] = &[
         families: &[V4, V6],
         make: reboot::listening,
         rsts: &[(S2, 1)],
-        all: &[
-            sent(S2, "no_such_connection", KERNEL),
-            received(C, "no_such_connection", PEER),
-        ],
+        all: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER)],
         client: &[received(C, "no_such_connection", PEER)],
         server: &[sent(S2, "no_such_connection", KERNEL)],
         ..BASE
@@ -372,10 +315,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "server rebooted, nothing listens",
         make: reboot::deaf,
         rsts: &[(S2, 1)],
-        all: &[
-            sent(S2, "no_such_connection", KERNEL),
-            received(C, "no_such_connection", PEER),
-        ],
+        all: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER)],
         client: &[received(C, "no_such_connection", PEER)],
         server: &[sent(S2, "no_such_connection", KERNEL)],
         ..BASE
@@ -386,54 +326,18 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["haproxy"],
         make: idle::haproxy,
         rsts: &[(S, 1)],
-        all: &[
-            sent(S, "idle_reaped", KERNEL),
-            received(C, "idle_reaped", PEER),
-        ],
+        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
         client: &[received(C, "idle_reaped", PEER)],
         server: &[sent(S, "idle_reaped", KERNEL)],
         ..BASE
     },
-    Row {
-        id: "quiet-client",
-        what: "client closes first",
-        make: quiet::client_first,
-        ..BOTH
-    },
-    Row {
-        id: "quiet-server",
-        what: "server closes first",
-        make: quiet::server_first,
-        ..BOTH
-    },
-    Row {
-        id: "quiet-half",
-        what: "half close, then the answer",
-        make: quiet::half_close,
-        ..BOTH
-    },
-    Row {
-        id: "quiet-syn",
-        what: "SYNs dropped on the way",
-        make: quiet::connect_timeout,
-        ..BASE
-    },
-    Row {
-        id: "quiet-data",
-        what: "data dropped on the way",
-        make: quiet::user_timeout,
-        ..BASE
-    },
-    Row {
-        id: "quiet-blind",
-        what: "forged RSTs that miss",
-        make: quiet::blind_rst,
-        ..BASE
-    },
+    Row { id: "quiet-client", what: "client closes first", make: quiet::client_first, ..BOTH },
+    Row { id: "quiet-server", what: "server closes first", make: quiet::server_first, ..BOTH },
+    Row { id: "quiet-half", what: "half close, then the answer", make: quiet::half_close, ..BOTH },
+    Row { id: "quiet-syn", what: "SYNs dropped on the way", make: quiet::connect_timeout, ..BASE },
+    Row { id: "quiet-data", what: "data dropped on the way", make: quiet::user_timeout, ..BASE },
+    Row { id: "quiet-blind", what: "forged RSTs that miss", make: quiet::blind_rst, ..BASE },
 ];
 
 /// The negative controls of both families.
-const BOTH: Row = Row {
-    families: &[V4, V6],
-    ..BASE
-};
+const BOTH: Row = Row { families: &[V4, V6], ..BASE };

@@ -66,11 +66,7 @@ pub(super) fn listed(events: &[Seen]) -> String {
             })
         })
         .collect();
-    if words.is_empty() {
-        "nothing".to_owned()
-    } else {
-        words.join(" + ")
-    }
+    if words.is_empty() { "nothing".to_owned() } else { words.join(" + ") }
 }
 
 #[cfg(test)]
@@ -85,15 +81,9 @@ mod tests {
             cause: "refused".to_owned(),
             sender: "local_kernel".to_owned(),
         };
-        let unplaced = Seen {
-            at: None,
-            ..sent.clone()
-        };
+        let unplaced = Seen { at: None, ..sent.clone() };
         let text = listed(&[sent.clone(), unplaced, sent]);
-        assert_eq!(
-            text,
-            "sent@? refused local_kernel + 2× sent@s refused local_kernel"
-        );
+        assert_eq!(text, "sent@? refused local_kernel + 2× sent@s refused local_kernel");
         assert_eq!(listed(&[]), "nothing");
     }
 }

@@ -7,7 +7,7 @@ use super::{HELLO, Scene};
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
 use crate::lab::sock::{Tcp, expect};
-use crate::lab::wait::SOON;
+use crate::lab::wait::{SOON, readable};
 
 /// Row 1.
 pub(in crate::lab) fn refused(scene: &Scene) -> Result<()> {
@@ -26,7 +26,8 @@ pub(in crate::lab) fn linger(scene: &Scene) -> Result<()> {
 pub(in crate::lab) fn unread(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     client.send(HELLO)?;
-    scene.has_unread()?;
+    // At once: before the delayed ACK tells the client that its data arrived.
+    readable(server.options())?;
     server.close();
     client.dies(ECONNRESET)
 }
@@ -45,10 +46,7 @@ pub(in crate::lab) fn listener_closed(scene: &Scene) -> Result<()> {
 pub(in crate::lab) fn killed_by_admin(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let ours = format!("sport = :{}", scene.port);
-    scene
-        .net
-        .server
-        .tool("ss", &["-K", "-t", "state", "established", &ours])?;
+    scene.net.server.tool("ss", &["-K", "-t", "state", "established", &ours])?;
     server.dies(ECONNABORTED)?;
     client.dies(ECONNRESET)
 }

@@ -29,7 +29,7 @@ pub(in crate::lab) fn killed_unread(scene: &Scene) -> Result<()> {
     let client = scene.connect()?;
     peer.hear("accepted")?;
     client.send(HELLO)?;
-    scene.has_unread()?;
+    peer.hear("unread")?;
     peer.kill();
     client.dies(ECONNRESET)
 }

@@ -17,10 +17,7 @@ pub(in crate::lab) fn keepalive(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     let second = Duration::from_secs(1);
-    let probes = TcpKeepalive::new()
-        .with_time(second)
-        .with_interval(second)
-        .with_retries(2);
+    let probes = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
     server.options().set_tcp_keepalive(&probes)?;
     server.options().set_read_timeout(Some(2 * SOON))?;
     server.dies(ETIMEDOUT)?;

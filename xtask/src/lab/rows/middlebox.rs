@@ -28,15 +28,11 @@ pub(in crate::lab) fn conntrack_expired(scene: &Scene) -> Result<()> {
     let _memory = router.sysctl(key, &MEMORY.to_string())?;
     let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
     let (client, server) = scene.pair()?;
-    until_true(
-        "the router's forgetting",
-        Duration::from_secs(MEMORY) + SOON,
-        || {
-            let port = scene.port.to_string();
-            let known = router.tool("conntrack", &["-L", "-p", "tcp", "--orig-port-dst", &port])?;
-            Ok(known.trim().is_empty())
-        },
-    )?;
+    until_true("the router's forgetting", Duration::from_secs(MEMORY) + SOON, || {
+        let port = scene.port.to_string();
+        let known = router.tool("conntrack", &["-L", "-p", "tcp", "--orig-port-dst", &port])?;
+        Ok(known.trim().is_empty())
+    })?;
     client.send(HELLO)?;
     client.dies(ECONNRESET)?;
     rule.met(1, SOON)?;
@@ -68,9 +64,6 @@ fn v4(address: SocketAddr) -> Result<SocketAddrV4> {
 /// The server must know nothing of it.
 pub(super) fn untouched(scene: &Scene, server: &Tcp) -> Result<()> {
     scene.reaches(Place::Server, State::ESTABLISHED, Duration::ZERO)?;
-    ensure!(
-        server.options().take_error()?.is_none(),
-        "the server's socket failed"
-    );
+    ensure!(server.options().take_error()?.is_none(), "the server's socket failed");
     Ok(())
 }

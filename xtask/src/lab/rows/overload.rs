@@ -30,17 +30,12 @@ pub(in crate::lab) fn third_ack(scene: &Scene) -> Result<()> {
     let from: SocketAddr = at(scene.family.client(), LATECOMER);
     let late = Tcp::knock(&scene.net.client, from, scene.server())?;
     scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
-    let early = (0..=BACKLOG)
-        .map(|_| scene.connect())
-        .collect::<Result<Vec<_>>>()?;
+    let early = (0..=BACKLOG).map(|_| scene.connect()).collect::<Result<Vec<_>>>()?;
     held.met(1, SOON)?;
     drop(held);
     late.fails(ECONNRESET)?;
     // Accepted before the listener goes, or they would be reset as well.
-    let accepted = early
-        .iter()
-        .map(|_| listener.accept())
-        .collect::<Result<Vec<_>>>()?;
+    let accepted = early.iter().map(|_| listener.accept()).collect::<Result<Vec<_>>>()?;
     drop((early, accepted));
     Ok(())
 }
@@ -49,8 +44,6 @@ pub(in crate::lab) fn third_ack(scene: &Scene) -> Result<()> {
 pub(in crate::lab) fn syn_flood(scene: &Scene) -> Result<()> {
     let (port, to) = (scene.port.to_string(), scene.family.server().to_string());
     let count = FLOOD.to_string();
-    let args = [
-        "-q", "-S", "-p", &port, "-s", FLOOD_FROM, "-c", &count, "-i", "u1000", &to,
-    ];
+    let args = ["-q", "-S", "-p", &port, "-s", FLOOD_FROM, "-c", &count, "-i", "u1000", &to];
     scene.net.client.tool("hping3", &args).map(drop)
 }

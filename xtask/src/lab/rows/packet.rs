@@ -21,12 +21,7 @@ pub(super) fn rst(from: SocketAddrV4, to: SocketAddrV4, sequence: u32, ttl: u8) 
     covered.extend([0, TCP]);
     covered.extend(HEADER.to_be_bytes());
     covered.extend(segment(from.port(), to.port(), sequence, 0));
-    packet.extend(segment(
-        from.port(),
-        to.port(),
-        sequence,
-        checksum(&covered),
-    ));
+    packet.extend(segment(from.port(), to.port(), sequence, checksum(&covered)));
     packet
 }
 

@@ -19,8 +19,7 @@ pub(super) fn silence(socket: &Socket) -> Result<()> {
 /// The sequence number that the next byte sent will carry.
 pub(super) fn next_sequence(socket: &Socket) -> Result<u32> {
     set(socket, libc::TCP_REPAIR, ON)?;
-    let answer = set(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE)
-        .and_then(|()| get(socket, libc::TCP_QUEUE_SEQ));
+    let answer = set(socket, libc::TCP_REPAIR_QUEUE, SEND_QUEUE).and_then(|()| get(socket, libc::TCP_QUEUE_SEQ));
     set(socket, libc::TCP_REPAIR, OFF_WITHOUT_PROBE)?;
     answer
 }
@@ -28,15 +27,8 @@ pub(super) fn next_sequence(socket: &Socket) -> Result<u32> {
 fn set(socket: &Socket, option: i32, value: i32) -> Result<()> {
     let size = socklen::<i32>();
     // SAFETY: the pointer and size describe `value`, which outlives the call.
-    let code = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            option,
-            (&raw const value).cast(),
-            size,
-        )
-    };
+    let code =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), size) };
     outcome(code)
 }
 
@@ -46,23 +38,13 @@ fn get(socket: &Socket, option: i32) -> Result<u32> {
     // SAFETY: both pointers are to locals that outlive the call; the kernel writes at
     // most `size` bytes, the size of `value`.
     let code = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            option,
-            (&raw mut value).cast(),
-            &raw mut size,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw mut value).cast(), &raw mut size)
     };
     outcome(code).map(|()| value)
 }
 
 fn outcome(code: i32) -> Result<()> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(Error::last_os_error())
-    }
+    if code == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 fn socklen<T>() -> libc::socklen_t {

@@ -1,0 +1,140 @@
+//! The stages behind the ring in a row, without I/O: evidence → pair → classify → event.
+
+use std::collections::VecDeque;
+
+use rstwatch_common::record::{ResetRecord, flags, kind};
+
+use crate::assemble;
+use crate::classify::classify;
+use crate::evidence::{self, Context, Evidence, SenderSaw};
+use crate::pair::{Pairing, Ready};
+use crate::record::Event;
+
+/// How many phantom receives the kernel has counted; asked only where it matters.
+pub type Phantoms<'a> = &'a dyn Fn() -> u64;
+
+/// Records in, events out.
+pub struct Stages {
+    context: Context,
+    pairing: Pairing,
+    ready: VecDeque<Event>,
+    /// Phantom receives dropped so far.
+    phantoms: u64,
+}
+
+impl Stages {
+    /// Nothing seen yet.
+    pub fn new(context: Context) -> Self {
+        Self { context, pairing: Pairing::default(), ready: VecDeque::new(), phantoms: 0 }
+    }
+
+    /// The clocks have drifted, or were set.
+    pub fn set_wall_offset(&mut self, offset_ns: i128) {
+        self.context.wall_offset_ns = offset_ns;
+    }
+
+    /// The next event that is ready.
+    pub fn next(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    /// Whether a receive waits for its sender.
+    pub fn is_waiting(&self) -> bool {
+        self.pairing.is_waiting()
+    }
+
+    /// One record.
+    pub fn record(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
+        if record.kind == kind::RECEIVED {
+            for ready in self.pairing.received(*record) {
+                self.received(ready, phantoms);
+            }
+            return;
+        }
+        let evidence = evidence::of_record(record, &self.context);
+        let verdict = classify(&evidence);
+        let seen = SenderSaw {
+            cause: verdict.cause,
+            sender: verdict.sender,
+            confidence: verdict.confidence,
+            because: verdict.because.clone(),
+        };
+        self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
+        if record.flags & flags::PHANTOM != 0 {
+            self.phantoms += 1;
+        }
+        if let Some(explained) = self.pairing.sent(record, seen) {
+            self.received(explained, phantoms);
+        }
+    }
+
+    /// Receives that have waited long enough at this monotonic time.
+    pub fn expire(&mut self, now_ns: u64, phantoms: Phantoms<'_>) {
+        for ready in self.pairing.expired(now_ns) {
+            self.received(ready, phantoms);
+        }
+    }
+
+    /// Everything that still waits, at the end.
+    pub fn flush(&mut self, phantoms: Phantoms<'_>) {
+        for ready in self.pairing.flush() {
+            self.received(ready, phantoms);
+        }
+    }
+
+    fn received(&mut self, ready: Ready, phantoms: Phantoms<'_>) {
+        if ready.sender_saw.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
+            return;
+        }
+        let mut evidence = evidence::of_record(&ready.record, &self.context);
+        if let Evidence::Received(received) = &mut evidence {
+            received.sender_saw = ready.sender_saw;
+        }
+        let verdict = classify(&evidence);
+        self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
+    }
+
+    /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record
+    /// that would have told was lost.
+    fn is_lost_phantom(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) -> bool {
+        let lost = evidence::is_phantom(record) && phantoms() > self.phantoms;
+        if lost {
+            self.phantoms += 1;
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use rstwatch_common::record::state;
+
+    fn phantom() -> ResetRecord {
+        let mut record = fixture::received();
+        record.state = state::FIN_WAIT2;
+        record.tcp.shutdown = 3;
+        record.segment.present = 0;
+        record
+    }
+
+    fn events_after(record: &ResetRecord, counted: u64) -> usize {
+        let mut stages = Stages::new(fixture::context());
+        stages.record(record, &|| counted);
+        stages.flush(&|| counted);
+        std::iter::from_fn(|| stages.next()).count()
+    }
+
+    #[test]
+    fn a_phantom_whose_partner_was_lost_is_no_event() {
+        assert_eq!(events_after(&phantom(), 1), 0);
+    }
+
+    /// The header may have gone unseen: without the kernel's word it stays a reset, so that no count is lost.
+    #[test]
+    fn without_the_kernels_word_it_stays() {
+        assert_eq!(events_after(&phantom(), 0), 1);
+        assert_eq!(events_after(&fixture::received(), 1), 1);
+    }
+}

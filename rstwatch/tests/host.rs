@@ -1,0 +1,123 @@
+//! What the host may lack, and what the agent must leave behind: nothing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const RSTWATCH: &str = env!("CARGO_BIN_EXE_rstwatch");
+
+/// One test at a time: they look at what is loaded on the whole host.
+static HOST: Mutex<()> = Mutex::new(());
+
+/// The host, if these tests can be run on it; says so if not.
+fn host() -> Option<MutexGuard<'static, ()>> {
+    let tools = ["/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount"].iter().all(|tool| Path::new(tool).exists());
+    if !rustix::process::geteuid().is_root() || !tools {
+        // Past the test harness, which would swallow it.
+        _ = writeln!(std::io::stderr(), "skipped: needs root and util-linux");
+        return None;
+    }
+    Some(HOST.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Runs a script in a mount namespace of its own.
+fn in_private_mounts(script: &str) -> Output {
+    let script = script.replace("RSTWATCH", RSTWATCH);
+    Command::new("unshare").args(["--mount", "sh", "-ec", &script]).output().expect("unshare starts")
+}
+
+#[track_caller]
+fn one_line(output: &Output, holds: &[&str]) {
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for part in holds {
+        assert!(line.contains(part), "{part:?} is not in {line:?}");
+    }
+}
+
+#[test]
+fn no_btf_is_one_line() {
+    let Some(_host) = host() else { return };
+    let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH trace --duration 1s");
+    one_line(&output, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
+    let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH check");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("CONFIG_DEBUG_INFO_BTF"));
+}
+
+#[test]
+fn no_privileges_is_one_line() {
+    let Some(_host) = host() else { return };
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all"];
+    // The binary may stand in a folder that nobody else may enter.
+    let copy = tempfile::Builder::new().prefix("rstwatch").tempdir_in("/tmp").expect("folder");
+    let binary = copy.path().join("rstwatch");
+    std::fs::copy(RSTWATCH, &binary).expect("copied");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(copy.path(), open).expect("opened");
+    let output = Command::new("setpriv").args(nobody).arg(&binary).arg("trace").output().expect("setpriv starts");
+    one_line(&output, &["not permitted", "CAP_BPF, CAP_PERFMON"]);
+}
+
+/// Without cgroup v2 the headers of received RSTs may be lost, the agent is not.
+#[test]
+fn no_cgroup2_degrades() {
+    let Some(_host) = host() else { return };
+    let script = "for m in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts); do umount -l \"$m\"; done; exec RSTWATCH check";
+    let output = in_private_mounts(script);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let by_fentry = report.lines().any(|line| line.trim().starts_with("tcp_reset") && line.contains(" ok "));
+    assert!(by_fentry || report.contains("cgroup v2 is not mounted"), "{report}");
+}
+
+/// Nothing of ours is in tracefs: its absence must not matter.
+#[test]
+fn no_tracefs_does_not_matter() {
+    let Some(_host) = host() else { return };
+    let output = in_private_mounts("mount -t tmpfs none /sys/kernel/tracing; exec RSTWATCH check");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Names of the loaded programs that are ours.
+fn loaded() -> Vec<String> {
+    const OURS: [&str; 4] = ["tcp_send_reset", "tcp_receive_res", "inet_sock_set_s", "ingress"];
+    let mut names: Vec<String> = aya::programs::loaded_programs()
+        .flatten()
+        .filter_map(|program| program.name_as_str().map(str::to_owned))
+        .filter(|name| OURS.contains(&name.as_str()))
+        .collect();
+    names.sort();
+    names
+}
+
+fn watching() -> Child {
+    let mut child = Command::new(RSTWATCH).arg("trace").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
+    let mut line = String::new();
+    let stderr = child.stderr.take().expect("piped");
+    BufReader::new(stderr).read_line(&mut line).expect("a line");
+    assert!(line.starts_with("watching"), "{line}");
+    child
+}
+
+#[test]
+fn kill_9_leaves_nothing_attached() {
+    let Some(_host) = host() else { return };
+    let before = loaded();
+    let mut child = watching();
+    assert_eq!(loaded().len(), before.len() + 4, "what is loaded can be seen");
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::KILL).expect("killed");
+    child.wait().expect("ended");
+    // The kernel frees programs after a grace period.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while loaded() != before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(loaded(), before);
+}

@@ -1,0 +1,96 @@
+//! Ring records captured on a real kernel (6.18, `cargo run --example record`), replayed without root.
+//!
+//! After a change of the wire, capture anew: the magic number refuses old files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+use rstwatch::decode::decode;
+use rstwatch::evidence::Context;
+use rstwatch::kernel::reasons::Reasons;
+use rstwatch::stages::Stages;
+use rstwatch_common::record::{ResetRecord, flags};
+
+const CAPTURED: &[u8] = include_bytes!("records/loopback-6.18.bin");
+
+/// `enum sk_rst_reason` of Linux 6.18, from BTF, in the order of its values.
+const REASONS: &[&str] = &[
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "TCP_INVALID_ACK_SEQUENCE",
+    "TCP_RFC7323_PAWS",
+    "TCP_TOO_OLD_ACK",
+    "TCP_ACK_UNSENT_DATA",
+    "TCP_FLAGS",
+    "TCP_OLD_ACK",
+    "TCP_ABORT_ON_DATA",
+    "TCP_TIMEWAIT_SOCKET",
+    "INVALID_SYN",
+    "TCP_ABORT_ON_CLOSE",
+    "TCP_ABORT_ON_LINGER",
+    "TCP_ABORT_ON_MEMORY",
+    "TCP_STATE",
+    "TCP_KEEPALIVE_TIMEOUT",
+    "TCP_DISCONNECT_WITH_DATA",
+];
+
+fn context() -> Context {
+    let named = |(value, name): (usize, &&str)| (format!("SK_RST_REASON_{name}"), u32::try_from(value).expect("small"));
+    let names: Vec<_> = REASONS.iter().enumerate().map(named).collect();
+    Context {
+        reasons: Reasons::from_names(&names),
+        jiffy: Duration::from_millis(4),
+        wall_offset_ns: 0,
+        node: Arc::from("captured"),
+    }
+}
+
+/// One line for each event: what a reader of the trace would act on.
+fn replay(bytes: &[u8]) -> String {
+    let mut stages = Stages::new(context());
+    let mut phantoms = 0;
+    for chunk in bytes.chunks(size_of::<ResetRecord>()) {
+        let record = decode(chunk).expect("a record of this wire");
+        phantoms += u64::from(record.flags & flags::PHANTOM != 0);
+        stages.record(&record, &|| phantoms);
+    }
+    stages.flush(&|| phantoms);
+    let mut lines = String::new();
+    while let Some(event) = stages.next() {
+        let state = event.state.unwrap_or("-");
+        let reason = event.kernel_reason.as_deref().unwrap_or("-");
+        let family = if event.local.is_ipv4() { "v4" } else { "v6" };
+        lines += &format!(
+            "{family} {} {} {} {} {state} {reason}\n",
+            event.direction, event.cause, event.sender, event.confidence
+        );
+    }
+    lines
+}
+
+#[test]
+fn captured_records_keep_their_verdicts() {
+    expect![[r#"
+        v4 sent refused local_kernel certain - NO_SOCKET
+        v4 received refused peer certain SYN_SENT -
+        v4 sent linger_abort local_app certain ESTABLISHED TCP_STATE
+        v4 received linger_abort peer certain ESTABLISHED -
+        v4 sent unread_data local_app certain ESTABLISHED TCP_ABORT_ON_CLOSE
+        v4 received unread_data peer certain ESTABLISHED -
+        v4 sent listener_closed local_app certain ESTABLISHED TCP_STATE
+        v4 received listener_closed peer certain ESTABLISHED -
+        v4 sent idle_reaped local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET
+        v4 received idle_reaped peer certain CLOSE_WAIT -
+        v4 sent data_after_close local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET
+        v4 received data_after_close peer certain CLOSE_WAIT -
+        v4 sent process_died local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET
+        v4 received process_died peer certain CLOSE_WAIT -
+        v4 sent data_after_close local_kernel certain FIN_WAIT2 TCP_ABORT_ON_DATA
+        v4 received data_after_close peer certain CLOSE_WAIT -
+        v6 sent unread_data local_app certain ESTABLISHED TCP_ABORT_ON_CLOSE
+        v6 received unread_data peer certain ESTABLISHED -
+        v4 sent unread_data local_app certain ESTABLISHED TCP_ABORT_ON_CLOSE
+        v4 received unread_data peer certain ESTABLISHED -
+    "#]].assert_eq(&replay(CAPTURED));
+}
