@@ -20,6 +20,9 @@ pub enum Counted {
     Phantom = 3,
 }
 
+/// Slot of the phantoms whose receive record was lost, in the block of [`Counted::Phantom`].
+pub const LOST_PHANTOM: u32 = 0;
+
 /// Slots of the array `COUNTS`.
 pub const COUNTS_LEN: u32 = 4 * REASONS;
 

@@ -115,6 +115,7 @@ layout! {
     task_flags: "task_struct" "flags",
     task_exit_code: "task_struct" "exit_code",
     task_start_time: "task_struct" "start_time",
+    task_group_leader: "task_struct" "group_leader",
     task_tgid: "task_struct" "tgid",
     task_comm: "task_struct" "comm",
     socket_sk: "socket" "sk",

@@ -39,8 +39,6 @@ pub mod flags {
     pub const MEMORY: u32 = 1 << 2;
     /// `memory` is what was remembered of a connection that is gone.
     pub const TOMBSTONE: u32 = 1 << 3;
-    /// `sk->sk_socket` is set: accepted and not orphaned.
-    pub const HAS_SOCKET: u32 = 1 << 4;
     /// A receive event of the same socket came just before: it was a phantom.
     pub const PHANTOM: u32 = 1 << 5;
     /// The RST answers a segment that this host's netfilter dropped.
@@ -131,6 +129,8 @@ pub mod mark {
     pub const OVERFLOWED: u32 = 1 << 6;
     /// The receive event was counted, but its detail was lost.
     pub const RECEIVED_LOST: u32 = 1 << 7;
+    /// Our side only half-closed (SHUT_WR): it went on reading.
+    pub const HALF_CLOSED: u32 = 1 << 8;
 }
 
 /// `task_struct.flags`: the task is on its way out.
@@ -213,10 +213,24 @@ wire! {
         pub bytes_sent: u64,
         /// Payload bytes received when it closed.
         pub bytes_received: u64,
-        /// Jiffies without payload in either direction when the peer's FIN came.
-        pub fin_idle: u32,
-        /// Jiffies without payload in either direction when our side closed.
-        pub closing_idle: u32,
+        /// Jiffies since we had sent payload when the peer's FIN came.
+        pub fin_sent: u32,
+        /// Jiffies since the peer had sent payload when its FIN came.
+        pub fin_received: u32,
+        /// Received bytes not read when the peer's FIN came.
+        pub fin_unread: u32,
+        /// Jiffies since we had sent payload when our side closed.
+        pub closing_sent: u32,
+        /// Jiffies since the peer had sent payload when our side closed.
+        pub closing_received: u32,
+        /// Jiffies since an ACK had come when our side closed.
+        pub closing_heard: u32,
+        /// Bytes written and not acknowledged when our side closed.
+        pub closing_outstanding: u32,
+        /// Next byte expected, when it was last looked at.
+        pub rcv_nxt: u32,
+        /// Next byte to send, when it was last looked at.
+        pub snd_nxt: u32,
         /// Received bytes not read when our side aborted.
         pub unread: u32,
         /// Kernel's reason of our abort.
@@ -233,8 +247,6 @@ wire! {
         pub old_state: u8,
         /// State in which our side aborted, as the hook saw it.
         pub reset_state: u8,
-        /// Padding.
-        pub reserved: u32,
     }
 }
 
@@ -247,8 +259,6 @@ wire! {
         pub bytes_acked: u64,
         /// Payload bytes received.
         pub bytes_received: u64,
-        /// `sk_lingertime`, jiffies.
-        pub lingertime: u64,
         /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: nothing outstanding.
         pub rtx_age_ns: u64,
         /// Since payload was sent.

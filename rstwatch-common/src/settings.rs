@@ -17,6 +17,10 @@ wire! {
         pub reserved: [u16; 2],
         /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel.
         pub netfilter_drop: u32,
+        /// `SK_RST_REASON_INVALID_SYN` of this kernel; `u32::MAX`: it gives no reasons.
+        pub invalid_syn: u32,
+        /// Padding.
+        pub reserved2: u32,
         /// The cgroup's id.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -35,6 +39,8 @@ impl Settings {
         reject_skb_arg: 0,
         reserved: [0; 2],
         netfilter_drop: u32::MAX,
+        invalid_syn: u32::MAX,
+        reserved2: 0,
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,

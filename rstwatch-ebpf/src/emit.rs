@@ -28,12 +28,6 @@ pub fn count(counted: Counted, reason: u32) {
     bump(&COUNTS, count_slot(counted, reason));
 }
 
-/// A phantom receive whose detail was lost is no loss of a reset: the loss counted for it is taken back.
-#[inline(always)]
-pub fn take_back_loss(counted: Counted) {
-    add(&LOSSES, loss_slot(counted, Loss::RingFull), u64::MAX);
-}
-
 /// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every
 /// field.
 #[inline(always)]
@@ -55,15 +49,10 @@ pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut Re
 
 #[inline(always)]
 fn bump(counters: &PerCpuArray<u64>, slot: u32) {
-    add(counters, slot, 1);
-}
-
-/// Adds modulo 2^64: the sum over the CPUs stays right wherever the parts are counted.
-#[inline(always)]
-fn add(counters: &PerCpuArray<u64>, slot: u32, n: u64) {
     if let Some(counter) = counters.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot; a program is not preempted by itself on its CPU.
-        unsafe { *counter = (*counter).wrapping_add(n) };
+        // SAFETY: a per-CPU slot that one program alone writes; the kernel does not run a program within itself
+        // (kernel/trace/bpf_trace.c, bpf_prog_active), but counts such calls as recursion_misses.
+        unsafe { *counter += 1 };
     }
 }
 

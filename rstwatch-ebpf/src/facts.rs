@@ -172,7 +172,9 @@ pub fn current(task: &mut Task) {
     // SAFETY: takes no argument.
     let address = unsafe { bpf_get_current_task() } as u64;
     task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    task.start_ns = field!(address, task_start_time, u64).unwrap_or(0);
+    // The process's start, not the thread's.
+    let leader = field!(address, task_group_leader, u64).unwrap_or(address);
+    task.start_ns = field!(leader, task_start_time, u64).unwrap_or(0);
     task.flags = field!(address, task_flags, u32).unwrap_or(0);
     task.exit_code = field!(address, task_exit_code, u32).unwrap_or(0);
     // SAFETY: the helper writes exactly the buffer.
@@ -188,13 +190,22 @@ fn age(now: u32, stamp: Option<u32>) -> u32 {
     stamp.map_or(u32::MAX, |stamp| now.wrapping_sub(stamp))
 }
 
-/// Jiffies without payload in either direction.
+/// Jiffies since payload was sent, payload was received, an ACK came.
+pub struct Ages {
+    pub sent: u32,
+    pub received: u32,
+    pub heard: u32,
+}
+
+/// How long a socket has been quiet, in each way.
 #[inline(always)]
-pub fn idle_of(sk: u64) -> u32 {
+pub fn ages_of(sk: u64) -> Ages {
     let now = jiffies();
-    let sent = age(now, field!(sk, lsndtime, u32));
-    let received = age(now, field!(sk, lrcvtime, u32));
-    if sent < received { sent } else { received }
+    Ages {
+        sent: age(now, field!(sk, lsndtime, u32)),
+        received: age(now, field!(sk, lrcvtime, u32)),
+        heard: age(now, field!(sk, rcv_tstamp, u32)),
+    }
 }
 
 /// Received bytes that the application has not read. A FIN takes one sequence number.
@@ -212,7 +223,6 @@ pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     tcp.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
     tcp.bytes_acked = field!(sk, bytes_acked, u64).unwrap_or(0);
     tcp.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
-    tcp.lingertime = field!(sk, sk_lingertime, u64).unwrap_or(0);
     tcp.rtx_age_ns = oldest_unacked_age(sk);
     tcp.sent_age = age(now_jiffies, field!(sk, lsndtime, u32));
     tcp.ack_age = age(now_jiffies, field!(sk, rcv_tstamp, u32));

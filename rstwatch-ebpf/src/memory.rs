@@ -1,9 +1,9 @@
 //! What is kept with a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
-use rstwatch_common::record::{Memory, PF_KTHREAD, Task, TcpFacts, mark, role, sock_flag};
+use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, TcpFacts, mark, role, sock_flag, tcp_flag};
 
-use crate::facts::{current, flow_of, idle_of, kept_ttl, netns_of_sock, now, unread_of};
+use crate::facts::{ages_of, current, flow_of, kept_ttl, netns_of_sock, now, unread_of};
 use crate::kernel::field;
 use crate::maps::{PEER_TTL, TOMBSTONES};
 use crate::segment::NO_SEGMENT;
@@ -22,8 +22,15 @@ pub const NO_MEMORY: Memory = Memory {
     rst_ns: 0,
     bytes_sent: 0,
     bytes_received: 0,
-    fin_idle: 0,
-    closing_idle: 0,
+    fin_sent: 0,
+    fin_received: 0,
+    fin_unread: 0,
+    closing_sent: 0,
+    closing_received: 0,
+    closing_heard: 0,
+    closing_outstanding: 0,
+    rcv_nxt: 0,
+    snd_nxt: 0,
     unread: 0,
     reset_reason: 0,
     marks: 0,
@@ -32,7 +39,6 @@ pub const NO_MEMORY: Memory = Memory {
     ttl: 0,
     old_state: 0,
     reset_state: 0,
-    reserved: 0,
 };
 
 /// No numbers.
@@ -40,7 +46,6 @@ pub const NO_TCP: TcpFacts = TcpFacts {
     bytes_sent: 0,
     bytes_acked: 0,
     bytes_received: 0,
-    lingertime: 0,
     rtx_age_ns: 0,
     sent_age: 0,
     ack_age: 0,
@@ -79,9 +84,19 @@ pub fn own(memory: &mut Memory) {
     }
 }
 
-/// connect() or listen() was called by the running task.
+/// The running task becomes the owner if it surely is: it called, or is the owner's process anyway.
+#[inline(always)]
+fn own_if(memory: &mut Memory, surely: bool) {
+    let known = memory.owner.tgid;
+    if surely || known == (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32 {
+        own(memory);
+    }
+}
+
+/// connect() or listen() was called by the running task. The socket may have had a connection before.
 #[inline(always)]
 pub fn opened(memory: &mut Memory, role: u8) {
+    *memory = NO_MEMORY;
     own(memory);
     memory.role = role;
 }
@@ -89,25 +104,25 @@ pub fn opened(memory: &mut Memory, role: u8) {
 /// The handshake is complete. A child begins with a copy of its listener's memory.
 #[inline(never)]
 pub fn established(memory: &mut Memory, sk: u64) {
-    memory.established_ns = now();
     if memory.role != role::CLIENT {
-        memory.role = role::SERVER;
-        memory.marks = 0;
+        // Of the listener's memory only the owner is the child's.
+        *memory = Memory { owner: memory.owner, role: role::SERVER, ..NO_MEMORY };
         memory.ttl = kept_ttl(sk, flow_of(sk).family);
     }
+    memory.established_ns = now();
     if memory.ttl != 0 {
         remember_ttl(sk, memory.ttl);
     }
 }
 
-/// The TTL of a peer's handshake, for connections to it that have none of their own.
+/// The TTL of the handshakes with an address and port, for attempts that get none.
 #[inline(always)]
 fn remember_ttl(sk: u64, ttl: u8) {
     let key = peer_key(&flow_of(sk), netns_of_sock(sk));
     let _ = PEER_TTL.insert(&key, &ttl, 0);
 }
 
-/// The TTL of other handshakes with the peer; 0: none seen.
+/// The TTL of earlier handshakes with the same address and port; 0: none seen.
 #[inline(never)]
 pub fn peer_ttl(flow: &Flow, netns: u32) -> u8 {
     let key = peer_key(flow, netns);
@@ -117,14 +132,21 @@ pub fn peer_ttl(flow: &Flow, netns: u32) -> u8 {
 
 #[inline(always)]
 fn peer_key(flow: &Flow, netns: u32) -> NetnsFlow {
-    NetnsFlow { flow: Flow { remote: flow.remote, family: flow.family, ..Flow::EMPTY }, netns }
+    // Not by address alone: behind one address each port may be served by another machine or container.
+    NetnsFlow {
+        flow: Flow { remote: flow.remote, remote_port: flow.remote_port, family: flow.family, ..Flow::EMPTY },
+        netns,
+    }
 }
 
 /// The peer's FIN came.
 #[inline(always)]
 pub fn peer_closed(memory: &mut Memory, sk: u64) {
+    let ages = ages_of(sk);
     memory.fin_ns = now();
-    memory.fin_idle = idle_of(sk);
+    memory.fin_sent = ages.sent;
+    memory.fin_received = ages.received;
+    memory.fin_unread = unread_of(sk);
 }
 
 /// The running task closed its side: close(), shutdown(), or exit.
@@ -132,6 +154,10 @@ pub fn peer_closed(memory: &mut Memory, sk: u64) {
 pub fn closed_by_owner(memory: &mut Memory, sk: u64) {
     own(memory);
     memory.marks |= mark::CLOSED_BY_OWNER;
+    // close() sets both bits before it changes the state, shutdown() those that it was asked for.
+    if field!(sk, sk_shutdown, u8).unwrap_or(3) & 3 == 2 {
+        memory.marks |= mark::HALF_CLOSED;
+    }
     closing(memory, sk);
 }
 
@@ -139,10 +165,14 @@ pub fn closed_by_owner(memory: &mut Memory, sk: u64) {
 #[inline(always)]
 fn closing(memory: &mut Memory, sk: u64) {
     if memory.closing_ns == 0 {
+        let ages = ages_of(sk);
         memory.closing_ns = now();
-        memory.closing_idle = idle_of(sk);
-        memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
-        memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+        memory.closing_sent = ages.sent;
+        memory.closing_received = ages.received;
+        memory.closing_heard = ages.heard;
+        memory.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
+        let written = field!(sk, write_seq, u32).unwrap_or(0);
+        memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));
     }
 }
 
@@ -151,10 +181,15 @@ fn closing(memory: &mut Memory, sk: u64) {
 pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
     memory.closed_ns = now();
     memory.old_state = old_state;
-    if memory.bytes_sent == 0 && memory.bytes_received == 0 {
-        memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
-        memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
+    memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    let rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
+    // Nothing but a FIN came after SHUT_WR: it was the first half of a close (haproxy and others close so).
+    if rcv_nxt.wrapping_sub(memory.rcv_nxt) <= 1 {
+        memory.marks &= !mark::HALF_CLOSED;
     }
+    memory.rcv_nxt = rcv_nxt;
+    memory.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
     bury(memory, &flow_of(sk), netns_of_sock(sk));
 }
 
@@ -162,8 +197,10 @@ pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
 /// else from outside or by a timer, where the running task is anybody.
 #[inline(never)]
 pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32) {
+    let accepted = field!(sk, sk_socket, u64) != Some(0);
     if state == rstwatch_common::record::state::CLOSE {
-        own(memory);
+        // A child that nobody accepted may be dropped in softirq too: then the running task is anybody.
+        own_if(memory, accepted);
     }
     closing(memory, sk);
     memory.reset_ns = now();
@@ -171,9 +208,12 @@ pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32
     memory.reset_state = state;
     memory.unread = unread_of(sk);
     memory.marks |= mark::ABORTED;
-    if field!(sk, sk_socket, u64) == Some(0) {
+    // close() orphans before some of its aborts: such a socket was accepted, and closed by its owner.
+    if !accepted && memory.marks & mark::CLOSED_BY_OWNER == 0 {
         memory.marks |= mark::UNACCEPTED;
     }
+    memory.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
+    memory.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
     let lingers = field!(sk, skc_flags, u32).unwrap_or(0) & sock_flag::LINGER != 0;
     if lingers && field!(sk, sk_lingertime, u64) == Some(0) {
         memory.marks |= mark::LINGER0;
@@ -188,11 +228,29 @@ pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
     let _ = TOMBSTONES.insert(&key, memory, 0);
 }
 
-/// What is remembered of a connection that is gone.
+/// What was just buried.
 #[inline(always)]
-pub fn tombstone(flow: &Flow, netns: u32) -> Option<&'static mut Memory> {
-    // SAFETY: an LRU element may be reused under us; it holds plain numbers, so at worst a record mixes two.
+pub fn buried(flow: &Flow, netns: u32) -> Option<&'static mut Memory> {
+    // SAFETY: as in `tombstone`.
     unsafe { find(flow, netns).as_mut() }
+}
+
+/// What is remembered of the connection that a segment belonged to.
+///
+/// Ports are reused, so the segment's numbers must be near those of the connection that is gone.
+#[inline(always)]
+pub fn tombstone(flow: &Flow, netns: u32, segment: &Segment) -> Option<&'static mut Memory> {
+    // SAFETY: an LRU element may be reused under us; it holds plain numbers, so at worst a record mixes two.
+    let memory = unsafe { find(flow, netns).as_mut() }?;
+    let acknowledges = segment.flags & tcp_flag::ACK != 0;
+    let same = near(segment.seq, memory.rcv_nxt) && (!acknowledges || near(segment.ack, memory.snd_nxt));
+    same.then_some(memory)
+}
+
+/// Whether two sequence numbers are of one connection: within 16 MiB, more than most windows.
+#[inline(always)]
+fn near(left: u32, right: u32) -> bool {
+    left.wrapping_sub(right).wrapping_add(1 << 24) < 1 << 25
 }
 
 #[inline(never)]

@@ -11,7 +11,8 @@ use rstwatch::kernel::scope::Scope;
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let path = args.next().context("usage: record FILE SECONDS")?;
-    let seconds: u64 = args.next().context("usage: record FILE SECONDS")?.parse().context("SECONDS is a whole number")?;
+    let seconds: u64 =
+        args.next().context("usage: record FILE SECONDS")?.parse().context("SECONDS is a whole number")?;
     let mut file = std::fs::File::create(&path).with_context(|| format!("cannot write {path}"))?;
     let limits = Limits { ring_bytes: 1 << 22, rate: 1000, burst: 1000 };
     let mut attached = attach(&Scope::default(), &limits)?;

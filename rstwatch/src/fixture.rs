@@ -110,7 +110,6 @@ pub(crate) fn received() -> ResetRecord {
     let mut received = record();
     received.kind = kind::RECEIVED;
     received.reason = u32::MAX;
-    received.flags |= flags::HAS_SOCKET;
     received.tcp.rcv_nxt = 5000;
     received.tcp.copied_seq = 5000;
     received.tcp.snd_una = 900;

@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod cause;
 pub mod classify;
 pub mod timeouts;
+pub mod recent;
 pub mod pair;
 pub mod owner;
 pub mod record;

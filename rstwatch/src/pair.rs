@@ -3,13 +3,12 @@
 //! A received reset waits a moment, because its sender's record may come after it (an active RST is traced after it was
 //! transmitted, and on loopback it has arrived by then). Sent resets never wait.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 
 use crate::evidence::{self, SenderSaw};
+use crate::recent::Recent;
 
 /// How long a receive waits for its sender.
 pub const HOLD: Duration = Duration::from_millis(50);
@@ -29,30 +28,35 @@ pub struct Ready {
 
 struct SentReset {
     time_ns: u64,
-    flow: Flow,
     seq: Option<u32>,
     verdict: SenderSaw,
 }
 
-/// Received and sent resets of the last moments.
-#[derive(Default)]
+/// Received and sent resets of the last moments, both under the flow as the receiver sees it.
 pub struct Pairing {
-    held: VecDeque<ResetRecord>,
-    sent: VecDeque<SentReset>,
+    held: Recent<ResetRecord>,
+    sent: Recent<SentReset>,
+}
+
+impl Default for Pairing {
+    fn default() -> Self {
+        Self { held: Recent::new(MOST), sent: Recent::new(MOST) }
+    }
 }
 
 impl Pairing {
     /// A sent reset with its verdict; answers the receive that it explains, if that waits.
     pub fn sent(&mut self, record: &ResetRecord, verdict: SenderSaw) -> Option<Ready> {
         if record.flags & flags::PHANTOM != 0 {
-            self.drop_phantom(record);
+            // The kernel called tcp_reset() for data, and answered that data: no RST was received.
+            self.held.take(&record.flow, |received| received.sock == record.sock);
         }
-        let sent = SentReset { time_ns: record.time_ns, flow: record.flow, seq: seq_of_sent(record), verdict };
-        let waiting = self.held.iter().position(|received| matches(&sent, received));
-        match waiting.and_then(|index| self.held.remove(index)) {
+        let receiver = record.flow.reversed();
+        let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
+        match self.held.take(&receiver, |received| matches(&sent, received)) {
             Some(record) => Some(Ready { record, sender_saw: Some(sent.verdict) }),
             None => {
-                push_bounded(&mut self.sent, sent);
+                self.sent.push(receiver, sent);
                 None
             }
         }
@@ -60,48 +64,29 @@ impl Pairing {
 
     /// A received reset: ready at once where its sender was seen before it.
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
-        self.forget(record.time_ns);
-        let known = self.sent.iter().rposition(|sent| matches(sent, &record)).and_then(|index| self.sent.remove(index));
-        if let Some(sent) = known {
-            return vec![Ready { record, sender_saw: Some(sent.verdict) }];
+        let limit = nanos(REMEMBER);
+        while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
+        match self.sent.take(&record.flow, |sent| matches(sent, &record)) {
+            Some(sent) => vec![Ready { record, sender_saw: Some(sent.verdict) }],
+            None => self.held.push(record.flow, record).map(unexplained).into_iter().collect(),
         }
-        self.held.push_back(record);
-        let overflow = if self.held.len() > MOST { self.held.pop_front() } else { None };
-        overflow.map(unexplained).into_iter().collect()
     }
 
     /// Receives that have waited long enough.
     pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
         let limit = nanos(HOLD);
-        let mut ready = Vec::new();
-        while self.held.front().is_some_and(|record| now_ns.saturating_sub(record.time_ns) >= limit) {
-            ready.extend(self.held.pop_front().map(unexplained));
-        }
-        ready
+        let due = |record: &ResetRecord| now_ns.saturating_sub(record.time_ns) >= limit;
+        std::iter::from_fn(|| self.held.pop_front_if(due)).map(unexplained).collect()
     }
 
     /// Everything that still waits.
     pub fn flush(&mut self) -> Vec<Ready> {
-        self.held.drain(..).map(unexplained).collect()
+        std::iter::from_fn(|| self.held.pop_front_if(|_| true)).map(unexplained).collect()
     }
 
     /// Whether anything waits.
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty()
-    }
-
-    /// The kernel called tcp_reset() for data, and answered that data: no RST was received.
-    fn drop_phantom(&mut self, sent: &ResetRecord) {
-        if let Some(index) = self.held.iter().rposition(|received| received.sock == sent.sock) {
-            self.held.remove(index);
-        }
-    }
-
-    fn forget(&mut self, now_ns: u64) {
-        let limit = nanos(REMEMBER);
-        while self.sent.front().is_some_and(|sent| now_ns.saturating_sub(sent.time_ns) >= limit) {
-            self.sent.pop_front();
-        }
     }
 }
 
@@ -113,21 +98,14 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn push_bounded(queue: &mut VecDeque<SentReset>, sent: SentReset) {
-    if queue.len() >= MOST {
-        queue.pop_front();
-    }
-    queue.push_back(sent);
-}
-
-/// Whether the one is the other's RST: the flow reversed, the sequence number where both know it.
+/// Whether the one, of the same flow, is the other's RST: at about the time, with the sequence number where both know it.
 fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
     let near = sent.time_ns.abs_diff(received.time_ns) < nanos(REMEMBER);
     let same_seq = match (sent.seq, evidence::rst_header(received)) {
         (Some(seq), Some(rst)) => seq == rst.seq,
         _ => true,
     };
-    near && same_seq && sent.flow == received.flow.reversed()
+    near && same_seq
 }
 
 /// The sequence number of a sent RST: of an answer, the acknowledgement of what it answers; of an active one, snd_nxt.
@@ -202,6 +180,7 @@ mod tests {
         pairing.received(phantom);
         let mut answer = fixture::sent_answer();
         answer.sock = phantom.sock;
+        answer.flow = phantom.flow;
         answer.flags |= flags::PHANTOM;
         assert!(pairing.sent(&answer, verdict()).is_none());
         assert!(pairing.flush().is_empty());
@@ -227,7 +206,7 @@ mod tests {
             record.segment.seq = u32::try_from(index).expect("small");
             left += pairing.received(record).len();
             let mut unrelated = sent();
-            unrelated.flow.local_port = 1;
+            unrelated.flow.local_port += 1;
             pairing.sent(&unrelated, verdict());
         }
         assert_eq!((pairing.held.len(), pairing.sent.len(), left), (MOST, MOST, MOST));

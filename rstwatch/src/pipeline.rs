@@ -91,9 +91,12 @@ impl Capture {
     /// The next event. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            self.drain();
-            if let Some(event) = self.stages.next() {
+            // What is ready goes first: a slow consumer must fill the ring, which counts its losses, not our memory.
+            if let Some(event) = self.stages.pop() {
                 return Some(event);
+            }
+            if self.drain() > 0 || self.stages.is_ready() {
+                continue;
             }
             let readable = self.ring.readable();
             if self.stages.is_waiting() {
@@ -111,7 +114,7 @@ impl Capture {
     pub fn finish(&mut self) -> Vec<Event> {
         while self.drain() == BATCH {}
         self.stages.flush(&|| self.shared.phantoms());
-        std::iter::from_fn(|| self.stages.next()).collect()
+        std::iter::from_fn(|| self.stages.pop()).collect()
     }
 
     /// Takes a batch from the ring through all stages; answers its size.
@@ -148,7 +151,7 @@ impl Shared {
 
     /// Phantom receives so far; none where the kernel refuses to say.
     fn phantoms(&self) -> u64 {
-        self.counters.phantoms().unwrap_or(0)
+        self.counters.delivered_phantoms().unwrap_or(0)
     }
 }
 

@@ -34,8 +34,13 @@ impl Stages {
     }
 
     /// The next event that is ready.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn pop(&mut self) -> Option<Event> {
         self.ready.pop_front()
+    }
+
+    /// Whether an event is ready.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Whether a receive waits for its sender.
@@ -123,7 +128,7 @@ mod tests {
         let mut stages = Stages::new(fixture::context());
         stages.record(record, &|| counted);
         stages.flush(&|| counted);
-        std::iter::from_fn(|| stages.next()).count()
+        std::iter::from_fn(|| stages.pop()).count()
     }
 
     #[test]

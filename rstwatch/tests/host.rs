@@ -53,7 +53,8 @@ fn no_btf_is_one_line() {
 #[test]
 fn no_privileges_is_one_line() {
     let Some(_host) = host() else { return };
-    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all"];
+    let nobody =
+        ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all"];
     // The binary may stand in a folder that nobody else may enter.
     let copy = tempfile::Builder::new().prefix("rstwatch").tempdir_in("/tmp").expect("folder");
     let binary = copy.path().join("rstwatch");
@@ -68,7 +69,8 @@ fn no_privileges_is_one_line() {
 #[test]
 fn no_cgroup2_degrades() {
     let Some(_host) = host() else { return };
-    let script = "for m in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts); do umount -l \"$m\"; done; exec RSTWATCH check";
+    let script =
+        "for m in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts); do umount -l \"$m\"; done; exec RSTWATCH check";
     let output = in_private_mounts(script);
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{report}");
@@ -97,7 +99,8 @@ fn loaded() -> Vec<String> {
 }
 
 fn watching() -> Child {
-    let mut child = Command::new(RSTWATCH).arg("trace").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
+    let mut child =
+        Command::new(RSTWATCH).arg("trace").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
     let mut line = String::new();
     let stderr = child.stderr.take().expect("piped");
     BufReader::new(stderr).read_line(&mut line).expect("a line");

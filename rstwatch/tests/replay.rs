@@ -57,7 +57,7 @@ fn replay(bytes: &[u8]) -> String {
     }
     stages.flush(&|| phantoms);
     let mut lines = String::new();
-    while let Some(event) = stages.next() {
+    while let Some(event) = stages.pop() {
         let state = event.state.unwrap_or("-");
         let reason = event.kernel_reason.as_deref().unwrap_or("-");
         let family = if event.local.is_ipv4() { "v4" } else { "v6" };
@@ -92,5 +92,6 @@ fn captured_records_keep_their_verdicts() {
         v6 received unread_data peer certain ESTABLISHED -
         v4 sent unread_data local_app certain ESTABLISHED TCP_ABORT_ON_CLOSE
         v4 received unread_data peer certain ESTABLISHED -
-    "#]].assert_eq(&replay(CAPTURED));
+    "#]]
+    .assert_eq(&replay(CAPTURED));
 }

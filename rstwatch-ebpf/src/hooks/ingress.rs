@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
-use rstwatch_common::record::{Segment, present, tcp_flag};
+use rstwatch_common::record::{Segment, present, state, tcp_flag};
 
 use crate::facts::now;
 use crate::maps::SOCKETS;
@@ -65,13 +65,15 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
     if sk.is_null() {
         return None;
     }
+    // SAFETY: a full socket's copy of its state.
+    let connecting = unsafe { (*sk).state } == u32::from(state::SYN_SENT);
     let header = load(ctx, tcp_at)?;
     // SAFETY: storage of the packet's socket.
     let kept = unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?;
     if header.flags & tcp_flag::RST != 0 {
         kept.rst = header;
         kept.rst_ns = now();
-    } else {
+    } else if connecting {
         kept.ttl = header.ttl;
     }
     Some(())

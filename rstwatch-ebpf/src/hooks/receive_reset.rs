@@ -17,8 +17,9 @@ use crate::facts::{self, flow_of, netns_of_sock};
 use crate::kernel::{argument, field};
 use crate::maps::{DROPS, Drop, SOCKETS};
 use crate::memory::{self, NO_MEMORY, NO_TASK, NO_TCP};
+use crate::segment::NO_SEGMENT;
 
-/// How long after a drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
+/// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
 /// segment, which the peer itself may answer, takes an RTO.
 const REJECT_WINDOW_NS: u64 = 50_000_000;
 
@@ -30,14 +31,18 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     if !facts::watched(netns) || !facts::in_cgroup(sk) {
         return 0;
     }
+    let flow = flow_of(sk);
     let typed = ctx.arg::<*mut c_void>(0);
     if typed.is_null() {
         return 0;
     }
     let kept = SOCKETS.get_or_create(typed);
     // SAFETY: storage of a socket that the caller holds.
-    let Some(kept) = (unsafe { kept.as_mut() }) else { return 0 };
-    let flow = flow_of(sk);
+    let Some(kept) = (unsafe { kept.as_mut() }) else {
+        // Out of memory: the reset counts all the same.
+        report(sk, netns, &flow, None, false);
+        return 0;
+    };
     kept.marks |= mark::RECEIVED;
     kept.reset_ns = facts::now();
     if kept.ttl == 0 {
@@ -48,7 +53,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     if let Some(drop) = rejected {
         report_reject(&flow, drop);
     }
-    if !report(sk, netns, &flow, kept, rejected.is_some()) {
+    if !report(sk, netns, &flow, Some(kept), rejected.is_some()) {
         kept.marks |= mark::RECEIVED_LOST;
     }
     0
@@ -61,8 +66,9 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
     // SAFETY: an LRU element may be reused under us; it holds plain numbers.
     let drop = unsafe { DROPS.get(flow) }?;
     let rst = &kept.rst;
-    let seen = rst.present & present::SEGMENT != 0 && kept.rst_ns >= drop.time_ns;
-    if !seen || kept.rst_ns - drop.time_ns > REJECT_WINDOW_NS {
+    // Over loopback the RST has arrived before the rejected segment is freed.
+    let near = kept.rst_ns.abs_diff(drop.time_ns) <= REJECT_WINDOW_NS;
+    if rst.present & present::SEGMENT == 0 || !near {
         return None;
     }
     let dropped = &drop.segment;
@@ -77,7 +83,7 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
 }
 
 #[inline(always)]
-fn report(sk: u64, netns: u32, flow: &Flow, kept: &Memory, rejected: bool) -> bool {
+fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: bool) -> bool {
     emit(Counted::Received, NO_REASON, Rate::Received, |record| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
@@ -90,14 +96,20 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: &Memory, rejected: bool) -> bo
         record.state = field!(sk, skc_state, u8).unwrap_or(0);
         record.reserved = 0;
         record.flow = *flow;
-        record.segment = kept.rst;
-        record.memory = *kept;
-        record.flags = flags::TCP | flags::MEMORY;
+        match kept {
+            Some(kept) => {
+                record.segment = kept.rst;
+                record.memory = *kept;
+                record.flags = flags::TCP | flags::MEMORY;
+            }
+            None => {
+                record.segment = NO_SEGMENT;
+                record.memory = NO_MEMORY;
+                record.flags = flags::TCP;
+            }
+        }
         if rejected {
             record.flags |= flags::REJECTED_HERE;
-        }
-        if field!(sk, sk_socket, u64).unwrap_or(0) != 0 {
-            record.flags |= flags::HAS_SOCKET;
         }
         facts::tcp_facts(sk, &mut record.tcp);
         record.task = NO_TASK;

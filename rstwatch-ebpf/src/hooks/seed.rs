@@ -73,7 +73,8 @@ fn socket_sk(socket: *mut u8) -> *mut c_void {
 #[inline(always)]
 fn fill_owner(owner: &mut Task, task: u64) {
     owner.tgid = field!(task, task_tgid, u32).unwrap_or(0);
-    owner.start_ns = field!(task, task_start_time, u64).unwrap_or(0);
+    let leader = field!(task, task_group_leader, u64).unwrap_or(task);
+    owner.start_ns = field!(leader, task_start_time, u64).unwrap_or(0);
     owner.flags = field!(task, task_flags, u32).unwrap_or(0);
     owner.comm = field!(task, task_comm, [u8; 16]).unwrap_or([0; 16]);
 }

@@ -4,11 +4,11 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
-use rstwatch_common::counts::{Counted, NO_REASON};
+use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, role, sk_class, tcp_flag};
 
-use crate::emit::{Rate, count, emit, take_back_loss};
+use crate::emit::{Rate, count, emit};
 use crate::facts::{self, class_of, flow_of, netns_of_skb, netns_of_sock};
 use crate::kernel::{argument, field, setting};
 use crate::maps::SOCKETS;
@@ -83,7 +83,7 @@ impl Sent {
             phantom = flags::PHANTOM;
             count(Counted::Phantom, NO_REASON);
             if kept.marks & mark::RECEIVED_LOST != 0 {
-                take_back_loss(Counted::Received);
+                count(Counted::Phantom, LOST_PHANTOM);
             }
             kept.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
         }
@@ -93,10 +93,13 @@ impl Sent {
     /// A segment that found no connection, only a listener: of one that is gone, or of a handshake that failed.
     #[inline(always)]
     fn of_listener<'a>(&self, kept: &'a Memory) -> Remembered<'a> {
-        if let Some(gone) = memory::tombstone(&self.flow, self.netns) {
+        if self.segment.flags & tcp_flag::SYN != 0 {
+            return (Some(kept), flags::MEMORY);
+        }
+        if let Some(gone) = memory::tombstone(&self.flow, self.netns, &self.segment) {
             return (Some(gone), flags::TOMBSTONE);
         }
-        let handshake_ack = self.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::ACK;
+        let handshake_ack = self.segment.payload == 0 && setting!(invalid_syn) == self.reason;
         let backlog = field!(self.sk, sk_ack_backlog, u32).unwrap_or(0);
         let limit = field!(self.sk, sk_max_ack_backlog, u32).unwrap_or(u32::MAX);
         if handshake_ack && backlog > limit {
@@ -109,8 +112,10 @@ impl Sent {
     #[inline(always)]
     fn bury_overflowed(&self, listener: &Memory) {
         memory::bury(listener, &self.flow, self.netns);
-        if let Some(buried) = memory::tombstone(&self.flow, self.netns) {
+        if let Some(buried) = memory::buried(&self.flow, self.netns) {
             buried.marks = mark::OVERFLOWED;
+            buried.rcv_nxt = self.segment.seq;
+            buried.snd_nxt = self.segment.ack;
             buried.reset_reason = self.reason;
             buried.reset_ns = facts::now();
             buried.closed_ns = buried.reset_ns;
@@ -124,7 +129,7 @@ impl Sent {
         if self.segment.flags & tcp_flag::SYN != 0 {
             return (None, 0);
         }
-        match memory::tombstone(&self.flow, self.netns) {
+        match memory::tombstone(&self.flow, self.netns, &self.segment) {
             Some(gone) => (Some(gone), flags::TOMBSTONE),
             None => (None, 0),
         }
@@ -166,9 +171,6 @@ impl Sent {
             record.cgroup = 0;
             record.tcp = NO_TCP;
             return;
-        }
-        if field!(self.sk, sk_socket, u64).unwrap_or(0) != 0 {
-            record.flags |= flags::HAS_SOCKET;
         }
         record.flags |= flags::TCP;
         record.cgroup = facts::cgroup_of(self.sk);

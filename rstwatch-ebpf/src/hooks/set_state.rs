@@ -37,10 +37,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (_, state::ESTABLISHED) => memory::established(kept, sk),
         (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
         // Only close(), shutdown() and exit lead here, in the context of the one who calls.
-        (state::ESTABLISHED, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {
+        (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {
             memory::closed_by_owner(kept, sk);
         }
-        (state::FIN_WAIT1 | state::FIN_WAIT2, state::CLOSING | state::TIME_WAIT) => kept.fin_ns = crate::facts::now(),
+        (_, state::CLOSING) => kept.fin_ns = crate::facts::now(),
         (_, state::CLOSE) => memory::closed(kept, sk, old),
         _ => {}
     }

@@ -36,7 +36,10 @@ pub fn classify(evidence: &Evidence) -> Verdict {
         rule: rule.id,
         cause: rule.cause,
         sender: rule.sender,
-        confidence: rule.confidence,
+        confidence: match rule.confidence {
+            Confidence::Certain if evidence.is_derived() => Confidence::Likely,
+            confidence => confidence,
+        },
         because: (rule.says)(evidence),
     })
 }

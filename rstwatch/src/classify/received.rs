@@ -19,8 +19,17 @@ fn holds(evidence: &Evidence, predicate: impl Fn(&Received) -> bool) -> bool {
     received(evidence).is_some_and(predicate)
 }
 
-pub(super) fn reject_of_syn(evidence: &Evidence) -> bool {
+/// A reject looks so; but so does the host in front of a container that is gone.
+pub(super) fn refused_nearby(evidence: &Evidence) -> bool {
     holds(evidence, |it| it.connecting && it.forgery.not_the_peer())
+}
+
+pub(super) fn say_refused_nearby(evidence: &Evidence) -> String {
+    let Some(it) = received(evidence) else { return String::new() };
+    format!(
+        "the RST answered our SYN, from nearer than the server: {}; a firewall, or the host before a container",
+        say_signals(it)
+    )
 }
 
 pub(super) fn refused(evidence: &Evidence) -> bool {
@@ -80,7 +89,7 @@ fn say_signal(signal: Signal) -> Option<String> {
 }
 
 fn after_fin(it: &Received) -> bool {
-    it.fin_ago.is_some() && !it.connecting
+    it.peer_closed && !it.connecting
 }
 
 /// Our operation came after a silence; the peer had closed during it.
@@ -99,7 +108,7 @@ fn wrote(it: &Received) -> bool {
 
 pub(super) fn say_fin(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
-    let ago = it.fin_ago.map(seconds).unwrap_or_default();
+    let Some(ago) = it.fin_ago.map(seconds) else { return "the peer had closed before; then we wrote".into() };
     match it.gap.until_fin {
         Some(idle) if it.gap.is_idle() => {
             format!("the peer's FIN came {ago} before, after {} without data; then we wrote", seconds(idle))
@@ -112,6 +121,11 @@ pub(super) fn half_closed_unread(evidence: &Evidence) -> bool {
     holds(evidence, |it| after_fin(it) && it.shape == Shape::Abort && it.delivery.unanswered)
 }
 
+/// Both sides had closed; what the RST answers is our FIN.
+pub(super) fn fin_met_nothing(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.we_closed && !wrote(it) && it.shape == Shape::NoConnection)
+}
+
 fn abort(it: &Received) -> bool {
     it.shape == Shape::Abort && !it.connecting
 }
@@ -121,7 +135,15 @@ pub(super) fn peer_gave_up_probing(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn peer_left_unread(evidence: &Evidence) -> bool {
-    holds(evidence, |it| abort(it) && it.delivery.sent_any && (it.delivery.outstanding > 0 || it.delivery.unanswered))
+    holds(evidence, |it| {
+        let fresh = it.delivery.unanswered && !it.gap.is_idle();
+        abort(it) && it.delivery.sent_any && (it.delivery.outstanding > 0 || fresh)
+    })
+}
+
+/// One that only ever sends is never answered: after a silence this says little.
+pub(super) fn peer_left_unread_long(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && it.delivery.sent_any && it.delivery.unanswered)
 }
 
 pub(super) fn say_unread(evidence: &Evidence) -> String {
@@ -151,7 +173,7 @@ pub(super) fn peer_silent(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
-    holds(evidence, |it| abort(it))
+    holds(evidence, abort)
 }
 
 fn forgot(it: &Received) -> bool {

@@ -53,6 +53,7 @@ rules! {
     bad_syn: InvalidHandshake by LocalKernel, Certain; when s::bad_handshake; says s::say_handshake;
     stray_syn_ack: InvalidHandshake by LocalKernel, Likely; when s::stray_syn_ack; says |_| "a SYN-ACK came for a connection that this host is not opening".into();
     mptcp: Mptcp by LocalKernel, Certain; when s::mptcp; says |_| "the kernel reset an MPTCP subflow".into();
+    mptcp_fastclose: Mptcp by LocalKernel, Likely; when s::mptcp_fastclose; says |_| "a live subflow was closed with data unread, as MPTCP's fast close does".into();
 
     // Sent from a live socket: the end is now.
     out_of_memory: ResourceLimit by LocalKernel, Certain; when s::out_of_memory; says |_| "the kernel reached its limit of TCP memory or orphans".into();
@@ -70,35 +71,43 @@ rules! {
     late_overflow: ListenOverflow by LocalKernel, Certain; when s::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
     late_killed: ProcessDied by LocalKernel, Certain; when s::late_killed; says s::say_exit;
     late_exited: ProcessDied by LocalKernel, Likely; when s::late_exited; says s::say_exit;
+    late_timed_out: KeepaliveTimeout by LocalKernel, Likely; when s::late_timed_out; says s::say_late_timeout;
+    late_out_of_memory: ResourceLimit by LocalKernel, Certain; when s::late_out_of_memory; says s::say_late_abort;
     late_unread: UnreadData by LocalKernel, Certain; when s::late_unread; says s::say_late_abort;
     late_never_accepted: ListenerClosed by LocalKernel, Certain; when s::late_never_accepted; says s::say_late_abort;
     late_linger: LingerAbort by LocalKernel, Certain; when s::late_linger; says s::say_late_abort;
     late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::late_keepalive; says s::say_late_abort;
     late_destroyed: AdminAbort by LocalKernel, Certain; when s::late_destroyed; says s::say_late_abort;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when s::closed_when_idle; says s::say_closed;
+    closed_with_goodbye: IdleReaped by LocalKernel, Likely; when s::closed_with_goodbye; says s::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
-    data_after_close: DataAfterClose by LocalKernel, Certain; when s::data_after_close; says |_| "data came after this side had closed".into();
+    half_closed_then_data: DataAfterClose by LocalKernel, Likely; when s::half_closed_then_data; says s::say_closed;
+    data_after_close: DataAfterClose by LocalKernel, Likely; when s::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();
+    tail: Unknown by LocalKernel, Likely; when s::tail; says s::say_tail;
     unknown_here: NoSuchConnection by LocalKernel, Likely; when s::unknown_here; says s::say_unknown_here;
 
     // Received, answering our SYN.
-    reject_of_syn: FirewallReject by Middlebox, Likely; when r::reject_of_syn; says |_| "a device on the path rejected the SYN in the peer's name".into();
+    refused_nearby: Refused by Nobody, Likely; when r::refused_nearby; says r::say_refused_nearby;
     connect_refused: Refused by Peer, Likely; when r::refused; says |_| "the RST answered our SYN: nothing listens there, or a firewall rejects".into();
 
     // Received, not made by the peer's stack.
     path_dropped_state: MiddleboxIdle by Middlebox, Likely; when r::middlebox_idle; says r::say_middlebox;
-    path_rejected: FirewallReject by Middlebox, Likely; when r::middlebox_reject; says r::say_middlebox;
+    path_rejected: FirewallReject by Middlebox, Guess; when r::middlebox_reject; says r::say_middlebox;
     path_injected: MiddleboxInjected by Middlebox, Likely; when r::middlebox; says r::say_middlebox;
-    path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
 
     // Received after the peer's FIN.
     reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
     wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
     half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data unread".into();
+    fin_met_nothing: Unknown by Peer, Likely; when r::fin_met_nothing; says |_| "our FIN met a connection that the peer had closed and forgotten: no data was lost".into();
+
+    path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
 
     // Received from a live socket of the peer's (RST with ACK).
-    peer_gave_up_probing: KeepaliveTimeout by Peer, Likely; when r::peer_gave_up_probing; says |_| "the peer sent keepalive probes before it aborted: it heard no answer".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
     peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
+    peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();
+    peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;
     peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before a byte was exchanged: it never accepted the connection, or closed it at once".into();
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
 

@@ -1,7 +1,12 @@
 //! Predicates and sentences for resets that this host sent.
 
 use super::seconds;
+use std::time::Duration;
+
 use crate::evidence::{Abort, End, Ending, Evidence, Exit, GAP, Met, Reason, Sent};
+
+/// Segments are under way for at most so long.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 fn sent(evidence: &Evidence) -> Option<&Sent> {
     match evidence {
@@ -31,8 +36,11 @@ fn past(evidence: &Evidence) -> Option<&End> {
 }
 
 /// The abort, if the connection of the answered segment ended so.
+///
+/// Only segments that were under way then are its consequence. One that comes later shows that the abort's RST did not
+/// arrive: to the sender this is a stack that forgot the connection.
 fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
-    aborted(past(evidence)?)
+    past(evidence).filter(|end| end.ago <= IN_FLIGHT).and_then(aborted)
 }
 
 fn aborted(end: &End) -> Option<(Abort, Exit)> {
@@ -178,7 +186,12 @@ fn signal_name(signal: u8) -> String {
 }
 
 pub(super) fn unread(evidence: &Evidence) -> bool {
-    active(evidence).is_some_and(|sent| sent.reason == Reason::AbortOnClose)
+    aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose && abort.by_owner)
+}
+
+/// `mptcp_do_fastclose` (net/mptcp/protocol.c) resets subflows that are alive.
+pub(super) fn mptcp_fastclose(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose && !abort.by_owner)
 }
 
 pub(super) fn say_unread(evidence: &Evidence) -> String {
@@ -262,21 +275,78 @@ fn closed(evidence: &Evidence) -> Option<&End> {
     past(evidence).filter(|end| end.ending == Ending::Closed)
 }
 
-pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.idle >= GAP)
+/// A bare ACK or FIN that comes late is the tail of a connection, not an operation.
+fn with_data(evidence: &Evidence) -> bool {
+    answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.payload > 0)
 }
 
-/// A bare ACK or FIN that comes late is the tail of a connection, not data.
+pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.idle >= GAP && !end.goodbye) && with_data(evidence)
+}
+
+/// What was said last may also have been a short answer.
+pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.idle >= GAP && end.goodbye) && with_data(evidence)
+}
+
 pub(super) fn closed_then_data(evidence: &Evidence) -> bool {
-    let with_data = answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.payload > 0);
-    closed(evidence).is_some() && with_data
+    closed(evidence).is_some() && with_data(evidence)
+}
+
+pub(super) fn half_closed_then_data(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.ending == Ending::HalfClosed) && with_data(evidence)
+}
+
+pub(super) fn late_timed_out(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.ending == Ending::Silent)
+}
+
+pub(super) fn say_late_timeout(evidence: &Evidence) -> String {
+    let Some(end) = past(evidence) else { return String::new() };
+    format!(
+        "this side gave the connection up {} before, without a word: its data or probes were not answered",
+        seconds(end.ago)
+    )
+}
+
+pub(super) fn late_out_of_memory(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnMemory)
+}
+
+/// What is left of a connection whose end is known, and explains nothing more.
+pub(super) fn tail(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| match end.ending {
+        Ending::Closed | Ending::HalfClosed => !with_data(evidence),
+        Ending::ResetByPeer => true,
+        Ending::Aborted(abort) => abort.orphan && end.ago <= IN_FLIGHT,
+        Ending::Overflowed | Ending::Silent => false,
+    })
+}
+
+pub(super) fn say_tail(evidence: &Evidence) -> String {
+    match past(evidence) {
+        Some(end) if end.ending == Ending::ResetByPeer => {
+            let ago = seconds(end.ago);
+            format!(
+                "an RST in the peer's name ended this connection {ago} before, yet the peer sends: it may not be the peer's"
+            )
+        }
+        Some(end) => {
+            format!("the tail of a connection that was closed here {} before: no data was lost", seconds(end.ago))
+        }
+        None => String::new(),
+    }
 }
 
 pub(super) fn say_closed(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
+    let ago = seconds(end.ago);
+    if end.idle < GAP {
+        return format!("this side closed the connection {ago} before; then data came");
+    }
+    let goodbye = if end.goodbye { " and with a goodbye" } else { "" };
     format!(
-        "this side closed the connection {} before, after {} without data; then a segment came",
-        seconds(end.ago),
+        "this side closed the connection {ago} before, after {} without data{goodbye}; then data came",
         seconds(end.idle)
     )
 }
@@ -292,6 +362,12 @@ pub(super) fn unknown_here(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
+    if let Some(end) = past(evidence) {
+        let ago = seconds(end.ago);
+        return format!(
+            "this side had aborted the connection {ago} before, but its RST did not arrive: a segment came"
+        );
+    }
     let listens = answer(evidence).is_some_and(|sent| sent.met == Met::Listener);
     let tail = if listens { "; its port is served" } else { "" };
     format!("a segment came of a connection that this host does not know{tail}")

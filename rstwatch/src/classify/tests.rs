@@ -44,7 +44,9 @@ fn late(idle_ms: u32) -> ResetRecord {
     record.memory.marks = mark::CLOSED_BY_OWNER;
     record.memory.closing_ns = NOW_NS - SECOND / 5;
     record.memory.closed_ns = record.memory.closing_ns;
-    record.memory.closing_idle = jiffies(idle_ms);
+    record.memory.closing_sent = jiffies(idle_ms);
+    record.memory.closing_received = jiffies(idle_ms);
+    record.memory.closing_heard = jiffies(idle_ms);
     record
 }
 
@@ -105,7 +107,8 @@ fn from_next_door(mut record: ResetRecord) -> ResetRecord {
 fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
     record.state = state::CLOSE_WAIT;
     record.memory.fin_ns = NOW_NS - SECOND / 5;
-    record.memory.fin_idle = jiffies(idle_ms);
+    record.memory.fin_sent = jiffies(idle_ms);
+    record.memory.fin_received = jiffies(idle_ms);
     record
 }
 
@@ -175,23 +178,63 @@ const CASES: &[Case] = &[
         record.memory.owner.start_ns = record.memory.established_ns + 1;
         record
     }),
+    // TLS says close_notify before an idle close.
+    ("closed_with_goodbye", || {
+        let mut record = late(60_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_outstanding = 24;
+        record
+    }),
     ("closed_then_data", || late(10)),
-    ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
-    ("unknown_here", fixture::sent_answer),
-    ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
-    // A connection that timed out silently is not known either.
-    ("unknown_here", || {
+    // A client that gives up on a slow answer: the request was open, nothing was idle.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.closing_received = jiffies(5_004);
+        record
+    }),
+    // A server that closes instead of answering.
+    ("closed_then_data", || {
+        let mut record = late(60_000);
+        record.memory.closing_received = jiffies(59_000);
+        record
+    }),
+    // Stuck with data to deliver.
+    ("closed_then_data", || {
+        let mut record = late(60_000);
+        record.memory.closing_outstanding = 4000;
+        record
+    }),
+    ("half_closed_then_data", || marked(late(60_000), mark::HALF_CLOSED)),
+    ("late_timed_out", || {
         let mut record = late(60_000);
         record.memory.marks = 0;
         record
     }),
-    // The tail of a closed connection: nothing but a FIN.
+    ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
+    // The abort's RST was lost; what comes minutes later was not under way then.
     ("unknown_here", || {
-        let mut record = late(10);
+        let mut record = late_abort("TCP_STATE", mark::LINGER0, state::CLOSE);
+        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
+    ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
+    ("unknown_here", fixture::sent_answer),
+    ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
+    // Nothing but a FIN: both sides had closed, nobody was harmed.
+    ("tail", || {
+        let mut record = late(60_000);
         record.segment.payload = 0;
         record
     }),
-    ("reject_of_syn", || from_next_door(connecting())),
+    // An RST in the peer's name ended it, and the peer knows nothing of that.
+    ("tail", || {
+        let mut record = late(0);
+        record.memory.marks = 0;
+        record.memory.reset_ns = NOW_NS - SECOND;
+        record
+    }),
+    ("refused_nearby", || from_next_door(connecting())),
     ("connect_refused", connecting),
     ("path_dropped_state", || from_next_door(after_silence(bare(), 60_000))),
     ("path_rejected", || from_next_door(bare())),
@@ -199,6 +242,7 @@ const CASES: &[Case] = &[
         let mut record = bare();
         record.segment.ttl = 200;
         record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
         record
     }),
     ("path_doubtful", || {
@@ -214,8 +258,38 @@ const CASES: &[Case] = &[
         record.tcp.sent_age = 0;
         record
     }),
+    ("fin_met_nothing", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.state = state::LAST_ACK;
+        record.tcp.shutdown = 3;
+        record.tcp.snd_nxt = record.tcp.snd_una + 1;
+        record.tcp.write_seq = record.tcp.snd_una + 1;
+        record
+    }),
+    // TLS: close_notify came with the FIN and lies unread.
+    ("reused_after_fin", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 24;
+        record
+    }),
+    // The peer closed instead of answering.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 5_000);
+        record.memory.fin_received = jiffies(5_004);
+        record
+    }),
+    // The FIN came before the agent did.
+    ("fin_met_nothing", || {
+        let mut record = bare();
+        record.state = state::LAST_ACK;
+        record.tcp.shutdown = 3;
+        record.tcp.write_seq = record.tcp.snd_una + 1;
+        record
+    }),
+    ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
     ("peer_gave_up_probing", || {
-        let mut record = after_silence(fixture::received(), 30_000);
+        let mut record = after_silence(fixture::received(), 25_000);
         record.tcp.oow_age = jiffies(2000);
         record
     }),
@@ -228,6 +302,17 @@ const CASES: &[Case] = &[
     ("peer_left_unread", || {
         let mut record = fixture::received();
         record.tcp.sent_age = jiffies(20);
+        record
+    }),
+    // A log shipper: sends, is acknowledged, falls silent. Nothing is ever answered.
+    ("peer_reaped_idle", || {
+        let mut record = after_silence(fixture::received(), 240_000);
+        record.tcp.received_age = jiffies(300_000);
+        record
+    }),
+    ("peer_left_unread_long", || {
+        let mut record = after_silence(fixture::received(), 47_000);
+        record.tcp.received_age = jiffies(300_000);
         record
     }),
     ("peer_reaped_idle", || after_silence(fixture::received(), 60_200)),

@@ -11,8 +11,10 @@ use super::{Context, Reason};
 pub struct End {
     /// How long before the reset; zero for an active reset, which is the end itself.
     pub ago: Duration,
-    /// Silence before it ended.
+    /// Silence before it ended, a goodbye message not counted; zero where work was pending.
     pub idle: Duration,
+    /// A short message was under way when our side closed: a goodbye, by its size.
+    pub goodbye: bool,
     /// How it ended.
     pub ending: Ending,
     /// Whether its owner was on its way out.
@@ -24,6 +26,8 @@ pub struct End {
 pub enum Ending {
     /// close(), shutdown() or exit sent a FIN.
     Closed,
+    /// shutdown(SHUT_WR): it went on reading, and what ended that was not seen.
+    HalfClosed,
     /// An active reset.
     Aborted(Abort),
     /// The handshake failed on a full accept queue.
@@ -77,7 +81,6 @@ impl Exit {
         if owner.flags & PF_EXITING == 0 {
             return Self::Running;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "masked")]
         let (signal, status) = ((owner.exit_code & 0x7f) as u8, ((owner.exit_code >> 8) & 0xff) as u8);
         // fork() after accept(): younger than the connection that it serves.
         let serves_one =
@@ -103,12 +106,44 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     if ended == 0 {
         return None;
     }
+    let pending = pending(memory);
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
-        idle: context.jiffies(memory.closing_idle).unwrap_or_default(),
+        idle: if pending { Duration::ZERO } else { closing_idle(memory, context) },
+        goodbye: !pending && outstanding(memory) > 0,
         ending: ending(memory, context),
         exit: Exit::of(memory),
     })
+}
+
+/// A goodbye (TLS close_notify, WebSocket close, QUIT) is at most so long; an answer of HTTP is longer.
+pub(super) const GOODBYE: u32 = 64;
+
+/// Bytes under way when our side closed; wild where the numbers were torn.
+fn outstanding(memory: &Memory) -> u32 {
+    if memory.closing_outstanding < 1 << 30 { memory.closing_outstanding } else { 0 }
+}
+
+/// A request was open: the client had asked and not heard, or the server had been asked and not answered, or more than a
+/// goodbye was still to be delivered.
+fn pending(memory: &Memory) -> bool {
+    let open = match memory.role {
+        role::CLIENT => memory.closing_sent < memory.closing_received,
+        role::SERVER => memory.closing_received < memory.closing_sent,
+        _ => false,
+    };
+    open || outstanding(memory) > GOODBYE
+}
+
+/// How long the connection had been quiet. A goodbye is no sign of life: before it counts what the peer had last said.
+fn closing_idle(memory: &Memory, context: &Context) -> Duration {
+    let said_goodbye = outstanding(memory) > 0;
+    let jiffies = if said_goodbye {
+        memory.closing_received.min(memory.closing_heard)
+    } else {
+        memory.closing_sent.min(memory.closing_received)
+    };
+    context.jiffies(jiffies).unwrap_or_default()
 }
 
 fn ending(memory: &Memory, context: &Context) -> Ending {
@@ -116,6 +151,8 @@ fn ending(memory: &Memory, context: &Context) -> Ending {
         Ending::Overflowed
     } else if memory.marks & mark::ABORTED != 0 {
         Ending::Aborted(abort(memory, context))
+    } else if memory.marks & mark::HALF_CLOSED != 0 {
+        Ending::HalfClosed
     } else if memory.marks & mark::CLOSED_BY_OWNER != 0 {
         Ending::Closed
     } else if memory.reset_ns != 0 {

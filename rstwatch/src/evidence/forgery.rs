@@ -136,11 +136,14 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     let negotiated = record.tcp.ts_recent != 0;
     let delay = Duration::from_nanos(record.tcp.rtx_age_ns);
     let rtt = Duration::from_micros(record.tcp.rtt_min_us.into());
-    let too_soon = outstanding && !delay.is_zero() && delay < rtt / 2;
+    // After a retransmission the time of the first copy, which the peer may have answered, is gone.
+    let too_soon = outstanding && record.tcp.retransmits == 0 && !delay.is_zero() && delay < rtt / 2;
     if too_soon && rtt >= MEASURABLE_RTT {
         signals.push(Signal::TooSoon { delay, rtt });
     }
-    if bare && !outstanding && record.tcp.probes_out == 0 {
+    // Our FIN draws an answer too, and so does a probe.
+    let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
+    if bare && nothing_sent && record.tcp.probes_out == 0 {
         signals.push(Signal::Unprovoked);
     }
     if !bare && negotiated && !timestamps {

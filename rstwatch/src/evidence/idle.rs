@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, TcpFacts, sock_flag};
+use rstwatch_common::record::{ResetRecord, TcpFacts, role, sock_flag};
 
+use super::end::GOODBYE;
 use super::{Context, GAP};
 
 /// A silence.
@@ -31,7 +32,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let tcp = &record.tcp;
     let outstanding = payload_outstanding(record) > 0;
     let fin_ago = since(record, record.memory.fin_ns);
-    let until_fin = fin_ago.and_then(|_| context.jiffies(record.memory.fin_idle));
+    let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
     let length = match (outstanding, fin_ago) {
         // The FIN itself is no activity: count from before it.
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
@@ -40,6 +41,22 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
     Gap { length, ended_by_us: outstanding, until_fin, threshold: threshold(tcp, context) }
+}
+
+/// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
+/// that was not seen.
+fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let memory = &record.memory;
+    let asked = memory.role == role::CLIENT && memory.fin_sent < memory.fin_received;
+    // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection.
+    let goodbye = memory.fin_unread > 0 && memory.fin_unread <= GOODBYE;
+    if asked {
+        Some(Duration::ZERO)
+    } else if goodbye {
+        context.jiffies(memory.fin_sent)
+    } else {
+        context.jiffies(memory.fin_sent.min(memory.fin_received))
+    }
 }
 
 /// Unacknowledged and unsent bytes of ours; a FIN that we sent is no payload.

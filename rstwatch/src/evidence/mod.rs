@@ -58,6 +58,8 @@ pub enum Evidence {
 pub struct Sent {
     /// The kernel's reason, or what its fields say where it gives none.
     pub reason: Reason,
+    /// The kernel gave none.
+    pub derived: bool,
     /// The segment that it answers; `None` for an active reset.
     pub answered: Option<Answered>,
     /// What the segment met.
@@ -105,7 +107,9 @@ pub struct Received {
     pub connecting: bool,
     /// We had closed our side before.
     pub we_closed: bool,
-    /// The peer had closed its side before, so long ago.
+    /// The peer had closed its side before.
+    pub peer_closed: bool,
+    /// How long before, if that was seen.
     pub fin_ago: Option<Duration>,
     /// Silence, and what ended it.
     pub gap: Gap,
@@ -117,8 +121,6 @@ pub struct Received {
     pub delivery: Delivery,
     /// The peer probed us with keepalives within the last minute.
     pub peer_probed: bool,
-    /// Our own unanswered keepalive or window probes.
-    pub our_probes: u8,
     /// Since it was established.
     pub age: Option<Duration>,
 }
@@ -146,6 +148,11 @@ pub struct Firewall {
 }
 
 impl Evidence {
+    /// The kernel did not say why: its fields did, which is never certain.
+    pub fn is_derived(&self) -> bool {
+        matches!(self, Self::Sent(Sent { derived: true, .. }))
+    }
+
     /// Which way the RST went.
     pub fn direction(&self) -> Direction {
         match self {

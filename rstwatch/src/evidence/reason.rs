@@ -1,6 +1,6 @@
 //! The kernel's reasons that verdicts distinguish, by name: numbers differ between kernels.
 
-use rstwatch_common::record::{ResetRecord, flags, sk_class, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, flags, mark, sk_class, sock_flag, state, tcp_flag};
 
 use crate::kernel::reasons::Reasons;
 
@@ -85,11 +85,17 @@ fn active_from_fields(record: &ResetRecord) -> Reason {
     // A FIN takes one sequence number that nobody reads.
     let unread = tcp.rcv_nxt.wrapping_sub(tcp.copied_seq);
     let fin = u32::from(record.memory.fin_ns != 0);
+    let orphan = tcp.sk_flags & sock_flag::DEAD != 0;
+    let closed_before = record.memory.marks & mark::CLOSED_BY_OWNER != 0;
     match record.state {
         state::CLOSE if unread > fin => Reason::AbortOnClose,
         state::ESTABLISHED | state::CLOSE_WAIT if tcp.probes_out > 0 && tcp.packets_out == 0 => {
             Reason::KeepaliveTimeout
         }
+        // tcp_check_oom and tcp_out_of_resources end orphans; so does linger2 below zero, from FIN_WAIT2.
+        state::CLOSE if orphan && record.memory.old_state == state::FIN_WAIT2 => Reason::AbortOnLinger,
+        state::CLOSE if orphan && closed_before => Reason::AbortOnMemory,
+        state::FIN_WAIT1 | state::LAST_ACK | state::CLOSING if orphan => Reason::AbortOnMemory,
         // linger 0, a listener's close, ss -K, disconnect(): the state and the marks tell them apart.
         _ => Reason::TcpState,
     }

@@ -46,15 +46,21 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         sender_saw: None,
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
+        peer_closed: peer_closed(record),
         fin_ago: idle::since(record, record.memory.fin_ns),
         gap: idle::gap(record, context),
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
         forgery: header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0)),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
-        our_probes: tcp.probes_out,
         age: idle::since(record, record.memory.established_ns),
     }
+}
+
+/// Whether the peer's FIN had come. The state tells, also where it came before the agent.
+fn peer_closed(record: &ResetRecord) -> bool {
+    let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
+    closed || record.memory.fin_ns != 0
 }
 
 /// The header of the RST that was accepted: the last one that reached the socket, if it is one that the socket accepts
@@ -68,7 +74,7 @@ pub fn header(record: &ResetRecord) -> Option<&Segment> {
     let behind = record.tcp.rcv_nxt.wrapping_sub(rst.seq);
     let ahead = rst.seq.wrapping_sub(record.tcp.rcv_nxt);
     // Exact, one behind after the peer's FIN, or at the right edge of a SACK block (above, within a window).
-    let acceptable = behind == 0 || (behind == 1 && record.memory.fin_ns != 0) || (ahead > 0 && ahead < 1 << 30);
+    let acceptable = behind == 0 || (behind == 1 && peer_closed(record)) || (ahead > 0 && ahead < 1 << 24);
     acceptable.then_some(rst)
 }
 

@@ -17,6 +17,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     }
     Sent {
         reason,
+        derived: context.reasons.name(record.reason).is_none(),
         answered: answered(record),
         met: met(record.sk_class),
         end,

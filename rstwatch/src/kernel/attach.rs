@@ -71,12 +71,7 @@ pub fn attach(scope: &Scope, limits: &Limits) -> anyhow::Result<Attached> {
 pub fn survey(scope: &Scope, limits: &Limits) -> (Probes, Vec<String>) {
     match Loader::attached(scope, limits) {
         Ok(loader) => {
-            let missing = layout::missing(&loader.btf);
-            let notes = if missing.is_empty() {
-                Vec::new()
-            } else {
-                vec![format!("fields that this kernel lacks: {}", missing.join(", "))]
-            };
+            let notes = notes(&loader.btf);
             (Probes(loader.probes), notes)
         }
         Err(error) => {
@@ -90,6 +85,20 @@ pub fn survey(scope: &Scope, limits: &Limits) -> (Probes, Vec<String>) {
             (Probes(vec![probe]), Vec::new())
         }
     }
+}
+
+/// What this kernel lacks besides probes.
+fn notes(btf: &Btf) -> Vec<String> {
+    let mut notes = Vec::new();
+    if btf.tracepoint_arguments("tcp_send_reset").is_some_and(|arguments| arguments < 3) {
+        let unseen = "before Linux 6.10 the kernel does not trace RSTs without a socket or from TIME_WAIT";
+        notes.push(format!("{unseen}: refused connections and late segments are missing from the sent counts"));
+    }
+    let missing = layout::missing(btf);
+    if !missing.is_empty() {
+        notes.push(format!("fields that this kernel lacks: {}", missing.join(", ")));
+    }
+    notes
 }
 
 struct Loader {
@@ -337,6 +346,10 @@ fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         filter_cgroup: scope.cgroup.is_some().into(),
         reject_skb_arg,
         netfilter_drop: netfilter_drop(btf).unwrap_or(u32::MAX),
+        // Without reasons in the event there is nothing to compare with.
+        invalid_syn: enumerator(btf, "sk_rst_reason", "SK_RST_REASON_INVALID_SYN")
+            .filter(|_| has_reason)
+            .unwrap_or(u32::MAX),
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
@@ -346,6 +359,9 @@ fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
 
 /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel.
 fn netfilter_drop(btf: &Btf) -> Option<u32> {
-    let names = btf.enumerators("skb_drop_reason")?;
-    names.into_iter().find(|(name, _)| name == "SKB_DROP_REASON_NETFILTER_DROP").map(|(_, value)| value)
+    enumerator(btf, "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP")
+}
+
+fn enumerator(btf: &Btf, of: &str, wanted: &str) -> Option<u32> {
+    btf.enumerators(of)?.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
 }

@@ -145,7 +145,7 @@ impl Btf {
                 holder = self.resolved(member)?;
             }
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     /// Bit offset and type of a member, looked for in anonymous members too.

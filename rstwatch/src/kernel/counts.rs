@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
-use rstwatch_common::counts::{Counted, Loss, NO_REASON, REASONS, count_slot, loss_slot};
+use rstwatch_common::counts::{Counted, LOST_PHANTOM, Loss, NO_REASON, REASONS, count_slot, loss_slot};
 
 use super::reasons::Reasons;
 use crate::aggregate::{KernelCounts, LossStage};
@@ -51,7 +51,7 @@ impl Counters {
         let missed = self.missed();
         let mut undelivered = self.undelivered()?;
         // Phantoms first: one that is counted between the two reads must not make the difference shrink.
-        let phantoms = self.phantoms()?;
+        let phantoms = self.count(Counted::Phantom, NO_REASON)?;
         let received = self.count(Counted::Received, NO_REASON)?.wrapping_sub(phantoms);
         let mut resets = Vec::new();
         for reason in 0..REASONS {
@@ -69,21 +69,31 @@ impl Counters {
         Ok(KernelCounts { resets, undelivered })
     }
 
-    /// Receives that no RST caused.
+    /// Receives that no RST caused, and whose record left the kernel.
     ///
     /// # Errors
     ///
     /// When the kernel refuses to read the map.
-    pub fn phantoms(&self) -> anyhow::Result<u64> {
-        self.count(Counted::Phantom, NO_REASON)
+    pub fn delivered_phantoms(&self) -> anyhow::Result<u64> {
+        let lost = self.lost_phantoms()?;
+        Ok(self.count(Counted::Phantom, NO_REASON)?.saturating_sub(lost))
+    }
+
+    fn lost_phantoms(&self) -> anyhow::Result<u64> {
+        self.count(Counted::Phantom, LOST_PHANTOM)
     }
 
     fn undelivered(&self) -> anyhow::Result<Vec<(Direction, LossStage, u64)>> {
+        // A phantom whose record was lost is no loss of a reset.
+        let mut phantoms = self.lost_phantoms()?;
         let mut undelivered = Vec::new();
         for (loss, stage) in [(Loss::RingFull, LossStage::RingFull), (Loss::RateLimited, LossStage::RateLimited)] {
             let sent = self.loss(Counted::Sent, loss)?.wrapping_add(self.loss(Counted::Firewall, loss)?);
             undelivered.push((Direction::Sent, stage, sent));
-            undelivered.push((Direction::Received, stage, self.loss(Counted::Received, loss)?));
+            let received = self.loss(Counted::Received, loss)?;
+            let no_loss = received.min(phantoms);
+            phantoms -= no_loss;
+            undelivered.push((Direction::Received, stage, received - no_loss));
         }
         Ok(undelivered)
     }

@@ -13,6 +13,8 @@ const KERNEL: &str = "local_kernel";
 const FIREWALL: &str = "local_firewall";
 const PEER: &str = "peer";
 const MIDDLEBOX: &str = "middlebox";
+/// The evidence does not tell who.
+const UNKNOWN: &str = "unknown";
 
 /// Sees rejects by themselves. Kernels that refuse it leave only dropped packets to go
 /// by, which tell a reject from a silent drop where a socket nearby receives the RST.
@@ -223,7 +225,8 @@ pub(super) const ROWS: &[Row] = &[
         make: firewall::forward_syn,
         rejects: 1,
         all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[received(C, "firewall_reject", MIDDLEBOX)],
+        // A host before a container that is gone answers just so: the client alone cannot tell.
+        client: &[received(C, "refused", UNKNOWN)],
         ..BASE
     },
     Row {

@@ -78,6 +78,7 @@ fn openmetrics_text() {
         rstwatch_events_total 4
         # HELP rstwatch_events_lost Events lost by stage. Their resets are counted all the same: as unsampled, or by their cause at the stage follower.
         # TYPE rstwatch_events_lost counter
+        rstwatch_events_lost_total{stage="missed"} 0
         rstwatch_events_lost_total{stage="rate_limited"} 2
         rstwatch_events_lost_total{stage="ring_full"} 5
         rstwatch_events_lost_total{stage="decode"} 0

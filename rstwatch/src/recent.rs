@@ -1,0 +1,144 @@
+//! A bounded memory of the last moments, found by flow.
+
+use std::collections::{HashMap, VecDeque};
+
+use rstwatch_common::flow::Flow;
+
+/// Entries in the order of their coming, each under a flow. Beyond the bound the oldest leave.
+pub struct Recent<T> {
+    bound: usize,
+    next: u64,
+    /// Numbers and flows in order; an entry that was taken leaves its number behind.
+    order: VecDeque<(u64, Flow)>,
+    entries: HashMap<Flow, Vec<(u64, T)>>,
+    len: usize,
+}
+
+impl<T> Recent<T> {
+    /// Keeps at most `bound` entries.
+    pub fn new(bound: usize) -> Self {
+        Self { bound, next: 0, order: VecDeque::new(), entries: HashMap::new(), len: 0 }
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds an entry; answers the one that had to leave for it.
+    pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
+        let pushed_out = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
+        self.order.push_back((self.next, flow));
+        self.entries.entry(flow).or_default().push((self.next, entry));
+        self.next += 1;
+        self.len += 1;
+        pushed_out
+    }
+
+    /// Takes the oldest entry of a flow that fits.
+    pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let (number, _) = self.entries.get(flow)?.iter().find(|(_, entry)| fits(entry))?;
+        let taken = self.take_number(flow, *number);
+        self.forget_taken();
+        taken
+    }
+
+    /// Takes the oldest entry of all, if it fits.
+    pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
+        self.forget_taken();
+        let (number, flow) = *self.order.front()?;
+        let oldest = self.entries.get(&flow)?.iter().find(|(n, _)| *n == number)?;
+        if !fits(&oldest.1) {
+            return None;
+        }
+        self.order.pop_front();
+        self.take_number(&flow, number)
+    }
+
+    fn take_number(&mut self, flow: &Flow, number: u64) -> Option<T> {
+        let of_flow = self.entries.get_mut(flow)?;
+        let index = of_flow.iter().position(|(n, _)| *n == number)?;
+        let (_, entry) = of_flow.remove(index);
+        if of_flow.is_empty() {
+            self.entries.remove(flow);
+        }
+        self.len -= 1;
+        Some(entry)
+    }
+
+    /// Numbers at the front whose entries are gone. Those in the midst wait their turn: the order is as long as the
+    /// entries that ever were between its ends, so it is cut down when it outgrows the bound.
+    fn forget_taken(&mut self) {
+        while self.order.front().is_some_and(|(number, flow)| !self.holds(*number, flow)) {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.bound {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(number, flow)| self.holds(*number, flow));
+            self.order = order;
+        }
+    }
+
+    fn holds(&self, number: u64, flow: &Flow) -> bool {
+        self.entries.get(flow).is_some_and(|of_flow| of_flow.iter().any(|(n, _)| *n == number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(port: u16) -> Flow {
+        Flow { local_port: port, ..Flow::EMPTY }
+    }
+
+    #[test]
+    fn leaves_in_order_and_is_found_by_flow() {
+        let mut recent = Recent::new(3);
+        for port in [1, 2, 2] {
+            assert_eq!(recent.push(flow(port), port * 10 + 1), None);
+        }
+        assert_eq!(recent.push(flow(4), 41), Some(11));
+        assert_eq!(recent.take(&flow(2), |entry| *entry == 21), Some(21));
+        assert_eq!(recent.take(&flow(9), |_| true), None);
+        assert_eq!(recent.pop_front_if(|entry| *entry == 41), None);
+        assert_eq!(recent.pop_front_if(|entry| *entry == 21), Some(21));
+        assert_eq!(recent.pop_front_if(|_| true), Some(41));
+        assert!(recent.is_empty());
+        assert_eq!(recent.pop_front_if(|_| true), None);
+    }
+
+    proptest::proptest! {
+        /// Against a plain list.
+        #[test]
+        fn behaves_like_a_list(steps in proptest::collection::vec((0u8..4, 0u16..6), 0..300)) {
+            const BOUND: usize = 8;
+            let mut recent = Recent::new(BOUND);
+            let mut list: Vec<(u16, usize)> = Vec::new();
+            for (index, (action, port)) in steps.into_iter().enumerate() {
+                match action {
+                    0 | 1 => {
+                        let pushed_out = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
+                        list.push((port, index));
+                        assert_eq!(recent.push(flow(port), index), pushed_out);
+                    }
+                    2 => {
+                        let at = list.iter().position(|(p, _)| *p == port);
+                        assert_eq!(recent.take(&flow(port), |_| true), at.map(|at| list.remove(at).1));
+                    }
+                    _ => {
+                        let first = if list.is_empty() { None } else { Some(list.remove(0).1) };
+                        assert_eq!(recent.pop_front_if(|_| true), first);
+                    }
+                }
+                assert_eq!(recent.len(), list.len());
+                assert!(recent.order.len() <= 2 * BOUND + 1);
+            }
+        }
+    }
+}
