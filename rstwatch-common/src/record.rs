@@ -223,8 +223,6 @@ wire! {
         pub closing_sent: u32,
         /// Jiffies since the peer had sent payload when our side closed.
         pub closing_received: u32,
-        /// Jiffies since an ACK had come when our side closed.
-        pub closing_heard: u32,
         /// Bytes written and not acknowledged when our side closed.
         pub closing_outstanding: u32,
         /// Next byte expected, when it was last looked at.
@@ -247,6 +245,8 @@ wire! {
         pub old_state: u8,
         /// State in which our side aborted, as the hook saw it.
         pub reset_state: u8,
+        /// Padding.
+        pub reserved: u32,
     }
 }
 

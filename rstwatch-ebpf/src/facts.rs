@@ -190,22 +190,17 @@ fn age(now: u32, stamp: Option<u32>) -> u32 {
     stamp.map_or(u32::MAX, |stamp| now.wrapping_sub(stamp))
 }
 
-/// Jiffies since payload was sent, payload was received, an ACK came.
+/// Jiffies since payload was sent and received.
 pub struct Ages {
     pub sent: u32,
     pub received: u32,
-    pub heard: u32,
 }
 
 /// How long a socket has been quiet, in each way.
 #[inline(always)]
 pub fn ages_of(sk: u64) -> Ages {
     let now = jiffies();
-    Ages {
-        sent: age(now, field!(sk, lsndtime, u32)),
-        received: age(now, field!(sk, lrcvtime, u32)),
-        heard: age(now, field!(sk, rcv_tstamp, u32)),
-    }
+    Ages { sent: age(now, field!(sk, lsndtime, u32)), received: age(now, field!(sk, lrcvtime, u32)) }
 }
 
 /// Received bytes that the application has not read. A FIN takes one sequence number.

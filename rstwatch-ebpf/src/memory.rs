@@ -27,7 +27,6 @@ pub const NO_MEMORY: Memory = Memory {
     fin_unread: 0,
     closing_sent: 0,
     closing_received: 0,
-    closing_heard: 0,
     closing_outstanding: 0,
     rcv_nxt: 0,
     snd_nxt: 0,
@@ -39,6 +38,7 @@ pub const NO_MEMORY: Memory = Memory {
     ttl: 0,
     old_state: 0,
     reset_state: 0,
+    reserved: 0,
 };
 
 /// No numbers.
@@ -169,7 +169,6 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
-        memory.closing_heard = ages.heard;
         memory.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
         let written = field!(sk, write_seq, u32).unwrap_or(0);
         memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));

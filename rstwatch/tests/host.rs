@@ -3,25 +3,21 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 const RSTWATCH: &str = env!("CARGO_BIN_EXE_rstwatch");
 
-/// One test at a time: they look at what is loaded on the whole host.
-static HOST: Mutex<()> = Mutex::new(());
-
-/// The host, if these tests can be run on it; says so if not.
-fn host() -> Option<MutexGuard<'static, ()>> {
+/// Whether these tests can be run on this host; says so if not.
+fn able() -> bool {
     let tools = ["/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount"].iter().all(|tool| Path::new(tool).exists());
     if !rustix::process::geteuid().is_root() || !tools {
         // Past the test harness, which would swallow it.
         _ = writeln!(std::io::stderr(), "skipped: needs root and util-linux");
-        return None;
+        return false;
     }
-    Some(HOST.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    true
 }
 
 /// Runs a script in a mount namespace of its own.
@@ -42,7 +38,9 @@ fn one_line(output: &Output, holds: &[&str]) {
 
 #[test]
 fn no_btf_is_one_line() {
-    let Some(_host) = host() else { return };
+    if !able() {
+        return;
+    }
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH trace --duration 1s");
     one_line(&output, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH check");
@@ -52,7 +50,9 @@ fn no_btf_is_one_line() {
 
 #[test]
 fn no_privileges_is_one_line() {
-    let Some(_host) = host() else { return };
+    if !able() {
+        return;
+    }
     let nobody =
         ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all"];
     // The binary may stand in a folder that nobody else may enter.
@@ -68,7 +68,9 @@ fn no_privileges_is_one_line() {
 /// Without cgroup v2 the headers of received RSTs may be lost, the agent is not.
 #[test]
 fn no_cgroup2_degrades() {
-    let Some(_host) = host() else { return };
+    if !able() {
+        return;
+    }
     let script =
         "for m in $(awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts); do umount -l \"$m\"; done; exec RSTWATCH check";
     let output = in_private_mounts(script);
@@ -81,21 +83,28 @@ fn no_cgroup2_degrades() {
 /// Nothing of ours is in tracefs: its absence must not matter.
 #[test]
 fn no_tracefs_does_not_matter() {
-    let Some(_host) = host() else { return };
+    if !able() {
+        return;
+    }
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/tracing; exec RSTWATCH check");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Names of the loaded programs that are ours.
-fn loaded() -> Vec<String> {
-    const OURS: [&str; 4] = ["tcp_send_reset", "tcp_receive_res", "inet_sock_set_s", "ingress"];
-    let mut names: Vec<String> = aya::programs::loaded_programs()
-        .flatten()
-        .filter_map(|program| program.name_as_str().map(str::to_owned))
-        .filter(|name| OURS.contains(&name.as_str()))
-        .collect();
-    names.sort();
-    names
+/// Ids of the eBPF programs to which a process holds descriptors.
+fn programs_of(pid: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs");
+    let infos = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    infos.filter_map(|info| program_id(&info)).collect()
+}
+
+fn program_id(fdinfo: &str) -> Option<u32> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("prog_id:")).and_then(|id| id.trim().parse().ok())
+}
+
+/// Which of these programs the kernel still has.
+fn still_loaded(ids: &[u32]) -> Vec<u32> {
+    let loaded: Vec<u32> = aya::programs::loaded_programs().flatten().map(|program| program.id()).collect();
+    ids.iter().copied().filter(|id| loaded.contains(id)).collect()
 }
 
 fn watching() -> Child {
@@ -110,17 +119,19 @@ fn watching() -> Child {
 
 #[test]
 fn kill_9_leaves_nothing_attached() {
-    let Some(_host) = host() else { return };
-    let before = loaded();
+    if !able() {
+        return;
+    }
     let mut child = watching();
-    assert_eq!(loaded().len(), before.len() + 4, "what is loaded can be seen");
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::KILL).expect("killed");
+    let programs = programs_of(child.id());
+    assert!(programs.len() >= 3, "three probes are required: {programs:?}");
+    assert_eq!(still_loaded(&programs), programs, "what is loaded can be seen");
+    kill_process(Pid::from_child(&child), Signal::KILL).expect("killed");
     child.wait().expect("ended");
     // The kernel frees programs after a grace period.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while loaded() != before && Instant::now() < deadline {
+    while !still_loaded(&programs).is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(loaded(), before);
+    assert_eq!(still_loaded(&programs), Vec::<u32>::new());
 }

@@ -80,6 +80,7 @@ rules! {
     late_destroyed: AdminAbort by LocalKernel, Certain; when s::late_destroyed; says s::say_late_abort;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when s::closed_when_idle; says s::say_closed;
     closed_with_goodbye: IdleReaped by LocalKernel, Likely; when s::closed_with_goodbye; says s::say_closed;
+    gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when s::gave_up_or_closed; says s::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when s::half_closed_then_data; says s::say_closed;
     data_after_close: DataAfterClose by LocalKernel, Likely; when s::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();

@@ -284,9 +284,13 @@ pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| end.idle >= GAP && !end.goodbye) && with_data(evidence)
 }
 
-/// What was said last may also have been a short answer.
+/// What was said last may also have been a late answer.
 pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| end.idle >= GAP && end.goodbye) && with_data(evidence)
+}
+
+pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.unsure) && with_data(evidence)
 }
 
 pub(super) fn closed_then_data(evidence: &Evidence) -> bool {

@@ -46,7 +46,6 @@ fn late(idle_ms: u32) -> ResetRecord {
     record.memory.closed_ns = record.memory.closing_ns;
     record.memory.closing_sent = jiffies(idle_ms);
     record.memory.closing_received = jiffies(idle_ms);
-    record.memory.closing_heard = jiffies(idle_ms);
     record
 }
 
@@ -185,11 +184,28 @@ const CASES: &[Case] = &[
         record.memory.closing_outstanding = 24;
         record
     }),
+    // The client's request and the answer before it bear the same time.
+    ("gave_up_or_closed", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record
+    }),
+    // Its first request, never answered.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record
+    }),
     ("closed_then_data", || late(10)),
     // A client that gives up on a slow answer: the request was open, nothing was idle.
     ("closed_then_data", || {
         let mut record = late(5_000);
         record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
         record.memory.closing_received = jiffies(5_004);
         record
     }),

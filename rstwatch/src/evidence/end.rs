@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role};
 
-use super::{Context, Reason};
+use super::{Context, GAP, Reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -13,8 +13,10 @@ pub struct End {
     pub ago: Duration,
     /// Silence before it ended, a goodbye message not counted; zero where work was pending.
     pub idle: Duration,
-    /// A short message was under way when our side closed: a goodbye, by its size.
+    /// The last word was ours, after a silence: a goodbye, or a late answer.
     pub goodbye: bool,
+    /// Whether work was open is not sure.
+    pub unsure: bool,
     /// How it ended.
     pub ending: Ending,
     /// Whether its owner was on its way out.
@@ -106,11 +108,15 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     if ended == 0 {
         return None;
     }
-    let pending = pending(memory);
+    let (idle, goodbye, unsure) = match interrupted(memory, context) {
+        Interrupted::Work { unsure } => (Duration::ZERO, false, unsure),
+        Interrupted::Silence { jiffies, goodbye } => (context.jiffies(jiffies).unwrap_or_default(), goodbye, false),
+    };
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
-        idle: if pending { Duration::ZERO } else { closing_idle(memory, context) },
-        goodbye: !pending && outstanding(memory) > 0,
+        idle,
+        goodbye,
+        unsure,
         ending: ending(memory, context),
         exit: Exit::of(memory),
     })
@@ -124,26 +130,36 @@ fn outstanding(memory: &Memory) -> u32 {
     if memory.closing_outstanding < 1 << 30 { memory.closing_outstanding } else { 0 }
 }
 
-/// A request was open: the client had asked and not heard, or the server had been asked and not answered, or more than a
-/// goodbye was still to be delivered.
-fn pending(memory: &Memory) -> bool {
-    let open = match memory.role {
-        role::CLIENT => memory.closing_sent < memory.closing_received,
-        role::SERVER => memory.closing_received < memory.closing_sent,
-        _ => false,
-    };
-    open || outstanding(memory) > GOODBYE
+/// What our side's end interrupted.
+enum Interrupted {
+    /// A request: the client had asked and not heard, the server been asked and not answered, or data was to be delivered.
+    Work {
+        /// Question and answer bear the same time: which came last was not seen.
+        unsure: bool,
+    },
+    /// Nothing, for so many jiffies.
+    Silence {
+        /// Jiffies.
+        jiffies: u32,
+        /// The server said something short before it went, as TLS and many protocols do; or it was a late answer.
+        goodbye: bool,
+    },
 }
 
-/// How long the connection had been quiet. A goodbye is no sign of life: before it counts what the peer had last said.
-fn closing_idle(memory: &Memory, context: &Context) -> Duration {
-    let said_goodbye = outstanding(memory) > 0;
-    let jiffies = if said_goodbye {
-        memory.closing_received.min(memory.closing_heard)
-    } else {
-        memory.closing_sent.min(memory.closing_received)
-    };
-    context.jiffies(jiffies).unwrap_or_default()
+/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie: late data at
+/// a client is then an answer that it did not await; a server that closes has answered.
+fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
+    let (sent, received) = (memory.closing_sent, memory.closing_received);
+    let asked = memory.role == role::CLIENT && memory.bytes_sent > 0 && sent <= received;
+    let owing = memory.role == role::SERVER && received < sent;
+    if asked || owing || outstanding(memory) > GOODBYE {
+        return Interrupted::Work { unsure: asked && sent == received && memory.bytes_received > 0 };
+    }
+    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    if memory.role != role::CLIENT && !quiet(sent) && quiet(received) {
+        return Interrupted::Silence { jiffies: received, goodbye: true };
+    }
+    Interrupted::Silence { jiffies: sent.min(received), goodbye: false }
 }
 
 fn ending(memory: &Memory, context: &Context) -> Ending {
