@@ -134,6 +134,10 @@ pub(super) fn peer_gave_up_probing(evidence: &Evidence) -> bool {
     holds(evidence, |it| abort(it) && it.peer_probed && it.delivery.outstanding == 0 && it.gap.is_idle())
 }
 
+pub(super) fn peer_never_spoke(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && it.delivery.sent_any && !it.delivery.received_any)
+}
+
 pub(super) fn peer_left_unread(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
         let fresh = it.delivery.unanswered && !it.gap.is_idle();

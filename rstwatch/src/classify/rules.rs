@@ -105,6 +105,7 @@ rules! {
     path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
 
     // Received from a live socket of the peer's (RST with ACK).
+    peer_never_spoke: UnreadData by Peer, Guess; when r::peer_never_spoke; says |_| "the peer aborted without having said anything: it closed with our data unread, or never accepted the connection".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
     peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();

@@ -309,6 +309,24 @@ const CASES: &[Case] = &[
         record.tcp.oow_age = jiffies(2000);
         record
     }),
+    ("peer_never_spoke", || {
+        let mut record = fixture::received();
+        record.tcp.data_segs_in = 0;
+        record
+    }),
+    // A server's answer bears the time of the request: it is the later of the two.
+    ("peer_left_unread", || {
+        let mut record = fixture::received();
+        record.memory.role = role::SERVER;
+        record.tcp.sent_age = record.tcp.received_age;
+        record
+    }),
+    // A late answer to a client that gave up.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 5_000);
+        record.memory.role = role::SERVER;
+        record
+    }),
     ("peer_left_unread", || {
         let mut record = fixture::received();
         record.tcp.write_seq += 100;

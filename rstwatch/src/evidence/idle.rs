@@ -48,9 +48,11 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let memory = &record.memory;
     let asked = memory.role == role::CLIENT && memory.fin_sent < memory.fin_received;
+    // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
+    let owing = memory.role == role::SERVER && memory.fin_received <= memory.fin_sent && record.tcp.data_segs_in > 0;
     // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection.
     let goodbye = memory.fin_unread > 0 && memory.fin_unread <= GOODBYE;
-    if asked {
+    if asked || owing {
         Some(Duration::ZERO)
     } else if goodbye {
         context.jiffies(memory.fin_sent)

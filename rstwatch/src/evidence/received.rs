@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, present, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
 
 use super::{Context, Received, forgery, idle};
 
@@ -37,7 +37,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let tcp = &record.tcp;
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
-        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || tcp.sent_age < tcp.received_age),
+        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
     };
@@ -55,6 +55,12 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.memory.established_ns),
     }
+}
+
+/// Whether our payload came after the peer's. Of a quick exchange with one time for both, a server's is the later.
+fn spoke_last(record: &ResetRecord) -> bool {
+    let (sent, received) = (record.tcp.sent_age, record.tcp.received_age);
+    sent < received || (sent == received && record.memory.role == role::SERVER)
 }
 
 /// Whether the peer's FIN had come. The state tells, also where it came before the agent.
