@@ -3,9 +3,10 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
+use rstwatch_common::layout::ABSENT;
 use rstwatch_common::record::{Task, TcpFacts, sock_class_of_state};
 
-use crate::kernel::{field, offset, read, setting};
+use crate::kernel::{field, offset, read, setting, value};
 use crate::maps::NETNS;
 
 const AF_INET: u16 = 2;
@@ -39,13 +40,13 @@ pub fn class_of(sk: u64, state: u8) -> u8 {
 /// The inode of a socket's namespace.
 #[inline(never)]
 pub fn netns_of_sock(sk: u64) -> u32 {
-    field!(sk, skc_net, u64).map_or(0, netns_of_net)
+    netns_of_net(value!(sk, skc_net, u64))
 }
 
 /// The inode of a `struct net`.
 #[inline(always)]
 pub fn netns_of_net(net: u64) -> u32 {
-    field!(net, net_inum, u32).unwrap_or(0)
+    value!(net, net_inum, u32)
 }
 
 /// The inode of the namespace a packet is in.
@@ -53,22 +54,22 @@ pub fn netns_of_net(net: u64) -> u32 {
 /// A packet that leaves has no device yet at LOCAL_OUT, but a socket, or at least a route.
 #[inline(never)]
 pub fn netns_of_skb(skb: u64) -> u32 {
-    let device = field!(skb, skb_dev, u64).unwrap_or(0);
+    let device = value!(skb, skb_dev, u64);
     if device != 0 {
         return netns_of_device(device);
     }
-    let sk = field!(skb, skb_sk, u64).unwrap_or(0);
+    let sk = value!(skb, skb_sk, u64);
     if sk != 0 {
         return netns_of_sock(sk);
     }
     // The lowest bit says that the reference is not counted.
-    let route = field!(skb, skb_dst, u64).unwrap_or(0) & !1;
-    field!(route, dst_dev, u64).map_or(0, netns_of_device)
+    let route = value!(skb, skb_dst, u64) & !1;
+    netns_of_device(value!(route, dst_dev, u64))
 }
 
 #[inline(always)]
 fn netns_of_device(device: u64) -> u32 {
-    field!(device, dev_net, u64).map_or(0, netns_of_net)
+    netns_of_net(value!(device, dev_net, u64))
 }
 
 /// Whether this namespace is watched.
@@ -81,12 +82,12 @@ pub fn watched(netns: u32) -> bool {
 /// The id of a socket's cgroup; 0 where unknown.
 #[inline(never)]
 pub fn cgroup_of(sk: u64) -> u64 {
-    field!(sk, sk_cgroup, u64).map_or(0, cgroup_id)
+    cgroup_id(value!(sk, sk_cgroup, u64))
 }
 
 #[inline(always)]
 fn cgroup_id(cgroup: u64) -> u64 {
-    field!(cgroup, cgroup_kn, u64).and_then(|node| field!(node, kernfs_id, u64)).unwrap_or(0)
+    value!(value!(cgroup, cgroup_kn, u64), kernfs_id, u64)
 }
 
 /// Whether the socket is in the watched cgroup, or below. Without a filter: yes.
@@ -96,7 +97,7 @@ pub fn in_cgroup(sk: u64) -> bool {
         return true;
     }
     let wanted = setting!(cgroup);
-    let mut cgroup = field!(sk, sk_cgroup, u64).unwrap_or(0);
+    let mut cgroup = value!(sk, sk_cgroup, u64);
     for _ in 0..CGROUP_DEPTH {
         if cgroup == 0 {
             return false;
@@ -105,7 +106,7 @@ pub fn in_cgroup(sk: u64) -> bool {
             return true;
         }
         // `self.parent` points at the `self` inside the parent.
-        let parent = field!(cgroup, cgroup_parent, u64).unwrap_or(0);
+        let parent = value!(cgroup, cgroup_parent, u64);
         cgroup = if parent == 0 { 0 } else { parent - offset!(cgroup_self) as u64 };
     }
     false
@@ -121,8 +122,8 @@ pub fn flow_of(sk: u64) -> Flow {
 
 #[inline(never)]
 fn read_flow(sk: u64, flow: &mut Flow) {
-    flow.local_port = u16::from_be(field!(sk, inet_sport, u16).unwrap_or(0));
-    flow.remote_port = u16::from_be(field!(sk, skc_dport, u16).unwrap_or(0));
+    flow.local_port = u16::from_be(value!(sk, inet_sport, u16));
+    flow.remote_port = u16::from_be(value!(sk, skc_dport, u16));
     match field!(sk, skc_family, u16) {
         Some(AF_INET) => ipv4_of(sk, flow),
         Some(AF_INET6) => ipv6_of(sk, flow),
@@ -174,9 +175,9 @@ pub fn current(task: &mut Task) {
     task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // The process's start, not the thread's.
     let leader = field!(address, task_group_leader, u64).unwrap_or(address);
-    task.start_ns = field!(leader, task_start_time, u64).unwrap_or(0);
-    task.flags = field!(address, task_flags, u32).unwrap_or(0);
-    task.exit_code = field!(address, task_exit_code, u32).unwrap_or(0);
+    task.start_ns = value!(leader, task_start_time, u64);
+    task.flags = value!(address, task_flags, u32);
+    task.exit_code = value!(address, task_exit_code, u32);
     // SAFETY: the helper writes exactly the buffer.
     unsafe { bpf_get_current_comm(task.comm.as_mut_ptr().cast(), 16) };
     task.reserved = 0;
@@ -184,10 +185,11 @@ pub fn current(task: &mut Task) {
     task.cgroup = unsafe { bpf_get_current_cgroup_id() };
 }
 
-/// Jiffies since a time stamp of TCP's; `u32::MAX` where the field is absent.
-#[inline(always)]
-fn age(now: u32, stamp: Option<u32>) -> u32 {
-    stamp.map_or(u32::MAX, |stamp| now.wrapping_sub(stamp))
+/// Jiffies since a time stamp of TCP's; `u32::MAX` where the kernel lacks the field.
+macro_rules! age {
+    ($now:expr, $sk:expr, $field:ident) => {
+        if offset!($field) == ABSENT { u32::MAX } else { $now.wrapping_sub(value!($sk, $field, u32)) }
+    };
 }
 
 /// Jiffies since payload was sent and received.
@@ -200,14 +202,14 @@ pub struct Ages {
 #[inline(always)]
 pub fn ages_of(sk: u64) -> Ages {
     let now = jiffies();
-    Ages { sent: age(now, field!(sk, lsndtime, u32)), received: age(now, field!(sk, lrcvtime, u32)) }
+    Ages { sent: age!(now, sk, lsndtime), received: age!(now, sk, lrcvtime) }
 }
 
 /// Received bytes that the application has not read. A FIN takes one sequence number.
 #[inline(always)]
 pub fn unread_of(sk: u64) -> u32 {
-    let next = field!(sk, rcv_nxt, u32).unwrap_or(0);
-    let copied = field!(sk, copied_seq, u32).unwrap_or(0);
+    let next = value!(sk, rcv_nxt, u32);
+    let copied = value!(sk, copied_seq, u32);
     next.wrapping_sub(copied)
 }
 
@@ -215,36 +217,38 @@ pub fn unread_of(sk: u64) -> u32 {
 #[inline(never)]
 pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     let now_jiffies = jiffies();
-    tcp.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
-    tcp.bytes_acked = field!(sk, bytes_acked, u64).unwrap_or(0);
-    tcp.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
+    tcp.bytes_sent = value!(sk, bytes_sent, u64);
+    tcp.bytes_acked = value!(sk, bytes_acked, u64);
+    tcp.bytes_received = value!(sk, bytes_received, u64);
     tcp.rtx_age_ns = oldest_unacked_age(sk);
-    tcp.sent_age = age(now_jiffies, field!(sk, lsndtime, u32));
-    tcp.ack_age = age(now_jiffies, field!(sk, rcv_tstamp, u32));
-    tcp.received_age = age(now_jiffies, field!(sk, lrcvtime, u32));
-    tcp.oow_age = age(now_jiffies, field!(sk, last_oow_ack_time, u32).filter(|stamp| *stamp != 0));
-    tcp.snd_una = field!(sk, snd_una, u32).unwrap_or(0);
-    tcp.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
-    tcp.write_seq = field!(sk, write_seq, u32).unwrap_or(0);
-    tcp.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
-    tcp.copied_seq = field!(sk, copied_seq, u32).unwrap_or(0);
-    tcp.packets_out = field!(sk, packets_out, u32).unwrap_or(0);
-    tcp.data_segs_in = field!(sk, data_segs_in, u32).unwrap_or(0);
-    tcp.data_segs_out = field!(sk, data_segs_out, u32).unwrap_or(0);
-    tcp.srtt_us = field!(sk, srtt_us, u32).unwrap_or(0);
+    tcp.sent_age = age!(now_jiffies, sk, lsndtime);
+    tcp.ack_age = age!(now_jiffies, sk, rcv_tstamp);
+    tcp.received_age = age!(now_jiffies, sk, lrcvtime);
+    // Zero until the first such segment comes.
+    let never = value!(sk, last_oow_ack_time, u32) == 0;
+    tcp.oow_age = if never { u32::MAX } else { age!(now_jiffies, sk, last_oow_ack_time) };
+    tcp.snd_una = value!(sk, snd_una, u32);
+    tcp.snd_nxt = value!(sk, snd_nxt, u32);
+    tcp.write_seq = value!(sk, write_seq, u32);
+    tcp.rcv_nxt = value!(sk, rcv_nxt, u32);
+    tcp.copied_seq = value!(sk, copied_seq, u32);
+    tcp.packets_out = value!(sk, packets_out, u32);
+    tcp.data_segs_in = value!(sk, data_segs_in, u32);
+    tcp.data_segs_out = value!(sk, data_segs_out, u32);
+    tcp.srtt_us = value!(sk, srtt_us, u32);
     // struct minmax: the first sample is {u32 t; u32 v}.
     tcp.rtt_min_us = read::<[u32; 2]>(sk, offset!(rtt_min)).map_or(0, |sample| sample[1]);
-    tcp.rto = field!(sk, icsk_rto, u32).unwrap_or(0);
-    tcp.retrans_stamp = field!(sk, retrans_stamp, u32).unwrap_or(0);
-    tcp.ts_recent = field!(sk, ts_recent, u32).unwrap_or(0);
+    tcp.rto = value!(sk, icsk_rto, u32);
+    tcp.retrans_stamp = value!(sk, retrans_stamp, u32);
+    tcp.ts_recent = value!(sk, ts_recent, u32);
     tcp.reserved = 0;
-    tcp.ack_backlog = field!(sk, sk_ack_backlog, u32).unwrap_or(0);
-    tcp.max_ack_backlog = field!(sk, sk_max_ack_backlog, u32).unwrap_or(0);
-    tcp.sk_flags = field!(sk, skc_flags, u32).unwrap_or(0);
-    tcp.retransmits = field!(sk, icsk_retransmits, u8).unwrap_or(0);
-    tcp.backoff = field!(sk, icsk_backoff, u8).unwrap_or(0);
-    tcp.probes_out = field!(sk, icsk_probes_out, u8).unwrap_or(0);
-    tcp.shutdown = field!(sk, sk_shutdown, u8).unwrap_or(0) & 3;
+    tcp.ack_backlog = value!(sk, sk_ack_backlog, u32);
+    tcp.max_ack_backlog = value!(sk, sk_max_ack_backlog, u32);
+    tcp.sk_flags = value!(sk, skc_flags, u32);
+    tcp.retransmits = value!(sk, icsk_retransmits, u8);
+    tcp.backoff = value!(sk, icsk_backoff, u8);
+    tcp.probes_out = value!(sk, icsk_probes_out, u8);
+    tcp.shutdown = value!(sk, sk_shutdown, u8) & 3;
 }
 
 /// Leftmost steps in the tree of unacknowledged segments; a window holds fewer than 2^24.
@@ -253,7 +257,7 @@ const RTX_DEPTH: usize = 24;
 /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: none.
 #[inline(always)]
 fn oldest_unacked_age(sk: u64) -> u64 {
-    let mut node = field!(sk, sk_rtx_queue, u64).unwrap_or(0);
+    let mut node = value!(sk, sk_rtx_queue, u64);
     for _ in 0..RTX_DEPTH {
         // struct rb_node: {parent and colour, right, left}; it is the head of the sk_buff.
         let left: u64 = read(node, 16).unwrap_or(0);

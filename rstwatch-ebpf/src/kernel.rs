@@ -2,6 +2,8 @@
 //!
 //! The list of fields: `rstwatch-common/src/layout.rs`; their resolution: `rstwatch/src/kernel/layout.rs`.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
 use rstwatch_common::layout::{ABSENT, Layout};
@@ -32,6 +34,16 @@ macro_rules! field {
 }
 pub(crate) use field;
 
+/// The field of the structure at `$base`; all zero where the kernel lacks it or the read faults.
+///
+/// Without a branch at run time: each one doubles the paths that a verifier has to walk.
+macro_rules! value {
+    ($base:expr, $field:ident, $ty:ty) => {
+        $crate::kernel::read_or_zero::<$ty>($base, $crate::kernel::offset!($field))
+    };
+}
+pub(crate) use value;
+
 /// The offset of a field.
 macro_rules! offset {
     ($field:ident) => {
@@ -48,6 +60,19 @@ pub fn read<T: Copy>(base: u64, offset: u16) -> Option<T> {
         return None;
     }
     read_at(base + offset as u64)
+}
+
+/// Reads a `T` at `base + offset`; zeros where the field is absent or the read faults.
+#[inline(always)]
+pub fn read_or_zero<T: Copy>(base: u64, offset: u16) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    if offset != ABSENT {
+        let address = base.wrapping_add(offset as u64) as *const _;
+        // SAFETY: the helper writes the whole buffer: zeros where the address faults (kernel/trace/bpf_trace.c).
+        unsafe { bpf_probe_read_kernel_raw(value.as_mut_ptr().cast(), size_of::<T>() as u32, address) };
+    }
+    // SAFETY: written by the helper, or zero; only plain numbers are read.
+    unsafe { value.assume_init() }
 }
 
 /// Reads a `T` at an address; `None` where the read faults.
@@ -72,4 +97,18 @@ pub fn read_into<T>(address: u64, buffer: &mut T) -> bool {
     let buffer = core::ptr::from_mut(buffer).cast();
     // SAFETY: the helper writes at most the buffer's size, and checks the address.
     unsafe { bpf_probe_read_kernel_raw(buffer, size_of::<T>() as u32, address as *const _) == 0 }
+}
+
+/// Makes a block of the record or of a memory zero.
+///
+/// By words, and volatile, for else the compiler makes it a call that clears byte by byte: slow, and too many steps for
+/// older verifiers.
+#[inline(always)]
+pub fn clear<T>(block: &mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let words = core::ptr::from_mut(block).cast::<u64>();
+    for index in 0..size_of::<T>() / 8 {
+        // SAFETY: within the block, whose every bit pattern is valid.
+        unsafe { words.add(index).write_volatile(0) };
+    }
 }

@@ -1,78 +1,14 @@
 //! What is kept with a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
-use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, TcpFacts, mark, role, sock_flag, tcp_flag};
+use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
 
 use crate::facts::{ages_of, current, flow_of, kept_ttl, netns_of_sock, now, unread_of};
-use crate::kernel::field;
+use crate::kernel::{clear, field, value};
 use crate::maps::{PEER_TTL, TOMBSTONES};
-use crate::segment::NO_SEGMENT;
 
 /// No task.
 pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; 16] };
-
-/// Nothing remembered.
-pub const NO_MEMORY: Memory = Memory {
-    owner: NO_TASK,
-    established_ns: 0,
-    fin_ns: 0,
-    closing_ns: 0,
-    closed_ns: 0,
-    reset_ns: 0,
-    rst_ns: 0,
-    bytes_sent: 0,
-    bytes_received: 0,
-    fin_sent: 0,
-    fin_received: 0,
-    fin_unread: 0,
-    closing_sent: 0,
-    closing_received: 0,
-    closing_outstanding: 0,
-    rcv_nxt: 0,
-    snd_nxt: 0,
-    unread: 0,
-    reset_reason: 0,
-    marks: 0,
-    rst: NO_SEGMENT,
-    role: 0,
-    ttl: 0,
-    old_state: 0,
-    reset_state: 0,
-    reserved: 0,
-};
-
-/// No numbers.
-pub const NO_TCP: TcpFacts = TcpFacts {
-    bytes_sent: 0,
-    bytes_acked: 0,
-    bytes_received: 0,
-    rtx_age_ns: 0,
-    sent_age: 0,
-    ack_age: 0,
-    received_age: 0,
-    oow_age: 0,
-    snd_una: 0,
-    snd_nxt: 0,
-    write_seq: 0,
-    rcv_nxt: 0,
-    copied_seq: 0,
-    packets_out: 0,
-    data_segs_in: 0,
-    data_segs_out: 0,
-    srtt_us: 0,
-    rtt_min_us: 0,
-    rto: 0,
-    retrans_stamp: 0,
-    ts_recent: 0,
-    reserved: 0,
-    ack_backlog: 0,
-    max_ack_backlog: 0,
-    sk_flags: 0,
-    retransmits: 0,
-    backoff: 0,
-    probes_out: 0,
-    shutdown: 0,
-};
 
 /// The running task becomes the owner, unless it is a kernel thread, which works for somebody else.
 #[inline(always)]
@@ -96,7 +32,7 @@ fn own_if(memory: &mut Memory, surely: bool) {
 /// connect() or listen() was called by the running task. The socket may have had a connection before.
 #[inline(always)]
 pub fn opened(memory: &mut Memory, role: u8) {
-    *memory = NO_MEMORY;
+    clear(memory);
     own(memory);
     memory.role = role;
 }
@@ -106,7 +42,10 @@ pub fn opened(memory: &mut Memory, role: u8) {
 pub fn established(memory: &mut Memory, sk: u64) {
     if memory.role != role::CLIENT {
         // Of the listener's memory only the owner is the child's.
-        *memory = Memory { owner: memory.owner, role: role::SERVER, ..NO_MEMORY };
+        let owner = memory.owner;
+        clear(memory);
+        memory.owner = owner;
+        memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, flow_of(sk).family);
     }
     memory.established_ns = now();
@@ -169,8 +108,8 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
-        memory.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
-        let written = field!(sk, write_seq, u32).unwrap_or(0);
+        memory.rcv_nxt = value!(sk, rcv_nxt, u32);
+        let written = value!(sk, write_seq, u32);
         memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));
     }
 }
@@ -180,15 +119,15 @@ fn closing(memory: &mut Memory, sk: u64) {
 pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
     memory.closed_ns = now();
     memory.old_state = old_state;
-    memory.bytes_sent = field!(sk, bytes_sent, u64).unwrap_or(0);
-    memory.bytes_received = field!(sk, bytes_received, u64).unwrap_or(0);
-    let rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
+    memory.bytes_sent = value!(sk, bytes_sent, u64);
+    memory.bytes_received = value!(sk, bytes_received, u64);
+    let rcv_nxt = value!(sk, rcv_nxt, u32);
     // Nothing but a FIN came after SHUT_WR: it was the first half of a close (haproxy and others close so).
     if rcv_nxt.wrapping_sub(memory.rcv_nxt) <= 1 {
         memory.marks &= !mark::HALF_CLOSED;
     }
     memory.rcv_nxt = rcv_nxt;
-    memory.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
+    memory.snd_nxt = value!(sk, snd_nxt, u32);
     bury(memory, &flow_of(sk), netns_of_sock(sk));
 }
 
@@ -211,9 +150,9 @@ pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32
     if !accepted && memory.marks & mark::CLOSED_BY_OWNER == 0 {
         memory.marks |= mark::UNACCEPTED;
     }
-    memory.rcv_nxt = field!(sk, rcv_nxt, u32).unwrap_or(0);
-    memory.snd_nxt = field!(sk, snd_nxt, u32).unwrap_or(0);
-    let lingers = field!(sk, skc_flags, u32).unwrap_or(0) & sock_flag::LINGER != 0;
+    memory.rcv_nxt = value!(sk, rcv_nxt, u32);
+    memory.snd_nxt = value!(sk, snd_nxt, u32);
+    let lingers = value!(sk, skc_flags, u32) & sock_flag::LINGER != 0;
     if lingers && field!(sk, sk_lingertime, u64) == Some(0) {
         memory.marks |= mark::LINGER0;
     }

@@ -3,7 +3,7 @@
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Segment, present};
 
-use crate::kernel::{field, read_into};
+use crate::kernel::{read_into, value};
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
@@ -28,8 +28,8 @@ impl Seen {
 /// fit on the stacks of all its callers (512 bytes for a whole chain of calls before Linux 6.13).
 #[inline(never)]
 pub fn read_skb(skb: u64, seen: &mut Seen) -> bool {
-    let head = field!(skb, skb_head, u64).unwrap_or(0);
-    let network = field!(skb, skb_network_header, u16).unwrap_or(0);
+    let head = value!(skb, skb_head, u64);
+    let network = value!(skb, skb_network_header, u16);
     let ip = head + network as u64;
     let mut header = [0u8; 40];
     if head == 0 || !read_into(ip, &mut header) {
@@ -81,7 +81,7 @@ fn of_ipv6(header: &[u8; 40], ip: u64, skb: u64, head: u64, seen: &mut Seen) -> 
         return (ip + 40, length);
     }
     // Behind extension headers only the kernel knows where TCP begins.
-    let at = head + field!(skb, skb_transport_header, u16).unwrap_or(0) as u64;
+    let at = head + value!(skb, skb_transport_header, u16) as u64;
     (at, length.wrapping_sub(at.wrapping_sub(ip + 40) as u32))
 }
 

@@ -39,7 +39,7 @@ const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
 /// rustc-web brings a rustc with sources of its own core library, and one LLVM for
 /// it and for bpf-linker.
-const NEEDED: [(Purpose, &str, Witness); 14] = [
+const NEEDED: [(Purpose, &str, Witness); 13] = [
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -52,7 +52,6 @@ const NEEDED: [(Purpose, &str, Witness); 14] = [
     (Purpose::Lab, "conntrack", Program("conntrack")),
     (Purpose::Lab, "hping3", Program("hping3")),
     (Purpose::Lab, "iproute2", Program("ip")),
-    (Purpose::Lab, "procps", Program("sysctl")),
     (Purpose::Formats, "prometheus", Program("promtool")),
 ];
 

@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`. To add one, add it to the table.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser as _;
 
 use crate::cargo::{self, cargo};
@@ -20,15 +20,25 @@ pub(crate) struct Step {
 
 /// In the order of their making.
 pub(crate) const STEPS: [Step; 8] = [
+    Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
-    Step { name: "unit tests", quick: true, run: unit_tests },
+    Step { name: "tests", quick: true, run: unit_tests },
     Step { name: "documentation", quick: true, run: documentation },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
-    Step { name: "tests as root", quick: false, run: root_tests },
     Step { name: "lab", quick: false, run: lab_rows },
 ];
+
+/// First, for without them tests would be skipped.
+fn tools() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("not root: what is missing is not installed".to_owned()));
+    }
+    setup::ensure(Purpose::Lab)?;
+    setup::ensure(Purpose::Formats)?;
+    Ok(Outcome::Passed)
+}
 
 fn format() -> Result<Outcome> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
@@ -44,6 +54,7 @@ fn clippy() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// As root these load eBPF programs too; otherwise they say that they skip.
 fn unit_tests() -> Result<Outcome> {
     command::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     Ok(Outcome::Passed)
@@ -55,26 +66,10 @@ fn documentation() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Tests that need root are marked `#[ignore]`, so that `cargo test` passes without.
-fn root_tests() -> Result<Outcome> {
-    let ignored = || cargo(&["test", "--workspace", "--locked", "--quiet", "--", "--ignored"]);
-    let list = command::stdout(ignored().arg("--list")).context("cannot list the tests")?;
-    if !list.lines().any(|line| line.ends_with(": test")) {
-        return Ok(Outcome::Skipped("no test asks for root".to_owned()));
-    }
-    if !is_root() {
-        return Ok(Outcome::Skipped("not root".to_owned()));
-    }
-    command::run(&mut ignored())?;
-    Ok(Outcome::Passed)
-}
-
 fn lab_rows() -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
-    setup::ensure(Purpose::Lab)?;
-    setup::ensure(Purpose::Formats)?;
     cargo::build_release()?;
     let rstwatch = paths::rstwatch();
     let words = ["xtask".as_ref(), "lab".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];

@@ -8,8 +8,7 @@ use rstwatch_common::record::{MAGIC, flags, kind, sk_class, tcp_flag};
 
 use crate::emit::{Rate, emit};
 use crate::facts;
-use crate::kernel::{argument, setting};
-use crate::memory::{NO_MEMORY, NO_TASK, NO_TCP};
+use crate::kernel::{argument, clear, setting};
 use crate::segment::{self, Seen};
 
 /// `nf_send_reset(net, [sk,] oldskb, hook)`, net/ipv4/netfilter/nf_reject_ipv4.c.
@@ -52,9 +51,9 @@ fn rejected(ctx: &FEntryContext) {
         record.reserved = 0;
         record.flow = flow.reversed();
         record.segment = segment;
-        record.memory = NO_MEMORY;
+        clear(&mut record.memory);
         record.flags = flags::SKB;
-        record.tcp = NO_TCP;
-        record.task = NO_TASK;
+        clear(&mut record.tcp);
+        clear(&mut record.task);
     });
 }

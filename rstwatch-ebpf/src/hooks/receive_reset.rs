@@ -14,9 +14,9 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
-use crate::kernel::{argument, field};
+use crate::kernel::{argument, clear, value};
 use crate::maps::{DROPS, Drop, SOCKETS};
-use crate::memory::{self, NO_MEMORY, NO_TASK, NO_TCP};
+use crate::memory;
 use crate::segment::NO_SEGMENT;
 
 /// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
@@ -93,7 +93,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: boo
         record.netns = netns;
         record.kind = kind::RECEIVED;
         record.sk_class = sk_class::FULL;
-        record.state = field!(sk, skc_state, u8).unwrap_or(0);
+        record.state = value!(sk, skc_state, u8);
         record.reserved = 0;
         record.flow = *flow;
         match kept {
@@ -104,7 +104,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: boo
             }
             None => {
                 record.segment = NO_SEGMENT;
-                record.memory = NO_MEMORY;
+                clear(&mut record.memory);
                 record.flags = flags::TCP;
             }
         }
@@ -112,7 +112,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: boo
             record.flags |= flags::REJECTED_HERE;
         }
         facts::tcp_facts(sk, &mut record.tcp);
-        record.task = NO_TASK;
+        clear(&mut record.task);
     })
 }
 
@@ -132,9 +132,9 @@ fn report_reject(flow: &Flow, drop: &Drop) {
         record.reserved = 0;
         record.flow = flow.reversed();
         record.segment = drop.segment;
-        record.memory = NO_MEMORY;
+        clear(&mut record.memory);
         record.flags = flags::SKB | flags::INFERRED;
-        record.tcp = NO_TCP;
-        record.task = NO_TASK;
+        clear(&mut record.tcp);
+        clear(&mut record.task);
     });
 }

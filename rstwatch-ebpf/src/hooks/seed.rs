@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use rstwatch_common::record::{Task, mark, role, state};
 
 use crate::facts::{flow_of, kept_ttl};
-use crate::kernel::field;
+use crate::kernel::{field, value};
 use crate::maps::SOCKETS;
 
 const IPPROTO_TCP: u16 = 6;
@@ -72,9 +72,9 @@ fn socket_sk(socket: *mut u8) -> *mut c_void {
 
 #[inline(always)]
 fn fill_owner(owner: &mut Task, task: u64) {
-    owner.tgid = field!(task, task_tgid, u32).unwrap_or(0);
+    owner.tgid = value!(task, task_tgid, u32);
     let leader = field!(task, task_group_leader, u64).unwrap_or(task);
-    owner.start_ns = field!(leader, task_start_time, u64).unwrap_or(0);
-    owner.flags = field!(task, task_flags, u32).unwrap_or(0);
+    owner.start_ns = value!(leader, task_start_time, u64);
+    owner.flags = value!(task, task_flags, u32);
     owner.comm = field!(task, task_comm, [u8; 16]).unwrap_or([0; 16]);
 }

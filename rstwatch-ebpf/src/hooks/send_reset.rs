@@ -10,9 +10,9 @@ use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, role, s
 
 use crate::emit::{Rate, count, emit};
 use crate::facts::{self, class_of, flow_of, netns_of_skb, netns_of_sock};
-use crate::kernel::{argument, field, setting};
+use crate::kernel::{argument, clear, field, setting, value};
 use crate::maps::SOCKETS;
-use crate::memory::{self, NO_MEMORY, NO_TCP};
+use crate::memory;
 use crate::segment::{self, NO_SEGMENT, Seen};
 
 /// `trace_tcp_send_reset(sk, skb, reason)`; `reason` since Linux 6.10. Both pointers can be NULL, `sk` can be a
@@ -27,7 +27,7 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let reason = if setting!(has_reason) == 1 { argument(ctx.as_ptr(), 2) as u32 } else { u32::MAX };
-    let state = field!(sk, skc_state, u8).unwrap_or(0);
+    let state = value!(sk, skc_state, u8);
     let class = class_of(sk, state);
     let (segment, flow) = provoked_by(sk, skb);
     let sent = Sent { sk, skb, netns, reason, state, class, segment, flow };
@@ -100,7 +100,7 @@ impl Sent {
             return (Some(gone), flags::TOMBSTONE);
         }
         let handshake_ack = self.segment.payload == 0 && setting!(invalid_syn) == self.reason;
-        let backlog = field!(self.sk, sk_ack_backlog, u32).unwrap_or(0);
+        let backlog = value!(self.sk, sk_ack_backlog, u32);
         let limit = field!(self.sk, sk_max_ack_backlog, u32).unwrap_or(u32::MAX);
         if handshake_ack && backlog > limit {
             self.bury_overflowed(kept);
@@ -153,7 +153,7 @@ impl Sent {
             record.segment = self.segment;
             match remembered {
                 Some(memory) => record.memory = *memory,
-                None => record.memory = NO_MEMORY,
+                None => clear(&mut record.memory),
             }
             record.flags = found;
             if self.skb != 0 {
@@ -169,7 +169,7 @@ impl Sent {
     fn fill_from_socket(&self, record: &mut rstwatch_common::record::ResetRecord) {
         if self.class != sk_class::FULL && self.class != sk_class::LISTEN {
             record.cgroup = 0;
-            record.tcp = NO_TCP;
+            clear(&mut record.tcp);
             return;
         }
         record.flags |= flags::TCP;
