@@ -95,7 +95,6 @@ layout! {
     copied_seq: "tcp_sock" "copied_seq",
     packets_out: "tcp_sock" "packets_out",
     bytes_sent: "tcp_sock" "bytes_sent",
-    bytes_acked: "tcp_sock" "bytes_acked",
     bytes_received: "tcp_sock" "bytes_received",
     data_segs_in: "tcp_sock" "data_segs_in",
     data_segs_out: "tcp_sock" "data_segs_out",

@@ -41,8 +41,6 @@ pub mod flags {
     pub const TOMBSTONE: u32 = 1 << 3;
     /// A receive event of the same socket came just before: it was a phantom.
     pub const PHANTOM: u32 = 1 << 5;
-    /// The RST answers a segment that this host's netfilter dropped.
-    pub const REJECTED_HERE: u32 = 1 << 6;
     /// The reject was inferred from a dropped segment, not seen at nf_send_reset.
     pub const INFERRED: u32 = 1 << 7;
 }
@@ -113,8 +111,6 @@ pub mod role {
 
 /// Bits of `Memory::marks`.
 pub mod mark {
-    /// Older than the agent: times of establishment are not known.
-    pub const SEEDED: u32 = 1;
     /// A receive event was reported for this socket and not yet confirmed as a real one.
     pub const RECEIVED: u32 = 1 << 1;
     /// `closing_*` were taken from the process that closed.
@@ -255,8 +251,6 @@ wire! {
     pub struct TcpFacts {
         /// Payload bytes sent, retransmissions included.
         pub bytes_sent: u64,
-        /// Bytes acknowledged by the peer.
-        pub bytes_acked: u64,
         /// Payload bytes received.
         pub bytes_received: u64,
         /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: nothing outstanding.

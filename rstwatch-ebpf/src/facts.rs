@@ -1,6 +1,6 @@
 //! Reading facts of sockets, packets and tasks.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task};
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::layout::ABSENT;
@@ -173,13 +173,12 @@ pub fn current(task: &mut Task) {
     // SAFETY: takes no argument.
     let address = unsafe { bpf_get_current_task() } as u64;
     task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // The process's start, not the thread's.
+    // The process's start and name, not the thread's.
     let leader = field!(address, task_group_leader, u64).unwrap_or(address);
     task.start_ns = value!(leader, task_start_time, u64);
     task.flags = value!(address, task_flags, u32);
     task.exit_code = value!(address, task_exit_code, u32);
-    // SAFETY: the helper writes exactly the buffer.
-    unsafe { bpf_get_current_comm(task.comm.as_mut_ptr().cast(), 16) };
+    task.comm = value!(leader, task_comm, [u8; 16]);
     task.reserved = 0;
     // SAFETY: takes no argument.
     task.cgroup = unsafe { bpf_get_current_cgroup_id() };
@@ -218,7 +217,6 @@ pub fn unread_of(sk: u64) -> u32 {
 pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     let now_jiffies = jiffies();
     tcp.bytes_sent = value!(sk, bytes_sent, u64);
-    tcp.bytes_acked = value!(sk, bytes_acked, u64);
     tcp.bytes_received = value!(sk, bytes_received, u64);
     tcp.rtx_age_ns = oldest_unacked_age(sk);
     tcp.sent_age = age!(now_jiffies, sk, lsndtime);

@@ -103,7 +103,7 @@ fn reload(path: &Path, findings: &Findings, running: &CaptureSettings) {
         tracing::info!("configuration read from {}", path.display());
     } else {
         tracing::warn!(
-            "configuration read from {}: the sizes and rates of the kernel side change with a restart only",
+            "configuration read from {}: the node's name and the kernel side's sizes and rates change with a restart only",
             path.display()
         );
     }

@@ -14,7 +14,7 @@ mod kernel;
 mod workloads;
 
 pub use idle::{BOUNDS, IdleHistogram};
-pub use kernel::{KernelCounts, LossStage};
+pub use kernel::{CountsHandle, KernelCounts, LossStage};
 pub use workloads::{DEFAULT_LIMIT, Labels, WorkloadId};
 
 use kernel::KernelSeen;

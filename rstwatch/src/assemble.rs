@@ -6,6 +6,7 @@ use std::time::Duration;
 use rstwatch_common::flow::{Flow, IPV4};
 use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
 
+use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::evidence::{self, Context, Evidence};
 use crate::owner;
@@ -42,7 +43,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         bytes_received: tcp.map(|tcp| tcp.received),
         unacked_bytes: tcp.and_then(|tcp| tcp.unacked),
         unread_bytes: tcp.and_then(|tcp| tcp.unread),
-        timeout_candidates: candidates(evidence),
+        timeout_candidates: candidates(evidence, verdict.sender),
         rst: rst(record),
         workload: process.as_ref().map(owner::workload),
         process,
@@ -76,19 +77,23 @@ fn millis(duration: Duration) -> u64 {
 fn idle(evidence: &Evidence) -> Option<Duration> {
     match evidence {
         Evidence::Received(received) if !received.connecting => received.gap.length,
-        Evidence::Sent(sent) => sent.end.as_ref().map(|end| end.idle.saturating_add(end.ago)),
+        Evidence::Sent(sent) => sent.end.as_ref().and_then(|end| Some(end.idle?.saturating_add(end.ago))),
         _ => None,
     }
 }
 
 /// A timer that was seen to fire fits a timeout; a silence that an operation ended only exceeds one.
-fn candidates(evidence: &Evidence) -> Vec<TimeoutCandidate> {
+fn candidates(evidence: &Evidence, sender: Sender) -> Vec<TimeoutCandidate> {
+    let place = (sender == Sender::Middlebox).then_some(timeouts::Place::Device);
     match evidence {
-        Evidence::Sent(sent) => sent.end.as_ref().map(|end| timeouts::fitting(end.idle)).unwrap_or_default(),
+        Evidence::Sent(sent) => {
+            let idle = sent.end.as_ref().and_then(|end| end.idle);
+            idle.map(|idle| timeouts::fitting(idle, None)).unwrap_or_default()
+        }
         Evidence::Received(received) if received.gap.is_idle() => match received.gap {
-            evidence::Gap { until_fin: Some(idle), .. } => timeouts::fitting(idle),
-            evidence::Gap { length: Some(length), ended_by_us: true, .. } => timeouts::exceeded_by(length),
-            evidence::Gap { length: Some(length), .. } => timeouts::fitting(length),
+            evidence::Gap { until_fin: Some(idle), .. } => timeouts::fitting(idle, place),
+            evidence::Gap { length: Some(length), ended_by_us: true, .. } => timeouts::exceeded_by(length, place),
+            evidence::Gap { length: Some(length), .. } => timeouts::fitting(length, place),
             evidence::Gap { length: None, .. } => Vec::new(),
         },
         _ => Vec::new(),

@@ -55,10 +55,8 @@ fn conclusion(probes: &Probes) -> String {
     match (missing.is_empty(), degraded) {
         (false, _) => format!("The agent cannot run here: {} missing.\n", missing.join(", ")),
         (true, 0) => "The agent can run here, with all its evidence.\n".to_owned(),
-        (true, n) => format!(
-            "The agent can run here, without the evidence of {n} {}.\n",
-            if n == 1 { "probe" } else { "probes" }
-        ),
+        (true, 1) => "The agent can run here; one probe is missing, and costs what is said above.\n".to_owned(),
+        (true, n) => format!("The agent can run here; {n} probes are missing, and cost what is said above.\n"),
     }
 }
 
@@ -77,7 +75,7 @@ mod tests {
             kernel: "6.18.44".into(),
             probes: Probes(vec![
                 probe("tcp_send_reset", true, required_attached, if required_attached { "" } else { "EPERM" }),
-                probe("rst_header", false, true, "by cgroup_skb"),
+                probe("cgroup_skb", false, true, "stands in for tcp_reset"),
                 probe("nf_send_reset", false, false, "fentry is not allowed"),
             ]),
             privileges: vec![("CAP_BPF".into(), true), ("CAP_PERFMON".into(), false)],
@@ -96,13 +94,13 @@ mod tests {
 
             probes
               tcp_send_reset  ok        required
-              rst_header      fallback  optional  by cgroup_skb
+              cgroup_skb      fallback  optional  stands in for tcp_reset
               nf_send_reset   missing   optional  fentry is not allowed; without it: TTL of received resets
 
             notes
               lockdown is on
 
-            The agent can run here, without the evidence of 1 probe.
+            The agent can run here; one probe is missing, and costs what is said above.
         "#]]
         .assert_eq(&table(&sample(true)));
         assert!(table(&sample(false)).ends_with("The agent cannot run here: tcp_send_reset missing.\n"));

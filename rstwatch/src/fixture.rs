@@ -29,6 +29,7 @@ pub(crate) const REASONS: &[(&str, u32)] = &[
     ("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT", 15),
     ("SK_RST_REASON_TCP_DISCONNECT_WITH_DATA", 16),
     ("SK_RST_REASON_MPTCP_RST_EMPTCP", 18),
+    ("SK_RST_REASON_OF_THE_FUTURE", 40),
 ];
 
 /// A context with [`REASONS`] and a tick of 4 ms.

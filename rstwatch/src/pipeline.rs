@@ -8,7 +8,7 @@ use aya::maps::{MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::aggregate::{KernelCounts, LossStage};
+use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
 use crate::cause::Direction;
 use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
@@ -40,9 +40,6 @@ struct Shared {
     counters: Counters,
     undecodable: AtomicU64,
 }
-
-/// Reads the exact counts, from any thread; `None` where the kernel refuses.
-pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
 
 impl Capture {
     /// Attaches and starts to collect.

@@ -9,7 +9,7 @@ pub struct Probe {
     pub required: bool,
     /// Whether it is attached.
     pub attached: bool,
-    /// Attached: the fallback it works by, empty if none. Otherwise: why not.
+    /// Attached: which probe it stands in for, empty if none. Otherwise: why not.
     pub detail: String,
     /// What is lost without it.
     pub degrades: &'static str,

@@ -6,49 +6,60 @@ use std::time::Duration;
 
 use crate::record::TimeoutCandidate;
 
-/// Seconds, and who has that default.
-const KNOWN: &[(u32, &str)] = &[
-    (2, "gunicorn keepalive"),
-    (4, "undici client"),
-    (5, "Apache or Node http keep-alive"),
-    (5, "CloudFront origin"),
-    (5, "uvicorn keep-alive"),
-    (20, "Tomcat or Puma"),
-    (30, "Jetty"),
-    (30, "JDK HttpClient"),
-    (60, "AWS ALB"),
-    (60, "nginx upstream keepalive"),
-    (60, ".NET HttpClient"),
-    (65, "Node http keep-alive (newer)"),
-    (75, "nginx keepalive_timeout"),
-    (90, "Go Transport"),
-    (90, "Traefik client"),
-    (120, "IIS"),
-    (130, "Kestrel"),
-    (180, "Traefik server"),
-    (180, "NetScaler client"),
-    (240, "Azure load balancer or NAT gateway"),
-    (300, "Caddy"),
-    (300, "Envoy stream_idle_timeout"),
-    (300, "F5 BIG-IP"),
-    (300, "OkHttp"),
-    (350, "AWS NLB"),
-    (350, "AWS NAT gateway"),
-    (400, "Cloudflare client side"),
-    (600, "Google Cloud load balancer"),
-    (600, "Google Cloud VPC firewall"),
-    (600, "PgBouncer server_idle_timeout"),
-    (900, "IPVS"),
-    (900, "Cloudflare origin side"),
-    (1200, "Google Cloud NAT"),
-    (1800, "RDS Proxy client"),
-    (1800, "Juniper SRX"),
-    (3600, "Envoy idle_timeout"),
-    (3600, "Palo Alto or Cisco ASA"),
-    (7200, "Linux tcp_keepalive_time"),
-    (28_800, "MySQL wait_timeout"),
-    (86_400, "kube-proxy conntrack"),
-    (432_000, "Linux conntrack"),
+/// Where a timeout lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a device that forwards packets.
+    Device,
+    /// In a program that ends connections: client, server, proxy.
+    End,
+}
+
+use Place::{Device, End};
+
+/// Seconds, where, and who has that default.
+const KNOWN: &[(u32, Place, &str)] = &[
+    (2, End, "gunicorn keepalive"),
+    (4, End, "undici client"),
+    (5, End, "Apache or Node http keep-alive"),
+    (5, End, "CloudFront origin"),
+    (5, End, "uvicorn keep-alive"),
+    (20, End, "Tomcat or Puma"),
+    (30, End, "Jetty"),
+    (30, End, "JDK HttpClient"),
+    (60, End, "AWS ALB"),
+    (60, End, "nginx upstream keepalive"),
+    (60, End, ".NET HttpClient"),
+    (65, End, "Node http keep-alive (newer)"),
+    (75, End, "nginx keepalive_timeout"),
+    (90, End, "Go Transport"),
+    (90, End, "Traefik client"),
+    (120, End, "IIS"),
+    (130, End, "Kestrel"),
+    (180, End, "Traefik server"),
+    (180, Device, "NetScaler client"),
+    (240, Device, "Azure load balancer or NAT gateway"),
+    (300, End, "Caddy"),
+    (300, End, "Envoy stream_idle_timeout"),
+    (300, Device, "F5 BIG-IP"),
+    (300, End, "OkHttp"),
+    (350, Device, "AWS NLB"),
+    (350, Device, "AWS NAT gateway"),
+    (400, End, "Cloudflare client side"),
+    (600, End, "Google Cloud load balancer"),
+    (600, Device, "Google Cloud VPC firewall"),
+    (600, End, "PgBouncer server_idle_timeout"),
+    (900, Device, "IPVS"),
+    (900, End, "Cloudflare origin side"),
+    (1200, Device, "Google Cloud NAT"),
+    (1800, End, "RDS Proxy client"),
+    (1800, Device, "Juniper SRX"),
+    (3600, End, "Envoy idle_timeout"),
+    (3600, Device, "Palo Alto or Cisco ASA"),
+    (7200, End, "Linux tcp_keepalive_time"),
+    (28_800, End, "MySQL wait_timeout"),
+    (86_400, Device, "kube-proxy conntrack"),
+    (432_000, Device, "Linux conntrack"),
 ];
 
 /// More would be noise.
@@ -57,9 +68,9 @@ const MOST: usize = 4;
 /// Timeouts that a timer-driven end fits: within one second, or two per cent.
 ///
 /// A silence so short that one second is a large part of it fits nothing in particular.
-pub fn fitting(silence: Duration) -> Vec<TimeoutCandidate> {
+pub fn fitting(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
     let silence = silence.as_secs_f64();
-    candidates(|timeout| {
+    candidates(place, |timeout| {
         let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
         (silence - timeout).abs() <= tolerance
     })
@@ -68,22 +79,26 @@ pub fn fitting(silence: Duration) -> Vec<TimeoutCandidate> {
 /// Timeouts that a silence of at least this length may have exceeded: the longest that is not longer.
 ///
 /// For a reset that answered the next operation the silence is only an upper bound of the timeout.
-pub fn exceeded_by(silence: Duration) -> Vec<TimeoutCandidate> {
+pub fn exceeded_by(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
     let silence = silence.as_secs_f64();
-    let longest = KNOWN.iter().map(|(seconds, _)| *seconds).filter(|seconds| f64::from(*seconds) <= silence).max();
+    let longest = of_place(place).map(|(seconds, ..)| *seconds).filter(|seconds| f64::from(*seconds) <= silence).max();
     longest
         .map(|longest| {
-            candidates(|timeout| timeout >= f64::from(longest) * 0.99 && timeout <= f64::from(longest) * 1.01)
+            candidates(place, |timeout| timeout >= f64::from(longest) * 0.99 && timeout <= f64::from(longest) * 1.01)
         })
         .unwrap_or_default()
 }
 
-fn candidates(fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
-    KNOWN
-        .iter()
-        .filter(|(seconds, _)| fits((*seconds).into()))
+/// The entries of one place, or of all.
+fn of_place(place: Option<Place>) -> impl Iterator<Item = &'static (u32, Place, &'static str)> {
+    KNOWN.iter().filter(move |(_, at, _)| place.is_none_or(|place| place == *at))
+}
+
+fn candidates(place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
+    of_place(place)
+        .filter(|(seconds, ..)| fits((*seconds).into()))
         .take(MOST)
-        .map(|(seconds, who)| TimeoutCandidate { seconds: *seconds, who: (*who).to_owned() })
+        .map(|(seconds, _, who)| TimeoutCandidate { seconds: *seconds, who: (*who).to_owned() })
         .collect()
 }
 
@@ -98,26 +113,32 @@ mod tests {
     #[test]
     fn a_timer_fits_its_timeout() {
         assert_eq!(
-            who(&fitting(Duration::from_millis(60_400))),
+            who(&fitting(Duration::from_millis(60_400), None)),
             ["AWS ALB", "nginx upstream keepalive", ".NET HttpClient"]
         );
         assert_eq!(
-            who(&fitting(Duration::from_millis(5_050))),
+            who(&fitting(Duration::from_millis(5_050), None)),
             ["Apache or Node http keep-alive", "CloudFront origin", "uvicorn keep-alive"]
         );
-        assert!(fitting(Duration::from_secs(47)).is_empty());
-        assert!(fitting(Duration::from_millis(1_200)).is_empty());
+        assert!(fitting(Duration::from_secs(47), None).is_empty());
+        assert!(fitting(Duration::from_millis(1_200), None).is_empty());
     }
 
     #[test]
     fn the_next_operation_only_bounds_it() {
-        assert_eq!(who(&exceeded_by(Duration::from_secs(400)))[..1], ["Cloudflare client side"]);
-        assert_eq!(who(&exceeded_by(Duration::from_secs(399))), ["AWS NLB", "AWS NAT gateway"]);
-        assert!(exceeded_by(Duration::from_secs(1)).is_empty());
+        assert_eq!(who(&exceeded_by(Duration::from_secs(400), None))[..1], ["Cloudflare client side"]);
+        assert_eq!(who(&exceeded_by(Duration::from_secs(399), None)), ["AWS NLB", "AWS NAT gateway"]);
+        assert!(exceeded_by(Duration::from_secs(1), None).is_empty());
+    }
+
+    #[test]
+    fn devices_are_asked_for_alone() {
+        assert_eq!(who(&fitting(Duration::from_secs(300), Some(Device))), ["F5 BIG-IP"]);
+        assert!(fitting(Duration::from_secs(60), Some(Device)).is_empty());
     }
 
     #[test]
     fn the_table_is_sorted() {
-        assert!(KNOWN.is_sorted_by_key(|(seconds, _)| *seconds));
+        assert!(KNOWN.is_sorted_by_key(|(seconds, ..)| *seconds));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     cargo::build_release()?;
     signals::catch()?;
-    let url = format!("http://{}", address(&args.agent));
+    let url = format!("http://{}", reachable(&address(&args.agent)));
     let mut agent = Agent::start(&args.agent)?;
     announce(&url);
     if args.demo && agent.wait_ready(&url)? && demo(&agent)? {
@@ -70,6 +70,14 @@ fn demo(agent: &Agent) -> Result<bool> {
     let made = maker.join();
     made.unwrap_or_else(|_| bail!("it panicked: see above")).context("the demo failed")?;
     Ok(true)
+}
+
+/// Where an address to listen on is reached from here: every address includes loopback.
+fn reachable(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some(("" | "0.0.0.0" | "[::]", port)) => format!("127.0.0.1:{port}"),
+        _ => address.to_owned(),
+    }
 }
 
 /// The first address that the agent is told to listen on.

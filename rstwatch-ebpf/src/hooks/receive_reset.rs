@@ -10,7 +10,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
 use rstwatch_common::counts::{Counted, NO_REASON};
 use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_class, tcp_flag};
+use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_class, state, tcp_flag};
 
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
@@ -40,20 +40,21 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: storage of a socket that the caller holds.
     let Some(kept) = (unsafe { kept.as_mut() }) else {
         // Out of memory: the reset counts all the same.
-        report(sk, netns, &flow, None, false);
+        report(sk, netns, &flow, None);
         return 0;
     };
     kept.marks |= mark::RECEIVED;
     kept.reset_ns = facts::now();
-    if kept.ttl == 0 {
+    // An attempt has no handshake of its own to compare with. A connection whose handshake was not seen gets none: the
+    // one that answered another may be another machine.
+    if kept.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
         kept.ttl = memory::peer_ttl(&flow, netns);
     }
     // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset.
-    let rejected = rejected_here(&flow, kept);
-    if let Some(drop) = rejected {
+    if let Some(drop) = rejected_here(&flow, kept) {
         report_reject(&flow, drop);
     }
-    if !report(sk, netns, &flow, Some(kept), rejected.is_some()) {
+    if !report(sk, netns, &flow, Some(kept)) {
         kept.marks |= mark::RECEIVED_LOST;
     }
     0
@@ -83,7 +84,7 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
 }
 
 #[inline(always)]
-fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: bool) -> bool {
+fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
     emit(Counted::Received, NO_REASON, Rate::Received, |record| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
@@ -107,9 +108,6 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>, rejected: boo
                 clear(&mut record.memory);
                 record.flags = flags::TCP;
             }
-        }
-        if rejected {
-            record.flags |= flags::REJECTED_HERE;
         }
         facts::tcp_facts(sk, &mut record.tcp);
         clear(&mut record.task);

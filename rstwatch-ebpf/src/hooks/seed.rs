@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use core::ffi::c_void;
-use rstwatch_common::record::{Task, mark, role, state};
+use rstwatch_common::record::{Task, role, state};
 
 use crate::facts::{flow_of, kept_ttl};
 use crate::kernel::{field, value};
@@ -48,7 +48,6 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         return 0;
     }
     fill_owner(&mut kept.owner, task as u64);
-    kept.marks |= mark::SEEDED;
     let ttl = kept_ttl(sk, family);
     kept.role = match field!(sk, skc_state, u8) {
         Some(state::LISTEN) => role::LISTENER,
@@ -76,5 +75,5 @@ fn fill_owner(owner: &mut Task, task: u64) {
     let leader = field!(task, task_group_leader, u64).unwrap_or(task);
     owner.start_ns = value!(leader, task_start_time, u64);
     owner.flags = value!(task, task_flags, u32);
-    owner.comm = field!(task, task_comm, [u8; 16]).unwrap_or([0; 16]);
+    owner.comm = value!(leader, task_comm, [u8; 16]);
 }

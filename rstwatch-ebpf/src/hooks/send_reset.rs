@@ -22,13 +22,14 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let sk = argument(ctx.as_ptr(), 0);
     let skb = argument(ctx.as_ptr(), 1);
     let netns = if sk != 0 { netns_of_sock(sk) } else { netns_of_skb(skb) };
-    let seen = facts::watched(netns) && (setting!(filter_cgroup) == 0 || (sk != 0 && facts::in_cgroup(sk)));
-    if !seen {
+    let state = value!(sk, skc_state, u8);
+    let class = class_of(sk, state);
+    // No socket and mini-sockets belong to no cgroup.
+    let bound = class == sk_class::FULL || class == sk_class::LISTEN;
+    if !facts::watched(netns) || (setting!(filter_cgroup) == 1 && !(bound && facts::in_cgroup(sk))) {
         return 0;
     }
     let reason = if setting!(has_reason) == 1 { argument(ctx.as_ptr(), 2) as u32 } else { u32::MAX };
-    let state = value!(sk, skc_state, u8);
-    let class = class_of(sk, state);
     let (segment, flow) = provoked_by(sk, skb);
     let sent = Sent { sk, skb, netns, reason, state, class, segment, flow };
 

@@ -14,6 +14,9 @@ pub struct KernelCounts {
     pub undelivered: Vec<(Direction, LossStage, u64)>,
 }
 
+/// Reads the exact counts, from any thread; `None` where the kernel refuses.
+pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
+
 /// Where an event was lost on its way to the classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LossStage {

@@ -29,8 +29,12 @@ pub struct Verdict {
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
     if let Evidence::Received(Received { sender_saw: Some(saw), .. }) = evidence {
-        return both_ends(saw);
+        return both_ends(saw, &from_table(evidence));
     }
+    from_table(evidence)
+}
+
+fn from_table(evidence: &Evidence) -> Verdict {
     let matched = RULES.iter().find(|rule| (rule.when)(evidence));
     matched.map_or_else(undecided, |rule| Verdict {
         rule: rule.id,
@@ -46,13 +50,16 @@ pub fn classify(evidence: &Evidence) -> Verdict {
 
 /// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
 /// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open.
-fn both_ends(saw: &SenderSaw) -> Verdict {
+/// If this end alone comes to the same cause, both ends agree.
+fn both_ends(saw: &SenderSaw, alone: &Verdict) -> Verdict {
+    let agree = saw.cause == alone.cause && saw.cause != Cause::Unknown;
+    let confidence = if agree { Confidence::Certain } else { saw.confidence };
     let sender = match saw.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
         other => other,
     };
     let because = format!("the sending end is on this host: {}", saw.because);
-    Verdict { rule: "both_ends", cause: saw.cause, sender, confidence: saw.confidence, because }
+    Verdict { rule: "both_ends", cause: saw.cause, sender, confidence, because }
 }
 
 /// A duration for people.

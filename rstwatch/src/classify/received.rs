@@ -58,7 +58,7 @@ pub(super) fn doubtful(evidence: &Evidence) -> bool {
 
 pub(super) fn say_middlebox(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
-    format!("not sent by the peer: {}", say_signals(it))
+    format!("not sent by the peer's own stack: {}", say_signals(it))
 }
 
 pub(super) fn say_doubtful(evidence: &Evidence) -> String {
@@ -138,6 +138,14 @@ pub(super) fn peer_never_spoke(evidence: &Evidence) -> bool {
     holds(evidence, |it| abort(it) && it.delivery.sent_any && !it.delivery.received_any)
 }
 
+/// A server speaks last, so that alone says little: health checks read the answer and abort.
+pub(super) fn peer_left_answer(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let answered = it.delivery.unanswered && it.delivery.outstanding == 0 && !it.gap.is_idle();
+        abort(it) && it.delivery.we_serve && answered
+    })
+}
+
 pub(super) fn peer_left_unread(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
         let fresh = it.delivery.unanswered && !it.gap.is_idle();
@@ -162,7 +170,7 @@ pub(super) fn say_unread(evidence: &Evidence) -> String {
 /// An idle timer that fires with an RST; only where the silence fits a well-known timeout.
 pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
-        let fits = it.gap.length.is_some_and(|gap| !crate::timeouts::fitting(gap).is_empty());
+        let fits = it.gap.length.is_some_and(|gap| !crate::timeouts::fitting(gap, None).is_empty());
         abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && fits
     })
 }

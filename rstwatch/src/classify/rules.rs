@@ -76,6 +76,7 @@ rules! {
     late_unread: UnreadData by LocalKernel, Certain; when s::late_unread; says s::say_late_abort;
     late_never_accepted: ListenerClosed by LocalKernel, Certain; when s::late_never_accepted; says s::say_late_abort;
     late_linger: LingerAbort by LocalKernel, Certain; when s::late_linger; says s::say_late_abort;
+    late_disconnected: LingerAbort by LocalKernel, Likely; when s::late_disconnected; says s::say_late_abort;
     late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::late_keepalive; says s::say_late_abort;
     late_destroyed: AdminAbort by LocalKernel, Certain; when s::late_destroyed; says s::say_late_abort;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when s::closed_when_idle; says s::say_closed;
@@ -106,6 +107,7 @@ rules! {
 
     // Received from a live socket of the peer's (RST with ACK).
     peer_never_spoke: UnreadData by Peer, Guess; when r::peer_never_spoke; says |_| "the peer aborted without having said anything: it closed with our data unread, or never accepted the connection".into();
+    peer_left_answer: UnreadData by Peer, Guess; when r::peer_left_answer; says |_| "the peer aborted soon after our last answer: unread, or it always ends so".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
     peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();

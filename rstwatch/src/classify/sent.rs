@@ -280,13 +280,17 @@ fn with_data(evidence: &Evidence) -> bool {
     answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.payload > 0)
 }
 
+fn idle(end: &End) -> bool {
+    end.idle.is_some_and(|idle| idle >= GAP)
+}
+
 pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.idle >= GAP && !end.goodbye) && with_data(evidence)
+    closed(evidence).is_some_and(|end| idle(end) && !end.goodbye) && with_data(evidence)
 }
 
 /// What was said last may also have been a late answer.
 pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.idle >= GAP && end.goodbye) && with_data(evidence)
+    closed(evidence).is_some_and(|end| idle(end) && end.goodbye) && with_data(evidence)
 }
 
 pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
@@ -317,6 +321,12 @@ pub(super) fn late_out_of_memory(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnMemory)
 }
 
+pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
+    past_abort(evidence).is_some_and(|(abort, _)| {
+        abort.by_owner && matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData)
+    })
+}
+
 /// What is left of a connection whose end is known, and explains nothing more.
 pub(super) fn tail(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| match end.ending {
@@ -345,13 +355,13 @@ pub(super) fn say_tail(evidence: &Evidence) -> String {
 pub(super) fn say_closed(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     let ago = seconds(end.ago);
-    if end.idle < GAP {
+    let Some(idle) = end.idle.filter(|idle| *idle >= GAP) else {
         return format!("this side closed the connection {ago} before; then data came");
-    }
+    };
     let goodbye = if end.goodbye { " and with a goodbye" } else { "" };
     format!(
         "this side closed the connection {ago} before, after {} without data{goodbye}; then data came",
-        seconds(end.idle)
+        seconds(idle)
     )
 }
 

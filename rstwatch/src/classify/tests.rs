@@ -142,6 +142,7 @@ const CASES: &[Case] = &[
     ("out_of_memory", || own_abort("TCP_ABORT_ON_MEMORY")),
     ("keepalive", || active("TCP_KEEPALIVE_TIMEOUT", state::ESTABLISHED)),
     ("fin_wait_expired", || marked(active("TCP_STATE", state::FIN_WAIT2), mark::UNACCEPTED)),
+    ("fin_wait_expired", || marked(active("TCP_STATE", state::FIN_WAIT2), mark::CLOSED_BY_OWNER)),
     ("destroyed", || active("TCP_STATE", state::ESTABLISHED)),
     ("killed", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 9)),
     ("killed", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 1 << 8)),
@@ -228,6 +229,32 @@ const CASES: &[Case] = &[
         record
     }),
     ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
+    ("late_disconnected", || late_abort("TCP_STATE", 0, state::CLOSE)),
+    // A farewell of MySQL's.
+    ("closed_with_goodbye", || {
+        let mut record = late(60_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_outstanding = 155;
+        record
+    }),
+    // A client's close_notify before it goes: the server's answer finds nobody. Not sure to be one.
+    ("gave_up_or_closed", || {
+        let mut record = late(90_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_sent = 0;
+        record
+    }),
+    // Our side had closed before the agent came.
+    ("data_after_close", || {
+        let mut record = late(0);
+        record.sk_class = sk_class::TIME_WAIT;
+        record.memory.marks = 0;
+        record.memory.closing_ns = 0;
+        record.memory.old_state = state::FIN_WAIT2;
+        record
+    }),
     // The abort's RST was lost; what comes minutes later was not under way then.
     ("unknown_here", || {
         let mut record = late_abort("TCP_STATE", mark::LINGER0, state::CLOSE);
@@ -286,7 +313,14 @@ const CASES: &[Case] = &[
     ("reused_after_fin", || {
         let mut record = after_fin(bare(), 60_000);
         record.memory.fin_received = 0;
-        record.memory.fin_unread = 24;
+        record.memory.fin_unread = 25;
+        record
+    }),
+    // A stream that only the peer spoke on, to its last moment: the FIN is no goodbye.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 1;
         record
     }),
     // The peer closed instead of answering.
@@ -314,8 +348,8 @@ const CASES: &[Case] = &[
         record.tcp.data_segs_in = 0;
         record
     }),
-    // A server's answer bears the time of the request: it is the later of the two.
-    ("peer_left_unread", || {
+    // A server's answer bears the time of the request: it is the later of the two. Health checks end so.
+    ("peer_left_answer", || {
         let mut record = fixture::received();
         record.memory.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
@@ -378,6 +412,8 @@ const CASES: &[Case] = &[
         record.segment.ttl = 62;
         record
     }),
+    // A reason that this version does not know says something, but not what.
+    ("undecided", || active("OF_THE_FUTURE", state::ESTABLISHED)),
     // No header, no guess.
     ("undecided", || {
         let mut record = fixture::received();
@@ -430,6 +466,33 @@ fn nothing_received_alone_is_certain() {
             assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
         }
     }
+}
+
+/// Where the kernel gave no reason, its fields tell, and are believed less.
+#[test]
+fn what_the_kernel_did_not_say_is_not_certain() {
+    use crate::cause::{Cause, Confidence};
+    for (reset, cause) in [
+        (own_abort("NOT_SPECIFIED"), Cause::LingerAbort),
+        (active("NOT_SPECIFIED", state::ESTABLISHED), Cause::AdminAbort),
+    ] {
+        let verdict = classify(&evidence_of(&reset));
+        assert_eq!((verdict.cause, verdict.confidence), (cause, Confidence::Likely), "{}", verdict.rule);
+    }
+}
+
+/// Each end by itself says idle_reaped, so together they are certain.
+#[test]
+fn ends_that_agree_are_certain() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let mut evidence = evidence_of(&after_fin(bare(), 60_000));
+    if let Evidence::Received(received) = &mut evidence {
+        let (cause, sender) = (Cause::IdleReaped, Sender::LocalKernel);
+        let confidence = Confidence::Likely;
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+    }
+    assert_eq!(classify(&evidence).confidence, Confidence::Certain);
 }
 
 #[test]

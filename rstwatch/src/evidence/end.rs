@@ -11,8 +11,8 @@ use super::{Context, GAP, Reason};
 pub struct End {
     /// How long before the reset; zero for an active reset, which is the end itself.
     pub ago: Duration,
-    /// Silence before it ended, a goodbye message not counted; zero where work was pending.
-    pub idle: Duration,
+    /// Silence before it ended, a goodbye not counted; `None` where work was open.
+    pub idle: Option<Duration>,
     /// The last word was ours, after a silence: a goodbye, or a late answer.
     pub goodbye: bool,
     /// Whether work was open is not sure.
@@ -73,11 +73,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Whether the connection ended because its owner did.
-    pub fn died(self) -> bool {
-        matches!(self, Self::Signal(_) | Self::Failed(_) | Self::Orderly)
-    }
-
     fn of(memory: &Memory) -> Self {
         let owner = &memory.owner;
         if owner.flags & PF_EXITING == 0 {
@@ -105,12 +100,12 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         return None;
     }
     let ended = if memory.closing_ns != 0 { memory.closing_ns } else { memory.closed_ns };
-    if ended == 0 {
+    if ended == 0 || closed_before_the_agent(memory) {
         return None;
     }
     let (idle, goodbye, unsure) = match interrupted(memory, context) {
-        Interrupted::Work { unsure } => (Duration::ZERO, false, unsure),
-        Interrupted::Silence { jiffies, goodbye } => (context.jiffies(jiffies).unwrap_or_default(), goodbye, false),
+        Interrupted::Work { unsure } => (None, false, unsure),
+        Interrupted::Silence { jiffies, goodbye } => (context.jiffies(jiffies), goodbye, false),
     };
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
@@ -122,8 +117,15 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     })
 }
 
-/// A goodbye (TLS close_notify, WebSocket close, QUIT) is at most so long; an answer of HTTP is longer.
-pub(super) const GOODBYE: u32 = 64;
+/// A goodbye is at most so long: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the farewells of MySQL and
+/// Postgres up to 200, a status 408 somewhat more.
+pub(super) const GOODBYE: u32 = 512;
+
+/// Our side had closed already when the agent came: how, and after which silence, was not seen.
+fn closed_before_the_agent(memory: &Memory) -> bool {
+    use rstwatch_common::record::state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
+    memory.closing_ns == 0 && matches!(memory.old_state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK)
+}
 
 /// Bytes under way when our side closed; wild where the numbers were torn.
 fn outstanding(memory: &Memory) -> u32 {
@@ -150,12 +152,14 @@ enum Interrupted {
 /// a client is then an answer that it did not await; a server that closes has answered.
 fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     let (sent, received) = (memory.closing_sent, memory.closing_received);
+    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let asked = memory.role == role::CLIENT && memory.bytes_sent > 0 && sent <= received;
     let owing = memory.role == role::SERVER && received < sent;
     if asked || owing || outstanding(memory) > GOODBYE {
-        return Interrupted::Work { unsure: asked && sent == received && memory.bytes_received > 0 };
+        // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
+        let goodbye = !quiet(sent) && quiet(received);
+        return Interrupted::Work { unsure: asked && memory.bytes_received > 0 && (sent == received || goodbye) };
     }
-    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     if memory.role != role::CLIENT && !quiet(sent) && quiet(received) {
         return Interrupted::Silence { jiffies: received, goodbye: true };
     }
@@ -180,14 +184,21 @@ fn ending(memory: &Memory, context: &Context) -> Ending {
 
 fn abort(memory: &Memory, context: &Context) -> Abort {
     use rstwatch_common::record::state;
-    let reason = context.reasons.name(memory.reset_reason).map_or(Reason::Other, |name| Reason::named(name));
     let fin = u32::from(memory.fin_ns != 0);
+    let unread = memory.unread.saturating_sub(fin);
+    let by_owner = memory.reset_state == state::CLOSE;
+    let reason = match context.reasons.name(memory.reset_reason) {
+        Some(name) => Reason::named(name),
+        None if by_owner && unread > 0 => Reason::AbortOnClose,
+        None => Reason::TcpState,
+    };
     Abort {
         reason,
-        by_owner: memory.reset_state == state::CLOSE,
-        orphan: memory.reset_state == state::FIN_WAIT2 && memory.marks & mark::UNACCEPTED != 0,
+        by_owner,
+        orphan: memory.reset_state == state::FIN_WAIT2
+            && memory.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,
         linger0: memory.marks & mark::LINGER0 != 0,
         unaccepted: memory.marks & mark::UNACCEPTED != 0,
-        unread: memory.unread.saturating_sub(fin),
+        unread,
     }
 }

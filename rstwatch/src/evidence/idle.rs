@@ -50,8 +50,10 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let asked = memory.role == role::CLIENT && memory.fin_sent < memory.fin_received;
     // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
     let owing = memory.role == role::SERVER && memory.fin_received <= memory.fin_sent && record.tcp.data_segs_in > 0;
-    // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection.
-    let goodbye = memory.fin_unread > 0 && memory.fin_unread <= GOODBYE;
+    // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN
+    // itself takes one sequence number, which is counted already.
+    let unread = memory.fin_unread.saturating_sub(1);
+    let goodbye = unread > 0 && unread <= GOODBYE;
     if asked || owing {
         Some(Duration::ZERO)
     } else if goodbye {
@@ -96,7 +98,8 @@ fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
 /// Since the peer was last heard. ACKs count, for one-way uploads; but not where our keepalives draw them.
 fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
     let payload = context.jiffies(tcp.received_age);
-    if tcp.sk_flags & sock_flag::KEEPOPEN != 0 && tcp.data_segs_in > 0 {
+    let one_way = tcp.data_segs_out / 4 > tcp.data_segs_in;
+    if tcp.sk_flags & sock_flag::KEEPOPEN != 0 && tcp.data_segs_in > 0 && !one_way {
         return payload;
     }
     shortest(payload, context.jiffies(tcp.ack_age))

@@ -55,12 +55,13 @@ impl Reason {
         }
     }
 
-    /// The reason of a record: the kernel's, else what its fields say (before Linux 6.12 active resets have none).
-    pub fn of(record: &ResetRecord, reasons: &Reasons) -> Self {
-        match reasons.name(record.reason).map(|name| Self::named(name)) {
-            Some(reason) if reason != Self::Other => reason,
-            _ if record.flags & flags::SKB != 0 => passive_from_fields(record),
-            _ => active_from_fields(record),
+    /// The reason of a record, and whether the kernel gave it. Where it gave none (active resets before Linux 6.12 have
+    /// none) the fields tell. A name that is not known here says something else: nothing is guessed then.
+    pub fn of(record: &ResetRecord, reasons: &Reasons) -> (Self, bool) {
+        match reasons.name(record.reason).map(AsRef::as_ref) {
+            Some(name) if name != "NOT_SPECIFIED" => (Self::named(name), true),
+            _ if record.flags & flags::SKB != 0 => (passive_from_fields(record), false),
+            _ => (active_from_fields(record), false),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub outstanding: u32,
     /// Our last payload came after the peer's: nothing of theirs answers it.
     pub unanswered: bool,
+    /// We are the server.
+    pub we_serve: bool,
     /// Whether we ever sent payload.
     pub sent_any: bool,
     /// Whether the peer ever did.
@@ -38,6 +40,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
+        we_serve: record.memory.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
     };

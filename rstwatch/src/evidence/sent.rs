@@ -5,19 +5,19 @@ use rstwatch_common::record::{ResetRecord, Task, flags, sk_class, tcp_flag};
 use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end};
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
-    let reason = Reason::of(record, &context.reasons);
+    let (reason, given) = Reason::of(record, &context.reasons);
     let mut end = end::of(record, context);
     // For an active reset the memory holds the kernel's number; the derived reason counts where it has no name.
     if let Some(end) = &mut end
         && let Ending::Aborted(abort) = &mut end.ending
-        && abort.reason == Reason::Other
+        && !given
         && record.flags & flags::SKB == 0
     {
         abort.reason = reason;
     }
     Sent {
         reason,
-        derived: context.reasons.name(record.reason).is_none(),
+        derived: !given,
         answered: answered(record),
         met: met(record.sk_class),
         end,

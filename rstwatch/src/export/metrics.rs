@@ -156,7 +156,7 @@ impl Exposition {
     }
 
     fn probe_attached(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let help = "Whether the probe is attached, itself or by its fallback: 1 or 0.";
+        let help = "Whether the probe is attached: 1 or 0.";
         let mut family = encoder.encode_descriptor("probe_attached", help, None, MetricType::Gauge)?;
         for Probe { name, attached, .. } in &self.probes.0 {
             family.encode_family(&[("probe", *name)])?.encode_gauge(&u64::from(*attached))?;

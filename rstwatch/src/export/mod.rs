@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
-use crate::aggregate::{Aggregate, KernelCounts, Totals};
+use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::history::History;
 use crate::probe::{Probe, Probes};
 
@@ -19,9 +19,6 @@ pub mod http;
 pub mod listen;
 pub mod metrics;
 mod page;
-
-/// Reads the kernel's exact counts; none if they cannot be read now.
-pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
 
 /// Which build this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::aggregate::KernelCounts;
 use crate::aggregate::LossStage;
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::record::{Event, Process};

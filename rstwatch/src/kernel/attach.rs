@@ -156,7 +156,7 @@ impl Loader {
         let without =
             if ingress.is_ok() { "nothing, cgroup_skb stands in: a short look at each packet" } else { WITHOUT };
         self.record("tcp_reset", attached, without);
-        self.record("cgroup_skb", ingress, WITHOUT);
+        self.record_stand_in("cgroup_skb", "tcp_reset", ingress, WITHOUT);
     }
 
     /// Firewall rejects: seen where they are made, or inferred from what they drop.
@@ -181,7 +181,7 @@ impl Loader {
             Err(_) => "firewall rejects",
         };
         self.record("nf_send_reset", attached, without);
-        self.record("kfree_skb", drops, "firewall rejects");
+        self.record_stand_in("kfree_skb", "nf_send_reset", drops, "firewall rejects");
     }
 
     /// Owners of the sockets that are older than the agent.
@@ -262,6 +262,19 @@ impl Loader {
             Ok(())
         };
         attach_or_reason("cgroup_skb", attach)
+    }
+
+    fn record_stand_in(
+        &mut self,
+        name: &'static str,
+        for_probe: &str,
+        attached: Result<(), String>,
+        degrades: &'static str,
+    ) {
+        self.record(name, attached, degrades);
+        if let Some(probe) = self.probes.last_mut().filter(|probe| probe.attached) {
+            probe.detail = format!("stands in for {for_probe}");
+        }
     }
 
     fn record(&mut self, name: &'static str, attached: Result<(), String>, degrades: &'static str) {

@@ -86,7 +86,7 @@ fn openmetrics_text() {
         # HELP rstwatch_series_folded Resets counted as workload _other because the limit of workloads was reached.
         # TYPE rstwatch_series_folded counter
         rstwatch_series_folded_total 1
-        # HELP rstwatch_probe_attached Whether the probe is attached, itself or by its fallback: 1 or 0.
+        # HELP rstwatch_probe_attached Whether the probe is attached: 1 or 0.
         # TYPE rstwatch_probe_attached gauge
         rstwatch_probe_attached{probe="tcp_send_reset"} 1
         rstwatch_probe_attached{probe="nf_send_reset"} 0
@@ -114,7 +114,7 @@ fn prometheus_text() {
         # TYPE rstwatch_events_lost_total counter
         # HELP rstwatch_series_folded_total Resets counted as workload _other because the limit of workloads was reached.
         # TYPE rstwatch_series_folded_total counter
-        # HELP rstwatch_probe_attached Whether the probe is attached, itself or by its fallback: 1 or 0.
+        # HELP rstwatch_probe_attached Whether the probe is attached: 1 or 0.
         # TYPE rstwatch_probe_attached gauge
         # HELP rstwatch_build_info Always 1; which build runs, and the SHA-256 of its eBPF object.
         # TYPE rstwatch_build_info gauge
