@@ -12,6 +12,7 @@ mod hooks;
 mod kernel;
 mod maps;
 mod memory;
+mod reject;
 mod segment;
 
 /// The helpers for tracing are for GPL-compatible programs only.

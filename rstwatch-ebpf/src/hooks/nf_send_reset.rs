@@ -3,12 +3,11 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use rstwatch_common::counts::{Counted, NO_REASON};
-use rstwatch_common::record::{MAGIC, flags, kind, sk_class, tcp_flag};
+use rstwatch_common::record::tcp_flag;
 
-use crate::emit::{Rate, emit};
 use crate::facts;
-use crate::kernel::{argument, clear, setting};
+use crate::kernel::{argument, setting};
+use crate::reject;
 use crate::segment::{self, Seen};
 
 /// `nf_send_reset(net, [sk,] oldskb, hook)`, net/ipv4/netfilter/nf_reject_ipv4.c.
@@ -37,23 +36,5 @@ fn rejected(ctx: &FEntryContext) {
     if !segment::read_skb(skb, &mut seen) || seen.segment.flags & tcp_flag::RST != 0 {
         return;
     }
-    let Seen { segment, flow } = seen;
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record| {
-        record.magic = MAGIC;
-        record.reason = u32::MAX;
-        record.time_ns = facts::now();
-        record.sock = 0;
-        record.cgroup = 0;
-        record.netns = netns;
-        record.kind = kind::FIREWALL;
-        record.sk_class = sk_class::NONE;
-        record.state = 0;
-        record.reserved = 0;
-        record.flow = flow.reversed();
-        record.segment = segment;
-        clear(&mut record.memory);
-        record.flags = flags::SKB;
-        clear(&mut record.tcp);
-        clear(&mut record.task);
-    });
+    reject::report(&seen, netns, facts::now(), 0);
 }

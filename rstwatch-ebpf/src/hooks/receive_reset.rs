@@ -17,7 +17,8 @@ use crate::facts::{self, flow_of, netns_of_sock};
 use crate::kernel::{argument, clear, value};
 use crate::maps::{DROPS, Drop, SOCKETS};
 use crate::memory;
-use crate::segment::NO_SEGMENT;
+use crate::reject;
+use crate::segment::{NO_SEGMENT, Seen};
 
 /// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
 /// segment, which the peer itself may answer, takes an RTO.
@@ -52,7 +53,8 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset.
     if let Some(drop) = rejected_here(&flow, kept) {
-        report_reject(&flow, drop);
+        let rejected = Seen { segment: drop.segment, flow };
+        reject::report(&rejected, drop.netns, drop.time_ns, flags::INFERRED);
     }
     if !report(sk, netns, &flow, Some(kept)) {
         kept.marks |= mark::RECEIVED_LOST;
@@ -112,27 +114,4 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
         facts::tcp_facts(sk, &mut record.tcp);
         clear(&mut record.task);
     })
-}
-
-/// The firewall's side of the same reset. Its flow is seen from the end in whose name the firewall answered.
-#[inline(always)]
-fn report_reject(flow: &Flow, drop: &Drop) {
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record| {
-        record.magic = MAGIC;
-        record.reason = u32::MAX;
-        record.time_ns = drop.time_ns;
-        record.sock = 0;
-        record.cgroup = 0;
-        record.netns = drop.netns;
-        record.kind = kind::FIREWALL;
-        record.sk_class = sk_class::NONE;
-        record.state = 0;
-        record.reserved = 0;
-        record.flow = flow.reversed();
-        record.segment = drop.segment;
-        clear(&mut record.memory);
-        record.flags = flags::SKB | flags::INFERRED;
-        clear(&mut record.tcp);
-        clear(&mut record.task);
-    });
 }
