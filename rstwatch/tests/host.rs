@@ -107,14 +107,25 @@ fn still_loaded(ids: &[u32]) -> Vec<u32> {
     ids.iter().copied().filter(|id| loaded.contains(id)).collect()
 }
 
-fn watching() -> Child {
-    let mut child =
-        Command::new(RSTWATCH).arg("trace").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
+/// A running trace that does not outlive a test that fails.
+struct Watching(Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+fn watching() -> Watching {
+    let mut trace = Command::new(RSTWATCH);
+    let child = trace.arg("trace").stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starts");
+    let mut watching = Watching(child);
     let mut line = String::new();
-    let stderr = child.stderr.take().expect("piped");
+    let stderr = watching.0.stderr.take().expect("piped");
     BufReader::new(stderr).read_line(&mut line).expect("a line");
     assert!(line.starts_with("watching"), "{line}");
-    child
+    watching
 }
 
 #[test]
@@ -122,11 +133,12 @@ fn kill_9_leaves_nothing_attached() {
     if !able() {
         return;
     }
-    let mut child = watching();
+    let mut trace = watching();
+    let child = &mut trace.0;
     let programs = programs_of(child.id());
     assert!(programs.len() >= 3, "three probes are required: {programs:?}");
     assert_eq!(still_loaded(&programs), programs, "what is loaded can be seen");
-    kill_process(Pid::from_child(&child), Signal::KILL).expect("killed");
+    kill_process(Pid::from_child(child), Signal::KILL).expect("killed");
     child.wait().expect("ended");
     // The kernel frees programs after a grace period.
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,0 +1,113 @@
+//! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
+
+mod received;
+mod sent;
+
+use rstwatch_common::record::{ResetRecord, state};
+
+use super::{RULES, classify};
+use crate::evidence::{self, Evidence};
+use crate::fixture;
+use received::{after_fin, bare};
+use sent::{active, own_abort};
+
+/// A rule, and a record that it decides.
+type Case = (&'static str, fn() -> ResetRecord);
+
+const SECOND: u64 = 1_000_000_000;
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    sent::CASES.iter().chain(received::CASES)
+}
+
+fn evidence_of(record: &ResetRecord) -> Evidence {
+    evidence::of_record(record, &fixture::context())
+}
+
+#[test]
+fn each_case_is_decided_by_its_rule() {
+    for (index, (rule, record)) in cases().enumerate() {
+        let evidence = evidence_of(&record());
+        assert_eq!(classify(&evidence).rule, *rule, "case {index}: {evidence:#?}");
+    }
+}
+
+#[test]
+fn every_rule_decides_a_case() {
+    for rule in RULES {
+        assert!(cases().any(|(id, _)| *id == rule.id), "no case for {}", rule.id);
+    }
+}
+
+#[test]
+fn rules_have_names_of_their_own() {
+    let mut ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), RULES.len());
+}
+
+#[test]
+fn every_sentence_says_something() {
+    for (rule, record) in cases() {
+        let because = classify(&evidence_of(&record())).because;
+        assert!(because.len() > 10 && because == because.trim(), "{rule}: {because:?}");
+    }
+}
+
+/// What the kernel did not say, and only one end saw, is never certain.
+#[test]
+fn nothing_received_alone_is_certain() {
+    for (rule, record) in cases() {
+        let evidence = evidence_of(&record());
+        if matches!(evidence, Evidence::Received(_)) {
+            assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
+        }
+    }
+}
+
+/// Where the kernel gave no reason, its fields tell, and are believed less.
+#[test]
+fn what_the_kernel_did_not_say_is_not_certain() {
+    use crate::cause::{Cause, Confidence};
+    for (reset, cause) in [
+        (own_abort("NOT_SPECIFIED"), Cause::LingerAbort),
+        (active("NOT_SPECIFIED", state::ESTABLISHED), Cause::AdminAbort),
+    ] {
+        let verdict = classify(&evidence_of(&reset));
+        assert_eq!((verdict.cause, verdict.confidence), (cause, Confidence::Likely), "{}", verdict.rule);
+    }
+}
+
+/// Each end by itself says idle_reaped, so together they are certain.
+#[test]
+fn ends_that_agree_are_certain() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let mut evidence = evidence_of(&after_fin(bare(), 60_000));
+    if let Evidence::Received(received) = &mut evidence {
+        let (cause, sender) = (Cause::IdleReaped, Sender::LocalKernel);
+        let confidence = Confidence::Likely;
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+    }
+    assert_eq!(classify(&evidence).confidence, Confidence::Certain);
+}
+
+#[test]
+fn the_sending_end_decides() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let cases = [
+        (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
+        (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
+        (Cause::Unknown, Sender::LocalKernel, Sender::Peer, Confidence::Likely),
+    ];
+    for (cause, sender, seen_as, confidence) in cases {
+        let mut evidence = evidence_of(&fixture::received());
+        if let Evidence::Received(received) = &mut evidence {
+            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+        }
+        let verdict = classify(&evidence);
+        assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));
+    }
+}

@@ -1,0 +1,190 @@
+//! Resets that a socket of this host accepted, with nothing known of the other end.
+
+use rstwatch_common::record::{ResetRecord, present, role, state, tcp_flag};
+
+use super::{Case, SECOND};
+use crate::fixture::{self, NOW_NS, jiffies};
+
+pub(super) fn connecting() -> ResetRecord {
+    let mut record = fixture::received();
+    record.state = state::SYN_SENT;
+    record
+}
+
+/// A bare RST that answers 10 bytes of ours.
+pub(super) fn bare() -> ResetRecord {
+    let mut record = fixture::received();
+    record.segment.flags = tcp_flag::RST;
+    record.segment.present &= !present::TIMESTAMPS;
+    record.segment.window = 0;
+    record.tcp.snd_nxt += 10;
+    record.tcp.write_seq += 10;
+    record.tcp.sent_age = 0;
+    record.tcp.rtx_age_ns = SECOND / 1000;
+    record
+}
+
+pub(super) fn after_silence(mut record: ResetRecord, ms: u32) -> ResetRecord {
+    record.tcp.received_age = jiffies(ms);
+    record.tcp.ack_age = jiffies(ms);
+    if record.tcp.snd_una == record.tcp.write_seq {
+        record.tcp.sent_age = jiffies(ms);
+    }
+    record
+}
+
+pub(super) fn from_next_door(mut record: ResetRecord) -> ResetRecord {
+    record.segment.ttl = 64;
+    record
+}
+
+pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
+    record.state = state::CLOSE_WAIT;
+    record.memory.fin_ns = NOW_NS - SECOND / 5;
+    record.memory.fin_sent = jiffies(idle_ms);
+    record.memory.fin_received = jiffies(idle_ms);
+    record
+}
+
+pub(super) const CASES: &[Case] = &[
+    ("refused_nearby", || from_next_door(connecting())),
+    ("connect_refused", connecting),
+    ("path_dropped_state", || from_next_door(after_silence(bare(), 60_000))),
+    ("path_rejected", || from_next_door(bare())),
+    ("path_injected", || {
+        let mut record = bare();
+        record.segment.ttl = 200;
+        record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
+    ("path_doubtful", || {
+        let mut record = fixture::received();
+        record.segment.ttl = 55;
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
+    ("reused_after_fin", || after_fin(bare(), 60_000)),
+    ("wrote_after_fin", || after_fin(bare(), 0)),
+    ("half_closed_unread", || {
+        let mut record = after_fin(fixture::received(), 0);
+        record.tcp.sent_age = 0;
+        record
+    }),
+    ("fin_met_nothing", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.state = state::LAST_ACK;
+        record.tcp.shutdown = 3;
+        record.tcp.snd_nxt = record.tcp.snd_una + 1;
+        record.tcp.write_seq = record.tcp.snd_una + 1;
+        record
+    }),
+    // TLS: close_notify came with the FIN and lies unread.
+    ("reused_after_fin", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 25;
+        record
+    }),
+    // A stream that only the peer spoke on, to its last moment: the FIN is no goodbye.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 1;
+        record
+    }),
+    // The peer closed instead of answering.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 5_000);
+        record.memory.fin_received = jiffies(5_004);
+        record
+    }),
+    // The FIN came before the agent did.
+    ("fin_met_nothing", || {
+        let mut record = bare();
+        record.state = state::LAST_ACK;
+        record.tcp.shutdown = 3;
+        record.tcp.write_seq = record.tcp.snd_una + 1;
+        record
+    }),
+    ("peer_gave_up_probing", || {
+        let mut record = after_silence(fixture::received(), 25_000);
+        record.tcp.oow_age = jiffies(2000);
+        record
+    }),
+    ("peer_never_spoke", || {
+        let mut record = fixture::received();
+        record.tcp.data_segs_in = 0;
+        record
+    }),
+    // A server's answer bears the time of the request: it is the later of the two. Health checks end so.
+    ("peer_left_answer", || {
+        let mut record = fixture::received();
+        record.memory.role = role::SERVER;
+        record.tcp.sent_age = record.tcp.received_age;
+        record
+    }),
+    // A late answer to a client that gave up.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 5_000);
+        record.memory.role = role::SERVER;
+        record
+    }),
+    ("peer_left_unread", || {
+        let mut record = fixture::received();
+        record.tcp.write_seq += 100;
+        record.tcp.snd_nxt += 100;
+        record
+    }),
+    ("peer_left_unread", || {
+        let mut record = fixture::received();
+        record.tcp.sent_age = jiffies(20);
+        record
+    }),
+    // A log shipper: sends, is acknowledged, falls silent. Nothing is ever answered.
+    ("peer_reaped_idle", || {
+        let mut record = after_silence(fixture::received(), 240_000);
+        record.tcp.received_age = jiffies(300_000);
+        record
+    }),
+    ("peer_left_unread_long", || {
+        let mut record = after_silence(fixture::received(), 47_000);
+        record.tcp.received_age = jiffies(300_000);
+        record
+    }),
+    ("peer_reaped_idle", || after_silence(fixture::received(), 60_200)),
+    ("peer_silent", || {
+        let mut record = fixture::received();
+        record.tcp.data_segs_in = 0;
+        record.tcp.data_segs_out = 0;
+        record
+    }),
+    ("peer_aborted", fixture::received),
+    // Idle for a while that no well-known timeout has: no timer is invented.
+    ("peer_aborted", || after_silence(fixture::received(), 47_000)),
+    ("handshake_only", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.memory.established_ns = NOW_NS - SECOND;
+        record
+    }),
+    ("reused_idle", || after_silence(bare(), 60_000)),
+    ("forgotten", bare),
+    // Initial TTL changed, path did not; one hop more or less: still the peer.
+    ("forgotten", || {
+        let mut record = bare();
+        record.segment.ttl = 127;
+        record
+    }),
+    ("forgotten", || {
+        let mut record = bare();
+        record.segment.ttl = 62;
+        record
+    }),
+    // No header, no guess.
+    ("undecided", || {
+        let mut record = fixture::received();
+        record.segment.present = 0;
+        record
+    }),
+];

@@ -1,0 +1,237 @@
+//! Resets that this host sent.
+
+use rstwatch_common::record::{PF_EXITING, ResetRecord, flags, kind, mark, role, sk_class, state, tcp_flag};
+
+use super::{Case, SECOND};
+use crate::fixture::{self, NOW_NS, jiffies, reason};
+
+pub(super) fn active(why: &str, socket_state: u8) -> ResetRecord {
+    let mut record = fixture::sent_active();
+    record.reason = reason(why);
+    record.state = socket_state;
+    record.memory.reset_reason = record.reason;
+    record.memory.reset_state = socket_state;
+    record
+}
+
+/// An owner's abort: the state is CLOSE when it is traced.
+pub(super) fn own_abort(why: &str) -> ResetRecord {
+    active(why, state::CLOSE)
+}
+
+pub(super) fn exiting(mut record: ResetRecord, exit_code: u32) -> ResetRecord {
+    record.memory.owner.flags = PF_EXITING;
+    record.memory.owner.exit_code = exit_code;
+    record
+}
+
+pub(super) fn marked(mut record: ResetRecord, marks: u32) -> ResetRecord {
+    record.memory.marks |= marks;
+    record
+}
+
+/// An answer to data of a connection that is remembered, closed here 200 ms ago.
+pub(super) fn late(idle_ms: u32) -> ResetRecord {
+    let mut record = fixture::sent_answer();
+    record.flags |= flags::TOMBSTONE;
+    record.memory = fixture::record().memory;
+    record.memory.role = role::SERVER;
+    record.memory.marks = mark::CLOSED_BY_OWNER;
+    record.memory.closing_ns = NOW_NS - SECOND / 5;
+    record.memory.closed_ns = record.memory.closing_ns;
+    record.memory.closing_sent = jiffies(idle_ms);
+    record.memory.closing_received = jiffies(idle_ms);
+    record
+}
+
+/// The same, of a connection that was aborted.
+pub(super) fn late_abort(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
+    let mut record = late(0);
+    record.memory.marks = mark::ABORTED | marks;
+    record.memory.reset_reason = reason(why);
+    record.memory.reset_state = reset_state;
+    record
+}
+
+pub(super) fn answer_from(class: u8, why: &str, tcp_flags: u8) -> ResetRecord {
+    let mut record = fixture::sent_answer();
+    record.sk_class = class;
+    record.reason = reason(why);
+    record.segment.flags = tcp_flags;
+    if class == sk_class::LISTEN {
+        record.flags |= flags::MEMORY | flags::TCP;
+        record.memory.role = role::LISTENER;
+    }
+    record
+}
+
+pub(super) const CASES: &[Case] = &[
+    ("firewall", || {
+        let mut record = fixture::sent_answer();
+        record.kind = kind::FIREWALL;
+        record
+    }),
+    ("firewall_inferred", || {
+        let mut record = fixture::sent_answer();
+        record.kind = kind::FIREWALL;
+        record.flags |= flags::INFERRED;
+        record
+    }),
+    ("refused", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN)),
+    ("queue_full", || {
+        let mut record = answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::ACK);
+        record.tcp.ack_backlog = 5;
+        record.tcp.max_ack_backlog = 4;
+        record
+    }),
+    ("child_failed", || answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::ACK)),
+    ("bad_syn", || answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::SYN)),
+    ("bad_syn", || {
+        let mut record = answer_from(sk_class::FULL, "TCP_INVALID_ACK_SEQUENCE", tcp_flag::SYN | tcp_flag::ACK);
+        record.state = state::SYN_SENT;
+        record
+    }),
+    ("stray_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
+    ("mptcp", || active("MPTCP_RST_EMPTCP", state::ESTABLISHED)),
+    ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
+    ("out_of_memory", || own_abort("TCP_ABORT_ON_MEMORY")),
+    ("keepalive", || active("TCP_KEEPALIVE_TIMEOUT", state::ESTABLISHED)),
+    ("fin_wait_expired", || marked(active("TCP_STATE", state::FIN_WAIT2), mark::UNACCEPTED)),
+    ("fin_wait_expired", || marked(active("TCP_STATE", state::FIN_WAIT2), mark::CLOSED_BY_OWNER)),
+    ("destroyed", || active("TCP_STATE", state::ESTABLISHED)),
+    ("killed", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 9)),
+    ("killed", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 1 << 8)),
+    // Killed with unaccepted connections: the kill explains the close.
+    ("killed", || exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 15)),
+    ("exited", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0)),
+    ("unread_on_close", || own_abort("TCP_ABORT_ON_CLOSE")),
+    // A process for each connection: its exit is its close.
+    ("unread_on_close", || {
+        let mut record = exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0);
+        record.memory.role = role::SERVER;
+        record.memory.owner.start_ns = record.memory.established_ns + 1;
+        record
+    }),
+    ("never_accepted", || marked(own_abort("TCP_STATE"), mark::UNACCEPTED)),
+    ("never_accepted", || exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 0)),
+    ("linger_zero", || marked(own_abort("TCP_STATE"), mark::LINGER0)),
+    ("linger_zero", || own_abort("TCP_ABORT_ON_LINGER")),
+    ("disconnected", || own_abort("TCP_STATE")),
+    ("disconnected", || own_abort("TCP_DISCONNECT_WITH_DATA")),
+    ("late_overflow", || marked(late(0), mark::OVERFLOWED)),
+    ("late_killed", || exiting(late(60_000), 9)),
+    ("late_exited", || exiting(late(0), 0)),
+    ("late_unread", || late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
+    ("late_never_accepted", || late_abort("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
+    ("late_linger", || late_abort("TCP_STATE", mark::LINGER0, state::CLOSE)),
+    ("late_keepalive", || late_abort("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
+    ("late_destroyed", || late_abort("TCP_STATE", 0, state::ESTABLISHED)),
+    ("closed_when_idle", || late(60_000)),
+    // A process for each connection that ends on an idle timer reaps, it does not crash.
+    ("closed_when_idle", || {
+        let mut record = exiting(late(60_000), 0);
+        record.memory.owner.start_ns = record.memory.established_ns + 1;
+        record
+    }),
+    // TLS says close_notify before an idle close.
+    ("closed_with_goodbye", || {
+        let mut record = late(60_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_outstanding = 24;
+        record
+    }),
+    // The client's request and the answer before it bear the same time.
+    ("gave_up_or_closed", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record
+    }),
+    // Its first request, never answered.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record
+    }),
+    ("closed_then_data", || late(10)),
+    // A client that gives up on a slow answer: the request was open, nothing was idle.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_received = jiffies(5_004);
+        record
+    }),
+    // A server that closes instead of answering.
+    ("closed_then_data", || {
+        let mut record = late(60_000);
+        record.memory.closing_received = jiffies(59_000);
+        record
+    }),
+    // Stuck with data to deliver.
+    ("closed_then_data", || {
+        let mut record = late(60_000);
+        record.memory.closing_outstanding = 4000;
+        record
+    }),
+    ("half_closed_then_data", || marked(late(60_000), mark::HALF_CLOSED)),
+    ("late_timed_out", || {
+        let mut record = late(60_000);
+        record.memory.marks = 0;
+        record
+    }),
+    ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
+    ("late_disconnected", || late_abort("TCP_STATE", 0, state::CLOSE)),
+    // A farewell of MySQL's.
+    ("closed_with_goodbye", || {
+        let mut record = late(60_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_outstanding = 155;
+        record
+    }),
+    // A client's close_notify before it goes: the server's answer finds nobody. Not sure to be one.
+    ("gave_up_or_closed", || {
+        let mut record = late(90_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_sent = 0;
+        record
+    }),
+    // Our side had closed before the agent came.
+    ("data_after_close", || {
+        let mut record = late(0);
+        record.sk_class = sk_class::TIME_WAIT;
+        record.memory.marks = 0;
+        record.memory.closing_ns = 0;
+        record.memory.old_state = state::FIN_WAIT2;
+        record
+    }),
+    // The abort's RST was lost; what comes minutes later was not under way then.
+    ("unknown_here", || {
+        let mut record = late_abort("TCP_STATE", mark::LINGER0, state::CLOSE);
+        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
+    ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
+    ("unknown_here", fixture::sent_answer),
+    ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
+    // Nothing but a FIN: both sides had closed, nobody was harmed.
+    ("tail", || {
+        let mut record = late(60_000);
+        record.segment.payload = 0;
+        record
+    }),
+    // An RST in the peer's name ended it, and the peer knows nothing of that.
+    ("tail", || {
+        let mut record = late(0);
+        record.memory.marks = 0;
+        record.memory.reset_ns = NOW_NS - SECOND;
+        record
+    }),
+    // A reason that this version does not know says something, but not what.
+    ("undecided", || active("OF_THE_FUTURE", state::ESTABLISHED)),
+];
