@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,6 +59,47 @@ pub struct Gaps {
 
 /// Reads the gaps, from any thread; `None` where the kernel refuses.
 pub type GapsHandle = Arc<dyn Fn() -> Option<Gaps> + Send + Sync>;
+
+/// Bounds that the event loop writes and scrapes read, and where the kernel side's gaps come from.
+pub struct SharedBounds {
+    bounds: Mutex<Bounds>,
+    gaps: Option<GapsHandle>,
+    /// How many destinations scrapes show.
+    shown: usize,
+}
+
+impl SharedBounds {
+    /// Nothing known; scrapes show at most `shown` destinations.
+    pub fn new(limit: usize, shown: usize, gaps: Option<GapsHandle>) -> Self {
+        Self { bounds: Mutex::new(Bounds::new(limit)), gaps, shown }
+    }
+
+    /// One event.
+    pub fn record(&self, event: &Event) {
+        self.lock().record(event);
+    }
+
+    /// What scrapes show: destinations where connections died before others, as of this moment.
+    pub fn shown(&self) -> Vec<Bracket> {
+        if self.shown == 0 {
+            return Vec::new();
+        }
+        // The kernel is asked before the lock is taken: the event loop must not wait for it.
+        let gaps = self.gaps.as_ref().and_then(|read| read());
+        let mut bounds = self.lock();
+        if let Some(gaps) = gaps {
+            bounds.absorb(&gaps, Timestamp::now());
+        }
+        let mut brackets = bounds.brackets();
+        brackets.truncate(self.shown);
+        brackets
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Bounds> {
+        // A half-made change is a destination out of order, no more.
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Every destination.
 #[derive(Clone, Debug)]

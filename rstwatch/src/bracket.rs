@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bounds::{Bounds, Bracket};
+use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
 use crate::output::Output;
 use crate::pipeline::Capture;
@@ -118,15 +118,21 @@ pub fn details(bracket: &Bracket) -> String {
     let times = |n| count(n, "time", "times");
     let mut parts = Vec::new();
     if let Some(survived) = bracket.survived {
-        parts.push(format!("survived {} at most ({})", length(survived), times(bracket.survivals)));
+        parts.push(format!("survived up to {} ({})", length(survived), times(bracket.survivals)));
     }
     if let Some(died) = bracket.died {
-        let exactly = if died.exact { "died after" } else { "found dead after" };
-        parts.push(format!("{exactly} {} at least", length(died.after)));
+        let how = match died {
+            Died { repeated: true, .. } => "several died alike, after",
+            Died { exact: true, .. } => "died after",
+            Died { exact: false, .. } => "found dead after",
+        };
+        parts.push(format!("{how} {}", length(died.after)));
     }
-    if bracket.resets + bracket.closes > 0 {
-        let resets = count(bracket.resets, "reset", "resets");
-        parts.push(format!("{resets}, {} without a reset", count(bracket.closes, "close", "closes")));
+    if bracket.resets > 0 {
+        parts.push(count(bracket.resets, "reset", "resets"));
+    }
+    if bracket.closes > 0 {
+        parts.push(format!("closed by the peer {}", times(bracket.closes)));
     }
     if let Some(used) = bracket.longest_use.filter(|used| bracket.died.is_none_or(|died| *used > died.after)) {
         parts.push(format!("used after up to {}", length(used)));
@@ -190,17 +196,17 @@ mod tests {
             node-a, every network namespace, watched for 60.0 s: 3 destinations
 
             10.0.7.12:5432  60.0 s
-                survived 58.9 s at most (3 times); died after 60.0 s at least; 4 resets, 0 closes without a
-                reset; used after up to 61.2 s; 1 of them died sooner than others survived: no timeout did
-                that, a restart perhaps
+                survived up to 58.9 s (3 times); several died alike, after 60.0 s; 4 resets; used after up
+                to 61.2 s; 1 of them died sooner than others survived: no timeout did that, a restart
+                perhaps
                 candidates: AWS ALB 60, nginx upstream keepalive 60, .NET HttpClient 60, AWS Classic Load
                 Balancer 60
             10.0.7.15:5432  at most 60.1 s
-                died after 60.0 s at least; 1 reset, 0 closes without a reset; used after up to 61.2 s
+                died after 60.0 s; 1 reset; used after up to 61.2 s
                 candidates: AWS ALB 60, nginx upstream keepalive 60, .NET HttpClient 60, AWS Classic Load
                 Balancer 60
             10.0.9.9:80     longer than 20.0 s
-                survived 20.0 s at most (3 times)
+                survived up to 20.0 s (3 times)
             1 destination had to make room: raise timeout_destinations in the configuration
         "#]]
         .assert_eq(&text(&found(&bounds)));

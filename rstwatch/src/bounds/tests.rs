@@ -225,7 +225,7 @@ proptest! {
 
     /// Whatever comes: within the limit, each loss counted, no bracket that contradicts itself.
     #[test]
-    fn bounds_are_bounded_and_sound(steps in prop::collection::vec(step(), 0..300), limit in 1..8_usize) {
+    fn bounds_are_bounded_and_sound(steps in prop::collection::vec(step(), 0..100), limit in 1..8_usize) {
         let mut bounds = Bounds::new(limit);
         let distinct = play(&mut bounds, &steps).len();
         prop_assert!(bounds.known.len() <= limit && bounds.order.len() == bounds.known.len());

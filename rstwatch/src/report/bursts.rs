@@ -19,6 +19,8 @@ const AFTER: SignedDuration = SignedDuration::from_secs(120);
 const KEPT: usize = 16;
 /// Peers that are followed.
 const PEERS: usize = 1_024;
+/// Bursts that are shown.
+const SHOWN: usize = 5;
 /// Fewer are no burst.
 const LEAST: u64 = 3;
 
@@ -54,6 +56,8 @@ pub(super) struct Restart {
 #[derive(Debug)]
 pub(super) struct Bursts {
     now: Option<Window>,
+    /// All that were taken.
+    resets: u64,
     best: Vec<Burst>,
     peers: HashMap<SocketAddr, Peer>,
     /// Peers that were not followed.
@@ -87,7 +91,7 @@ fn together(start: Timestamp, time: Timestamp) -> bool {
 impl Bursts {
     /// Nothing seen.
     pub(super) fn new() -> Self {
-        Self { now: None, best: Vec::new(), peers: HashMap::new(), unfollowed: 0 }
+        Self { now: None, resets: 0, best: Vec::new(), peers: HashMap::new(), unfollowed: 0 }
     }
 
     /// One event, with its peer's and its owner's names. Both ends of one reset count once.
@@ -101,6 +105,7 @@ impl Bursts {
         }
         let window = self.now.get_or_insert_with(|| Window::new(event.time));
         window.resets += 1;
+        self.resets += 1;
         window.peers.add(peer.to_owned(), || ());
         window.causes.add(event.cause, || ());
         if event.cause == Cause::ProcessDied && event.direction == Direction::Sent {
@@ -115,16 +120,19 @@ impl Bursts {
         self.best.truncate(KEPT);
     }
 
-    /// Bursts that stand out: at least four times as many as come on average in that time.
-    pub(super) fn finish(&mut self, resets: u64, watched: std::time::Duration) -> Vec<Burst> {
+    /// Bursts that stand out from the others, or in which a process died.
+    pub(super) fn finish(&mut self, watched: std::time::Duration) -> Vec<Burst> {
         self.close();
-        let spans = (watched.as_secs_f64() / TOGETHER.as_secs_f64()).max(1.0);
-        #[expect(clippy::cast_precision_loss, reason = "an average")]
+        let spans = watched.as_secs_f64() / TOGETHER.as_secs_f64() - 1.0;
         let stands_out = |burst: &&Burst| {
-            watched < std::time::Duration::from_secs(8) || burst.resets as f64 >= 4.0 * resets as f64 / spans
+            #[expect(clippy::cast_precision_loss, reason = "an average")]
+            let (here, elsewhere) = (burst.resets as f64, (self.resets - burst.resets) as f64 / spans.max(1.0));
+            // A few above a low rate are chance.
+            burst.died.is_some() || here >= elsewhere * 3.0 + 2.0
         };
         let mut found: Vec<_> = self.best.iter().filter(stands_out).cloned().collect();
         found.sort_by_key(|burst| burst.time);
+        found.truncate(SHOWN);
         found
     }
 

@@ -150,7 +150,7 @@ impl Diagnosis {
         probes: &Probes,
     ) -> Self {
         let resets = tally.resets();
-        let bursts = tally.bursts.finish(resets, frame.watched);
+        let bursts = tally.bursts.finish(frame.watched);
         let restarts = tally.bursts.restarts();
         let causes = ranked(tally);
         Self {
@@ -247,13 +247,14 @@ fn own_timeouts(tally: &Tally) -> Vec<OwnTimeout> {
 }
 
 fn missing(probes: &Probes) -> Vec<Missing> {
-    let missing = probes.0.iter().filter(|probe| !probe.attached);
+    let missing = probes.0.iter().filter(|probe| probe.is_missed());
     missing.map(|it| Missing { probe: it.name, why: it.detail.clone(), lost: it.degrades }).collect()
 }
 
 /// What would spare most resets: by cause, from the table of `explain`; and peers that restart without a drain.
 fn advise(causes: &[(Cause, &OfCause)], restarts: &[Restart]) -> Vec<Advice> {
-    let by_cause = causes.iter().filter_map(|(cause, of)| {
+    let others = causes.iter().filter(|(cause, of)| !follows_from(*cause, of, restarts));
+    let by_cause = others.filter_map(|(cause, of)| {
         let shown = of.peers.ranked().into_iter().next().map(|(_, event)| event)?;
         Some(Advice { what: cause.to_string(), resets: of.resets, advice: advice(*cause, shown)? })
     });
@@ -266,4 +267,14 @@ fn advise(causes: &[(Cause, &OfCause)], restarts: &[Restart]) -> Vec<Advice> {
     all.sort_by_key(|it| Reverse(it.resets));
     all.truncate(ADVICE);
     all
+}
+
+/// All resets of this cause are of one peer, and no more than its restart accounts for.
+fn follows_from(cause: Cause, of: &OfCause, restarts: &[Restart]) -> bool {
+    let ranked = of.peers.ranked();
+    let [(only, _)] = &ranked[..] else { return false };
+    restarts.iter().filter(|it| it.peer.to_string() == only.key).any(|it| {
+        let explained = if cause == Cause::Refused { it.refusals } else { it.resets };
+        of.resets <= explained
+    })
 }

@@ -105,38 +105,39 @@ fn a_drip_of_reaped_connections() {
     check(
         &events,
         &expect![[r#"
-        node-a, every network namespace, watched for 60.0 s: 10 resets (0 sent, 10 received)
+            node-a, every network namespace, watched for 60.0 s: 10 resets (0 sent, 10 received)
 
-        causes
-          9   90 %  idle_reaped: the other side had closed the idle connection when it was used again
-                    likely; peer 10.0.7.12:5432 (8), 10.0.7.12:6432 (1); here pod shop/orders-7c9d
-                    e.g. idle 61.2 s before this request; peer's FIN came 1.2 s earlier
-          1   10 %  unread_data: close() with received data unread
-                    likely; peer 10.0.7.12:5432; here cart
-                    e.g. the peer aborted a live connection with 7 bytes of ours under way
+            causes
+              9   90 %  idle_reaped: the other side had closed the idle connection when it was used again
+                        likely; peer 10.0.7.12:5432 (8), 10.0.7.12:6432 (1); here pod shop/orders-7c9d
+                        e.g. idle 61.2 s before this request; peer's FIN came 1.2 s earlier
+              1   10 %  unread_data: close() with received data unread
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the peer aborted a live connection with 7 bytes of ours under way
+              all: peer 10.0.7.12:5432 (9), 10.0.7.12:6432 (1); here pod shop/orders-7c9d (9), cart (1)
 
-        when
-          9  the first operation after an idle gap met a connection that was dead already
-          1  mid-transfer: the connection was at work
+            when
+              9  the first operation after an idle gap met a connection that was dead already
+              1  mid-transfer: the connection was at work
 
-        path
-          TTL of received RSTs against the handshake's: equal 10, differing 0; the peers' addresses can
-          be believed
+            path
+              TTL of received RSTs against the handshake's: equal 10, differing 0; the peers' addresses can
+              be believed
 
-        idle timeouts
-          10.0.7.12:5432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
-          upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): died after 60.0 s at
-          least; 8 resets, 0 closes without a reset; used after up to 61.2 s
-          10.0.7.12:6432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
-          upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): died after 60.0 s at
-          least; 1 reset, 0 closes without a reset; used after up to 61.2 s
+            idle timeouts
+              10.0.7.12:5432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
+              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): several died alike,
+              after 60.0 s; 8 resets; used after up to 61.2 s
+              10.0.7.12:6432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
+              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): died after 60.0 s; 1
+              reset; used after up to 61.2 s
 
-        change first
-          1.  idle_reaped (9 resets): keep pooled connections idle for less than 60 s (candidates: AWS
-              ALB 60, nginx upstream 60); retry idempotent requests once
-          2.  unread_data (1 reset): read the request or response to its end before close(), also on
-              error paths
-    "#]],
+            change first
+              1.  idle_reaped (9 resets): keep pooled connections idle for less than 60 s (candidates: AWS
+                  ALB 60, nginx upstream 60); retry idempotent requests once
+              2.  unread_data (1 reset): read the request or response to its end before close(), also on
+                  error paths
+        "#]],
     );
 }
 
@@ -148,35 +149,32 @@ fn a_restart_is_inferred_from_resets_together_and_refusals() {
     check(
         &events,
         &expect![[r#"
-        node-a, every network namespace, watched for 60.0 s: 8 resets (0 sent, 8 received)
+            node-a, every network namespace, watched for 60.0 s: 8 resets (0 sent, 8 received)
 
-        causes
-          5   62 %  unread_data: close() with received data unread
-                    likely; peer 10.0.7.12:5432; here cart
-                    e.g. the peer aborted a live connection with 7 bytes of ours under way
-          3   37 %  refused: RST answered a SYN: nothing listens there
-                    likely; peer 10.0.7.12:5432; here cart
-                    e.g. the RST answered our SYN: nothing listens there, or a firewall rejects
+            causes
+              5   62 %  unread_data: close() with received data unread
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the peer aborted a live connection with 7 bytes of ours under way
+              3   37 %  refused: RST answered a SYN: nothing listens there
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the RST answered our SYN: nothing listens there, or a firewall rejects
+              all: peer 10.0.7.12:5432; here cart
 
-        when
-          5  mid-transfer: the connection was at work
-          3  while connecting: refused, no reset of a connection
-          burst at 12:31:17: 5 within two seconds, all of them with 10.0.7.12:5432; unread_data 5
-          10.0.7.12:5432: its process probably died or restarted at 12:31:17: 5 connections were reset
-          within two seconds, then 3 attempts were refused
+            when
+              5  mid-transfer: the connection was at work
+              3  while connecting: refused, no reset of a connection
+              burst at 12:31:17: 5 within two seconds, all of them with 10.0.7.12:5432; unread_data 5
+              10.0.7.12:5432: its process probably died or restarted at 12:31:17: 5 connections were reset
+              within two seconds, then 3 attempts were refused
 
-        path
-          TTL of received RSTs against the handshake's: equal 5, differing 0; the peers' addresses can
-          be believed
+            path
+              TTL of received RSTs against the handshake's: equal 5, differing 0; the peers' addresses can
+              be believed
 
-        change first
-          1.  restart of 10.0.7.12:5432 (5 resets): there: drain connections on SIGTERM before exit; if
-              it was no shutdown, look at the crash
-          2.  unread_data (5 resets): read the request or response to its end before close(), also on
-              error paths
-          3.  refused (3 resets): start the server on 10.0.7.12:5432, or point the client at the right
-              address and port
-    "#]],
+            change first
+              1.  restart of 10.0.7.12:5432 (5 resets): there: drain connections on SIGTERM before exit; if
+                  it was no shutdown, look at the crash
+        "#]],
     );
     // Without refusals after, or with those before only, or spread over time, it is not said.
     let together: Vec<_> = (0..5).map(|n| busy(Cause::UnreadData, 10_000 + n * 90)).collect();
@@ -279,18 +277,17 @@ fn losses_pressure_and_missing_probes_are_said() {
           1  the first operation after an idle gap met a connection that was dead already
 
         path
-          TTL of received RSTs against the handshake's: equal 0, differing 1; 1 were made by a device on
+          TTL of received RSTs against the handshake's: equal 0, differing 1; 1 was made by a device on
           the path, in the peer's name
 
         idle timeouts
           10.0.7.12:5432: TCP keepalive must be below 352.0 s (candidates: AWS NLB 350, AWS NAT gateway
-          350, AWS security group (newest Nitro) 350): found dead after 352.0 s at least; 1 reset, 0
-          closes without a reset
+          350, AWS security group (newest Nitro) 350): found dead after 352.0 s; 1 reset
 
         pressure, in the network namespace of this command
           accept queues: 17 overflows, 19 drops: add capacity so that the server accepts faster; raise
           its backlog and net.core.somaxconn
-          conntrack: 260000 of 262144 entries, 3 drops, 1 evictions: raise
+          conntrack: 260000 of 262144 entries, 3 drops, 1 eviction: raise
           net.netfilter.nf_conntrack_max, or shorten the timeouts that fill the table
 
         not seen
@@ -318,39 +315,39 @@ fn our_own_servers_timeouts_are_told() {
     check(
         &[sent.clone(), at(&sent, 9_000)],
         &expect![[r#"
-        node-a, every network namespace, watched for 60.0 s: 2 resets (2 sent, 0 received)
+            node-a, every network namespace, watched for 60.0 s: 2 resets (2 sent, 0 received)
 
-        causes
-          2  100 %  idle_reaped: the other side had closed the idle connection when it was used again
-                    certain; peer 10.0.3.41; here nginx
+            causes
+              2  100 %  idle_reaped: the other side had closed the idle connection when it was used again
+                        certain; peer 10.0.3.41; here nginx
 
-        when
-          2  the first operation after an idle gap met a connection that was dead already
+            when
+              2  the first operation after an idle gap met a connection that was dead already
 
-        idle timeouts
-          nginx on port 80 here closes after 75.0 s: its clients' pools must be below that; 2 clients
-          came back, after up to 76.3 s
+            idle timeouts
+              nginx on port 80, here, closes after 75.0 s of silence: its clients' pools must be below that;
+              2 clients came back, after up to 76.3 s
 
-        change first
-          1.  idle_reaped (2 resets): have clients keep pooled connections idle for less than 76.3 s
-              (the idle time that was fatal here); retry idempotent requests once
-    "#]],
+            change first
+              1.  idle_reaped (2 resets): have clients keep pooled connections idle for less than 75.0 s
+                  (the timeout that was seen here); retry idempotent requests once
+        "#]],
     );
 }
 
 #[test]
 fn a_steady_stream_is_no_burst_and_needs_no_more_memory() {
     let mut findings = Findings::new(Filter::default(), 8);
-    for n in 0..60_000_i64 {
-        let mut event = busy(Cause::UnreadData, n);
-        event.remote.set_port(u16::try_from(n % 60_000 + 1).expect("a port"));
+    for n in 0..12_000_i64 {
+        let mut event = busy(Cause::UnreadData, n * 5);
+        event.remote.set_port(u16::try_from(n + 1).expect("a port"));
         event.process = Some(Process { pid: 1, comm: format!("p{n}") });
         findings.take(&event);
     }
     let found = findings.diagnosis(frame(), &KernelCounts::default(), &probes());
-    assert_eq!((found.resets, found.bursts.len()), (60_000, 0));
+    assert_eq!((found.resets, found.bursts.len()), (12_000, 0));
     let named: u64 = found.owners.top.iter().map(|it| it.resets).sum();
-    assert_eq!(named + found.owners.others, 60_000);
+    assert_eq!(named + found.owners.others, 12_000);
     assert!(written(&found).lines().count() < 30);
 }
 

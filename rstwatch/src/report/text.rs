@@ -12,6 +12,7 @@ use super::pressure::Change;
 use super::tally::Ttl;
 use crate::bounds::Bracket;
 use crate::bracket::details;
+use crate::cause::Cause;
 use crate::escape::printable;
 use crate::explain::entry;
 use crate::text::{count, length, wrap};
@@ -133,7 +134,11 @@ fn share(part: u64, all: u64) -> String {
 
 fn causes(found: &Diagnosis) -> Vec<Line> {
     let width = found.causes.first().map_or(0, |it| it.resets.to_string().len());
-    found.causes.iter().flat_map(|it| cause(it, found.counted(), width)).collect()
+    let mut lines: Vec<_> = found.causes.iter().flat_map(|it| cause(it, found.counted(), width)).collect();
+    if found.causes.len() > 1 {
+        lines.push(Line::more(&format!("all: peer {}; here {}", list(&found.peers), list(&found.owners))));
+    }
+    lines
 }
 
 fn cause(it: &CauseFound, all: u64, width: usize) -> Vec<Line> {
@@ -148,7 +153,8 @@ fn cause(it: &CauseFound, all: u64, width: usize) -> Vec<Line> {
         Line::new(margin, &format!("{}: {}", it.cause, entry(it.cause).brief)),
         Line::new(blank.clone(), &format!("{sure}; peer {}; here {}", list(&it.peers), list(&it.owners))),
     ];
-    if !it.because.is_empty() {
+    // What is unknown has nothing to show.
+    if !it.because.is_empty() && it.cause != Cause::Unknown {
         lines.push(Line::new(blank, &format!("e.g. {}", it.because.join("; "))));
     }
     lines
@@ -190,6 +196,7 @@ fn path(Ttl { equal, differing, not_seen, by_middlebox }: &Ttl) -> Vec<Line> {
         (0, 0) if *equal > 0 => "the peers' addresses can be believed".to_owned(),
         (0, 0) => "who sent them cannot be told by TTL".to_owned(),
         (0, _) => "none of it enough to blame a device on the path".to_owned(),
+        (1, _) => "1 was made by a device on the path, in the peer's name".to_owned(),
         (n, _) => format!("{n} were made by a device on the path, in the peer's name"),
     };
     vec![Line::more(&format!(
@@ -211,7 +218,7 @@ fn timeouts(brackets: &[Bracket], own: &[OwnTimeout]) -> Vec<Line> {
     let ours = own.iter().map(|it| {
         let of = |seconds| length(Duration::from_secs_f64(seconds));
         Line::more(&format!(
-            "{} here closes after {}: its clients' pools must be below that; {} came back, after up to {}",
+            "{}, here, closes after {} of silence: its clients' pools must be below that; {} came back, after up to {}",
             it.owner,
             of(it.closed_after_seconds),
             count(it.resets, "client", "clients"),
@@ -224,15 +231,19 @@ fn timeouts(brackets: &[Bracket], own: &[OwnTimeout]) -> Vec<Line> {
 fn pressure(change: &Change) -> Vec<Line> {
     let mut lines = Vec::new();
     if let (Some(overflows), Some(drops)) = (change.listen_overflows, change.listen_drops) {
-        let fix =
-            if overflows > 0 { format!(": {}", entry(crate::cause::Cause::ListenOverflow).fix) } else { String::new() };
-        lines.push(Line::more(&format!("accept queues: {overflows} overflows, {drops} drops{fix}")));
+        let fix = if overflows > 0 { format!(": {}", entry(Cause::ListenOverflow).fix) } else { String::new() };
+        lines.push(Line::more(&format!(
+            "accept queues: {}, {}{fix}",
+            count(overflows, "overflow", "overflows"),
+            count(drops, "drop", "drops")
+        )));
     }
     if let (Some(entries), Some(limit)) = (change.conntrack_entries, change.conntrack_limit) {
-        let drops = change.conntrack_drops.map_or(String::new(), |n| format!(", {n} drops"));
-        let evictions = change.conntrack_evictions.map_or(String::new(), |n| format!(", {n} evictions"));
+        let drops = change.conntrack_drops.map_or(String::new(), |n| format!(", {}", count(n, "drop", "drops")));
+        let evictions =
+            change.conntrack_evictions.map_or(String::new(), |n| format!(", {}", count(n, "eviction", "evictions")));
         let tight = limit > 0 && entries > limit / 10 * 9 || change.conntrack_drops.unwrap_or(0) > 0;
-        let fix = if tight { format!(": {}", entry(crate::cause::Cause::ConntrackFull).fix) } else { String::new() };
+        let fix = if tight { format!(": {}", entry(Cause::ConntrackFull).fix) } else { String::new() };
         lines.push(Line::more(&format!("conntrack: {entries} of {limit} entries{drops}{evictions}{fix}")));
     }
     lines
@@ -248,7 +259,7 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
             count(lost, "more reset", "more resets"),
             found.unsampled_sent,
             found.unsampled_received,
-            entry(crate::cause::Cause::Unsampled).fix
+            entry(Cause::Unsampled).fix
         );
         lines.push(Line::more(&text));
     }
