@@ -37,7 +37,8 @@ async fn timeouts(settings: TimeoutsSettings) -> anyhow::Result<()> {
     let found = Found::new(&settings, &bounds, watched);
     let output = Output::start(std::io::stdout())?;
     output.send(if settings.json { serde_json::to_string(&found)? + "\n" } else { text(&found) }).await;
-    output.finish().await
+    // A second signal ends what nobody reads.
+    output.finish_unless(signals.next()).await
 }
 
 impl Watcher for Bounds {

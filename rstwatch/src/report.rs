@@ -58,7 +58,8 @@ async fn report(settings: ReportSettings) -> anyhow::Result<()> {
         if settings.json { serde_json::to_string(&diagnosis)? + "\n" } else { text::report(&diagnosis, colour()) };
     let output = Output::start(std::io::stdout())?;
     output.send(text).await;
-    output.finish().await
+    // A second signal ends what nobody reads.
+    output.finish_unless(signals.next()).await
 }
 
 /// What the kernel side counted; nothing where it refuses, which the capture has said.

@@ -256,7 +256,8 @@ fn advise(causes: &[(Cause, &OfCause)], restarts: &[Restart]) -> Vec<Advice> {
     let others = causes.iter().filter(|(cause, of)| !follows_from(*cause, of, restarts));
     let by_cause = others.filter_map(|(cause, of)| {
         let shown = of.peers.ranked().into_iter().next().map(|(_, event)| event)?;
-        Some(Advice { what: cause.to_string(), resets: of.resets, advice: advice(*cause, shown)? })
+        let advice = if is_spread(*cause, of) { entry(*cause).fix.to_owned() } else { advice(*cause, shown)? };
+        Some(Advice { what: cause.to_string(), resets: of.resets, advice })
     });
     let by_restart = restarts.iter().map(|it| Advice {
         what: format!("restart of {}", it.peer),
@@ -277,4 +278,14 @@ fn follows_from(cause: Cause, of: &OfCause, restarts: &[Restart]) -> bool {
         let explained = if cause == Cause::Refused { it.refusals } else { it.resets };
         of.resets <= explained
     })
+}
+
+/// Refusals at many places, as a scan makes them: advice for one of them would mislead.
+fn is_spread(cause: Cause, of: &OfCause) -> bool {
+    fn most<V>(names: &Top<String, V>) -> u64 {
+        names.ranked().first().map_or(0, |(it, _)| it.count)
+    }
+    // Where attempts of ours are refused the peer is the place, where this host refuses the owner is.
+    let most = if of.sent > 0 { most(&of.owners) } else { most(&of.peers) };
+    cause == Cause::Refused && most * 2 < of.resets
 }

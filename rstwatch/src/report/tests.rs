@@ -291,8 +291,9 @@ fn losses_pressure_and_missing_probes_are_said() {
           net.netfilter.nf_conntrack_max, or shorten the timeouts that fill the table
 
         not seen
-          7 more resets (5 sent, 2 received) were counted without details; the filter was not asked of
-          these: raise ring_buffer_bytes or detail_rate_per_second in the configuration
+          7 more resets (5 sent, 2 received, of some perhaps both ends) were counted without details;
+          the filter was not asked of these: raise ring_buffer_bytes or detail_rate_per_second in the
+          configuration
           nf_send_reset is missing (fentry is refused\u{7}): without it: firewall rejects
 
         change first
@@ -333,6 +334,31 @@ fn our_own_servers_timeouts_are_told() {
                   (the timeout that was seen here); retry idempotent requests once
         "#]],
     );
+}
+
+/// A scan: no port, and no single place to mend.
+#[test]
+fn a_scan_is_not_blamed_on_one_port() {
+    let mut events = Vec::new();
+    for port in 1..=300_u16 {
+        let mut sent = sample::event(Direction::Sent, Cause::Refused, Sender::LocalKernel, Confidence::Certain);
+        sent.local.set_port(port);
+        sent.aside.timing = Timing::Connecting;
+        events.push(sent);
+    }
+    check(&events, &expect![[r#"
+        node-a, every network namespace, watched for 60.0 s: 300 resets (300 sent, 0 received)
+
+        causes
+          300  100 %  refused: RST answered a SYN: nothing listens there
+                      certain; peer 10.0.7.12; here many
+
+        when
+          300  while connecting: refused, no reset of a connection
+
+        change first
+          1.  refused (300 resets): start the server, or point the client at the right address and port
+    "#]]);
 }
 
 #[test]

@@ -160,16 +160,17 @@ fn cause(it: &CauseFound, all: u64, width: usize) -> Vec<Line> {
     lines
 }
 
-/// `10.0.7.12:5432 (18), 10.0.7.13:5432 (2), others (3)`; a name alone needs no count.
+/// `10.0.7.12:5432 (18), 10.0.7.13:5432 (2), others (3)`; a name alone needs no count, one in a hundred no name.
 fn list(names: &Names) -> String {
-    match (&names.top[..], names.others) {
-        ([only], 0) => only.name.clone(),
-        (top, others) => {
-            let named = top.iter().map(|it| format!("{} ({})", it.name, it.resets));
-            let rest = (others > 0).then(|| format!("others ({others})"));
-            named.chain(rest).collect::<Vec<_>>().join(", ")
-        }
+    if let ([only], 0) = (&names.top[..], names.others) {
+        return only.name.clone();
     }
+    let all: u64 = names.top.iter().map(|it| it.resets).sum::<u64>() + names.others;
+    let (named, rare): (Vec<_>, Vec<_>) = names.top.iter().partition(|it| it.resets * 100 >= all);
+    let others = names.others + rare.iter().map(|it| it.resets).sum::<u64>();
+    let others = (others > 0).then(|| if named.is_empty() { "many".to_owned() } else { format!("others ({others})") });
+    let named = named.iter().map(|it| format!("{} ({})", it.name, it.resets));
+    named.chain(others).collect::<Vec<_>>().join(", ")
 }
 
 fn when(timing: &TimingFound, together: Vec<Line>) -> Vec<Line> {
@@ -253,9 +254,11 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
     let lost = found.unsampled_sent + found.unsampled_received;
     let mut lines = Vec::new();
     if lost > 0 {
+        let ends =
+            if found.unsampled_sent > 0 && found.unsampled_received > 0 { ", of some perhaps both ends" } else { "" };
         let before = if found.filtered { "; the filter was not asked of these" } else { "" };
         let text = format!(
-            "{} ({} sent, {} received) were counted without details{before}: {}",
+            "{} ({} sent, {} received{ends}) were counted without details{before}: {}",
             count(lost, "more reset", "more resets"),
             found.unsampled_sent,
             found.unsampled_received,
