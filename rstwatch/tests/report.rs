@@ -116,34 +116,36 @@ fn a_quiet_watch_ends_by_time() {
     assert!(head.contains("every network namespace, filtered") && head.ends_with("no resets"), "{text}");
 }
 
-/// A server that closes after a second of silence, and a client that comes back later.
+/// A server that closes after two seconds of silence, as a configuration says, and a client that comes back later.
 #[test]
 fn the_timeout_of_a_destination_is_bracketed() {
-    const IDLE: Duration = Duration::from_millis(1_200);
+    const IDLE: Duration = Duration::from_secs(2);
     if !able() {
         return;
     }
     let (listener, address) = listener();
-    let timeouts = Watching::start(&["timeouts", "--json", "--duration", "5m"]);
-    for _ in 0..2 {
-        let (mut client, mut server) = pair(&listener, address);
-        let mut word = [0; 4];
-        client.write_all(b"ping").expect("written");
-        server.read_exact(&mut word).expect("the request");
-        server.write_all(b"pong").expect("written");
-        client.read_exact(&mut word).expect("the answer");
-        // The silence itself.
-        std::thread::sleep(IDLE);
-        drop(server);
-        assert_eq!(client.read(&mut word).expect("readable"), 0, "the FIN came");
-        client.write_all(b"late").expect("written");
-        assert!(is_reset(&client) || client.write_all(b"late").is_err(), "it met a closed connection");
-    }
+    let config = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(config.path(), "[[timeout]]\nwho = \"this test\"\nseconds = 2\n").expect("written");
+    let path = config.path().to_str().expect("UTF-8");
+    let timeouts = Watching::start(&["timeouts", "--json", "--duration", "5m", "--config", path]);
+    let (mut client, mut server) = pair(&listener, address);
+    let mut word = [0; 4];
+    client.write_all(b"ping").expect("written");
+    server.read_exact(&mut word).expect("the request");
+    server.write_all(b"pong").expect("written");
+    client.read_exact(&mut word).expect("the answer");
+    // The silence itself.
+    std::thread::sleep(IDLE);
+    drop(server);
+    assert_eq!(client.read(&mut word).expect("readable"), 0, "the FIN came");
+    client.write_all(b"late").expect("written");
+    assert!(is_reset(&client) || client.write_all(b"late").is_err(), "it met a closed connection");
     timeouts.signal(Signal::INT);
     let found: Value = serde_json::from_str(&timeouts.prints()).expect("one object");
     let all = found["destinations"].as_array().expect("a list");
     let bracket = all.iter().find(|it| it["peer"] == address.to_string()).expect("the server");
     let died = bracket["died"]["seconds"].as_f64().expect("a time");
-    assert!((1.2..1.3).contains(&died), "{bracket}");
-    assert_eq!((&bracket["died"]["exact"], &bracket["reset_count"]), (&true.into(), &2.into()), "{bracket}");
+    assert!((1.99..2.4).contains(&died), "{bracket}");
+    assert_eq!((&bracket["died"]["exact"], &bracket["reset_count"]), (&true.into(), &1.into()), "{bracket}");
+    assert_eq!(bracket["timeout_candidates"][0]["who"], "this test", "{bracket}");
 }

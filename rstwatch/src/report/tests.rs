@@ -346,7 +346,9 @@ fn a_scan_is_not_blamed_on_one_port() {
         sent.aside.timing = Timing::Connecting;
         events.push(sent);
     }
-    check(&events, &expect![[r#"
+    check(
+        &events,
+        &expect![[r#"
         node-a, every network namespace, watched for 60.0 s: 300 resets (300 sent, 0 received)
 
         causes
@@ -358,7 +360,8 @@ fn a_scan_is_not_blamed_on_one_port() {
 
         change first
           1.  refused (300 resets): start the server, or point the client at the right address and port
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
