@@ -110,6 +110,8 @@ layout! {
     skb_dst: "sk_buff" "_skb_refdst",
     skb_mstamp: "sk_buff" "skb_mstamp_ns",
     dst_dev: "dst_entry" "dev",
+    rt_type: "rtable" "rt_type",
+    rt6i_flags: "rt6_info" "rt6i_flags",
     dev_net: "net_device" "nd_net.net",
     task_flags: "task_struct" "flags",
     task_exit_code: "task_struct" "exit_code",

@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5401;
+pub const MAGIC: u32 = 0x5253_5402;
 
 /// What happened.
 pub mod kind {
@@ -15,6 +15,8 @@ pub mod kind {
     pub const RECEIVED: u8 = 2;
     /// netfilter sent an RST (`nf_send_reset`).
     pub const FIREWALL: u8 = 3;
+    /// An RST came for a connection that another one had ended just before: evidence, not a reset of its own.
+    pub const STRAY: u8 = 4;
 }
 
 /// What stood behind `sk` at the hook.
@@ -205,6 +207,8 @@ wire! {
         pub reset_ns: u64,
         /// When `rst` was seen.
         pub rst_ns: u64,
+        /// When an RST (or another segment) was last answered with a challenge ACK instead of being accepted.
+        pub challenge_ns: u64,
         /// Payload bytes sent when it closed.
         pub bytes_sent: u64,
         /// Payload bytes received when it closed.
@@ -229,6 +233,12 @@ wire! {
         pub unread: u32,
         /// Kernel's reason of our abort.
         pub reset_reason: u32,
+        /// How often that was.
+        pub challenges: u32,
+        /// Jiffies (low word) of the last payload, as of the last sample.
+        pub active: u32,
+        /// Jiffies (low word) of the last sample; 0: none yet.
+        pub sampled: u32,
         /// [`mark`] bits.
         pub marks: u32,
         /// The last RST header that reached this socket.
@@ -241,8 +251,6 @@ wire! {
         pub old_state: u8,
         /// State in which our side aborted, as the hook saw it.
         pub reset_state: u8,
-        /// Padding.
-        pub reserved: u32,
     }
 }
 
@@ -321,6 +329,8 @@ wire! {
         pub sock: u64,
         /// Id of the socket's cgroup (v2); 0: not known.
         pub cgroup: u64,
+        /// When the conntrack table of a watched namespace was last full; 0: never, or not seen.
+        pub conntrack_full_ns: u64,
         /// Inode of the network namespace.
         pub netns: u32,
         /// [`flags`].

@@ -212,6 +212,13 @@ pub fn unread_of(sk: u64) -> u32 {
     next.wrapping_sub(copied)
 }
 
+/// Whether a listener's accept queue is full: `sk_acceptq_is_full`, include/net/sock.h.
+#[inline(always)]
+pub fn queue_is_full(listener: u64) -> bool {
+    let limit = field!(listener, sk_max_ack_backlog, u32).unwrap_or(u32::MAX);
+    value!(listener, sk_ack_backlog, u32) > limit
+}
+
 /// Fills the numbers of a connection's socket or a listener.
 #[inline(never)]
 pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
