@@ -155,6 +155,10 @@ wire! {
         pub ack: u32,
         /// Payload bytes.
         pub payload: u32,
+        /// Value of the timestamp option, where `present` says that there is one.
+        pub tsval: u32,
+        /// Padding.
+        pub reserved2: u32,
         /// Advertised window, unscaled.
         pub window: u16,
         /// IPv4 identification.

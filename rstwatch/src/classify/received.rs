@@ -48,6 +48,24 @@ pub(super) fn middlebox_reject(evidence: &Evidence) -> bool {
     })
 }
 
+/// The peer goes on though its address and distance are those of the RST: a rule on its own host, which rejects ours.
+pub(super) fn peers_firewall(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let continued = it.forgery.signals.contains(&Signal::DataContinued);
+        continued && it.forgery.same_ttl && it.forgery.reject_shape && it.delivery.outstanding > 0
+    })
+}
+
+/// One that dies alone, or is followed by none that is refused, may have been closed for any reason.
+pub(super) fn died_together(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.company.died_together > 0 && it.company.refused_since && !it.connecting)
+}
+
+pub(super) fn say_died_together(evidence: &Evidence) -> String {
+    let others = received(evidence).map_or(0, |it| it.company.died_together);
+    format!("{others} more connections to this server ended at the same moment, and a new one was refused since")
+}
+
 pub(super) fn middlebox(evidence: &Evidence) -> bool {
     holds(evidence, |it| it.forgery.not_the_peer())
 }
@@ -82,9 +100,12 @@ fn say_signal(signal: Signal) -> Option<String> {
         Signal::TooSoon { delay, rtt } => {
             format!("it came {} us after our data, the round trip takes {} us", delay.as_micros(), rtt.as_micros())
         }
+        Signal::DataContinued => "the peer's data go on beyond it".into(),
+        Signal::Repeated => "more RSTs followed, ahead of it".into(),
+        Signal::Challenged => "an RST with a wrong sequence number came before it".into(),
         Signal::Unprovoked => "a bare RST came while nothing was outstanding".into(),
         Signal::NoTimestamp => "it lacks the timestamp that a live socket would send".into(),
-        Signal::LikeThePeer | Signal::AnswerOfThePeer => return None,
+        Signal::LikeThePeer | Signal::AnswerOfThePeer | Signal::TimestampFits => return None,
     })
 }
 

@@ -105,7 +105,7 @@ fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
     shortest(payload, context.jiffies(tcp.ack_age))
 }
 
-fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
+pub(super) fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left.min(right)),
         (left, right) => left.or(right),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
 
-use super::{Context, Received, forgery, idle};
+use super::{Company, Context, Received, forgery, idle};
 
 /// What sort of segment an RST was. Linux speaks two dialects, other stacks mostly follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,11 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         fin_ago: idle::since(record, record.memory.fin_ns),
         gap: idle::gap(record, context),
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
-        forgery: header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0)),
+        forgery: header.map_or_else(Default::default, |rst| {
+            let heard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
+            forgery::score(record, rst, delivery.outstanding > 0, heard)
+        }),
+        company: Company::default(),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.memory.established_ns),
