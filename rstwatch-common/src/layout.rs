@@ -100,6 +100,8 @@ layout! {
     data_segs_out: "tcp_sock" "data_segs_out",
     srtt_us: "tcp_sock" "srtt_us",
     ts_recent: "tcp_sock" "rx_opt.ts_recent",
+    first_tx_mstamp: "tcp_sock" "first_tx_mstamp",
+    rcv_wup: "tcp_sock" "rcv_wup",
     rtt_min: "tcp_sock" "rtt_min",
     skb_head: "sk_buff" "head",
     skb_network_header: "sk_buff" "network_header",

@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5402;
+pub const MAGIC: u32 = 0x5253_5403;
 
 /// What happened.
 pub mod kind {
@@ -243,6 +243,15 @@ wire! {
         pub active: u32,
         /// Jiffies (low word) of the last sample; 0: none yet.
         pub sampled: u32,
+        /// `bytes_sent` (low word) as of the last sample.
+        pub sampled_sent: u32,
+        /// Jiffies from the last payload that the last sample knew of until our side closed, if the connection was quiet then;
+        /// 0: no sample, `u32::MAX`: it was busy.
+        pub closing_quiet: u32,
+        /// Payload bytes that we sent after that sample.
+        pub closing_said: u32,
+        /// Padding.
+        pub reserved: u32,
         /// [`mark`] bits.
         pub marks: u32,
         /// The last RST header that reached this socket.
@@ -267,6 +276,9 @@ wire! {
         pub bytes_received: u64,
         /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: nothing outstanding.
         pub rtx_age_ns: u64,
+        /// Nanoseconds since the first segment left of those that are outstanding, retransmissions or not: since the
+        /// operation began. 0: this kernel does not tell.
+        pub operation_age_ns: u64,
         /// Since payload was sent.
         pub sent_age: u32,
         /// Since an ACK was accepted.
@@ -301,8 +313,8 @@ wire! {
         pub retrans_stamp: u32,
         /// The peer's last timestamp; 0: timestamps were not negotiated.
         pub ts_recent: u32,
-        /// Padding.
-        pub reserved: u32,
+        /// `rcv_nxt` as of the last segment that we sent: what we have acknowledged.
+        pub rcv_wup: u32,
         /// Connections in the accept queue (a listener's).
         pub ack_backlog: u32,
         /// Its limit.

@@ -4,7 +4,7 @@ use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
 
-use crate::facts::{ages_of, current, flow_of, kept_ttl, netns_of_sock, now, unread_of};
+use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
 use crate::kernel::{clear, field, setting, value};
 use crate::maps::{GAPS, PEER_TTL, SCRATCH, SOCKETS_BY_ADDRESS, TOMBSTONES};
 
@@ -185,10 +185,24 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
+        quiet_before(memory, sk);
         memory.rcv_nxt = value!(sk, rcv_nxt, u32);
         let written = value!(sk, write_seq, u32);
         memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));
     }
+}
+
+/// What the last sample knew of the silence before our side ended, and what we have said since. A goodbye after a silence
+/// and the end of a long answer look alike in the ages alone.
+#[inline(always)]
+fn quiet_before(memory: &mut Memory, sk: u64) {
+    if memory.sampled == 0 {
+        return;
+    }
+    let now = jiffies();
+    let quiet = memory.sampled.wrapping_sub(memory.active) >= setting!(hz) / 2;
+    memory.closing_quiet = if quiet { now.wrapping_sub(memory.active) } else { u32::MAX };
+    memory.closing_said = (value!(sk, bytes_sent, u64) as u32).wrapping_sub(memory.sampled_sent);
 }
 
 /// The socket is gone: what is known of it moves to the tombstones.

@@ -31,7 +31,7 @@ pub fn sample(ctx: *mut SocketStorageEntry) -> i32 {
     // SAFETY: the storage of the socket that the iterator holds.
     let kept = unsafe { &mut *kept };
     let sk = sk as u64;
-    if kept.role == role::CLIENT && value!(sk, skc_state, u8) == state::ESTABLISHED {
+    if kept.role != role::LISTENER && value!(sk, skc_state, u8) == state::ESTABLISHED {
         look(kept, sk);
     }
     0
@@ -46,7 +46,7 @@ fn look(kept: &mut Memory, sk: u64) {
     if kept.sampled != 0 && active != kept.active {
         let quiet = kept.sampled.wrapping_sub(kept.active);
         // Signed: a time before the last payload wraps.
-        if quiet as i32 >= setting!(hz) as i32 {
+        if kept.role == role::CLIENT && quiet as i32 >= setting!(hz) as i32 {
             let answered = now.wrapping_sub(ages.received).wrapping_sub(kept.sampled) as i32 > 0;
             if !answered {
                 // Asked, but not yet answered: it may still turn out to be dead.
@@ -56,5 +56,6 @@ fn look(kept: &mut Memory, sk: u64) {
         }
     }
     kept.active = active;
+    kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
     kept.sampled = if now == 0 { 1 } else { now };
 }

@@ -70,6 +70,7 @@ rules! {
     disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent abort)".into();
 
     // Sent, answering a segment of a connection whose end is remembered: the first cause counts.
+    linger2: LingerAbort by LocalKernel, Certain; when s::linger2; says |_| "the peer acknowledged our FIN, and TCP_LINGER2 below zero ends the socket there".into();
     late_overflow: ListenOverflow by LocalKernel, Certain; when s::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
     late_killed: ProcessDied by LocalKernel, Certain; when s::late_killed; says s::say_exit;
     late_exited: ProcessDied by LocalKernel, Likely; when s::late_exited; says s::say_exit;
@@ -112,6 +113,8 @@ rules! {
     half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data unread".into();
     fin_met_nothing: Unknown by Peer, Likely; when r::fin_met_nothing; says |_| "our FIN met a connection that the peer had closed and forgotten: no data was lost".into();
 
+    peer_did_not_linger: LingerAbort by Peer, Guess; when r::peer_did_not_linger; says |_| "the peer closed, and its stack forgot the connection at once: TCP_LINGER2 below zero".into();
+
     path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
 
     // Received from a live socket of the peer's (RST with ACK).
@@ -125,6 +128,7 @@ rules! {
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
 
     // Received from a stack that does not know the connection (bare RST), without a FIN before.
+    unexplained: Unknown by Nobody, Guess; when r::unexplained; says r::say_unexplained;
     handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
     reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;
     forgotten: NoSuchConnection by Peer, Likely; when r::forgotten; says |_| "the peer's stack does not know this connection: restart, failover, or lost NAT state".into();

@@ -250,6 +250,15 @@ pub(super) fn disconnected(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData))
 }
 
+/// In FIN_WAIT1 the kernel aborts for two reasons: data that nobody will read, and TCP_LINGER2 below zero when our FIN is
+/// acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
+pub(super) fn linger2(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| {
+        let no_data = sent.answered.is_some_and(|answered| answered.payload == 0);
+        sent.met == Met::Connection && sent.reason == Reason::AbortOnData && no_data
+    })
+}
+
 pub(super) fn late_overflow(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Overflowed)
 }

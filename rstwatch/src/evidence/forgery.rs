@@ -51,6 +51,9 @@ pub enum Signal {
     Repeated,
     /// An RST with a wrong sequence number came shortly before.
     Challenged,
+    /// A bare RST whose sequence number we have never acknowledged: it answers nothing of ours, and a live socket's RST is
+    /// not bare.
+    NeverAcknowledged,
     /// A bare RST while nothing was outstanding: a Linux stack does not volunteer one.
     Unprovoked,
     /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
@@ -70,9 +73,9 @@ impl Signal {
             // More than a perfect disguise takes back: then it stays open.
             Self::DataContinued => 6,
             Self::MadeOnThisLink { .. } => 4,
-            Self::ImplausibleTtl { .. } => 3,
-            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated => 2,
-            Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
+            Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
+            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated | Self::NoTimestamp => 2,
+            Self::Unprovoked | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
             Self::LikeThePeer | Self::TimestampFits => -4,
         }
@@ -203,6 +206,11 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
     if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge {
         signals.push(Signal::Unprovoked);
+    }
+    // Every segment that acknowledges moves rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
+    let acknowledged = record.tcp.rcv_wup;
+    if bare && nothing_sent && acknowledged != 0 && rst.seq.wrapping_sub(acknowledged).wrapping_sub(1) < 1 << 24 {
+        signals.push(Signal::NeverAcknowledged);
     }
     if !bare && negotiated && !timestamps {
         signals.push(Signal::NoTimestamp);
