@@ -17,6 +17,7 @@ pub mod classify;
 pub mod timeouts;
 pub mod recent;
 pub mod pair;
+pub mod company;
 pub mod owner;
 pub mod aside;
 pub mod record;

@@ -16,6 +16,8 @@ use crate::decode::decode;
 use crate::evidence::Context;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
+use crate::kernel::gaps::{GapMap, PeerGaps};
+use crate::kernel::sampler::Sampling;
 use crate::kernel::scope::Scope;
 use crate::pair::HOLD;
 use crate::probe::Probes;
@@ -27,12 +29,17 @@ use crate::timeouts;
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
 
+/// Reads the idle gaps by destination.
+pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
+
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
     ring: AsyncFd<RingBuf<MapData>>,
     attached: Probes,
     stages: Stages,
     shared: Arc<Shared>,
+    /// Ends the looking for survived gaps with this.
+    _sampling: Option<Sampling>,
     /// Owns the programs.
     _programs: aya::Ebpf,
 }
@@ -40,6 +47,7 @@ pub struct Capture {
 /// What scrapes read while events flow.
 struct Shared {
     counters: Counters,
+    gaps: GapMap,
     undecodable: AtomicU64,
 }
 
@@ -57,13 +65,15 @@ impl Capture {
             rate: settings.detail_rate_per_second,
             burst: settings.detail_burst,
         };
-        let Attached { programs, events, counters, reasons, probes } = attach(&scope, &limits)?;
+        let Attached { programs, events, counters, reasons, probes, gaps, sampler } = attach(&scope, &limits)?;
+        let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
         Ok(Self {
             ring: readable(events)?,
             stages: Stages::new(context),
-            shared: Arc::new(Shared { counters, undecodable: AtomicU64::new(0) }),
+            shared: Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) }),
             attached: probes,
+            _sampling: sampling,
             _programs: programs,
         })
     }
@@ -80,6 +90,17 @@ impl Capture {
     /// When the kernel refuses to read the maps.
     pub fn kernel_counts(&self) -> anyhow::Result<KernelCounts> {
         self.shared.counts()
+    }
+
+    /// Idle gaps by destination, since the start.
+    pub fn gaps(&self) -> Vec<PeerGaps> {
+        self.shared.gaps.read()
+    }
+
+    /// The same, for other threads.
+    pub fn gaps_handle(&self) -> GapsHandle {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.gaps.read())
     }
 
     /// The same, for other threads.
