@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cause::{Cause, Direction};
+use crate::kernel::gaps::PeerGaps;
 use crate::record::{Event, Role};
 
 mod bracket;
@@ -24,53 +25,20 @@ pub const DEFAULT_LIMIT: usize = 1_024;
 /// Deaths that are kept of one destination: the shortest that no survived gap refutes.
 const KEPT: usize = 16;
 
-/// Silences after which connections to a peer went on, since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SurvivedGap {
-    /// The remote end.
-    pub peer: SocketAddr,
-    /// The longest of them.
-    pub longest: Duration,
-    /// How many.
-    pub count: u64,
-    /// Network namespace of the connections.
-    pub netns: u32,
-}
-
-/// Silences after which a peer closed connections, since the start; no reset need have come of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClosedGap {
-    /// The remote end.
-    pub peer: SocketAddr,
-    /// The shortest of them.
-    pub shortest: Duration,
-    /// How many.
-    pub count: u64,
-}
-
-/// What the kernel side knows of silences.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gaps {
-    /// Survived ones.
-    pub survived: Vec<SurvivedGap>,
-    /// Closed ones.
-    pub closed: Vec<ClosedGap>,
-}
-
-/// Reads the gaps, from any thread; `None` where the kernel refuses.
-pub type GapsHandle = Arc<dyn Fn() -> Option<Gaps> + Send + Sync>;
+/// Reads what the kernel side knows of silences, by destination, from any thread.
+pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
 
 /// Bounds that the event loop writes and scrapes read, and where the kernel side's gaps come from.
 pub struct SharedBounds {
     bounds: Mutex<Bounds>,
-    gaps: Option<GapsHandle>,
+    gaps: GapsHandle,
     /// How many destinations scrapes show.
     shown: usize,
 }
 
 impl SharedBounds {
     /// Nothing known; scrapes show at most `shown` destinations.
-    pub fn new(limit: usize, shown: usize, gaps: Option<GapsHandle>) -> Self {
+    pub fn new(limit: usize, shown: usize, gaps: GapsHandle) -> Self {
         Self { bounds: Mutex::new(Bounds::new(limit)), gaps, shown }
     }
 
@@ -85,11 +53,9 @@ impl SharedBounds {
             return Vec::new();
         }
         // The kernel is asked before the lock is taken: the event loop must not wait for it.
-        let gaps = self.gaps.as_ref().and_then(|read| read());
+        let gaps = (self.gaps)();
         let mut bounds = self.lock();
-        if let Some(gaps) = gaps {
-            bounds.absorb(&gaps, Timestamp::now());
-        }
+        bounds.absorb(&gaps, Timestamp::now());
         let mut brackets = bounds.brackets();
         brackets.truncate(self.shown);
         brackets
@@ -110,10 +76,8 @@ pub struct Bounds {
     order: BTreeMap<u64, SocketAddr>,
     tick: u64,
     forgotten: u64,
-    /// Counts of the last reading, to tell what is new: readings are totals.
-    survived: HashMap<(SocketAddr, u32), u64>,
-    closed: HashMap<SocketAddr, u64>,
-    measured: bool,
+    /// Counts of the last reading, to tell what is new: readings are totals. By peer and network namespace.
+    read: HashMap<(SocketAddr, u32), (u64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -160,9 +124,7 @@ impl Bounds {
             order: BTreeMap::new(),
             tick: 0,
             forgotten: 0,
-            survived: HashMap::new(),
-            closed: HashMap::new(),
-            measured: false,
+            read: HashMap::new(),
         }
     }
 
@@ -181,31 +143,22 @@ impl Bounds {
     }
 
     /// What the kernel side knows by now. Only what is new since the last reading touches a destination.
-    pub fn absorb(&mut self, gaps: &Gaps, now: Timestamp) {
-        self.measured = true;
-        let before = std::mem::take(&mut self.survived);
-        for gap in &gaps.survived {
-            let fresh = fresh(gap.count, before.get(&(gap.peer, gap.netns)));
-            self.survived.insert((gap.peer, gap.netns), gap.count);
-            if fresh > 0 {
-                self.seen(gap.peer, now).survived(gap.longest, fresh);
+    pub fn absorb(&mut self, gaps: &[PeerGaps], now: Timestamp) {
+        let before = std::mem::take(&mut self.read);
+        for gap in gaps {
+            let counts = (gap.survived_count, gap.closed_count);
+            let known = before.get(&(gap.peer, gap.netns)).copied().unwrap_or_default();
+            self.read.insert((gap.peer, gap.netns), counts);
+            let (survived, closed) = (fresh(counts.0, known.0), fresh(counts.1, known.1));
+            if let Some(longest) = gap.survived.filter(|_| survived > 0) {
+                self.seen(gap.peer, now).survived(longest, survived);
             }
-        }
-        let before = std::mem::take(&mut self.closed);
-        for gap in &gaps.closed {
-            let fresh = fresh(gap.count, before.get(&gap.peer));
-            self.closed.insert(gap.peer, gap.count);
-            if fresh > 0 {
+            if let Some(shortest) = gap.closed.filter(|_| closed > 0) {
                 let destination = self.seen(gap.peer, now);
-                destination.closes += fresh;
-                destination.died(Death { after: gap.shortest, exact: true, device: false, count: fresh });
+                destination.closes += closed;
+                destination.died(Death { after: shortest, exact: true, device: false, count: closed });
             }
         }
-    }
-
-    /// Whether survived gaps are measured at all.
-    pub fn measured(&self) -> bool {
-        self.measured
     }
 
     /// Destinations that had to make room.
@@ -242,8 +195,7 @@ impl Bounds {
 }
 
 /// How many are new; a total that shrank began anew.
-fn fresh(total: u64, before: Option<&u64>) -> u64 {
-    let before = before.copied().unwrap_or(0);
+fn fresh(total: u64, before: u64) -> u64 {
     total.checked_sub(before).unwrap_or(total)
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
 use crate::output::Output;
-use crate::pipeline::Capture;
+use crate::probe::Probes;
 use crate::record::Event;
 use crate::runtime::{Signals, block_on};
 use crate::settings::TimeoutsSettings;
@@ -33,8 +33,8 @@ async fn timeouts(settings: TimeoutsSettings) -> anyhow::Result<()> {
     tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
     let mut bounds = Bounds::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;
-    read_gaps(&capture, &mut bounds);
-    let found = Found::new(&settings, &bounds, watched);
+    bounds.absorb(&capture.gaps(), Timestamp::now());
+    let found = Found::new(&settings, &bounds, watched, measured(capture.probes()));
     let output = Output::start(std::io::stdout())?;
     output.send(if settings.json { serde_json::to_string(&found)? + "\n" } else { text(&found) }).await;
     // A second signal ends what nobody reads.
@@ -52,11 +52,9 @@ impl Watcher for Bounds {
     }
 }
 
-/// Takes what the kernel side knows of silences, if it measures them.
-pub fn read_gaps(capture: &Capture, bounds: &mut Bounds) {
-    if let Some(gaps) = capture.gaps_handle().and_then(|read| read()) {
-        bounds.absorb(&gaps, Timestamp::now());
-    }
+/// Whether silences that connections survive are measured.
+fn measured(probes: &Probes) -> bool {
+    probes.0.iter().any(|probe| probe.name == "sk_storage_map" && probe.attached)
 }
 
 /// All that is printed; the field order is the JSON order.
@@ -73,12 +71,12 @@ struct Found {
 }
 
 impl Found {
-    fn new(settings: &TimeoutsSettings, bounds: &Bounds, watched: Duration) -> Self {
+    fn new(settings: &TimeoutsSettings, bounds: &Bounds, watched: Duration, survived_measured: bool) -> Self {
         Self {
             node: Arc::clone(&settings.node),
             scope: scope(&settings.capture),
             watched_seconds: watched.as_secs_f64(),
-            survived_measured: bounds.measured(),
+            survived_measured,
             forgotten: bounds.forgotten(),
             destinations: bounds.brackets(),
         }
@@ -151,15 +149,15 @@ mod tests {
 
     use super::*;
     use crate::aside::Timer;
-    use crate::bounds::{Gaps, SurvivedGap};
+    use crate::kernel::gaps::PeerGaps;
     use crate::sample;
 
-    fn found(bounds: &Bounds) -> Found {
+    fn found(bounds: &Bounds, survived_measured: bool) -> Found {
         Found {
             node: "node-a".into(),
             scope: "every network namespace".into(),
             watched_seconds: 60.0,
-            survived_measured: bounds.measured(),
+            survived_measured,
             forgotten: bounds.forgotten(),
             destinations: bounds.brackets(),
         }
@@ -176,20 +174,19 @@ mod tests {
     #[test]
     fn the_list_reads_well() {
         let mut bounds = Bounds::new(3);
-        let survived = |peer: &str, ms| SurvivedGap {
+        let survived = |peer: &str, ms| PeerGaps {
             peer: peer.parse().expect("an address"),
-            longest: Duration::from_millis(ms),
-            count: 3,
             netns: 1,
+            survived: Some(Duration::from_millis(ms)),
+            survived_count: 3,
+            closed: None,
+            closed_count: 0,
         };
         for ms in [60_010, 60_014, 10_000] {
             death(&mut bounds, "10.0.7.12:5432", ms, true);
         }
         death(&mut bounds, "[2001:db8::1]:443", 61_240, false);
-        let gaps = Gaps {
-            survived: vec![survived("10.0.7.12:5432", 58_900), survived("10.0.9.9:80", 20_000)],
-            closed: Vec::new(),
-        };
+        let gaps = [survived("10.0.7.12:5432", 58_900), survived("10.0.9.9:80", 20_000)];
         bounds.absorb(&gaps, Timestamp::UNIX_EPOCH);
         death(&mut bounds, "10.0.7.12:5432", 60_020, true);
         death(&mut bounds, "10.0.7.15:5432", 60_020, true);
@@ -210,7 +207,7 @@ mod tests {
                 survived up to 20.0 s (3 times)
             1 destination had to make room: raise timeout_destinations in the configuration
         "#]]
-        .assert_eq(&text(&found(&bounds)));
+        .assert_eq(&text(&found(&bounds, true)));
     }
 
     #[test]
@@ -221,6 +218,6 @@ mod tests {
 
             Silences that connections survive are not measured here: only upper bounds are known.
         "#]]
-        .assert_eq(&text(&found(&Bounds::new(3))));
+        .assert_eq(&text(&found(&Bounds::new(3), false)));
     }
 }

@@ -29,9 +29,6 @@ use crate::timeouts;
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
 
-/// Reads the idle gaps by destination.
-pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
-
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -107,11 +104,6 @@ impl Capture {
     pub fn counts_handle(&self) -> CountsHandle {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || shared.counts().ok())
-    }
-
-    /// Survived and closed gaps, for other threads; none where the kernel side does not measure them.
-    pub fn gaps_handle(&self) -> Option<GapsHandle> {
-        None
     }
 
     /// The next event. Cancel safe.

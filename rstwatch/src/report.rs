@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;
 use crate::bounds::Bounds;
-use crate::bracket::read_gaps;
 use crate::filter::Filter;
 use crate::output::Output;
 use crate::pipeline::Capture;
@@ -44,7 +43,7 @@ async fn report(settings: ReportSettings) -> anyhow::Result<()> {
     tell(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));
     let mut findings = Findings::new(settings.filter.clone(), settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut findings).await;
-    read_gaps(&capture, &mut findings.bounds);
+    findings.bounds.absorb(&capture.gaps(), Timestamp::now());
     let frame = Frame {
         node: settings.node,
         scope: scope(&settings.capture),

@@ -20,13 +20,16 @@ fn death(of: u16, ms: u64, exact: bool) -> Event {
     event
 }
 
-fn survived(of: u16, ms: u64, count: u64) -> Gaps {
-    let gap = SurvivedGap { peer: peer(of), longest: millis(ms), count, netns: 1 };
-    Gaps { survived: vec![gap], closed: Vec::new() }
+fn gaps(of: u16) -> PeerGaps {
+    PeerGaps { peer: peer(of), netns: 1, survived: None, survived_count: 0, closed: None, closed_count: 0 }
 }
 
-fn closed(of: u16, ms: u64, count: u64) -> Gaps {
-    Gaps { survived: Vec::new(), closed: vec![ClosedGap { peer: peer(of), shortest: millis(ms), count }] }
+fn survived(of: u16, ms: u64, count: u64) -> [PeerGaps; 1] {
+    [PeerGaps { survived: Some(millis(ms)), survived_count: count, ..gaps(of) }]
+}
+
+fn closed(of: u16, ms: u64, count: u64) -> [PeerGaps; 1] {
+    [PeerGaps { closed: Some(millis(ms)), closed_count: count, ..gaps(of) }]
 }
 
 /// What happened, and what is said of destination 0 then.
@@ -141,7 +144,7 @@ fn readings_are_totals() {
     // 5, nothing new, 2 more, and 3 after a new beginning.
     assert_eq!(bounds.brackets()[0].survivals, 10);
     // More peers than there is room for, again and again: the first reading counts, the next have nothing new.
-    let many = Gaps { survived: (0..9).flat_map(|of| survived(of, 1_000, 4).survived).collect(), closed: Vec::new() };
+    let many: Vec<_> = (0..9).flat_map(|of| survived(of, 1_000, 4)).collect();
     bounds.absorb(&many, NOW);
     let forgotten = bounds.forgotten();
     assert!(forgotten > 0);

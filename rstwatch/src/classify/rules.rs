@@ -2,9 +2,9 @@
 
 use super::{received as r, sent as s};
 use crate::cause::Cause::{
-    AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout, LingerAbort,
-    ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection, ProcessDied, Refused,
-    ResourceLimit, Unknown, UnreadData,
+    AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
+    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection,
+    ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
 };
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::Sender::{LocalApp, LocalFirewall, LocalKernel, Middlebox, Peer, Unknown as Nobody};

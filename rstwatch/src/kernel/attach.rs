@@ -98,7 +98,9 @@ pub fn survey(scope: &Scope, limits: &Limits) -> (Probes, Vec<String>) {
 fn notes(btf: &Btf) -> Vec<String> {
     let mut notes = Vec::new();
     if !constants::has_reason(btf) {
-        notes.push("this kernel gives no reasons for resets: they are told from its fields, and are never certain".to_owned());
+        notes.push(
+            "this kernel gives no reasons for resets: they are told from its fields, and are never certain".to_owned(),
+        );
     }
     let missing = layout::missing(btf);
     if !missing.is_empty() {
@@ -234,7 +236,8 @@ impl Loader {
         } else {
             Err("this kernel gives no drop reasons".to_owned())
         };
-        let mut infer: Array<_, u64> = Array::try_from(self.ebpf.map_mut("INFER").context("the eBPF object lacks INFER")?)?;
+        let mut infer: Array<_, u64> =
+            Array::try_from(self.ebpf.map_mut("INFER").context("the eBPF object lacks INFER")?)?;
         infer.set(0, wanted, 0)?;
         let missing: Vec<_> = self.probes.iter().filter(|probe| !probe.attached).map(|probe| probe.name).collect();
         let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_syn_recv_sock"];

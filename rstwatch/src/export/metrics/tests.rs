@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::aggregate::KernelCounts;
-use crate::bounds::{Bounds, Gaps, SurvivedGap};
+use crate::bounds::Bounds;
 use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::kernel::gaps::PeerGaps;
 use crate::record::WorkloadKind;
 use crate::sample;
 
@@ -29,8 +30,9 @@ fn exposition() -> Exposition {
     let probe = |name, attached| Probe { name, required: true, attached, detail: String::new(), degrades: "" };
     let mut bounds = Bounds::new(1);
     let peer = "10.0.7.12:5432".parse().expect("an address");
-    let survived = SurvivedGap { peer, longest: Duration::from_millis(58_900), count: 1, netns: 1 };
-    bounds.absorb(&Gaps { survived: vec![survived], closed: Vec::new() }, Timestamp::UNIX_EPOCH);
+    let survived = Some(Duration::from_millis(58_900));
+    let gaps = PeerGaps { peer, netns: 1, survived, survived_count: 1, closed: None, closed_count: 0 };
+    bounds.absorb(&[gaps], Timestamp::UNIX_EPOCH);
     bounds.record(&sample::idle_reaped());
     Exposition {
         totals,

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::Read;
 
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, KProbe, ProgramError};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, KProbe, ProgramError,
+};
 
 use super::{Loader, program};
 use crate::kernel::scope::cgroup2_mount;
@@ -113,4 +115,3 @@ pub(super) fn reason_of(error: &anyhow::Error) -> String {
         None => error.to_string(),
     }
 }
-
