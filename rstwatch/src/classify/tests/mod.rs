@@ -1,6 +1,7 @@
 //! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
 
 mod received;
+mod seeds;
 mod sent;
 
 use rstwatch_common::record::{ResetRecord, state};
