@@ -1,5 +1,7 @@
 //! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
 
+mod imports;
+mod mutants;
 mod received;
 mod seeds;
 mod sent;

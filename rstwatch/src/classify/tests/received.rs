@@ -71,6 +71,13 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.sent_age = 0;
         record
     }),
+    // A client that half-closed waits for the answer alone: it has no reason to abort once it has read it.
+    ("half_closed_unread", || {
+        let mut record = after_fin(fixture::received(), 0);
+        record.memory.role = role::SERVER;
+        record.tcp.sent_age = record.tcp.received_age;
+        record
+    }),
     ("fin_met_nothing", || {
         let mut record = after_fin(bare(), 60_000);
         record.state = state::LAST_ACK;
