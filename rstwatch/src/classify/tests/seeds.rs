@@ -5,20 +5,23 @@
 use std::fs;
 use std::path::Path;
 
-use rstwatch_common::record::{ResetRecord, flags};
+use rstwatch_common::record::{ResetRecord, flags, state};
 use zerocopy::IntoBytes;
 
 use super::cases;
 use crate::fixture::{self, NOW_NS};
 
-/// A name, and what comes one behind another.
-type Seed = (String, Vec<ResetRecord>);
+/// A name, what comes one behind another, and the script behind it (`tests/fuzzed/decode.rs`).
+type Seed = (String, Vec<ResetRecord>, &'static [u8]);
 
-/// Behind the records: no phantom was lost, and 60 ms pass after each record.
-const SCRIPT: [u8; 3] = [0, 6, 6];
+/// No phantom was lost, and nothing expires before the end; or 60 ms pass after each record.
+const AT_ONCE: &[u8] = &[0];
+const SLOWLY: &[u8] = &[0, 6, 6, 6, 6];
+/// One phantom was counted of which no record tells.
+const ONE_LOST: &[u8] = &[1];
 
 fn of_cases() -> impl Iterator<Item = Seed> {
-    cases().enumerate().map(|(number, (rule, record))| (format!("case-{number:03}-{rule}"), vec![record()]))
+    cases().enumerate().map(|(number, (rule, record))| (format!("case-{number:03}-{rule}"), vec![record()], SLOWLY))
 }
 
 fn sequences() -> Vec<Seed> {
@@ -27,6 +30,7 @@ fn sequences() -> Vec<Seed> {
     sent.flow = received.flow.reversed();
     sent.tcp.snd_nxt = received.segment.seq;
     let mut phantom = fixture::received();
+    phantom.state = state::FIN_WAIT2;
     phantom.tcp.shutdown = 3;
     phantom.segment.present = 0;
     let mut answer = fixture::sent_answer();
@@ -34,14 +38,16 @@ fn sequences() -> Vec<Seed> {
     answer.flags |= flags::PHANTOM;
     let mut later = sent;
     later.time_ns = NOW_NS + 3_000_000_000;
-    let named = |name: &str, records: &[ResetRecord]| (format!("row-{name}"), records.to_vec());
+    let named = |name: &str, records: &[ResetRecord], script| (format!("row-{name}"), records.to_vec(), script);
     vec![
-        named("sender-first", &[sent, received]),
-        named("receiver-first", &[received, sent]),
-        named("phantom", &[phantom, answer]),
-        named("phantom-beside-a-reset", &[sent, phantom, answer, received]),
-        named("too-late", &[received, later, received]),
-        ("row-all".into(), cases().step_by(5).map(|(_, record)| record()).collect()),
+        named("sender-first", &[sent, received], AT_ONCE),
+        named("receiver-first", &[received, sent], AT_ONCE),
+        named("phantom", &[phantom, answer], AT_ONCE),
+        named("phantom-beside-a-reset", &[sent, phantom, answer, received], AT_ONCE),
+        named("phantom-alone", &[phantom], ONE_LOST),
+        named("header-unseen", &[phantom], AT_ONCE),
+        named("too-late", &[received, later, received], SLOWLY),
+        ("row-all".into(), cases().step_by(5).map(|(_, record)| record()).collect(), AT_ONCE),
     ]
 }
 
@@ -57,9 +63,9 @@ fn write_seeds() {
             fs::remove_file(path).expect("an old seed");
         }
     }
-    for (name, records) in of_cases().chain(sequences()) {
+    for (name, records, script) in of_cases().chain(sequences()) {
         let mut bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes().to_vec()).collect();
-        bytes.extend(SCRIPT);
+        bytes.extend(script);
         fs::write(folder.join(name), bytes).expect("a seed");
     }
 }
