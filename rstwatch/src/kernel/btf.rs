@@ -13,7 +13,7 @@ const TYPE_BYTES: usize = 12;
 /// How many anonymous, typedef or qualifier layers a member may hide behind.
 const MAX_DEPTH: usize = 16;
 /// How many members are looked at for one name: a structure that holds itself would have no end.
-const MAX_MEMBERS: usize = 16_384;
+const MAX_MEMBERS: usize = 4096;
 /// How long a name may be (KSYM_NAME_LEN, include/linux/kallsyms.h).
 const MAX_NAME: usize = 512;
 
