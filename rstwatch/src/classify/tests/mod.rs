@@ -1,6 +1,9 @@
 //! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
 
+mod imports;
+mod mutants;
 mod received;
+mod seeds;
 mod sent;
 
 use rstwatch_common::record::{ResetRecord, state};

@@ -58,6 +58,13 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.rtx_age_ns = 0;
         record
     }),
+    // Made next door while nothing of ours was under way: no reject, which answers.
+    ("path_injected", || {
+        let mut record = from_next_door(bare());
+        record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
     ("path_doubtful", || {
         let mut record = fixture::received();
         record.segment.ttl = 55;
@@ -69,6 +76,13 @@ pub(super) const CASES: &[Case] = &[
     ("half_closed_unread", || {
         let mut record = after_fin(fixture::received(), 0);
         record.tcp.sent_age = 0;
+        record
+    }),
+    // A client that half-closed waits for the answer alone: it has no reason to abort once it has read it.
+    ("half_closed_unread", || {
+        let mut record = after_fin(fixture::received(), 0);
+        record.memory.role = role::SERVER;
+        record.tcp.sent_age = record.tcp.received_age;
         record
     }),
     ("fin_met_nothing", || {
@@ -160,6 +174,14 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", fixture::received),
+    // It had half-closed, and had read our answer.
+    ("peer_aborted", || after_fin(fixture::received(), 0)),
+    // A client that asks and aborts: nothing of ours can be unread.
+    ("peer_aborted", || {
+        let mut record = fixture::received();
+        record.memory.role = role::SERVER;
+        record
+    }),
     // Idle for a while that no well-known timeout has: no timer is invented.
     ("peer_aborted", || after_silence(fixture::received(), 47_000)),
     ("handshake_only", || {
@@ -170,6 +192,21 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("reused_idle", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
+    // A one-way upload, its handshake five seconds ago: too old to be that of a full queue.
+    ("forgotten", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.memory.established_ns = NOW_NS - 5 * SECOND;
+        record
+    }),
+    // Our keepalive probe was answered so.
+    ("forgotten", || {
+        let mut record = bare();
+        record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
+        record.tcp.probes_out = 1;
+        record
+    }),
     // Initial TTL changed, path did not; one hop more or less: still the peer.
     ("forgotten", || {
         let mut record = bare();
