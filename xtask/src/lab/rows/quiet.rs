@@ -5,18 +5,30 @@ use std::time::Duration;
 use anyhow::Result;
 use libc::ETIMEDOUT;
 
-use super::middlebox::{inject, untouched};
+use super::forge::inject;
+use super::middlebox::untouched;
 use super::{HELLO, Scene, talk};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
 use crate::lab::sock::{Tcp, expect};
+use crate::lab::table::{BASE, BOTH, Row};
 
+pub(in crate::lab) const ROWS: &[Row] = &[
+    Row { id: "quiet-client", what: "client closes first", families: BOTH, make: client_first, ..BASE },
+    Row { id: "quiet-server", what: "server closes first", families: BOTH, make: server_first, ..BASE },
+    Row { id: "quiet-half", what: "half close, then the answer", families: BOTH, make: half_close, ..BASE },
+    Row { id: "quiet-syn", what: "SYNs dropped on the way", families: BOTH, make: connect_timeout, ..BASE },
+    Row { id: "quiet-data", what: "data dropped on the way", families: BOTH, make: user_timeout, ..BASE },
+    Row { id: "quiet-blind", what: "forged RSTs that miss", families: BOTH, make: blind_rst, ..BASE },
+];
+
+const FORGED_TTL: u8 = 200;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Inside the window, but not where the next byte is due.
 const AHEAD: u32 = 50;
 const BEHIND: u32 = 5;
 
-pub(in crate::lab) fn client_first(scene: &Scene) -> Result<()> {
+fn client_first(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     client.close();
     server.ends()?;
@@ -24,7 +36,7 @@ pub(in crate::lab) fn client_first(scene: &Scene) -> Result<()> {
     over(scene)
 }
 
-pub(in crate::lab) fn server_first(scene: &Scene) -> Result<()> {
+fn server_first(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     server.close();
     client.ends()?;
@@ -32,7 +44,7 @@ pub(in crate::lab) fn server_first(scene: &Scene) -> Result<()> {
     over(scene)
 }
 
-pub(in crate::lab) fn half_close(scene: &Scene) -> Result<()> {
+fn half_close(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     client.finish()?;
     server.ends()?;
@@ -44,7 +56,7 @@ pub(in crate::lab) fn half_close(scene: &Scene) -> Result<()> {
     over(scene)
 }
 
-pub(in crate::lab) fn connect_timeout(scene: &Scene) -> Result<()> {
+fn connect_timeout(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
     let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     let client = Tcp::new(&scene.net.client, scene.server())?;
@@ -52,7 +64,7 @@ pub(in crate::lab) fn connect_timeout(scene: &Scene) -> Result<()> {
     expect(ETIMEDOUT, client.join(scene.server()))
 }
 
-pub(in crate::lab) fn user_timeout(scene: &Scene) -> Result<()> {
+fn user_timeout(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     client.options().set_tcp_user_timeout(Some(PATIENCE))?;
@@ -62,11 +74,11 @@ pub(in crate::lab) fn user_timeout(scene: &Scene) -> Result<()> {
 }
 
 /// One draws a challenge ACK, one is ignored; the connection lives on.
-pub(in crate::lab) fn blind_rst(scene: &Scene) -> Result<()> {
+fn blind_rst(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let exact = server.next_sequence()?;
-    inject(scene, &client, exact.wrapping_add(AHEAD))?;
-    inject(scene, &client, exact.wrapping_sub(BEHIND))?;
+    inject(scene, &client, exact.wrapping_add(AHEAD), FORGED_TTL)?;
+    inject(scene, &client, exact.wrapping_sub(BEHIND), FORGED_TTL)?;
     talk(&client, &server)?;
     client.close();
     server.ends()?;
