@@ -82,7 +82,7 @@ impl<'a> Judge<'a> {
         let wants = wants_at(played.row, vantage);
         let events = self.agents.events(vantage, played.port);
         let view = self.view(&wants);
-        let graded = |want: &Want, event: usize| grade(want, view, &events[event], played.idle_at(want.at));
+        let graded = |want: &Want, event: usize| grade(want, view, &events[event], played.idle_of(want));
         let same = |want: &Want, event: usize| {
             want.direction == events[event].direction && Some(want.at) == self.place(&events[event])
         };
@@ -146,8 +146,11 @@ impl<'a> Judge<'a> {
 }
 
 impl Played {
-    fn idle_at(&self, place: Place) -> Option<Idle> {
-        self.idle.iter().find(|(at, _)| *at == place).map(|(_, idle)| *idle)
+    /// What was under way when it ended has a silence of its own, which nobody measured.
+    fn idle_of(&self, want: &Want) -> Option<Idle> {
+        let first = want.times == Times::Once;
+        let stated = self.idle.iter().find(|(at, _)| *at == want.at);
+        stated.map(|(_, idle)| *idle).filter(|idle| first || *idle == Idle::Busy)
     }
 }
 
@@ -156,7 +159,7 @@ fn answered(base: &Judgement, want: &Want, played: &Played, event: &Event, grade
 }
 
 fn of(want: &Want, played: &Played, judgement: Judgement) -> Judgement {
-    let idle = played.idle_at(want.at);
+    let idle = played.idle_of(want);
     Judgement {
         truth: want.cause.to_owned(),
         direction: Some(want.direction.to_owned()),

@@ -73,12 +73,6 @@ impl<'a> Rule<'a> {
         Self::load(ns, "inet", &filter(hook), &[rule], None)
     }
 
-    /// Lets nothing of a server's port through, either way.
-    pub(super) fn block(ns: &'a Ns, port: u16) -> Result<Self> {
-        let rules = ["dport", "sport"].map(|end| format!("tcp {end} {port} counter drop"));
-        Self::load(ns, "inet", &filter("forward"), &[&rules[0], &rules[1]], None)
-    }
-
     /// Address translation: one rule in a chain of that hook.
     pub(super) fn nat(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
         Self::load(ns, "inet", &format!("type nat hook {hook} priority 0"), &[rule], None)

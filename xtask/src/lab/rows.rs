@@ -70,10 +70,16 @@ impl<'a> Scene<'a> {
         self.idle.borrow().clone()
     }
 
-    /// States the silence at an end since then: before its operation, or before the reset
-    /// that came into it.
-    fn idle_since(&self, place: Place, since: Instant) {
-        self.idle.borrow_mut().push((place, Idle::Was(since.elapsed())));
+    /// States the silence since then: before the operation that meets the reset, or
+    /// before the reset that comes into it. To be called right before either.
+    fn idle_since(&self, since: Instant) {
+        let silence = since.elapsed();
+        self.idle_was(Place::Client, silence);
+        self.idle_was(Place::Server, silence);
+    }
+
+    fn idle_was(&self, place: Place, silence: Duration) {
+        self.idle.borrow_mut().push((place, Idle::Was(silence)));
     }
 
     /// States that traffic never paused at either end.

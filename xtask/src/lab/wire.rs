@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::nft::Rule;
 use super::ns::Ns;
 use super::packet::{Segment, forwarded};
 use super::place::Family;
@@ -66,13 +65,13 @@ pub(super) struct SlowHop<'a> {
     cut: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
-    _no_shortcut: Rule<'a>,
+    _no_shortcut: Blackhole<'a>,
 }
 
 impl<'a> SlowHop<'a> {
     pub(super) fn start(scene: &Scene<'a>, delay: Duration) -> Result<Self> {
         let router = &scene.net.router;
-        let shortcut = Rule::block(router, scene.port)?;
+        let shortcut = Blackhole::dig(router, scene.family, scene.port)?;
         let sniffer = Sniffer::open(router, scene.family, scene.port)?;
         let out = Raw::open(router, scene.family)?;
         let (cut, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -94,6 +93,44 @@ impl Drop for SlowHop<'_> {
             eprintln!("the slow hop failed: {why:#}");
         }
     }
+}
+
+/// Routing takes a port's segments to nowhere. Not netfilter: its drops would pass for
+/// rejects.
+struct Blackhole<'a> {
+    router: &'a Ns,
+    rules: [String; 2],
+}
+
+impl<'a> Blackhole<'a> {
+    fn dig(router: &'a Ns, family: Family, port: u16) -> Result<Self> {
+        let version = match family {
+            Family::V4 => "-4",
+            Family::V6 => "-6",
+        };
+        let from = [("client", "dport"), ("server", "sport")];
+        let rules = from.map(|(link, end)| format!("{version} rule _ iif {link} ipproto tcp {end} {port} blackhole"));
+        let hole = Self { router, rules };
+        for rule in &hole.rules {
+            tell(router, rule, "add")?;
+        }
+        Ok(hole)
+    }
+}
+
+impl Drop for Blackhole<'_> {
+    fn drop(&mut self) {
+        for rule in &self.rules {
+            if let Err(why) = tell(self.router, rule, "del") {
+                eprintln!("a routing rule is left over: {why:#}");
+            }
+        }
+    }
+}
+
+fn tell(router: &Ns, rule: &str, verb: &str) -> Result<()> {
+    let words: Vec<&str> = rule.split(' ').map(|word| if word == "_" { verb } else { word }).collect();
+    router.tool("ip", &words).map(drop)
 }
 
 fn relay(wire: &Sniffer, out: &Raw, delay: Duration, cut: &AtomicBool, ends: &AtomicBool) -> Result<()> {

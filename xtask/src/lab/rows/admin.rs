@@ -4,6 +4,7 @@ use anyhow::Result;
 use libc::{ECONNABORTED, ECONNRESET};
 
 use super::Scene;
+use super::app::ANSWER_UNREAD;
 use crate::lab::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 
 const SAME_PACKET: Alike = like("linger_abort", PEER, "SOCK_DESTROY and SO_LINGER 0 send the same packet");
@@ -26,7 +27,10 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         needs: &["ss"],
         make: at_client,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "admin_abort", KERNEL).sure(), received(S, "admin_abort", PEER).alone(&[SAME_PACKET])],
+        wants: &[
+            sent(C, "admin_abort", KERNEL).sure(),
+            received(S, "admin_abort", PEER).alone(&[SAME_PACKET, ANSWER_UNREAD]),
+        ],
         ..BASE
     },
 ];

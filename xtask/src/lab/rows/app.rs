@@ -7,10 +7,14 @@ use super::{HELLO, Scene};
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
 use crate::lab::sock::{Tcp, expect};
-use crate::lab::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::lab::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::lab::wait::{SOON, readable};
 
 const NEVER_ACCEPTED: &str = "the peer never spoke: it may as well have closed with the request unread";
+
+/// Also for who destroys the socket in the program's place.
+pub(super) const ANSWER_UNREAD: Alike =
+    like("unread_data", PEER, "whether the program had read our last answer before it aborted is not on the wire");
 
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
@@ -37,7 +41,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         families: BOTH,
         make: linger_client,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).alone(&[ANSWER_UNREAD])],
         ..BASE
     },
     Row {

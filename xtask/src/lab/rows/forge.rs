@@ -203,7 +203,7 @@ fn quiet(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let quiet = std::time::Instant::now();
     idle(1500);
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     inject(scene, &client, server.next_sequence()?, UNDECREMENTED)?;
     client.dies(ECONNRESET)?;
     untouched(scene, &server)

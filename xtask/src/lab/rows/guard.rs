@@ -1,8 +1,11 @@
 //! Counter-cases to forgery: the peer's own resets that look odd. No middlebox here.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
+use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::lab::nft::Rule;
 use crate::lab::place::{Family, Place};
@@ -11,8 +14,10 @@ use crate::lab::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, rece
 use crate::lab::wait::SOON;
 
 const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
-const FORGOTTEN: &[Want] =
-    &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER)];
+const FORGOTTEN: &[Want] = &[
+    sent(S2, "no_such_connection", KERNEL).no_socket(),
+    received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+];
 
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
@@ -108,9 +113,10 @@ fn other_default(scene: &Scene) -> Result<()> {
 
 fn other_stack(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    scene.busy();
+    let quiet = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _ttl = scene.net.rebooted.sysctl("ipv4.ip_default_ttl", "128")?;
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)
 }
@@ -135,9 +141,10 @@ fn abort_after(scene: &Scene, ttl: u8) -> Result<()> {
 fn one_hop_nearer(scene: &Scene) -> Result<()> {
     let further = leaving_with(scene, Place::Server, 63)?;
     let (client, _old) = scene.pair()?;
-    scene.busy();
+    let quiet = Instant::now();
     drop(further);
     let _rebooted = scene.net.reboot()?;
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)
 }

@@ -27,6 +27,9 @@ const DELAY: Duration = Duration::from_millis(30);
 const REAPED_BY_SERVER: &[Want] = &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
 /// The FIN was lost, so the orphan is still a socket.
 const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
+/// Also for who meets a stack that forgot for other reasons.
+pub(super) const MAYBE_REAPED: Alike =
+    like("idle_reaped", PEER, "a bare RST after a silence: reaped and FIN lost, or forgotten");
 const TIMER_OR_DEED: Alike =
     like("idle_reaped", PEER, "an abort after a silence: only the aborting program knows that its idle timer did it");
 
@@ -187,10 +190,9 @@ fn reuse(scene: &Scene) -> Result<()> {
     ask(&client)?;
     let quiet = Instant::now();
     scene.reaches(Place::Client, State::CLOSE_WAIT, REAPED)?;
-    scene.idle_since(Place::Server, quiet);
     scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     ask_in_vain(&client)?;
     client.fails(EPIPE)
 }
@@ -202,9 +204,8 @@ fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     let _loss = lose_fins(scene)?;
     scene.reaches(Place::Server, State::FIN_WAIT1, REAPED)?;
-    scene.idle_since(Place::Server, quiet);
     idle(PAUSE);
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     ask_in_vain(&client)?;
     client.dies(ECONNRESET)
 }
@@ -215,8 +216,7 @@ fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
 }
 
 /// The server closes after a silence; the client hears of it.
-fn reaped(scene: &Scene, client: &Tcp, server: Tcp, quiet: Instant) -> Result<()> {
-    scene.idle_since(Place::Server, quiet);
+fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
     server.close();
     client.ends()?;
     scene.reaches(Place::Server, State::FIN_WAIT2, SOON)
@@ -225,7 +225,7 @@ fn reaped(scene: &Scene, client: &Tcp, server: Tcp, quiet: Instant) -> Result<()
 /// The client's next operation, once the server has closed.
 fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
     idle(PAUSE);
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.fails(EPIPE)
 }
@@ -237,10 +237,10 @@ fn time_wait_expired(scene: &Scene) -> Result<()> {
     super::talk(&client, &server)?;
     let quiet = Instant::now();
     idle(QUIET);
-    reaped(scene, &client, server, quiet)?;
+    reaped(scene, &client, server)?;
     let forgotten = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
     scene.becomes("TIME_WAIT's end", Place::Server, 2 * SOON, forgotten)?;
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.fails(EPIPE)
 }
@@ -252,15 +252,22 @@ fn unheard<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant
     let quiet = Instant::now();
     let loss = lose_fins(scene)?;
     idle(QUIET);
-    scene.idle_since(Place::Server, quiet);
     server.close();
     idle(PAUSE);
     Ok((client, hop, loss, quiet))
 }
 
+/// To the server the silence is longer by what two segments take: its answer to the
+/// client, and the client's operation to it.
+fn across_hop(scene: &Scene, quiet: Instant) {
+    let client = quiet.elapsed();
+    scene.idle_was(Place::Client, client);
+    scene.idle_was(Place::Server, client + 2 * DELAY);
+}
+
 fn several_writes(scene: &Scene) -> Result<()> {
     let (client, _hop, _loss, quiet) = unheard(scene)?;
-    scene.idle_since(Place::Client, quiet);
+    across_hop(scene, quiet);
     for _ in 0..3 {
         client.send(HELLO)?;
     }
@@ -270,7 +277,7 @@ fn several_writes(scene: &Scene) -> Result<()> {
 
 fn pipelined(scene: &Scene) -> Result<()> {
     let (client, _hop, _loss, quiet) = unheard(scene)?;
-    scene.idle_since(Place::Client, quiet);
+    across_hop(scene, quiet);
     for _ in 0..4 {
         client.send(HELLO)?;
         idle(12);
@@ -285,30 +292,36 @@ fn drain() -> Result<()> {
     Ok(())
 }
 
-fn push(scene: &Scene) -> Result<()> {
+/// The server spoke last, and later than it was asked: it owes nothing.
+fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
     let (client, server) = scene.pair()?;
+    idle(30);
+    server.send(HELLO)?;
+    client.hear(HELLO.len())?;
+    Ok((client, server))
+}
+
+fn push(scene: &Scene) -> Result<()> {
+    let (client, server) = answered(scene)?;
     let quiet = Instant::now();
     idle(QUIET);
-    scene.idle_since(Place::Client, quiet);
     client.close();
-    server.options().set_nonblocking(false)?;
     scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
-    scene.idle_since(Place::Server, quiet);
+    scene.idle_since(quiet);
     server.send(HELLO)?;
     server.fails(EPIPE)
 }
 
 fn push_fin_lost(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
+    let (client, server) = answered(scene)?;
     let quiet = Instant::now();
     let fins = format!("tcp dport {} tcp flags & fin == fin", scene.port);
     let _loss = Rule::drop(&scene.net.server, "input", &fins)?;
     idle(QUIET);
-    scene.idle_since(Place::Client, quiet);
     client.close();
     idle(PAUSE);
-    scene.idle_since(Place::Server, quiet);
+    scene.idle_since(quiet);
     server.send(HELLO)?;
     server.dies(ECONNRESET)
 }
@@ -323,7 +336,7 @@ fn probing_client(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     probe(&client)?;
     idle(2600);
-    reaped(scene, &client, server, quiet)?;
+    reaped(scene, &client, server)?;
     reused(scene, &client, quiet)
 }
 
@@ -332,7 +345,7 @@ fn probing_server(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     probe(&server)?;
     idle(2600);
-    reaped(scene, &client, server, quiet)?;
+    reaped(scene, &client, server)?;
     reused(scene, &client, quiet)
 }
 
@@ -343,10 +356,9 @@ fn probing_fin_lost(scene: &Scene) -> Result<()> {
     probe(&server)?;
     idle(2600);
     let _loss = lose_fins(scene)?;
-    scene.idle_since(Place::Server, quiet);
     server.close();
     idle(PAUSE);
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)
 }
@@ -356,7 +368,7 @@ fn retransmitted(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     idle(QUIET);
     let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     idle(700);
     let _rebooted = scene.net.reboot()?;
@@ -381,8 +393,7 @@ fn active(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let quiet = Instant::now();
     idle(QUIET);
-    scene.idle_since(Place::Client, quiet);
-    scene.idle_since(Place::Server, quiet);
+    scene.idle_since(quiet);
     server.abort()?;
     client.dies(ECONNRESET)
 }

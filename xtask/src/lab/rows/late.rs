@@ -6,6 +6,7 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
+use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
@@ -42,7 +43,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         wants: &[
             sent(C, "keepalive_timeout", KERNEL).no_socket(),
-            received(S, "keepalive_timeout", PEER).alone(&[FORGETS]),
+            received(S, "keepalive_timeout", PEER).alone(&[FORGETS, MAYBE_REAPED]),
         ],
         ..BASE
     },

@@ -98,7 +98,7 @@ fn expired(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let quiet = Instant::now();
     forgotten(scene)?;
-    scene.idle_since(Place::Client, quiet);
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)?;
     strict.rule.met(1, SOON)?;
@@ -110,7 +110,7 @@ fn expired_push(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let quiet = Instant::now();
     forgotten(scene)?;
-    scene.idle_since(Place::Server, quiet);
+    scene.idle_since(quiet);
     server.send(HELLO)?;
     server.dies(ECONNRESET)?;
     strict.rule.met(1, SOON)?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::ECONNRESET;
 
+use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene, idle};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
@@ -20,7 +21,11 @@ const IDLE_PATH: Alike = like(
     MIDDLEBOX,
     "the translating router lost its state for a quiet connection, and its own stack answered",
 );
-const REAPED: Alike = like("idle_reaped", PEER, "a bare RST after a silence: reaped and FIN lost, or forgotten");
+const SAME_HOP: Alike = like(
+    "firewall_reject",
+    MIDDLEBOX,
+    "the router that held the address answers itself: from there that is just what its reject rule would send",
+);
 
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
@@ -29,7 +34,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: other_port,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER).also(&[REAPED])],
+        wants: &[sent(S, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER).also(&[MAYBE_REAPED])],
         ..BASE
     },
     Row {
@@ -40,7 +45,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         rsts: &[(R, 1)],
         wants: &[
             sent(R, "no_such_connection", KERNEL).no_socket(),
-            received(S, "no_such_connection", PEER).also(&[IDLE_PATH]).alone(&[REAPED]),
+            received(S, "no_such_connection", PEER).also(&[IDLE_PATH]).alone(&[MAYBE_REAPED]),
         ],
         ..BASE
     },
@@ -50,7 +55,10 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: virtual_address,
         rsts: &[(R, 1)],
-        wants: &[sent(R, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER)],
+        wants: &[
+            sent(R, "no_such_connection", KERNEL).no_socket(),
+            received(C, "no_such_connection", PEER).alone(&[SAME_HOP]),
+        ],
         ..BASE
     },
 ];
@@ -77,14 +85,15 @@ fn other_port(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     idle(QUIET);
     drop(memory);
-    scene.idle_since(Place::Client, quiet);
+    // The stack behind the lost address knows of no silence.
+    scene.idle_was(Place::Client, quiet.elapsed());
     client.send(HELLO)?;
     client.dies(ECONNRESET)
 }
 
 fn push_to_router(scene: &Scene) -> Result<()> {
     let (_client, server, _nat, quiet) = masqueraded(scene, "")?;
-    scene.idle_since(Place::Server, quiet);
+    scene.idle_since(quiet);
     server.send(HELLO)?;
     server.dies(ECONNRESET)
 }

@@ -1,8 +1,11 @@
 //! A server that comes back without its memory.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use libc::ECONNRESET;
 
+use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::lab::sock::{Listener, Tcp};
 use crate::lab::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
@@ -14,7 +17,10 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         families: BOTH,
         make: listening,
         rsts: &[(S2, 1)],
-        wants: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER)],
+        wants: &[
+            sent(S2, "no_such_connection", KERNEL),
+            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+        ],
         ..BASE
     },
     Row {
@@ -23,27 +29,32 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         families: BOTH,
         make: deaf,
         rsts: &[(S2, 1)],
-        wants: &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER)],
+        wants: &[
+            sent(S2, "no_such_connection", KERNEL).no_socket(),
+            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+        ],
         ..BASE
     },
 ];
 
 fn listening(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    scene.busy();
+    let quiet = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _listener = Listener::open(&scene.net.rebooted, scene.server(), 16)?;
-    reset(&client)
+    reset(scene, &client, quiet)
 }
 
 fn deaf(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    scene.busy();
+    let quiet = Instant::now();
     let _rebooted = scene.net.reboot()?;
-    reset(&client)
+    reset(scene, &client, quiet)
 }
 
-fn reset(client: &Tcp) -> Result<()> {
+/// Moving the wire may take a while, so the silence is measured.
+fn reset(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)
 }
