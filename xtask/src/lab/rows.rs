@@ -22,9 +22,12 @@ mod death;
 mod firewall;
 mod forge;
 mod guard;
+mod handshake;
 mod idle;
 mod late;
+mod limits;
 mod middlebox;
+mod mptcp;
 mod nat;
 mod overload;
 mod quiet;
@@ -48,6 +51,9 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     overload::ROWS,
     late::ROWS,
     reboot::ROWS,
+    handshake::ROWS,
+    mptcp::ROWS,
+    limits::ROWS,
     quiet::ROWS,
 ];
 

@@ -55,6 +55,15 @@ impl Tcp {
         self.socket.connect_timeout(&to.into(), SOON)
     }
 
+    /// Connects from a known source port.
+    pub(super) fn connect_from(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let tcp = Self::new(ns, to)?;
+        tcp.socket.set_reuse_address(true)?;
+        tcp.socket.bind(&from.into())?;
+        tcp.join(to).with_context(|| format!("connect to {to}"))?;
+        Ok(tcp)
+    }
+
     /// Sends a SYN from a known source port and does not wait for the answer.
     pub(super) fn knock(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
         let tcp = Self::new(ns, to)?;
