@@ -9,6 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
+use crate::bounds::GapsHandle;
 use crate::cause::Direction;
 use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
@@ -23,6 +24,7 @@ use crate::probe::Probes;
 use crate::record::Event;
 use crate::settings::CaptureSettings;
 use crate::stages::Stages;
+use crate::timeouts;
 
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
@@ -56,6 +58,7 @@ impl Capture {
     ///
     /// A bad path to watch, no privileges, or a kernel without what is required.
     pub fn start(settings: &CaptureSettings, node: Arc<str>) -> anyhow::Result<Self> {
+        timeouts::install(&settings.timeouts);
         let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
         let limits = Limits {
             ring_bytes: settings.ring_buffer_bytes,
@@ -104,6 +107,11 @@ impl Capture {
     pub fn counts_handle(&self) -> CountsHandle {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || shared.counts().ok())
+    }
+
+    /// Survived and closed gaps, for other threads; none where the kernel side does not measure them.
+    pub fn gaps_handle(&self) -> Option<GapsHandle> {
+        None
     }
 
     /// The next event. Cancel safe.
