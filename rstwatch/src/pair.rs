@@ -151,6 +151,11 @@ pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::cause::{Cause, Confidence, Sender};

@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
 use crate::assemble;
-use crate::cause::Sender;
 use crate::classify::classify;
 use crate::company::Companies;
-use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
+use crate::evidence::{self, Context, Evidence, SenderSaw};
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 use crate::record::Event;
@@ -24,8 +23,8 @@ pub struct Stages {
     context: Context,
     pairing: Pairing,
     companies: Companies,
-    /// What ended connections, by flow: the peer may go on.
-    ended: Recent<EndedBy>,
+    /// Whether connections were idle when an RST ended them: the peer may go on.
+    ended_idle: Recent<bool>,
     ready: VecDeque<Event>,
     /// Phantom receives dropped so far.
     phantoms: u64,
@@ -38,7 +37,7 @@ impl Stages {
             context,
             pairing: Pairing::default(),
             companies: Companies::default(),
-            ended: Recent::new(ENDED),
+            ended_idle: Recent::new(ENDED),
             ready: VecDeque::new(),
             phantoms: 0,
         }
@@ -84,7 +83,7 @@ impl Stages {
         }
         let mut evidence = evidence::of_record(record, &self.context);
         if let Evidence::Sent(sent) = &mut evidence {
-            sent.ended_by = self.ended.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
+            sent.ended_idle = self.ended_idle.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
         }
         let verdict = classify(&evidence);
         let seen = SenderSaw {
@@ -128,8 +127,7 @@ impl Stages {
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {
-            let ended_by = EndedBy { middlebox: verdict.sender == Sender::Middlebox, idle: received.gap.is_idle() };
-            self.ended.push(ready.record.flow, ended_by);
+            self.ended_idle.push(ready.record.flow, received.gap.is_idle());
         }
         self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
     }

@@ -43,9 +43,10 @@ fn tools() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    // A workspace of its own, and no member of this one.
-    let kernel = ["fmt", "--manifest-path", "rstwatch-ebpf/Cargo.toml", "--check"];
-    command::run(&mut cargo(&kernel))?;
+    // Workspaces of their own, and no members of this one.
+    for manifest in ["rstwatch-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        command::run(&mut cargo(&["fmt", "--manifest-path", manifest, "--check"]))?;
+    }
     Ok(Outcome::Passed)
 }
 

@@ -12,6 +12,7 @@ use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::Evidence;
 
 /// One rule.
+#[derive(Clone, Copy)]
 pub struct Rule {
     /// Fixed name, unique.
     pub id: &'static str,

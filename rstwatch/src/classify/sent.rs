@@ -368,14 +368,14 @@ pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
     })
 }
 
-/// The peer sends on beyond the RST that ended the connection here: it was not the peer's.
+/// The peer sends on beyond the RST that ended the connection here: it was not the peer's. Without that RST's record the
+/// silence before it is not known, so neither is the cause.
 pub(super) fn outlived(evidence: &Evidence) -> bool {
-    let made_by_peers_host = |sent: &Sent| sent.ended_by.is_none_or(|by| by.idle && !by.middlebox);
-    outlives(evidence).is_some_and(|sent| !made_by_peers_host(sent))
+    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(false))
 }
 
 pub(super) fn outlived_idle(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_by.is_some_and(|by| by.idle && by.middlebox))
+    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(true))
 }
 
 fn outlives(evidence: &Evidence) -> Option<&Sent> {

@@ -227,10 +227,12 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
 /// A challenge ACK draws its answer within so long.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
-/// How long before the RST another segment was answered with a challenge ACK, if shortly.
+/// How long before the RST another segment was answered with a challenge ACK, if shortly. Before data have come that may
+/// have been the handshake's SYN-ACK once more.
 fn challenge_age(record: &ResetRecord) -> Option<Duration> {
     let age = Duration::from_nanos(record.time_ns.saturating_sub(record.memory.challenge_ns));
-    (record.memory.challenges > 0 && age < CHALLENGE).then_some(age)
+    let challenged = record.memory.challenges > 0 && record.tcp.data_segs_in > 0;
+    (challenged && age < CHALLENGE).then_some(age)
 }
 
 /// Below this, scheduling noise is as long as half a round trip.

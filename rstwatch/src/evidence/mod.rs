@@ -70,21 +70,12 @@ pub struct Sent {
     pub queue_full: bool,
     /// An RST had ended the connection here, and this segment of the peer's lies beyond it.
     pub resumed: bool,
-    /// What that RST was found to be.
-    pub ended_by: Option<EndedBy>,
+    /// Whether that RST came after a silence, if its record was seen.
+    pub ended_idle: Option<bool>,
     /// How long before the reset this node's conntrack table was full, if it was since the peer was last heard.
     pub conntrack_full: Option<Duration>,
     /// The task that ran, as `comm[pid]`: who destroyed the socket, where it was destroyed alive.
     pub actor: String,
-}
-
-/// The RST that had ended a connection on which the peer goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndedBy {
-    /// Made by a device on the path.
-    pub middlebox: bool,
-    /// After a silence.
-    pub idle: bool,
 }
 
 /// The segment that provoked a reset.

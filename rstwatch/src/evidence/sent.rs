@@ -28,7 +28,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         resumed: resumed(record),
-        ended_by: None,
+        ended_idle: None,
         conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context)),
         actor: actor(&record.task),
     }
@@ -51,7 +51,8 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
     })
 }
 
-/// The RST that ended the connection is remembered with it; it is reset-shaped where the peer's own host may have made it.
+/// The RST that ended the connection is remembered with it; it has the shape of a reject, and the peer's TTL, where the
+/// peer's own host may have made it.
 fn resumed(record: &ResetRecord) -> bool {
     let rst = &record.memory.rst;
     let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;

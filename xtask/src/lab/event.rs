@@ -8,6 +8,8 @@ pub(super) struct Event {
     pub(super) direction: String,
     pub(super) cause: String,
     pub(super) sender: String,
+    pub(super) confidence: String,
+    pub(super) idle_ms: Option<u64>,
     local: Option<String>,
     remote: Option<String>,
     pub(super) netns: Option<u64>,
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn knows_its_port_in_either_family() {
-        let line = r#"{"direction":"sent","cause":"refused","sender":"local_kernel",
+        let line = r#"{"direction":"sent","cause":"refused","sender":"local_kernel","confidence":"certain",
             "local":"[fd77:2::2]:10001","remote":null,"netns":4026532000,"more":1}"#;
         let event = Event::parse(line).expect("an event");
         assert!(event.is_on(10001));

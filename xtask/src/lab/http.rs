@@ -29,7 +29,7 @@ pub(super) fn nginx(net: &Net, port: u16) -> Result<Server> {
          http {{ access_log off; keepalive_timeout 1;\n\
          client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c;\n\
          uwsgi_temp_path d; scgi_temp_path e;\n\
-         server {{ listen {port}; location / {{ return 200 \"lab\\n\"; }} }} }}\n"
+         server {{ listen {port}; listen [::]:{port}; location / {{ return 200 \"lab\\n\"; }} }} }}\n"
     );
     start(net, port, &config, |room, config| {
         let mut nginx = Command::new("nginx");

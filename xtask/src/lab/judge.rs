@@ -1,4 +1,4 @@
-//! What the watchers said, against what the table expects.
+//! What the watchers said, against what the rows expect.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -8,61 +8,206 @@ use anyhow::Result;
 
 use super::agents::Agents;
 use super::event::Event;
+use super::grade::{Grade, Idle, Outcome, View, assign, grade};
+use super::judgement::{Judgement, Verdict};
+use super::kernel::Kernel;
 use super::metrics::Metrics;
 use super::net::Net;
-use super::place::Place;
-use super::report::{Got, Report};
-use super::table::{FLOOD, Row, Want};
-use super::vantage::{Seen, Vantage, listed};
+use super::place::{Family, Place};
+use super::report::Got;
+use super::table::{FLOOD, Row, Sight, Times, Want};
+use super::vantage::Vantage;
 use super::wait::{SOON, until_true};
 
 /// After the last expected event: time for one more that should not come.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How much had been said of a row when it was judged.
-pub(super) struct Judged {
-    name: String,
-    port: u16,
-    said: Vec<(Vantage, usize)>,
+/// Probes that see RSTs without a socket where the tracepoint does not.
+const NO_SOCKET_PROBES: [&str; 2] = ["tcp_v4_send_reset", "cgroup_skb_egress"];
+/// Since when the tracepoint itself sees them, and since when it gives reasons.
+const TRACES_NO_SOCKET: (u32, u32) = (6, 10);
+const GIVES_REASONS: (u32, u32) = (6, 12);
+
+/// A row that was made, to be judged once all are made.
+pub(super) struct Played {
+    pub(super) row: &'static Row,
+    pub(super) family: Family,
+    pub(super) port: u16,
+    pub(super) run: u32,
+    /// The true silence, by end.
+    pub(super) idle: Vec<(Place, Idle)>,
 }
 
-/// Waits for a row's events, then enters one line for each vantage.
-pub(super) fn row(
-    agents: &Agents,
-    net: &Net,
-    row: &Row,
-    name: String,
-    port: u16,
-    report: &mut Report,
-) -> Result<Judged> {
-    let places = inodes(net)?;
-    let complete = || Ok(Vantage::EACH.iter().all(|at| has_all(agents, row, *at, port)));
-    // What is missing is told by the comparison.
-    let _ = until_true("the events", SOON, complete);
-    sleep(GRACE);
-    let mut said = Vec::new();
-    for vantage in Vantage::EACH {
-        let events = agents.events(vantage, port);
-        said.push((vantage, events.len()));
-        let want = Expected::of(agents, row, vantage);
-        let got: Vec<Seen> = events.iter().map(|event| seen(event, &places)).collect();
-        let result = compare(row, &want.seen, &got, &events);
-        report.enter(&name, vantage.name(), want.text(row), result);
+/// Judges rows by what was said of their ports.
+pub(super) struct Judge<'a> {
+    agents: &'a Agents,
+    kernel: &'a Kernel,
+    places: BTreeMap<u64, Place>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(agents: &'a Agents, net: &Net, kernel: &'a Kernel) -> Result<Self> {
+        let places = Place::ALL.iter().map(|place| Ok((net.ns(*place).inode()?, *place)));
+        Ok(Self { agents, kernel, places: places.collect::<Result<_>>()? })
     }
-    Ok(Judged { name, port, said })
+
+    /// Waits until everything expected was said, and a moment for what is not.
+    pub(super) fn hear_out(&self, played: &[Played]) {
+        let complete = || Ok(played.iter().all(|row| Vantage::EACH.iter().all(|at| self.has_all(row, *at))));
+        // What is missing is told by the judgement.
+        let _ = until_true("the events", SOON, complete);
+        sleep(GRACE);
+    }
+
+    fn has_all(&self, played: &Played, vantage: Vantage) -> bool {
+        let wants = wants_at(played.row, vantage);
+        let due = wants.iter().filter(|want| want.times != Times::Any && self.sees(want, &wants)).count();
+        self.agents.events(vantage, played.port).len() >= due
+    }
+
+    /// Whether this kernel shows it to who sees these.
+    fn sees(&self, want: &Want, all: &[&Want]) -> bool {
+        let probe = |name: &str| self.agents.has_probe(name);
+        // A dropped segment tells a reject where the RST is received.
+        let inferred = probe("kfree_skb") && all.iter().any(|want| want.direction == "received");
+        match want.sight {
+            Sight::Always => true,
+            Sight::Rejects => probe("nf_send_reset") || inferred,
+            Sight::NoSocket => self.kernel.since(TRACES_NO_SOCKET) || NO_SOCKET_PROBES.iter().any(|name| probe(name)),
+        }
+    }
+
+    /// One judgement for each expectation, and for each event without one.
+    pub(super) fn row(&self, played: &Played, vantage: Vantage) -> Vec<Judgement> {
+        let wants = wants_at(played.row, vantage);
+        let events = self.agents.events(vantage, played.port);
+        let view = self.view(&wants);
+        let graded = |want: &Want, event: usize| grade(want, view, &events[event], played.idle_of(want));
+        let same = |want: &Want, event: usize| {
+            want.direction == events[event].direction && Some(want.at) == self.place(&events[event])
+        };
+        let right = |want: &Want, event: usize| graded(want, event).outcome == Outcome::Right;
+        let answers = assign(&wants, events.len(), same, right);
+        let base = self.base(played, vantage, &wants);
+        let mut judged = Vec::new();
+        for (event, answer) in answers.iter().enumerate() {
+            let seen = &events[event];
+            judged.push(match answer.and_then(|index| wants.get(index)) {
+                Some(want) => answered(&base, want, played, seen, graded(want, event)),
+                None => self.extra(&base, seen),
+            });
+        }
+        for (_, want) in wants.iter().enumerate().filter(|(index, _)| !answers.contains(&Some(*index))) {
+            judged.extend(self.unanswered(&base, want, &wants, played));
+        }
+        if judged.is_empty() {
+            judged.push(Judgement { result: Outcome::Right, ..base });
+        }
+        judged
+    }
+
+    /// Whether a received reset's sender is seen as well. Where this kernel hides it,
+    /// each end stands alone even in "all"; and a host's own firewall is both ends.
+    fn view(&self, wants: &[&Want]) -> View {
+        let mut senders = wants.iter().filter(|want| want.direction == "sent" && want.times != Times::Any);
+        let receives = wants.iter().any(|want| want.direction == "received");
+        let first = senders.next();
+        let both_ends =
+            receives && first.is_some_and(|want| self.sees(want, wants)) && senders.all(|want| self.sees(want, wants));
+        View { both_ends, reasons: self.kernel.since(GIVES_REASONS) }
+    }
+
+    fn place(&self, event: &Event) -> Option<Place> {
+        event.netns.and_then(|inode| self.places.get(&inode).copied())
+    }
+
+    fn base(&self, played: &Played, vantage: Vantage, wants: &[&Want]) -> Judgement {
+        let wants: Vec<String> = wants.iter().map(|want| expected(want)).collect();
+        let base = Judgement::of(played.row, played.family, vantage.name(), played.run, self.kernel);
+        let nothing = wants.is_empty();
+        Judgement { expected: if nothing { base.expected } else { wants.join(" + ") }, ..base }
+    }
+
+    fn extra(&self, base: &Judgement, event: &Event) -> Judgement {
+        let at = self.place(event).map_or("?", Place::letter);
+        let fault = format!("nobody expects {}@{at} {}", event.direction, event.cause);
+        let grade = Grade { outcome: Outcome::Extra, as_seen: None, faults: vec![fault] };
+        Judgement { direction: Some(event.direction.clone()), at: Some(at.to_owned()), ..said(base, event, grade) }
+    }
+
+    fn unanswered(&self, base: &Judgement, want: &Want, all: &[&Want], played: &Played) -> Option<Judgement> {
+        let (result, faults) = match (want.times, self.sees(want, all)) {
+            (Times::Any, _) => return None,
+            (_, true) => (Outcome::Missing, vec![format!("no {}", expected(want))]),
+            (_, false) => (Outcome::NotSeen, Vec::new()),
+        };
+        Some(of(want, played, Judgement { result, faults, ..base.clone() }))
+    }
+}
+
+impl Played {
+    /// What was under way when it ended has a silence of its own, which nobody measured.
+    fn idle_of(&self, want: &Want) -> Option<Idle> {
+        let first = want.times == Times::Once;
+        let stated = self.idle.iter().find(|(at, _)| *at == want.at);
+        stated.map(|(_, idle)| *idle).filter(|idle| first || *idle == Idle::Busy)
+    }
+}
+
+fn answered(base: &Judgement, want: &Want, played: &Played, event: &Event, grade: Grade) -> Judgement {
+    of(want, played, said(base, event, grade))
+}
+
+fn of(want: &Want, played: &Played, judgement: Judgement) -> Judgement {
+    let idle = played.idle_of(want);
+    Judgement {
+        truth: want.cause.to_owned(),
+        direction: Some(want.direction.to_owned()),
+        at: Some(want.at.letter().to_owned()),
+        idle_truth_ms: match idle {
+            Some(Idle::Was(truth)) => u64::try_from(truth.as_millis()).ok(),
+            _ => None,
+        },
+        busy: idle == Some(Idle::Busy),
+        ..judgement
+    }
+}
+
+fn said(base: &Judgement, event: &Event, grade: Grade) -> Judgement {
+    let raw = || serde_json::from_str(&event.line).ok();
+    Judgement {
+        got: Some(Verdict {
+            cause: event.cause.clone(),
+            sender: event.sender.clone(),
+            confidence: event.confidence.clone(),
+        }),
+        idle_ms: event.idle_ms,
+        result: grade.outcome,
+        as_seen: grade.as_seen.map(str::to_owned),
+        event: if grade.faults.is_empty() { None } else { raw() },
+        faults: grade.faults,
+        ..base.clone()
+    }
+}
+
+fn expected(want: &Want) -> String {
+    let times = match want.times {
+        Times::Once => "",
+        Times::Some => "1..× ",
+        Times::Any => "0..× ",
+    };
+    format!("{times}{}@{} {} {}", want.direction, want.at.letter(), want.cause, want.sender)
+}
+
+fn wants_at(row: &'static Row, vantage: Vantage) -> Vec<&'static Want> {
+    row.wants.iter().filter(|want| vantage.places().contains(&want.at)).collect()
 }
 
 /// The daemon must have counted every reset of a flood, delivered or not.
-pub(super) fn flood(agents: &Agents, row: &Row, before: Result<Metrics>, report: &mut Report) {
-    let causes: Vec<&str> = row.all.iter().map(|want| want.cause).chain(["unsampled"]).collect();
-    let expected = format!("{FLOOD} sent {}", causes.join("|"));
-    let got = before.and_then(|before| flooded(agents, &causes, &before));
-    report.enter_result(row.id, "metrics", expected, got);
-}
-
-fn flooded(agents: &Agents, causes: &[&str], before: &Metrics) -> Result<Got> {
-    let before = before.sent(Some(causes));
-    let counted = || Ok(agents.daemon.metrics()?.sent(Some(causes)).saturating_sub(before));
+pub(super) fn flooded(agents: &Agents, row: &Row, before: &Metrics) -> Result<Got> {
+    let causes: Vec<&str> = row.wants.iter().map(|want| want.cause).chain(["unsampled"]).collect();
+    let before = before.sent(Some(&causes));
+    let counted = || Ok(agents.daemon.metrics()?.sent(Some(&causes)).saturating_sub(before));
     settled(SOON, FLOOD, counted)
 }
 
@@ -74,82 +219,4 @@ pub(super) fn settled(patience: Duration, expected: u64, counted: impl Fn() -> R
         count if count == expected => Got::Expected,
         count => Got::Else(format!("{count} counted"), Vec::new()),
     })
-}
-
-/// Events that came after their row was judged are a miss as well.
-pub(super) fn latecomers(agents: &Agents, judged: &[Judged], report: &mut Report) {
-    for row in judged {
-        for (vantage, count) in &row.said {
-            let late = agents.events(*vantage, row.port).split_off(*count);
-            if !late.is_empty() {
-                let lines = late.into_iter().map(|event| event.line).collect();
-                let got = Got::Else("events later on".to_owned(), lines);
-                report.enter(&row.name, "late", "nothing more".to_owned(), got);
-            }
-        }
-    }
-}
-
-/// What a vantage is to see of a row, on this kernel.
-struct Expected {
-    seen: Vec<Seen>,
-    /// What else it would see with a probe that this kernel refuses.
-    blind: Option<&'static str>,
-}
-
-impl Expected {
-    fn of(agents: &Agents, row: &Row, vantage: Vantage) -> Self {
-        let wants = match vantage {
-            Vantage::All => row.all,
-            Vantage::Client => row.client,
-            Vantage::Server => row.server,
-        };
-        let missing = |want: &Want| want.probe.filter(|probe| !agents.has_probe(probe));
-        let visible = wants.iter().filter(|want| missing(want).is_none());
-        Self { seen: visible.map(Want::seen).collect(), blind: wants.iter().find_map(missing) }
-    }
-
-    fn text(&self, row: &Row) -> String {
-        let times = if row.flood && !self.seen.is_empty() { format!("1..{FLOOD}× ") } else { String::new() };
-        let blind = self.blind.map(|probe| format!(" (no {probe} here)"));
-        times + &listed(&self.seen) + &blind.unwrap_or_default()
-    }
-}
-
-fn has_all(agents: &Agents, row: &Row, vantage: Vantage, port: u16) -> bool {
-    let each = if row.flood { usize::try_from(FLOOD).unwrap_or(usize::MAX) } else { 1 };
-    let expected = Expected::of(agents, row, vantage);
-    agents.events(vantage, port).len() >= expected.seen.len() * each
-}
-
-fn compare(row: &Row, want: &[Seen], got: &[Seen], events: &[Event]) -> Got {
-    let as_wanted = if row.flood && !want.is_empty() {
-        let most = usize::try_from(FLOOD).unwrap_or(usize::MAX);
-        (1..=most).contains(&got.len()) && got.iter().all(|event| want.contains(event))
-    } else {
-        sorted(want) == sorted(got)
-    };
-    if as_wanted {
-        return Got::Expected;
-    }
-    Got::Else(listed(got), events.iter().map(|event| event.line.clone()).collect())
-}
-
-fn sorted(events: &[Seen]) -> Vec<&Seen> {
-    let mut sorted: Vec<&Seen> = events.iter().collect();
-    sorted.sort();
-    sorted
-}
-
-fn inodes(net: &Net) -> Result<BTreeMap<u64, Place>> {
-    Place::ALL.iter().map(|place| Ok((net.ns(*place).inode()?, *place))).collect()
-}
-
-fn seen(event: &Event, places: &BTreeMap<u64, Place>) -> Seen {
-    Seen {
-        direction: event.direction.clone(),
-        at: event.netns.and_then(|inode| places.get(&inode).copied()),
-        cause: event.cause.clone(),
-        sender: event.sender.clone(),
-    }
 }

@@ -3,19 +3,25 @@
 //!
 //! A scenario first proves by the kernel's own counters and by the sockets' errors that
 //! it made its reset, so that "the lab did not make it" is never taken for "rstwatch did
-//! not see it". What is expected of each row stands in one table: [`table::ROWS`].
+//! not see it". Each row says what is true of it: [`table::Row`]; a verdict
+//! is judged by that truth, and by what can be known from where it was given.
 
 mod agents;
 mod conserve;
 mod demo;
 mod event;
+mod grade;
 mod http;
 mod janitor;
 mod judge;
+mod judgement;
+mod kernel;
+mod matrix;
 mod metrics;
 mod net;
 mod nft;
 mod ns;
+mod packet;
 mod peer;
 mod place;
 mod procnet;
@@ -29,6 +35,7 @@ mod sock;
 mod table;
 mod vantage;
 mod wait;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -49,11 +56,21 @@ pub(crate) struct LabArgs {
     /// Only prove that the scenarios make their resets; start no rstwatch
     #[arg(long)]
     truth_only: bool,
+    /// Write what was judged to this file, one JSON object a line
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Make nothing: write docs/accuracy.md from the results in the files of --from
+    #[arg(long, requires = "from")]
+    matrix: bool,
+    /// A file that --json wrote; repeatable, one for each kernel or run
+    #[arg(long, value_name = "PATH", requires = "matrix")]
+    from: Vec<PathBuf>,
 }
 
-/// Runs the lab and prints its table; an error when a row missed.
+/// Runs the lab and prints its table, with an error when a row missed; or writes the
+/// published matrix from earlier runs.
 pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
-    run::lab(args)
+    if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
 }
 
 /// Whether `cargo xtask lab` knows an option, by its long name.

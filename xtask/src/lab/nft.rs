@@ -1,6 +1,7 @@
 //! Firewall rules that last as long as their guard, and count what they reject.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,7 +10,8 @@ use serde_json::Value;
 use super::ns::Ns;
 use super::wait::until_true;
 
-const TABLE: &str = "inet lab";
+/// Each rule has a table of its own, so that several may live side by side.
+static TABLES: AtomicU32 = AtomicU32::new(0);
 
 /// Resets made by reject rules, which `TcpOutRsts` does not know.
 #[derive(Default)]
@@ -25,36 +27,73 @@ impl Rejects {
     }
 }
 
-/// The one rule of its namespace while it lives.
+/// A rule, or a few in a table of their own, while this lives.
 pub(super) struct Rule<'a> {
     ns: &'a Ns,
     how: How<'a>,
 }
 
 enum How<'a> {
-    Drop,
-    Reject(&'a Rejects),
-    IptablesReject(&'a Rejects, String),
+    /// A table, by family and name.
+    Nft(String, Option<&'a Rejects>),
+    Iptables {
+        program: &'static str,
+        rule: String,
+        rejects: &'a Rejects,
+    },
 }
 
 impl<'a> Rule<'a> {
     /// `reject with tcp reset` for what matches.
     pub(super) fn reject(ns: &'a Ns, rejects: &'a Rejects, hook: &str, matches: &str) -> Result<Self> {
-        load(ns, hook, &format!("{matches} counter reject with tcp reset"))?;
-        Ok(Self { ns, how: How::Reject(rejects) })
+        let rule = format!("{matches} counter reject with tcp reset");
+        Self::load(ns, "inet", &filter(hook), &[&rule], Some(rejects))
+    }
+
+    /// `reject with tcp reset` on the way through, for what matches in either direction.
+    pub(super) fn reject_both(ns: &'a Ns, rejects: &'a Rejects, port: u16, matches: &str) -> Result<Self> {
+        let rule = |end: &str| format!("tcp {end} {port} {matches} counter reject with tcp reset");
+        Self::load(ns, "inet", &filter("forward"), &[&rule("dport"), &rule("sport")], Some(rejects))
+    }
+
+    /// The same before the stack sees the packet, on a device.
+    pub(super) fn reject_at_ingress(ns: &'a Ns, rejects: &'a Rejects, device: &str, matches: &str) -> Result<Self> {
+        let chain = format!("type filter hook ingress device {device} priority 0");
+        let rule = format!("{matches} counter reject with tcp reset");
+        Self::load(ns, "netdev", &chain, &[&rule], Some(rejects))
     }
 
     /// A silent drop for what matches.
     pub(super) fn drop(ns: &'a Ns, hook: &str, matches: &str) -> Result<Self> {
-        load(ns, hook, &format!("{matches} counter drop"))?;
-        Ok(Self { ns, how: How::Drop })
+        Self::other(ns, hook, &format!("{matches} counter drop"))
     }
 
-    /// The same reject in the words of iptables (its nftables edition).
-    pub(super) fn iptables_reject(ns: &'a Ns, rejects: &'a Rejects, port: u16) -> Result<Self> {
+    /// Anything else that a filter chain may do; it rejects nothing with a reset.
+    pub(super) fn other(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
+        Self::load(ns, "inet", &filter(hook), &[rule], None)
+    }
+
+    /// Address translation: one rule in a chain of that hook.
+    pub(super) fn nat(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
+        Self::load(ns, "inet", &format!("type nat hook {hook} priority 0"), &[rule], None)
+    }
+
+    fn load(ns: &'a Ns, family: &str, chain: &str, rules: &[&str], rejects: Option<&'a Rejects>) -> Result<Self> {
+        let number = TABLES.fetch_add(1, Ordering::Relaxed);
+        let table = format!("{family} lab{number}");
+        let mut text = format!("add table {table}; add chain {table} x {{ {chain} ; }}");
+        for rule in rules {
+            text += &format!("; add rule {table} x {rule}");
+        }
+        ns.tool("nft", &[&text])?;
+        Ok(Self { ns, how: How::Nft(table, rejects) })
+    }
+
+    /// A reject of the server's port in the words of iptables, by one of its editions.
+    pub(super) fn iptables_reject(ns: &'a Ns, rejects: &'a Rejects, program: &'static str, port: u16) -> Result<Self> {
         let rule = format!("INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset");
-        iptables(ns, &format!("-A {rule}"))?;
-        Ok(Self { ns, how: How::IptablesReject(rejects, rule) })
+        iptables(ns, program, &format!("-A {rule}"))?;
+        Ok(Self { ns, how: How::Iptables { program, rule, rejects } })
     }
 
     /// Waits until the rule met this many packets.
@@ -62,46 +101,49 @@ impl<'a> Rule<'a> {
         until_true("the rule's counter", patience, || Ok(self.packets()? >= packets))
     }
 
-    fn packets(&self) -> Result<u64> {
-        match self.how {
-            How::IptablesReject(..) => {
-                let listing = iptables(self.ns, "-nvxL INPUT")?;
+    pub(super) fn packets(&self) -> Result<u64> {
+        match &self.how {
+            How::Iptables { program, .. } => {
+                let listing = iptables(self.ns, program, "-nvxL INPUT")?;
                 let rule = listing.lines().find(|line| line.contains("REJECT"));
                 let first = rule.and_then(|line| line.split_whitespace().next());
                 first.context("no such rule in iptables")?.parse().context("iptables' count")
             }
-            _ => {
-                let listing = self.ns.tool("nft", &["-j", "list", "table", "inet", "lab"])?;
+            How::Nft(table, _) => {
+                let words = ["-j", "list", "table"].into_iter().chain(table.split(' '));
+                let listing = self.ns.tool("nft", &words.collect::<Vec<_>>())?;
                 Ok(counted(&serde_json::from_str(&listing)?))
             }
+        }
+    }
+
+    fn remove(&self) -> Result<String> {
+        match &self.how {
+            How::Iptables { program, rule, .. } => iptables(self.ns, program, &format!("-D {rule}")),
+            How::Nft(table, _) => self.ns.tool("nft", &[&format!("delete table {table}")]),
         }
     }
 }
 
 impl Drop for Rule<'_> {
     fn drop(&mut self) {
-        let packets = self.packets();
-        let removed = match &self.how {
-            How::IptablesReject(_, rule) => iptables(self.ns, &format!("-D {rule}")),
-            _ => self.ns.tool("nft", &["delete", "table", "inet", "lab"]),
+        let rejects = match &self.how {
+            How::Nft(_, rejects) => *rejects,
+            How::Iptables { rejects, .. } => Some(*rejects),
         };
-        if let (How::Reject(rejects) | How::IptablesReject(rejects, _), Ok(packets)) = (&self.how, &packets) {
-            rejects.add(*packets);
-        }
-        if let Some(why) = packets.err().or(removed.err()) {
+        let counted = rejects.map(|rejects| self.packets().map(|packets| rejects.add(packets)));
+        if let Err(why) = counted.unwrap_or(Ok(())).and(self.remove().map(drop)) {
             eprintln!("a rule was not taken down cleanly: {why:#}");
         }
     }
 }
 
-fn load(ns: &Ns, hook: &str, rule: &str) -> Result<()> {
-    let chain = format!("{{ type filter hook {hook} priority 0 ; }}");
-    let rules = format!("add table {TABLE}; add chain {TABLE} x {chain}; add rule {TABLE} x {rule}");
-    ns.tool("nft", &[&rules]).map(drop)
+fn filter(hook: &str) -> String {
+    format!("type filter hook {hook} priority 0")
 }
 
-fn iptables(ns: &Ns, words: &str) -> Result<String> {
-    ns.tool("iptables-nft", &words.split(' ').collect::<Vec<_>>())
+fn iptables(ns: &Ns, program: &str, words: &str) -> Result<String> {
+    ns.tool(program, &words.split(' ').collect::<Vec<_>>())
 }
 
 /// The sum of all packet counters in nft's own JSON, wherever they stand in it.

@@ -2,18 +2,22 @@
 //! in which a process has to die, and for the janitor.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 
 use super::janitor::{self, Janitor};
 use super::ns::Ns;
 use super::wait::{readable, until};
 
 const ASKED: &str = "RSTWATCH_LAB_PEER";
+/// A forked server's idle timer.
+const FORKED_IS_PATIENT: Duration = Duration::from_millis(1300);
 
 /// To be called first thing in `main`: returns unless this process is a helper of the lab.
 pub(crate) fn peer_if_asked() {
@@ -33,8 +37,10 @@ pub(crate) fn peer_if_asked() {
 fn peer_main(what: &str) -> Result<()> {
     match what.split(' ').collect::<Vec<_>>().as_slice() {
         ["janitor"] => janitor::serve(),
-        ["answer", address] => serve(address.parse()?, true),
-        ["deaf", address] => serve(address.parse()?, false),
+        ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
+        ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["forks", address, _] => fork_for_one(address.parse()?),
+        ["forked"] => serve_stdin(),
         _ => bail!("no such helper: {what}"),
     }
 }
@@ -47,24 +53,68 @@ pub(super) fn command(what: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Accepts one connection, answers its first request or never reads at all, and holds it
-/// until it is killed or the lab goes away.
-fn serve(address: SocketAddr, answers: bool) -> Result<()> {
+/// Accepts connections, answers the first request of each or never reads at all, and
+/// holds them until it is told how to die, is killed, or the lab goes away.
+fn serve(address: SocketAddr, count: usize, answers: bool) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     say("listening")?;
-    let (mut connection, _) = listener.accept()?;
-    if answers {
-        let mut request = [0; 64];
-        let read = connection.read(&mut request)?;
-        connection.write_all(request.get(..read).unwrap_or_default())?;
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let (mut connection, _) = listener.accept()?;
+        if answers {
+            answer(&mut connection)?;
+        }
+        held.push(connection);
     }
     say("accepted")?;
     if !answers {
-        readable(&connection)?;
+        held.iter().try_for_each(readable)?;
         say("unread")?;
     }
+    die_as_told()
+}
+
+fn answer(connection: &mut TcpStream) -> Result<()> {
+    let mut request = [0; 64];
+    let read = connection.read(&mut request)?;
+    Ok(connection.write_all(request.get(..read).unwrap_or_default())?)
+}
+
+/// The connections are still open then: only the kernel closes them.
+fn die_as_told() -> Result<()> {
+    let mut how = String::new();
+    std::io::stdin().read_line(&mut how)?;
+    match how.trim().split(' ').collect::<Vec<_>>().as_slice() {
+        ["exit", code] => std::process::exit(code.parse()?),
+        ["crash"] => {
+            setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+            // The first is taken by Rust's own handler, which looks for stack overflows.
+            kill_process(getpid(), Signal::SEGV)?;
+            kill_process(getpid(), Signal::SEGV)?;
+            bail!("it survived");
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As inetd, sshd or a forking database does it: a process of its own for the connection.
+fn fork_for_one(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let (connection, _) = listener.accept()?;
+    let mut child = command(&["forked"])?.stdin(Stdio::from(OwnedFd::from(connection))).spawn()?;
+    child.wait()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// The process of one connection, which is its standard input: answers, and exits cleanly
+/// when nothing more comes for a while.
+fn serve_stdin() -> Result<()> {
+    let mut connection = TcpStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    connection.set_read_timeout(Some(FORKED_IS_PATIENT))?;
+    while answer(&mut connection).is_ok() {}
+    std::process::exit(0);
 }
 
 fn say(word: &str) -> Result<()> {
@@ -81,8 +131,8 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts it and waits until it listens.
-    pub(super) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr) -> Result<Self> {
-        let mut command = command(&[how, &at.to_string()])?;
+    pub(super) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
+        let mut command = command(&[how, &at.to_string(), &count.to_string()])?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(ns, janitor, &mut command)?;
         let said = process.child.stdout.take().context("helper's stdout")?;
@@ -95,6 +145,19 @@ impl Peer {
         let mut line = String::new();
         self.said.read_line(&mut line)?;
         ensure!(line.trim() == word, "helper said {:?}, not {word}", line.trim());
+        Ok(())
+    }
+
+    /// Tells it how to die: "exit 3", or "crash".
+    pub(super) fn tell(mut self, how: &str) -> Result<()> {
+        let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
+        writeln!(orders, "{how}")?;
+        let status = self.process.child.wait()?;
+        let as_told = match how.strip_prefix("exit ") {
+            Some(code) => status.code() == code.parse().ok(),
+            None => status.signal() == Some(Signal::SEGV.as_raw()),
+        };
+        ensure!(as_told, "helper told to {how}: {status}");
         Ok(())
     }
 

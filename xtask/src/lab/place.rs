@@ -24,6 +24,14 @@ impl Family {
         }
     }
 
+    /// The router, as the client sees it.
+    pub(super) fn gateway(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::new(10, 77, 1, 1).into(),
+            Self::V6 => Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1).into(),
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::V4 => "v4",

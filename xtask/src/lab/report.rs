@@ -1,9 +1,16 @@
 //! The lab's result as a table.
 
+use super::grade::Outcome;
+use super::judgement::Judgement;
+use super::kernel::Kernel;
+use super::matrix;
+use super::place::Family;
+use super::table::Row;
+
 /// One line of the table, over all repeats.
 pub(super) struct Line {
     row: String,
-    vantage: &'static str,
+    vantage: String,
     expected: String,
     /// What was got instead, each kind once, with the events behind the first.
     missed: Vec<String>,
@@ -25,10 +32,11 @@ pub(super) enum Got {
 pub(super) struct Report {
     lines: Vec<Line>,
     skipped: Vec<(String, String)>,
+    pub(super) judgements: Vec<Judgement>,
 }
 
 impl Report {
-    pub(super) fn enter(&mut self, row: &str, vantage: &'static str, expected: String, got: Got) {
+    pub(super) fn enter(&mut self, row: &str, vantage: &str, expected: String, got: Got) {
         let line = self.line(row, vantage, expected);
         line.tries += 1;
         match got {
@@ -44,14 +52,41 @@ impl Report {
         }
     }
 
-    /// Enters a check that could not be made as one that missed.
-    pub(super) fn enter_result(
+    /// Enters a row that was not judged: skipped for that reason, or not made.
+    pub(super) fn not_judged(
         &mut self,
-        row: &str,
-        vantage: &'static str,
-        expected: String,
-        got: anyhow::Result<Got>,
+        row: &Row,
+        family: Family,
+        run: u32,
+        kernel: &Kernel,
+        why: Result<String, String>,
     ) {
+        let (result, why) = match why {
+            Ok(failed) => (Outcome::NotMade, failed),
+            Err(skipped) => (Outcome::Skipped, skipped),
+        };
+        let truth = row.wants.first().map_or("none", |want| want.cause).to_owned();
+        let base = Judgement::of(row, family, MAKING, run, kernel);
+        self.judgements.push(Judgement { result, truth, faults: vec![why], ..base });
+    }
+
+    /// Enters what was judged of one row from one vantage.
+    pub(super) fn judged(&mut self, judgements: Vec<Judgement>) {
+        let Some(first) = judgements.first() else { return };
+        let faulty = || judgements.iter().filter(|judgement| !judgement.faults.is_empty());
+        let faults: Vec<String> = faulty().flat_map(|judgement| judgement.faults.clone()).collect();
+        let events = faulty().filter_map(|judgement| Some(judgement.event.as_ref()?.to_string())).collect();
+        let got = if faults.is_empty() { Got::Expected } else { Got::Else(faults.join(", "), events) };
+        let hidden = judgements.iter().any(|judgement| judgement.result == Outcome::NotSeen);
+        let note = if hidden { " (not all seen here)" } else { "" };
+        let (row, vantage) = (format!("{} {}", first.row, first.family), first.vantage.clone());
+        let expected = format!("{}{note}", first.expected);
+        self.enter(&row, &vantage, expected, got);
+        self.judgements.extend(judgements);
+    }
+
+    /// Enters a check that could not be made as one that missed.
+    pub(super) fn enter_result(&mut self, row: &str, vantage: &str, expected: String, got: anyhow::Result<Got>) {
         let got = got.unwrap_or_else(|why| Got::Else(format!("{why:#}"), Vec::new()));
         self.enter(row, vantage, expected, got);
     }
@@ -62,13 +97,13 @@ impl Report {
         }
     }
 
-    fn line(&mut self, row: &str, vantage: &'static str, expected: String) -> &mut Line {
+    fn line(&mut self, row: &str, vantage: &str, expected: String) -> &mut Line {
         let known = |line: &Line| line.row == row && line.vantage == vantage;
         let at = self.lines.iter().position(known).unwrap_or(self.lines.len());
         if at == self.lines.len() {
             self.lines.push(Line {
                 row: row.to_owned(),
-                vantage,
+                vantage: vantage.to_owned(),
                 expected,
                 missed: Vec::new(),
                 evidence: Vec::new(),
@@ -103,6 +138,9 @@ impl Report {
             println!("skipped: {row}: {why}");
         }
         let failed = self.lines.iter().filter(|line| line.good < line.tries).count();
+        if !self.judgements.is_empty() {
+            println!("{}", matrix::totals(&self.judgements));
+        }
         println!("{} passed, {failed} failed", self.lines.len() - failed);
         failed
     }

@@ -1,30 +1,61 @@
 //! The scenarios, one file per family of rows, and the stage on which they play.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::grade::Idle;
 use super::net::Net;
 use super::nft::Rejects;
 use super::place::{Family, Place, at};
 use super::procnet::{State, states};
 use super::sock::{Listener, Tcp};
+use super::table::Row;
 use super::wait::{SOON, until_true};
 
-pub(super) mod app;
-pub(super) mod death;
-pub(super) mod firewall;
-pub(super) mod idle;
-pub(super) mod late;
-pub(super) mod middlebox;
-pub(super) mod overload;
-mod packet;
-pub(super) mod quiet;
-pub(super) mod reboot;
+mod admin;
+mod app;
+mod death;
+mod firewall;
+mod forge;
+mod guard;
+mod handshake;
+mod idle;
+mod late;
+mod limits;
+mod middlebox;
+mod mptcp;
+mod nat;
+mod overload;
+mod quiet;
+mod reboot;
+mod stream;
 
 const HELLO: &[u8] = b"hello";
+
+/// All rows, by family, in the order in which they run.
+pub(super) const FAMILIES: &[&[Row]] = &[
+    app::ROWS,
+    admin::ROWS,
+    death::ROWS,
+    stream::ROWS,
+    idle::ROWS,
+    middlebox::ROWS,
+    nat::ROWS,
+    forge::ROWS,
+    guard::ROWS,
+    firewall::ROWS,
+    overload::ROWS,
+    late::ROWS,
+    reboot::ROWS,
+    handshake::ROWS,
+    mptcp::ROWS,
+    limits::ROWS,
+    quiet::ROWS,
+];
 
 /// What a scenario plays on. Its port is its own, so that events can be told apart.
 pub(super) struct Scene<'a> {
@@ -32,9 +63,36 @@ pub(super) struct Scene<'a> {
     pub(super) rejects: &'a Rejects,
     pub(super) family: Family,
     pub(super) port: u16,
+    idle: RefCell<Vec<(Place, Idle)>>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    pub(super) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
+        Self { net, rejects, family, port, idle: RefCell::default() }
+    }
+
+    /// The true silences that the scenario stated.
+    pub(super) fn idle(&self) -> Vec<(Place, Idle)> {
+        self.idle.borrow().clone()
+    }
+
+    /// States the silence since then: before the operation that meets the reset, or
+    /// before the reset that comes into it. To be called right before either.
+    fn idle_since(&self, since: Instant) {
+        let silence = since.elapsed();
+        self.idle_was(Place::Client, silence);
+        self.idle_was(Place::Server, silence);
+    }
+
+    fn idle_was(&self, place: Place, silence: Duration) {
+        self.idle.borrow_mut().push((place, Idle::Was(silence)));
+    }
+
+    /// States that traffic never paused at either end.
+    fn busy(&self) {
+        self.idle.borrow_mut().extend([Place::Client, Place::Server].map(|place| (place, Idle::Busy)));
+    }
+
     fn server(&self) -> SocketAddr {
         at(self.family.server(), self.port)
     }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use super::LabArgs;
 use super::agents::Agents;
 use super::conserve::Conservation;
-use super::judge;
+use super::judge::{self, Judge, Played};
+use super::judgement;
+use super::kernel::Kernel;
 use super::net::Net;
 use super::nft::Rejects;
 use super::place::Family;
@@ -16,7 +18,8 @@ use super::proof::Proof;
 use super::report::{Got, MAKING, Report};
 use super::rows::Scene;
 use super::select::{BURST, ids, installed, missing, names};
-use super::table::{ROWS, Row};
+use super::table::{FLOOD, Row, rows};
+use super::vantage::Vantage;
 
 /// Below the source ports of the namespaces.
 pub(super) const FIRST_PORT: u16 = 10_001;
@@ -37,15 +40,14 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     let net = build()?;
     let agents = if args.truth_only { None } else { Some(Agents::start(&net, &rstwatch)?) };
     let mut lab = Lab::new(&net, agents)?;
-    for _ in 0..args.repeat {
-        for row in ROWS.iter().filter(|row| wanted(row.id)) {
-            lab.row(row)?;
-        }
+    for run in 1..=args.repeat {
+        let played = lab.play_all(run, &wanted)?;
+        lab.judge(&played)?;
     }
-    lab.close(wanted(BURST), started)
+    lab.close(wanted(BURST), started, args.json.as_deref())
 }
 
-fn workspace() -> PathBuf {
+pub(super) fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
@@ -60,63 +62,79 @@ pub(super) fn build() -> Result<Net> {
 
 struct Lab<'a> {
     net: &'a Net,
+    kernel: Kernel,
     rejects: Rejects,
     agents: Option<Agents>,
     conservation: Conservation,
     report: Report,
     port: u16,
-    /// What each watcher had said of each port when its row was judged.
-    judged: Vec<judge::Judged>,
 }
 
 impl<'a> Lab<'a> {
     fn new(net: &'a Net, agents: Option<Agents>) -> Result<Self> {
         let rejects = Rejects::default();
         let conservation = Conservation::begin(net, agents.as_ref())?;
-        let report = Report::default();
-        Ok(Self { net, rejects, agents, conservation, report, port: FIRST_PORT, judged: vec![] })
+        let (kernel, report) = (Kernel::running(), Report::default());
+        Ok(Self { net, kernel, rejects, agents, conservation, report, port: FIRST_PORT })
     }
 
-    fn row(&mut self, row: &Row) -> Result<()> {
-        if let Some(program) = missing(row) {
-            let row = format!("row {}", row.id);
-            self.report.skip(&row, &format!("no {program}"));
-            return Ok(());
+    fn play_all(&mut self, run: u32, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Played>> {
+        let mut played = Vec::new();
+        for row in rows().filter(|row| wanted(row.id)) {
+            for family in row.families {
+                played.extend(self.play(row, *family, run)?);
+                // Some scenarios use the next port as well.
+                self.port += 2;
+            }
         }
-        for family in row.families {
-            self.play(row, *family)?;
-            self.port += 1;
-        }
-        Ok(())
+        Ok(played)
     }
 
-    fn play(&mut self, row: &Row, family: Family) -> Result<()> {
+    fn play(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<Played>> {
         let name = format!("{} {}", row.id, family.name());
-        let scene = Scene { net: self.net, rejects: &self.rejects, family, port: self.port };
-        let agents = self.agents.as_ref();
-        let counted = agents.filter(|_| row.flood).map(|agents| agents.daemon.metrics());
+        let scene = Scene::new(self.net, &self.rejects, family, self.port);
+        let obstacle = missing(row).map(|program| format!("no {program}")).or_else(|| (row.unless)(&scene));
+        if let Some(why) = obstacle {
+            self.report.skip(&format!("row {name}"), &why);
+            self.report.not_judged(row, family, run, &self.kernel, Err(why));
+            return Ok(None);
+        }
+        let counted = self.agents.as_ref().filter(|_| row.flood).map(|agents| agents.daemon.metrics());
         let proof = Proof::begin(&scene)?;
+        let started = Instant::now();
         let made = (row.make)(&scene).and_then(|()| proof.end(&scene, row));
         if let Err(why) = made {
             eprintln!("row {name}: not produced: {why:#}");
-            let got = Got::Else(format!("not produced: {why:#}"), Vec::new());
-            self.report.enter(&name, MAKING, row.what.to_owned(), got);
-            return Ok(());
+            let why = format!("not produced: {why:#}");
+            self.report.enter(&name, MAKING, row.what.to_owned(), Got::Else(why.clone(), Vec::new()));
+            self.report.not_judged(row, family, run, &self.kernel, Ok(why));
+            return Ok(None);
         }
-        eprintln!("row {name}: {} (port {})", row.what, self.port);
-        let Some(agents) = agents else {
+        eprintln!("row {name}: {} (port {}, {} ms)", row.what, self.port, started.elapsed().as_millis());
+        let Some(agents) = self.agents.as_ref() else {
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Expected);
-            return Ok(());
+            return Ok(None);
         };
-        let judged = judge::row(agents, self.net, row, name, self.port, &mut self.report)?;
-        self.judged.push(judged);
         if let Some(before) = counted {
-            judge::flood(agents, row, before, &mut self.report);
+            let got = before.and_then(|before| judge::flooded(agents, row, &before));
+            self.report.enter_result(&name, "metrics", format!("{FLOOD} sent"), got);
+        }
+        Ok(Some(Played { row, family, port: self.port, run, idle: scene.idle() }))
+    }
+
+    fn judge(&mut self, played: &[Played]) -> Result<()> {
+        let Some(agents) = self.agents.as_ref() else { return Ok(()) };
+        let judge = Judge::new(agents, self.net, &self.kernel)?;
+        judge.hear_out(played);
+        for row in played {
+            for vantage in Vantage::EACH {
+                self.report.judged(judge.row(row, vantage));
+            }
         }
         Ok(())
     }
 
-    fn close(mut self, burst: bool, started: Instant) -> Result<()> {
+    fn close(mut self, burst: bool, started: Instant, json: Option<&Path>) -> Result<()> {
         let agents = self.agents.as_ref();
         self.conservation.check("rows", self.net, &self.rejects, agents, &mut self.report)?;
         if burst {
@@ -124,7 +142,6 @@ impl<'a> Lab<'a> {
             self.conservation.check(BURST, self.net, &self.rejects, agents, &mut self.report)?;
         }
         if let Some(agents) = &mut self.agents {
-            judge::latecomers(agents, &self.judged, &mut self.report);
             let got = match agents.end().join("; ") {
                 troubles if troubles.is_empty() => Got::Expected,
                 troubles => Got::Else(troubles, Vec::new()),
@@ -132,6 +149,9 @@ impl<'a> Lab<'a> {
             self.report.enter("SIGTERM", "each", "ends cleanly".to_owned(), got);
         }
         eprintln!("the lab took {:.0} s", started.elapsed().as_secs_f32());
+        if let Some(path) = json {
+            judgement::write(path, &self.report.judgements)?;
+        }
         match self.report.print() {
             0 => Ok(()),
             failed => bail!("{failed} lines of the lab's table failed"),

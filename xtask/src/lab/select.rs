@@ -1,6 +1,6 @@
 //! Which rows run: by name, and by what is installed.
 
-use super::table::{ROWS, Row};
+use super::table::{Row, rows};
 
 /// The pseudo row of the 20,000 resets at the end.
 pub(super) const BURST: &str = "burst";
@@ -16,7 +16,7 @@ pub(super) fn names(asked: &str, id: &str) -> bool {
 }
 
 pub(super) fn ids() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|row| row.id).chain([BURST])
+    rows().map(|row| row.id).chain([BURST])
 }
 
 /// The first program that a row needs and that is not there.
@@ -38,7 +38,7 @@ mod tests {
         let named = |asked: &str| ids().filter(|id| names(asked, id)).collect::<Vec<_>>();
         assert_eq!(named("4"), ["4"]);
         assert_eq!(named("18"), ["18a", "18b"]);
-        assert_eq!(named("8").len(), 5);
-        assert!(named("7").is_empty());
+        assert!(named("8").len() > 5);
+        assert!(named("no").is_empty());
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,7 +15,7 @@ use super::wait::{SOON, until};
 mod others;
 mod repair;
 
-pub(super) use others::{Listener, send_raw};
+pub(super) use others::{Listener, Raw, forge};
 
 /// One connected socket. Dropped, it vanishes without a packet, so that a scenario's
 /// leftovers never draw a reset of their own; [`Tcp::close`] and [`Tcp::abort`] are what
@@ -27,8 +28,13 @@ pub(super) struct Tcp {
 impl Tcp {
     /// An unconnected socket that belongs to `ns` for its whole life.
     pub(super) fn new(ns: &Ns, to: SocketAddr) -> Result<Self> {
+        Self::speaking(ns, Protocol::TCP, to)
+    }
+
+    /// One of another protocol, such as MPTCP.
+    pub(super) fn speaking(ns: &Ns, protocol: Protocol, to: SocketAddr) -> Result<Self> {
         let domain = Domain::for_address(to);
-        let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?))?;
+        let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;
         Ok(Self::of(socket)?)
     }
 
@@ -47,6 +53,15 @@ impl Tcp {
 
     pub(super) fn join(&self, to: SocketAddr) -> std::io::Result<()> {
         self.socket.connect_timeout(&to.into(), SOON)
+    }
+
+    /// Connects from a known source port.
+    pub(super) fn connect_from(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let tcp = Self::new(ns, to)?;
+        tcp.socket.set_reuse_address(true)?;
+        tcp.socket.bind(&from.into())?;
+        tcp.join(to).with_context(|| format!("connect to {to}"))?;
+        Ok(tcp)
     }
 
     /// Sends a SYN from a known source port and does not wait for the answer.
@@ -106,6 +121,43 @@ impl Tcp {
         let ask = || Ok(self.socket.take_error()?);
         let error = until("the socket's error", SOON, ask)?;
         expect(errno, Err::<String, _>(error))
+    }
+
+    /// Sends until the connection fails or the time is over; whether it failed.
+    pub(super) fn pour(&self, chunk: &[u8], pause: Duration, time: Duration) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < time {
+            if (&self.socket).write_all(chunk).is_err() {
+                return true;
+            }
+            sleep(pause);
+        }
+        false
+    }
+
+    /// Reads and forgets until the stream ends or fails.
+    pub(super) fn drain(&self) -> std::io::Result<()> {
+        let mut some = vec![0; 65_536];
+        while (&self.socket).read(&mut some)? > 0 {}
+        Ok(())
+    }
+
+    /// The initial TTL or hop limit of what it sends.
+    pub(super) fn ttl(&self, ttl: u8) -> Result<()> {
+        Ok(match self.local()? {
+            SocketAddr::V4(_) => self.socket.set_ttl_v4(ttl.into())?,
+            SocketAddr::V6(_) => self.socket.set_unicast_hops_v6(ttl.into())?,
+        })
+    }
+
+    /// A socket option that socket2 does not know.
+    pub(super) fn tcp_option(&self, option: i32, value: i32) -> Result<()> {
+        Ok(repair::set(&self.socket, option, value)?)
+    }
+
+    /// connect(AF_UNSPEC): the connection is aborted, the socket stays.
+    pub(super) fn disconnect(&self) -> Result<()> {
+        Ok(repair::disconnect(&self.socket)?)
     }
 
     /// The sequence number of the next byte that this end will send.

@@ -1,346 +1,183 @@
-//! What each row makes, and what each vantage point is expected to say of it. This table
-//! is the place to change an expectation.
+//! What a row is: what it makes, what is true of it, and what may be said of it from
+//! where. The rows themselves stand with their scenarios, in [`super::rows`].
 
 use anyhow::Result;
 
 use super::place::Family::{self, V4, V6};
-use super::place::Place::{self, Client as C, Rebooted as S2, Router as R, Server as S};
-use super::rows::{Scene, app, death, firewall, idle, late, middlebox, overload, quiet, reboot};
-use super::vantage::Seen;
+use super::place::Place;
+use super::rows::Scene;
 
-const APP: &str = "local_app";
-const KERNEL: &str = "local_kernel";
-const FIREWALL: &str = "local_firewall";
-const PEER: &str = "peer";
-const MIDDLEBOX: &str = "middlebox";
+pub(super) use super::place::Place::{Client as C, Rebooted as S2, Router as R, Server as S};
+
+pub(super) const APP: &str = "local_app";
+pub(super) const KERNEL: &str = "local_kernel";
+pub(super) const FIREWALL: &str = "local_firewall";
+pub(super) const PEER: &str = "peer";
+pub(super) const MIDDLEBOX: &str = "middlebox";
 /// The evidence does not tell who.
-const UNKNOWN: &str = "unknown";
-
-/// Sees rejects by themselves. Kernels that refuse it leave only dropped packets to go
-/// by, which tell a reject from a silent drop where a socket nearby receives the RST.
-const REJECTS: &str = "nf_send_reset";
+pub(super) const NOBODY: &str = "unknown";
+pub(super) const BOTH: &[Family] = &[V4, V6];
 
 /// SYNs of row 11.
 pub(super) const FLOOD: u64 = 300;
 
-/// One expected event: direction, where, cause, sender.
-#[derive(Clone, Copy)]
-pub(super) struct Want {
-    direction: &'static str,
-    at: Place,
+/// A verdict that is right as seen from somewhere, though it is not the whole truth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alike {
     pub(super) cause: &'static str,
-    sender: &'static str,
-    /// The probe without which this vantage cannot know.
-    pub(super) probe: Option<&'static str>,
+    pub(super) sender: &'static str,
+    /// Why no more can be known there.
+    pub(super) why: &'static str,
+}
+
+pub(super) const fn like(cause: &'static str, sender: &'static str, why: &'static str) -> Alike {
+    Alike { cause, sender, why }
+}
+
+/// What a kernel must offer for the event to be seen at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    Always,
+    /// Firewalls make RSTs without the stack. Kernels that refuse `nf_send_reset` leave
+    /// only dropped segments to go by, which tell a reject where a socket receives it.
+    Rejects,
+    /// RSTs without a socket, or of a TIME_WAIT one: not traced before Linux 6.10.
+    NoSocket,
+}
+
+/// How many events there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    Once,
+    /// One or more: what is under way when a connection ends draws resets of its own.
+    Some,
+    /// None or more.
+    Any,
+}
+
+/// One expected event, and its truth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    pub(super) direction: &'static str,
+    pub(super) at: Place,
+    pub(super) cause: &'static str,
+    pub(super) sender: &'static str,
+    /// Right for who sees this end only.
+    pub(super) alone: &'static [Alike],
+    /// Right from anywhere.
+    pub(super) also: &'static [Alike],
+    pub(super) sight: Sight,
+    /// The kernel tells, where it gives reasons: the verdict must be certain.
+    pub(super) sure: bool,
+    pub(super) times: Times,
 }
 
 impl Want {
-    const fn needs(self, probe: &'static str) -> Self {
-        Self { probe: Some(probe), ..self }
+    pub(super) const fn alone(self, alone: &'static [Alike]) -> Self {
+        Self { alone, ..self }
     }
 
-    pub(super) fn seen(&self) -> Seen {
-        Seen {
-            direction: self.direction.to_owned(),
-            at: Some(self.at),
-            cause: self.cause.to_owned(),
-            sender: self.sender.to_owned(),
-        }
+    pub(super) const fn also(self, also: &'static [Alike]) -> Self {
+        Self { also, ..self }
+    }
+
+    pub(super) const fn rejects(self) -> Self {
+        Self { sight: Sight::Rejects, ..self }
+    }
+
+    pub(super) const fn no_socket(self) -> Self {
+        Self { sight: Sight::NoSocket, ..self }
+    }
+
+    pub(super) const fn sure(self) -> Self {
+        Self { sure: true, ..self }
+    }
+
+    pub(super) const fn some(self) -> Self {
+        Self { times: Times::Some, ..self }
+    }
+
+    pub(super) const fn any(self) -> Self {
+        Self { times: Times::Any, ..self }
     }
 }
 
-const fn sent(at: Place, cause: &'static str, sender: &'static str) -> Want {
-    Want { direction: "sent", at, cause, sender, probe: None }
+const fn want(direction: &'static str, at: Place, cause: &'static str, sender: &'static str) -> Want {
+    Want { direction, at, cause, sender, alone: &[], also: &[], sight: Sight::Always, sure: false, times: Times::Once }
 }
 
-const fn received(at: Place, cause: &'static str, sender: &'static str) -> Want {
-    Want { direction: "received", at, cause, sender, probe: None }
+pub(super) const fn sent(at: Place, cause: &'static str, sender: &'static str) -> Want {
+    want("sent", at, cause, sender)
+}
+
+pub(super) const fn received(at: Place, cause: &'static str, sender: &'static str) -> Want {
+    want("received", at, cause, sender)
 }
 
 /// One scenario.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) id: &'static str,
     pub(super) what: &'static str,
     pub(super) families: &'static [Family],
     /// Programs without which the row is skipped; `ip` and `nft` are taken for granted.
     pub(super) needs: &'static [&'static str],
+    /// What else stands in its way here, in words; the row is skipped then.
+    pub(super) unless: fn(&Scene) -> Option<String>,
     pub(super) make: fn(&Scene) -> Result<()>,
     /// How far `TcpOutRsts` moves, by place.
     pub(super) rsts: &'static [(Place, u64)],
+    /// It moves at least so far: how much was under way is up to chance.
+    pub(super) more: bool,
     /// How many packets its reject rule answers.
     pub(super) rejects: u64,
-    /// More resets than a watcher has to print one by one: at least one must be seen, all
-    /// alike, and the agent's metrics must have counted every one.
+    /// More resets than a watcher has to print one by one; the agent's metrics must have
+    /// counted every one.
     pub(super) flood: bool,
-    pub(super) all: &'static [Want],
-    pub(super) client: &'static [Want],
-    pub(super) server: &'static [Want],
+    pub(super) wants: &'static [Want],
 }
 
 /// What most rows have in common.
-const BASE: Row = Row {
+pub(super) const BASE: Row = Row {
     id: "",
     what: "",
     families: &[V4],
     needs: &[],
+    unless: |_| None,
     make: |_| Ok(()),
     rsts: &[],
+    more: false,
     rejects: 0,
     flood: false,
-    all: &[],
-    client: &[],
-    server: &[],
+    wants: &[],
 };
 
 /// Every row, in the order in which they run.
-pub(super) const ROWS: &[Row] = &[
-    Row {
-        id: "1",
-        what: "connect to a closed port",
-        families: &[V4, V6],
-        make: app::refused,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "refused", KERNEL), received(C, "refused", PEER)],
-        client: &[received(C, "refused", PEER)],
-        server: &[sent(S, "refused", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "2",
-        what: "SO_LINGER 0, then close",
-        families: &[V4, V6],
-        make: app::linger,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "linger_abort", APP), received(C, "linger_abort", PEER)],
-        client: &[received(C, "linger_abort", PEER)],
-        server: &[sent(S, "linger_abort", APP)],
-        ..BASE
-    },
-    Row {
-        id: "3",
-        what: "close with unread data",
-        families: &[V4, V6],
-        make: app::unread,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "unread_data", APP), received(C, "unread_data", PEER)],
-        client: &[received(C, "unread_data", PEER)],
-        server: &[sent(S, "unread_data", APP)],
-        ..BASE
-    },
-    Row {
-        id: "4",
-        what: "server killed, then the client writes",
-        make: death::killed,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "process_died", KERNEL), received(C, "process_died", PEER)],
-        client: &[received(C, "data_after_close", PEER)],
-        server: &[sent(S, "process_died", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "4a",
-        what: "server killed with data unread",
-        make: death::killed_unread,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "process_died", APP), received(C, "process_died", PEER)],
-        client: &[received(C, "unread_data", PEER)],
-        server: &[sent(S, "process_died", APP)],
-        ..BASE
-    },
-    Row {
-        id: "4b",
-        what: "listener closed, connection not accepted",
-        make: app::listener_closed,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "listener_closed", APP), received(C, "listener_closed", PEER)],
-        client: &[received(C, "unknown", PEER)],
-        server: &[sent(S, "listener_closed", APP)],
-        ..BASE
-    },
-    Row {
-        id: "5",
-        what: "nginx reaped the idle connection, client reuses it",
-        needs: &["nginx"],
-        make: idle::nginx,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
-        client: &[received(C, "idle_reaped", PEER)],
-        server: &[sent(S, "idle_reaped", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "5b",
-        what: "the same, nginx's FIN lost",
-        needs: &["nginx"],
-        make: idle::nginx_fin_lost,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
-        client: &[received(C, "idle_reaped", PEER)],
-        server: &[sent(S, "idle_reaped", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "6a",
-        what: "router forgot the idle connection and rejects it",
-        needs: &["conntrack"],
-        make: middlebox::conntrack_expired,
-        rejects: 1,
-        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[received(C, "middlebox_idle", MIDDLEBOX)],
-        ..BASE
-    },
-    Row {
-        id: "8-input",
-        what: "server's input hook rejects a SYN",
-        make: firewall::input,
-        rejects: 1,
-        all: &[sent(S, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[received(C, "refused", PEER)],
-        server: &[sent(S, "firewall_reject", FIREWALL).needs(REJECTS)],
-        ..BASE
-    },
-    Row {
-        id: "8-iptables",
-        what: "the same rule by iptables-nft",
-        needs: &["iptables-nft"],
-        make: firewall::iptables,
-        rejects: 1,
-        all: &[sent(S, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[received(C, "refused", PEER)],
-        server: &[sent(S, "firewall_reject", FIREWALL).needs(REJECTS)],
-        ..BASE
-    },
-    Row {
-        id: "8-forward",
-        what: "router's forward hook rejects a busy connection",
-        make: firewall::forward_busy,
-        rejects: 1,
-        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[received(C, "firewall_reject", MIDDLEBOX)],
-        ..BASE
-    },
-    Row {
-        id: "8-forward-syn",
-        what: "router's forward hook rejects a SYN to a known server",
-        make: firewall::forward_syn,
-        rejects: 1,
-        all: &[sent(R, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        // A host before a container that is gone answers just so: the client alone cannot tell.
-        client: &[received(C, "refused", UNKNOWN)],
-        ..BASE
-    },
-    Row {
-        id: "8-output",
-        what: "client's own output hook rejects a busy connection",
-        make: firewall::output,
-        rejects: 1,
-        all: &[sent(C, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        client: &[sent(C, "firewall_reject", FIREWALL), received(C, "firewall_reject", FIREWALL)],
-        ..BASE
-    },
-    Row {
-        id: "9",
-        what: "raw RST from the router, TTL 200, exact sequence",
-        make: middlebox::injected,
-        all: &[received(C, "middlebox_injected", MIDDLEBOX)],
-        client: &[received(C, "middlebox_injected", MIDDLEBOX)],
-        ..BASE
-    },
-    Row {
-        id: "10d",
-        what: "accept queue full at the third ACK, tcp_abort_on_overflow",
-        make: overload::third_ack,
-        rsts: &[(S, 2)],
-        all: &[
-            sent(S, "listen_overflow", KERNEL),
-            sent(S, "listen_overflow", KERNEL),
-            received(C, "listen_overflow", PEER),
-        ],
-        client: &[received(C, "unknown", PEER)],
-        server: &[sent(S, "listen_overflow", KERNEL), sent(S, "listen_overflow", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "11",
-        what: "300 SYNs to a closed port",
-        needs: &["hping3"],
-        make: overload::syn_flood,
-        rsts: &[(S, FLOOD)],
-        flood: true,
-        all: &[sent(S, "refused", KERNEL)],
-        server: &[sent(S, "refused", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "12a",
-        what: "keepalive unanswered",
-        make: late::keepalive,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "keepalive_timeout", KERNEL), received(C, "keepalive_timeout", PEER)],
-        client: &[received(C, "keepalive_timeout", PEER)],
-        server: &[sent(S, "keepalive_timeout", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "13",
-        what: "ss -K",
-        needs: &["ss"],
-        make: app::killed_by_admin,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "admin_abort", KERNEL), received(C, "admin_abort", PEER)],
-        client: &[received(C, "linger_abort", PEER)],
-        server: &[sent(S, "admin_abort", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "16",
-        what: "data for an orphan in FIN_WAIT2",
-        make: late::fin_wait2,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER)],
-        client: &[received(C, "data_after_close", PEER)],
-        server: &[sent(S, "data_after_close", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "18a",
-        what: "server rebooted and listens again",
-        families: &[V4, V6],
-        make: reboot::listening,
-        rsts: &[(S2, 1)],
-        all: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER)],
-        client: &[received(C, "no_such_connection", PEER)],
-        server: &[sent(S2, "no_such_connection", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "18b",
-        what: "server rebooted, nothing listens",
-        make: reboot::deaf,
-        rsts: &[(S2, 1)],
-        all: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER)],
-        client: &[received(C, "no_such_connection", PEER)],
-        server: &[sent(S2, "no_such_connection", KERNEL)],
-        ..BASE
-    },
-    Row {
-        id: "19",
-        what: "haproxy reaped the idle connection, client reuses it",
-        needs: &["haproxy"],
-        make: idle::haproxy,
-        rsts: &[(S, 1)],
-        all: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
-        client: &[received(C, "idle_reaped", PEER)],
-        server: &[sent(S, "idle_reaped", KERNEL)],
-        ..BASE
-    },
-    Row { id: "quiet-client", what: "client closes first", make: quiet::client_first, ..BOTH },
-    Row { id: "quiet-server", what: "server closes first", make: quiet::server_first, ..BOTH },
-    Row { id: "quiet-half", what: "half close, then the answer", make: quiet::half_close, ..BOTH },
-    Row { id: "quiet-syn", what: "SYNs dropped on the way", make: quiet::connect_timeout, ..BASE },
-    Row { id: "quiet-data", what: "data dropped on the way", make: quiet::user_timeout, ..BASE },
-    Row { id: "quiet-blind", what: "forged RSTs that miss", make: quiet::blind_rst, ..BASE },
-];
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    super::rows::FAMILIES.iter().copied().flatten()
+}
 
-/// The negative controls of both families.
-const BOTH: Row = Row { families: &[V4, V6], ..BASE };
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let ids: BTreeSet<&str> = rows().map(|row| row.id).collect();
+        assert_eq!(ids.len(), rows().count());
+        assert!(rows().all(|row| !row.id.is_empty() && !row.what.is_empty()));
+    }
+
+    #[test]
+    fn every_equivalence_says_why() {
+        let alikes = rows().flat_map(|row| row.wants).flat_map(|want| want.alone.iter().chain(want.also));
+        assert!(alikes.into_iter().all(|alike| !alike.why.is_empty()));
+    }
+
+    #[test]
+    fn there_are_sixty_variants_at_least() {
+        assert!(rows().map(|row| row.families.len()).sum::<usize>() >= 60);
+    }
+}

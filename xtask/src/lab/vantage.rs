@@ -1,6 +1,4 @@
-//! Who watches, and what one is expected to see.
-
-use std::fmt;
+//! Who watches.
 
 use super::place::Place;
 
@@ -32,58 +30,5 @@ impl Vantage {
             Self::Client => "client",
             Self::Server => "server",
         }
-    }
-}
-
-/// An event as a row expects it, or as one came: direction, where, cause and sender.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Seen {
-    pub(super) direction: String,
-    pub(super) at: Option<Place>,
-    pub(super) cause: String,
-    pub(super) sender: String,
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.at.map_or("?", Place::letter);
-        write!(f, "{}@{at} {} {}", self.direction, self.cause, self.sender)
-    }
-}
-
-/// "2× a + b", in a fixed order; "nothing" for none.
-pub(super) fn listed(events: &[Seen]) -> String {
-    let mut sorted: Vec<&Seen> = events.iter().collect();
-    // Cause before effect.
-    sorted.sort_by_key(|seen| (seen.direction != "sent", *seen));
-    let groups = sorted.chunk_by(|a, b| a == b);
-    let words: Vec<String> = groups
-        .filter_map(|group| {
-            let first = group.first()?;
-            Some(match group.len() {
-                1 => first.to_string(),
-                count => format!("{count}× {first}"),
-            })
-        })
-        .collect();
-    if words.is_empty() { "nothing".to_owned() } else { words.join(" + ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_alike_events_once() {
-        let sent = Seen {
-            direction: "sent".to_owned(),
-            at: Some(Place::Server),
-            cause: "refused".to_owned(),
-            sender: "local_kernel".to_owned(),
-        };
-        let unplaced = Seen { at: None, ..sent.clone() };
-        let text = listed(&[sent.clone(), unplaced, sent]);
-        assert_eq!(text, "sent@? refused local_kernel + 2× sent@s refused local_kernel");
-        assert_eq!(listed(&[]), "nothing");
     }
 }

@@ -40,8 +40,9 @@ pub(super) fn is_image_of(name: &str, line: &str) -> bool {
     let Some(rest) = name.strip_prefix(IMAGE).and_then(|rest| rest.strip_suffix(CLOUD)) else {
         return false;
     };
-    // Names that only say the line are meta packages: their kernel has its own.
-    rest.strip_prefix(line).is_some_and(|rest| rest.starts_with('.'))
+    // Names that only say the line are meta packages: their kernel has its own. And a
+    // rebuild for an older release is no other kernel than its own release's.
+    rest.strip_prefix(line).is_some_and(|rest| rest.starts_with('.')) && !rest.contains("-0.deb")
 }
 
 /// Reads the stanzas that `apt-cache show` prints.
@@ -114,6 +115,7 @@ linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+de
     fn only_signed_kernels_of_the_line_itself() {
         assert!(is_image_of("linux-image-6.1.0-50-cloud-amd64", "6.1"));
         assert!(!is_image_of("linux-image-6.1-cloud-amd64", "6.1"));
+        assert!(!is_image_of("linux-image-6.1.0-0.deb11.52-cloud-amd64", "6.1"));
         assert!(!is_image_of("linux-image-6.12.9+deb13-cloud-amd64", "6.1"));
         assert!(!is_image_of("linux-image-6.1.0-50-cloud-amd64-dbg", "6.1"));
         assert!(!is_image_of("linux-image-6.1.0-50-cloud-amd64-unsigned", "6.1"));

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{WaitOptions, wait};
-use rustix::system::{RebootCommand, init_module, reboot};
+use rustix::system::{RebootCommand, init_module, reboot, sethostname};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,7 @@ fn live() -> Result<()> {
         fs::create_dir_all(place).with_context(|| place.to_owned())?;
         mount(kind, place, kind, MountFlags::empty(), None).with_context(|| format!("cannot mount {place}"))?;
     }
+    sethostname(b"vm")?;
     let mut output = port(OUTPUT_PORT)?;
     let mut files = port(FILES_PORT)?;
     load_modules(&mut output)?;

@@ -23,14 +23,17 @@ pub(super) struct Kernel {
 
 /// The newest kernel of a line that can be had.
 pub(super) fn newest(apt: &Apt, line: &str, home: &Path) -> Result<Kernel> {
-    let mut first = None;
+    let mut newer = None;
     for package in apt.images(line)?.iter().take(TRIES) {
         match unpacked(apt, package, home) {
             Ok(kernel) => return Ok(kernel),
-            Err(why) => first = first.or(Some(why)),
+            Err(why) => {
+                eprintln!("{line}: {} is not to be had: {why:#}", package.exactly());
+                newer = newer.or(Some(why));
+            }
         }
     }
-    Err(first.unwrap_or_else(|| anyhow::anyhow!("no cloud kernel {line} in the index")))
+    Err(newer.unwrap_or_else(|| anyhow::anyhow!("no cloud kernel {line} in the index")))
 }
 
 /// The package's kernel from an earlier run, else fetched now.
@@ -39,7 +42,7 @@ fn unpacked(apt: &Apt, package: &Package, home: &Path) -> Result<Kernel> {
     if !place.is_dir() {
         let unfinished = home.join("unfinished");
         remove(&unfinished)?;
-        fetch(apt, package, &unfinished)?;
+        fetch(apt, package, &unfinished).or_else(|why| remove(&unfinished).and(Err(why)))?;
         forget_older(home)?;
         fs::rename(&unfinished, &place)?;
     }

@@ -4,8 +4,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-
 use crate::command;
 
 /// The keys of Debian's archive; apt refuses what they did not sign.
@@ -30,7 +28,7 @@ const RELEASES: [&str; 12] = [
 /// The suites that hold the kernels: old ones stay where they began, new ones arrive in
 /// backports and in sid.
 const SUITES: [&str; 4] = ["bookworm", "trixie", "trixie-backports", "sid"];
-const SECURITY_SUITES: [&str; 1] = ["bullseye-security"];
+const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 
 /// Addresses of the archive.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,15 +38,13 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// The one that this machine uses.
-    pub(super) fn of_this_machine() -> Result<Self> {
+    /// The one that this machine uses; none where it is no Debian.
+    pub(super) fn of_this_machine() -> Option<Self> {
         let format = "$(RELEASE) $(REPO_URI)";
         let mut targets = Command::new("apt-get");
         targets.args(["indextargets", "--format", format, "Created-By: Packages"]);
-        let targets = command::stdout(&mut targets).context("`apt-get indextargets` failed")?;
-        let mirror = Self::parse(&targets);
-        mirror.main.as_ref().context("apt has no source of Debian's packages")?;
-        Ok(mirror)
+        let mirror = Self::parse(&command::stdout(&mut targets)?);
+        mirror.main.is_some().then_some(mirror)
     }
 
     /// Reads lines of "release address".

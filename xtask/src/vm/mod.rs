@@ -11,6 +11,7 @@ mod frames;
 mod index;
 mod init;
 mod kernel;
+mod lock;
 mod machine;
 mod mirror;
 mod modules;
@@ -36,7 +37,7 @@ pub(crate) struct VmArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// After how many seconds a VM is ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     timeout: u64,
     /// The rstwatch to take along; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH", default_value = "target/release/rstwatch")]
@@ -56,5 +57,8 @@ pub(crate) fn vm(args: &VmArgs) -> Result<bool> {
 
 /// As a step of `cargo xtask test`: what could not be had is not passed.
 pub(crate) fn step(args: &VmArgs) -> Result<Outcome> {
+    if let Err(why) = run::possible() {
+        return Ok(Outcome::Skipped(why.to_string()));
+    }
     run::run(args)?.outcome()
 }

@@ -83,12 +83,13 @@ pub(super) fn common(rstwatch: &Path, task: &Task) -> Result<Cpio> {
         cpio.file(path, text.as_bytes())?;
     }
     cpio.file(TASK, &serde_json::to_vec(task)?)?;
-    let mut all = Programs { cpio: &mut cpio, libraries: BTreeSet::new() };
+    let mut all = Programs { cpio: &mut cpio, added: Vec::new() };
     let own = std::env::current_exe().context("this program's own file")?;
     all.add(&own, &["/init", XTASK])?;
     all.add(rstwatch, &[RSTWATCH])?;
     all.add_named()?;
     all.add_xtables()?;
+    all.add_libraries()?;
     Ok(cpio)
 }
 
@@ -103,7 +104,7 @@ pub(super) fn with_modules(mut cpio: Cpio, modules: &[Module]) -> Result<Vec<u8>
 
 struct Programs<'a> {
     cpio: &'a mut Cpio,
-    libraries: BTreeSet<PathBuf>,
+    added: Vec<PathBuf>,
 }
 
 impl Programs<'_> {
@@ -137,32 +138,29 @@ impl Programs<'_> {
     }
 
     fn add(&mut self, file: &Path, names: &[&str]) -> Result<()> {
-        for name in names {
-            self.cpio.copy(file, name)?;
-        }
-        for library in libraries_of(file)? {
-            if self.libraries.insert(library.clone()) {
-                self.cpio.copy(&library, &library.to_string_lossy())?;
-            }
+        self.added.push(file.to_owned());
+        names.iter().try_for_each(|name| self.cpio.copy(file, name))
+    }
+
+    /// What all of them are linked with.
+    fn add_libraries(&mut self) -> Result<()> {
+        // It fails for a script, and goes on behind it.
+        let done = Command::new("ldd").args(&self.added).env("LC_ALL", "C").output().context("cannot run ldd")?;
+        for library in libraries(&String::from_utf8_lossy(&done.stdout))? {
+            self.cpio.copy(&library, &library.to_string_lossy())?;
         }
         Ok(())
     }
 }
 
-/// A script or a static program has none.
-fn libraries_of(file: &Path) -> Result<Vec<PathBuf>> {
-    let done = Command::new("ldd").arg(file).env("LC_ALL", "C").output().context("cannot run ldd")?;
-    let said = String::from_utf8_lossy(&done.stdout);
-    libraries(&said).with_context(|| format!("{}", file.display()))
-}
-
-/// Reads what `ldd` prints.
-fn libraries(said: &str) -> Result<Vec<PathBuf>> {
+/// Reads what `ldd` prints for several files.
+fn libraries(said: &str) -> Result<BTreeSet<PathBuf>> {
     if let Some(line) = said.lines().find(|line| line.contains("not found")) {
         bail!("a library is missing: {}", line.trim());
     }
-    let words = said.lines().flat_map(str::split_whitespace);
-    Ok(words.filter(|word| word.starts_with('/') && !word.ends_with(':')).map(PathBuf::from).collect())
+    let lines = said.lines().filter(|line| !line.ends_with(':'));
+    let words = lines.flat_map(str::split_whitespace);
+    Ok(words.filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
 #[cfg(test)]
@@ -171,11 +169,12 @@ mod tests {
 
     #[test]
     fn reads_the_libraries_that_ldd_names() {
-        let said = "\tlinux-vdso.so.1 (0x00007ffc)\n\
+        let said = "/usr/bin/ip:\n\tlinux-vdso.so.1 (0x00007ffc)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         let paths = libraries(said).unwrap();
-        assert_eq!(paths, [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Path::new("/lib64/ld-linux-x86-64.so.2")]);
+        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
+        assert_eq!(paths, expected.map(PathBuf::from).into());
         assert!(libraries("\tstatically linked\n").unwrap().is_empty());
     }
 

@@ -15,6 +15,7 @@ use super::apt::Apt;
 use super::cpio::Cpio;
 use super::init::{OUT, Task};
 use super::kernel::{self, Kernel};
+use super::lock::Lock;
 use super::machine::Machine;
 use super::mirror::Mirror;
 use super::{modules, rootfs};
@@ -59,29 +60,22 @@ pub(super) fn line(text: &str) -> Result<String, String> {
     }
 }
 
+/// An error where no kernel can be booted, and why.
+pub(super) fn possible() -> Result<Mirror> {
+    ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for x86_64, and this machine is not");
+    Mirror::of_this_machine().context("apt has no source of Debian's packages here")
+}
+
 pub(super) fn run(args: &VmArgs) -> Result<Tally> {
-    ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for x86_64; this machine is not");
+    let mirror = possible()?;
     let rstwatch = paths::root().join(&args.rstwatch);
     ensure!(rstwatch.is_file(), "no rstwatch at {}: build it with `cargo build --release`", args.rstwatch.display());
     let task = task(args)?;
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Vm)?;
-    let home = paths::target().join("vm");
-    let apt = Apt::update(&home.join("apt"), &Mirror::of_this_machine()?)?;
     let common = rootfs::common(&rstwatch, &task)?;
     let mut tally = Tally { passed: 0, failed: Vec::new(), skipped: Vec::new() };
-    let mut runs = VecDeque::new();
-    for line in &args.kernels {
-        let home = home.join(line);
-        fs::create_dir_all(&home)?;
-        match kernel::newest(&apt, line, &home) {
-            Ok(kernel) => runs.push_back(Run { line, kernel, home, args, common: &common }),
-            Err(why) => {
-                println!("{line}: skipped: {why:#}");
-                tally.skipped.push(format!("{line}: {why:#}"));
-            }
-        }
-    }
+    let runs = prepare(args, &mirror, &common, &mut tally)?;
     let (runs, ended) = (Mutex::new(runs), Mutex::new(&mut tally));
     thread::scope(|scope| {
         for _ in 0..args.jobs {
@@ -90,6 +84,27 @@ pub(super) fn run(args: &VmArgs) -> Result<Tally> {
     });
     println!("{} kernels passed, {} failed, {} skipped", tally.passed, tally.failed.len(), tally.skipped.len());
     Ok(tally)
+}
+
+/// Fetches the kernels that are not there yet.
+fn prepare<'a>(args: &'a VmArgs, mirror: &Mirror, common: &'a Cpio, tally: &mut Tally) -> Result<VecDeque<Run<'a>>> {
+    let home = paths::target().join("vm");
+    let archive = home.join("apt");
+    let _alone = Lock::wait(&archive)?;
+    let apt = Apt::update(&archive, mirror)?;
+    let mut runs = VecDeque::new();
+    for line in &args.kernels {
+        let home = home.join(line);
+        let lock = Lock::take(&home)?;
+        match kernel::newest(&apt, line, &home) {
+            Ok(kernel) => runs.push_back(Run { line, kernel, home, args, common, _lock: lock }),
+            Err(why) => {
+                println!("{line}: skipped: {why:#}");
+                tally.skipped.push(format!("{line}: {why:#}"));
+            }
+        }
+    }
+    Ok(runs)
 }
 
 /// What the VM is to do.
@@ -116,6 +131,7 @@ struct Run<'a> {
     home: PathBuf,
     args: &'a VmArgs,
     common: &'a Cpio,
+    _lock: Lock,
 }
 
 /// Makes runs until none is left.

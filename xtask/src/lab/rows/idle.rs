@@ -1,30 +1,186 @@
 //! A server that closes an idle connection, and a client that did not notice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
+use socket2::TcpKeepalive;
 
-use super::{Scene, idle};
+use super::{HELLO, Scene, idle};
 use crate::lab::http::{self, ask, ask_in_vain};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
+use crate::lab::sock::Tcp;
+use crate::lab::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
 use crate::lab::wait::SOON;
+use crate::lab::wire::SlowHop;
 
 /// The servers close after one second.
 const REAPED: Duration = Duration::from_secs(4);
 /// On top of that second: no haste after the FIN.
 const PAUSE: u64 = 300;
+/// How long the lab's own server waits before it closes.
+const QUIET: u64 = 1300;
+const DELAY: Duration = Duration::from_millis(30);
 
-/// Row 5.
-pub(in crate::lab) fn nginx(scene: &Scene) -> Result<()> {
+const REAPED_BY_SERVER: &[Want] = &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
+/// The FIN was lost, so the orphan is still a socket.
+const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
+/// Also for who meets a stack that forgot for other reasons.
+pub(super) const MAYBE_REAPED: Alike =
+    like("idle_reaped", PEER, "a bare RST after a silence: reaped and FIN lost, or forgotten");
+const TIMER_OR_DEED: Alike =
+    like("idle_reaped", PEER, "an abort after a silence: only the aborting program knows that its idle timer did it");
+
+pub(in crate::lab) const ROWS: &[Row] = &[
+    Row {
+        id: "5",
+        what: "nginx reaped the idle connection, client reuses it",
+        families: BOTH,
+        needs: &["nginx"],
+        make: nginx,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5b",
+        what: "the same, nginx's FIN lost",
+        families: BOTH,
+        needs: &["nginx"],
+        make: nginx_fin_lost,
+        rsts: &[(S, 1)],
+        wants: REAPED_UNHEARD,
+        ..BASE
+    },
+    Row {
+        id: "5c",
+        what: "reuse after TIME_WAIT expired, meeting the listener",
+        families: BOTH,
+        make: time_wait_expired,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "5-writes",
+        what: "a request of several writes on a reaped connection, FIN lost",
+        make: several_writes,
+        rsts: &[(S, 1)],
+        more: true,
+        wants: &[
+            sent(S, "idle_reaped", KERNEL),
+            sent(S, "idle_reaped", KERNEL).any().no_socket(),
+            received(C, "idle_reaped", PEER),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "5-pipelined",
+        what: "requests one after another, unanswered, on a reaped connection, FIN lost",
+        make: pipelined,
+        rsts: &[(S, 1)],
+        more: true,
+        wants: &[
+            sent(S, "idle_reaped", KERNEL),
+            sent(S, "idle_reaped", KERNEL).any().no_socket(),
+            received(C, "idle_reaped", PEER),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "5-push",
+        what: "the client closed its idle connection, the server pushes",
+        families: BOTH,
+        make: push,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "idle_reaped", KERNEL).no_socket(), received(S, "idle_reaped", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "5-push-lost",
+        what: "the same, the client's FIN lost",
+        make: push_fin_lost,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "idle_reaped", KERNEL), received(S, "idle_reaped", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "5-ka-client",
+        what: "the client's keepalives are answered, but the application is idle",
+        families: BOTH,
+        make: probing_client,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5-ka-server",
+        what: "the server's keepalives are answered, but the application is idle",
+        make: probing_server,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5-ka-lost",
+        what: "keepalives from both sides, FIN lost",
+        make: probing_fin_lost,
+        rsts: &[(S, 1)],
+        wants: REAPED_UNHEARD,
+        ..BASE
+    },
+    Row {
+        id: "5-rto",
+        what: "idle, then retransmissions into a hole, then the server has rebooted",
+        make: retransmitted,
+        rsts: &[(S2, 1)],
+        wants: &[
+            sent(S2, "no_such_connection", KERNEL).no_socket(),
+            received(C, "no_such_connection", PEER).alone(&[like(
+                "idle_reaped",
+                PEER,
+                "a bare RST after a silence: reaped and FIN lost, or forgotten",
+            )]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "5-goodbye",
+        what: "a goodbye (as TLS says it) and a close after a silence, then the client writes",
+        families: BOTH,
+        make: goodbye,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5-active",
+        what: "the server ends a quiet connection with an active RST",
+        families: BOTH,
+        make: active,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).alone(&[TIMER_OR_DEED])],
+        ..BASE
+    },
+    Row {
+        id: "19",
+        what: "haproxy reaped the idle connection, client reuses it",
+        needs: &["haproxy"],
+        make: haproxy,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+];
+
+fn nginx(scene: &Scene) -> Result<()> {
     let _server = http::nginx(scene.net, scene.port)?;
     reuse(scene)
 }
 
-/// Row 19.
-pub(in crate::lab) fn haproxy(scene: &Scene) -> Result<()> {
+fn haproxy(scene: &Scene) -> Result<()> {
     let _server = http::haproxy(scene.net, scene.port)?;
     reuse(scene)
 }
@@ -32,22 +188,212 @@ pub(in crate::lab) fn haproxy(scene: &Scene) -> Result<()> {
 fn reuse(scene: &Scene) -> Result<()> {
     let client = scene.connect()?;
     ask(&client)?;
+    let quiet = Instant::now();
     scene.reaches(Place::Client, State::CLOSE_WAIT, REAPED)?;
     scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
+    scene.idle_since(quiet);
     ask_in_vain(&client)?;
     client.fails(EPIPE)
 }
 
-/// Row 5b: the client never hears of the close.
-pub(in crate::lab) fn nginx_fin_lost(scene: &Scene) -> Result<()> {
+fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     let _server = http::nginx(scene.net, scene.port)?;
     let client = scene.connect()?;
     ask(&client)?;
-    let fins = format!("tcp sport {} tcp flags & fin == fin", scene.port);
-    let _loss = Rule::drop(&scene.net.client, "input", &fins)?;
+    let quiet = Instant::now();
+    let _loss = lose_fins(scene)?;
     scene.reaches(Place::Server, State::FIN_WAIT1, REAPED)?;
     idle(PAUSE);
+    scene.idle_since(quiet);
     ask_in_vain(&client)?;
+    client.dies(ECONNRESET)
+}
+
+fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
+    let fins = format!("tcp sport {} tcp flags & fin == fin", scene.port);
+    Rule::drop(&scene.net.client, "input", &fins)
+}
+
+/// The server closes after a silence; the client hears of it.
+fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
+    server.close();
+    client.ends()?;
+    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)
+}
+
+/// The client's next operation, once the server has closed.
+fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+    idle(PAUSE);
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.fails(EPIPE)
+}
+
+fn time_wait_expired(scene: &Scene) -> Result<()> {
+    let _short = scene.net.server.sysctl("ipv4.tcp_fin_timeout", "1")?;
+    let listener = scene.listen()?;
+    let (client, server) = (scene.connect()?, listener.accept()?);
+    super::talk(&client, &server)?;
+    let quiet = Instant::now();
+    idle(QUIET);
+    reaped(scene, &client, server)?;
+    let forgotten = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
+    scene.becomes("TIME_WAIT's end", Place::Server, 2 * SOON, forgotten)?;
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.fails(EPIPE)
+}
+
+/// A quiet connection whose server closes unheard, across a hop with a round trip time.
+fn unheard<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant)> {
+    let hop = SlowHop::start(scene, DELAY)?;
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    let loss = lose_fins(scene)?;
+    idle(QUIET);
+    server.close();
+    idle(PAUSE);
+    Ok((client, hop, loss, quiet))
+}
+
+/// To the server the silence is longer by what two segments take: its answer to the
+/// client, and the client's operation to it.
+fn across_hop(scene: &Scene, quiet: Instant) {
+    let client = quiet.elapsed();
+    scene.idle_was(Place::Client, client);
+    scene.idle_was(Place::Server, client + 2 * DELAY);
+}
+
+fn several_writes(scene: &Scene) -> Result<()> {
+    let (client, _hop, _loss, quiet) = unheard(scene)?;
+    across_hop(scene, quiet);
+    for _ in 0..3 {
+        client.send(HELLO)?;
+    }
+    client.dies(ECONNRESET)?;
+    drain()
+}
+
+fn pipelined(scene: &Scene) -> Result<()> {
+    let (client, _hop, _loss, quiet) = unheard(scene)?;
+    across_hop(scene, quiet);
+    for _ in 0..4 {
+        client.send(HELLO)?;
+        idle(12);
+    }
+    client.dies(ECONNRESET)?;
+    drain()
+}
+
+/// What is still in the slow hop arrives.
+fn drain() -> Result<()> {
+    std::thread::sleep(3 * DELAY);
+    Ok(())
+}
+
+/// The server spoke last, and later than it was asked: it owes nothing.
+fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
+    let (client, server) = scene.pair()?;
+    idle(30);
+    server.send(HELLO)?;
+    client.hear(HELLO.len())?;
+    Ok((client, server))
+}
+
+fn push(scene: &Scene) -> Result<()> {
+    let (client, server) = answered(scene)?;
+    let quiet = Instant::now();
+    idle(QUIET);
+    client.close();
+    scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
+    idle(PAUSE);
+    scene.idle_since(quiet);
+    server.send(HELLO)?;
+    server.fails(EPIPE)
+}
+
+fn push_fin_lost(scene: &Scene) -> Result<()> {
+    let (client, server) = answered(scene)?;
+    let quiet = Instant::now();
+    let fins = format!("tcp dport {} tcp flags & fin == fin", scene.port);
+    let _loss = Rule::drop(&scene.net.server, "input", &fins)?;
+    idle(QUIET);
+    client.close();
+    idle(PAUSE);
+    scene.idle_since(quiet);
+    server.send(HELLO)?;
+    server.dies(ECONNRESET)
+}
+
+fn probe(socket: &Tcp) -> Result<()> {
+    let second = Duration::from_secs(1);
+    Ok(socket.options().set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second))?)
+}
+
+fn probing_client(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&client)?;
+    idle(2600);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn probing_server(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&server)?;
+    idle(2600);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn probing_fin_lost(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&client)?;
+    probe(&server)?;
+    idle(2600);
+    let _loss = lose_fins(scene)?;
+    server.close();
+    idle(PAUSE);
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.dies(ECONNRESET)
+}
+
+fn retransmitted(scene: &Scene) -> Result<()> {
+    let (client, _old) = scene.pair()?;
+    let quiet = Instant::now();
+    idle(QUIET);
+    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    idle(700);
+    let _rebooted = scene.net.reboot()?;
+    drop(hole);
+    client.dies(ECONNRESET)
+}
+
+/// Its length is that of a TLS close_notify alert.
+fn goodbye(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    idle(QUIET);
+    server.send(&[21; 24])?;
+    server.close();
+    scene.reaches(Place::Client, State::CLOSE_WAIT, SOON)?;
+    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    idle(PAUSE);
+    client.send(HELLO)?;
+    client.fails(EPIPE)
+}
+
+fn active(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    idle(QUIET);
+    scene.idle_since(quiet);
+    server.abort()?;
     client.dies(ECONNRESET)
 }

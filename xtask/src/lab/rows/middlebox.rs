@@ -1,64 +1,133 @@
-//! Resets made on the path, in the peer's name.
+//! Resets by a device on the path that lost its memory of a connection.
 
-use std::net::{SocketAddr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use libc::ECONNRESET;
 
-use super::packet::rst;
 use super::{HELLO, Scene};
 use crate::lab::nft::Rule;
+use crate::lab::ns::Sysctl;
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
-use crate::lab::sock::{Tcp, send_raw};
+use crate::lab::sock::Tcp;
+use crate::lab::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, like, received, sent};
 use crate::lab::wait::{SOON, until_true};
 
-/// Far from any TTL that the peer's own packets arrive with.
-const FORGED_TTL: u8 = 200;
 /// How long the router remembers a quiet connection, in seconds.
-const MEMORY: u64 = 2;
+const MEMORY: u64 = 1;
 
-/// Row 6a.
-pub(in crate::lab) fn conntrack_expired(scene: &Scene) -> Result<()> {
+const FORGOT: Alike = like(
+    "middlebox_idle",
+    MIDDLEBOX,
+    "what the router's rule does with a forgotten connection is an idle timeout to its ends",
+);
+const REJECTED: Alike =
+    like("middlebox_injected", MIDDLEBOX, "a reject on the path and an injected RST look alike from the ends");
+const BY_PATH: Alike = like("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
+
+pub(in crate::lab) const ROWS: &[Row] = &[
+    Row {
+        id: "6a",
+        what: "router forgot the idle connection and rejects it",
+        families: BOTH,
+        needs: &["conntrack"],
+        make: expired,
+        rejects: 1,
+        wants: &[
+            sent(R, "firewall_reject", FIREWALL).rejects(),
+            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "6c",
+        what: "the same, the server pushes",
+        families: BOTH,
+        needs: &["conntrack"],
+        make: expired_push,
+        rejects: 1,
+        wants: &[
+            sent(R, "firewall_reject", FIREWALL).rejects(),
+            received(S, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "21",
+        what: "the router's table is flushed under a busy connection (conntrack -F)",
+        families: BOTH,
+        needs: &["conntrack"],
+        make: flushed,
+        rejects: 1,
+        wants: &[
+            sent(R, "firewall_reject", FIREWALL).rejects(),
+            received(C, "firewall_reject", FIREWALL).alone(&[REJECTED, BY_PATH]),
+        ],
+        ..BASE
+    },
+];
+
+/// The router tracks strictly, and rejects what it does not know.
+struct Strict<'a> {
+    rule: Rule<'a>,
+    _settings: [Sysctl<'a>; 2],
+}
+
+fn strict<'a>(scene: &Scene<'a>, seconds: u64) -> Result<Strict<'a>> {
     let router = &scene.net.router;
-    let invalid = format!("{} ct state invalid", scene.to_server());
-    let rule = Rule::reject(router, scene.rejects, "forward", &invalid)?;
-    let key = "netfilter.nf_conntrack_tcp_timeout_established";
-    let _memory = router.sysctl(key, &MEMORY.to_string())?;
-    let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
+    let rule = Rule::reject_both(router, scene.rejects, scene.port, "ct state invalid")?;
+    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", &seconds.to_string())?;
+    let loose = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
+    Ok(Strict { rule, _settings: [memory, loose] })
+}
+
+fn forgotten(scene: &Scene) -> Result<()> {
+    until_true("the router's forgetting", Duration::from_secs(MEMORY) + SOON, || Ok(known(scene)?.trim().is_empty()))
+}
+
+/// The router's entries of this scenario.
+pub(super) fn known(scene: &Scene) -> Result<String> {
+    let port = scene.port.to_string();
+    let family = if scene.server().is_ipv4() { "ipv4" } else { "ipv6" };
+    scene.net.router.tool("conntrack", &["-L", "-f", family, "-p", "tcp", "--orig-port-dst", &port])
+}
+
+fn expired(scene: &Scene) -> Result<()> {
+    let strict = strict(scene, MEMORY)?;
     let (client, server) = scene.pair()?;
-    until_true("the router's forgetting", Duration::from_secs(MEMORY) + SOON, || {
-        let port = scene.port.to_string();
-        let known = router.tool("conntrack", &["-L", "-p", "tcp", "--orig-port-dst", &port])?;
-        Ok(known.trim().is_empty())
-    })?;
+    let quiet = Instant::now();
+    forgotten(scene)?;
+    scene.idle_since(quiet);
     client.send(HELLO)?;
     client.dies(ECONNRESET)?;
-    rule.met(1, SOON)?;
+    strict.rule.met(1, SOON)?;
     untouched(scene, &server)
 }
 
-/// Row 9.
-pub(in crate::lab) fn injected(scene: &Scene) -> Result<()> {
+fn expired_push(scene: &Scene) -> Result<()> {
+    let strict = strict(scene, MEMORY)?;
     let (client, server) = scene.pair()?;
-    inject(scene, &client, server.next_sequence()?)?;
+    let quiet = Instant::now();
+    forgotten(scene)?;
+    scene.idle_since(quiet);
+    server.send(HELLO)?;
+    server.dies(ECONNRESET)?;
+    strict.rule.met(1, SOON)?;
+    scene.reaches(Place::Client, State::ESTABLISHED, Duration::ZERO)?;
+    ensure!(client.options().take_error()?.is_none(), "the client's socket failed");
+    Ok(())
+}
+
+fn flushed(scene: &Scene) -> Result<()> {
+    let strict = strict(scene, 300)?;
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    scene.net.router.tool("conntrack", &["-F"])?;
+    client.send(HELLO)?;
     client.dies(ECONNRESET)?;
+    strict.rule.met(1, SOON)?;
     untouched(scene, &server)
-}
-
-/// One RST from the router's raw socket to the client, in the server's name.
-pub(super) fn inject(scene: &Scene, client: &Tcp, sequence: u32) -> Result<()> {
-    let (from, to) = (v4(scene.server())?, v4(client.local()?)?);
-    let packet = rst(from, to, sequence, FORGED_TTL);
-    send_raw(&scene.net.router, &packet, to.into())
-}
-
-fn v4(address: SocketAddr) -> Result<SocketAddrV4> {
-    match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(_) => bail!("raw resets are made for IPv4 only"),
-    }
 }
 
 /// The server must know nothing of it.

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Tcp;
 use crate::lab::ns::Ns;
+use crate::lab::packet::{Forged, destination};
+use crate::lab::place::{Family, at};
 use crate::lab::wait::SOON;
 
 /// A listener. Closing it with connections unaccepted resets them, as it does anywhere.
@@ -16,8 +18,13 @@ pub(in crate::lab) struct Listener {
 
 impl Listener {
     pub(in crate::lab) fn open(ns: &Ns, at: SocketAddr, backlog: i32) -> Result<Self> {
+        Self::speaking(ns, Protocol::TCP, at, backlog)
+    }
+
+    /// One of another protocol, such as MPTCP.
+    pub(in crate::lab) fn speaking(ns: &Ns, protocol: Protocol, at: SocketAddr, backlog: i32) -> Result<Self> {
         let domain = Domain::for_address(at);
-        let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?))?;
+        let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;
         socket.set_reuse_address(true)?;
         socket.set_read_timeout(Some(SOON))?;
         socket.bind(&at.into())?;
@@ -31,12 +38,27 @@ impl Listener {
     }
 }
 
-/// Sends one IPv4 packet exactly as given.
-pub(in crate::lab) fn send_raw(ns: &Ns, packet: &[u8], to: SocketAddr) -> Result<()> {
-    ns.run(|| {
-        let raw = Protocol::from(libc::IPPROTO_RAW);
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(raw))?;
-        socket.send_to(packet, &SockAddr::from(to))?;
+/// Sends packets exactly as given, IP header and all.
+pub(in crate::lab) struct Raw {
+    socket: Socket,
+}
+
+impl Raw {
+    pub(in crate::lab) fn open(ns: &Ns, family: Family) -> Result<Self> {
+        let domain = Domain::for_address(at(family.server(), 0));
+        let raw = Some(Protocol::from(libc::IPPROTO_RAW));
+        Ok(Self { socket: ns.run(|| Ok(Socket::new(domain, Type::RAW, raw)?))? })
+    }
+
+    pub(in crate::lab) fn send(&self, packet: &[u8]) -> Result<()> {
+        let to = destination(packet).context("a packet without an address")?;
+        self.socket.send_to(packet, &to.into()).context("a raw packet")?;
         Ok(())
-    })
+    }
+}
+
+/// Sends one forged segment from a namespace.
+pub(in crate::lab) fn forge(ns: &Ns, segment: &Forged) -> Result<()> {
+    let family = if segment.to.is_ipv4() { Family::V4 } else { Family::V6 };
+    Raw::open(ns, family)?.send(&segment.bytes())
 }

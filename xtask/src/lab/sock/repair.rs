@@ -1,5 +1,6 @@
-//! TCP_REPAIR, by which checkpointing tools take a socket apart: here it lets a socket
-//! vanish without a FIN or RST, and tells sequence numbers. No safe crate offers it.
+//! What no safe crate offers. TCP_REPAIR, by which checkpointing tools take a socket
+//! apart: here it lets a socket vanish without a FIN or RST, and tells sequence numbers.
+//! And connect(AF_UNSPEC).
 
 use std::io::{Error, Result};
 use std::os::fd::AsRawFd;
@@ -10,6 +11,7 @@ const ON: i32 = 1;
 /// Ends the repair without the window probe that plain 0 would send.
 const OFF_WITHOUT_PROBE: i32 = -1;
 const SEND_QUEUE: i32 = 2;
+const AF_UNSPEC: libc::sa_family_t = 0;
 
 /// From here on, closing the socket sends nothing.
 pub(super) fn silence(socket: &Socket) -> Result<()> {
@@ -24,11 +26,19 @@ pub(super) fn next_sequence(socket: &Socket) -> Result<u32> {
     answer
 }
 
-fn set(socket: &Socket, option: i32, value: i32) -> Result<()> {
+pub(super) fn set(socket: &Socket, option: i32, value: i32) -> Result<()> {
     let size = socklen::<i32>();
     // SAFETY: the pointer and size describe `value`, which outlives the call.
     let code =
         unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), size) };
+    outcome(code)
+}
+
+/// connect() with the family "unspecified" dissolves a connection.
+pub(super) fn disconnect(socket: &Socket) -> Result<()> {
+    let nowhere = libc::sockaddr { sa_family: AF_UNSPEC, sa_data: [0; 14] };
+    // SAFETY: the pointer and size describe `nowhere`, which outlives the call.
+    let code = unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, socklen::<libc::sockaddr>()) };
     outcome(code)
 }
 

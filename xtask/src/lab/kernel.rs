@@ -1,0 +1,33 @@
+//! The running kernel, by its release.
+
+/// Its name, as in `uname -r`.
+pub(super) struct Kernel(String);
+
+impl Kernel {
+    pub(super) fn running() -> Self {
+        Self(rustix::system::uname().release().to_string_lossy().into_owned())
+    }
+
+    pub(super) fn release(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is that version or a later one.
+    pub(super) fn since(&self, (major, minor): (u32, u32)) -> bool {
+        let mut numbers = self.0.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse::<u32>().ok());
+        let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        have >= (major, minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kernel;
+
+    #[test]
+    fn compares_by_number() {
+        let kernel = Kernel("6.9.12-cloud-amd64".to_owned());
+        assert!(kernel.since((6, 9)) && kernel.since((5, 10)) && !kernel.since((6, 10)));
+        assert!(Kernel("7.0-rc1".to_owned()).since((6, 12)));
+    }
+}
