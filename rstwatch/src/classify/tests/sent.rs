@@ -110,6 +110,12 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_received = jiffies(30_000);
         full(record, 10 * SECOND)
     }),
+    ("bad_last_ack", || {
+        let mut record = answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK);
+        record.segment.payload = 0;
+        record.flags |= flags::HANDSHAKE;
+        record
+    }),
     ("linger2", || {
         let mut record = answer_from(sk_class::FULL, "TCP_ABORT_ON_DATA", tcp_flag::ACK);
         record.segment.payload = 0;
