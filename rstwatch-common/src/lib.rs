@@ -17,6 +17,7 @@ macro_rules! wire {
 
 pub mod counts;
 pub mod flow;
+pub mod gap;
 pub mod layout;
 pub mod record;
 pub mod settings;

@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5401;
+pub const MAGIC: u32 = 0x5253_5403;
 
 /// What happened.
 pub mod kind {
@@ -15,6 +15,8 @@ pub mod kind {
     pub const RECEIVED: u8 = 2;
     /// netfilter sent an RST (`nf_send_reset`).
     pub const FIREWALL: u8 = 3;
+    /// An RST came for a connection that another one had ended just before: evidence, not a reset of its own.
+    pub const STRAY: u8 = 4;
 }
 
 /// What stood behind `sk` at the hook.
@@ -153,6 +155,10 @@ wire! {
         pub ack: u32,
         /// Payload bytes.
         pub payload: u32,
+        /// Value of the timestamp option, where `present` says that there is one.
+        pub tsval: u32,
+        /// Padding.
+        pub reserved2: u32,
         /// Advertised window, unscaled.
         pub window: u16,
         /// IPv4 identification.
@@ -205,6 +211,8 @@ wire! {
         pub reset_ns: u64,
         /// When `rst` was seen.
         pub rst_ns: u64,
+        /// When an RST (or another segment) was last answered with a challenge ACK instead of being accepted.
+        pub challenge_ns: u64,
         /// Payload bytes sent when it closed.
         pub bytes_sent: u64,
         /// Payload bytes received when it closed.
@@ -229,6 +237,21 @@ wire! {
         pub unread: u32,
         /// Kernel's reason of our abort.
         pub reset_reason: u32,
+        /// How often that was.
+        pub challenges: u32,
+        /// Jiffies (low word) of the last payload, as of the last sample.
+        pub active: u32,
+        /// Jiffies (low word) of the last sample; 0: none yet.
+        pub sampled: u32,
+        /// `bytes_sent` (low word) as of the last sample.
+        pub sampled_sent: u32,
+        /// Jiffies from the last payload that the last sample knew of until our side closed, if the connection was quiet then;
+        /// 0: no sample, `u32::MAX`: it was busy.
+        pub closing_quiet: u32,
+        /// Payload bytes that we sent after that sample.
+        pub closing_said: u32,
+        /// Padding.
+        pub reserved: u32,
         /// [`mark`] bits.
         pub marks: u32,
         /// The last RST header that reached this socket.
@@ -241,8 +264,6 @@ wire! {
         pub old_state: u8,
         /// State in which our side aborted, as the hook saw it.
         pub reset_state: u8,
-        /// Padding.
-        pub reserved: u32,
     }
 }
 
@@ -255,6 +276,9 @@ wire! {
         pub bytes_received: u64,
         /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: nothing outstanding.
         pub rtx_age_ns: u64,
+        /// Nanoseconds since the first segment left of those that are outstanding, retransmissions or not: since the
+        /// operation began. 0: this kernel does not tell.
+        pub operation_age_ns: u64,
         /// Since payload was sent.
         pub sent_age: u32,
         /// Since an ACK was accepted.
@@ -289,8 +313,8 @@ wire! {
         pub retrans_stamp: u32,
         /// The peer's last timestamp; 0: timestamps were not negotiated.
         pub ts_recent: u32,
-        /// Padding.
-        pub reserved: u32,
+        /// `rcv_nxt` as of the last segment that we sent: what we have acknowledged.
+        pub rcv_wup: u32,
         /// Connections in the accept queue (a listener's).
         pub ack_backlog: u32,
         /// Its limit.
@@ -321,6 +345,8 @@ wire! {
         pub sock: u64,
         /// Id of the socket's cgroup (v2); 0: not known.
         pub cgroup: u64,
+        /// When the conntrack table of a watched namespace was last full; 0: never, or not seen.
+        pub conntrack_full_ns: u64,
         /// Inode of the network namespace.
         pub netns: u32,
         /// [`flags`].

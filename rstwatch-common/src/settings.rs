@@ -11,16 +11,20 @@ wire! {
         pub filter_netns: u16,
         /// 1: only sockets in the cgroup `cgroup` or below are seen.
         pub filter_cgroup: u16,
-        /// Which argument of nf_send_reset is the rejected packet.
-        pub reject_skb_arg: u16,
+        /// 1: tracing programs may use socket storage (Linux 5.11).
+        pub sk_storage: u16,
+        /// Where a kprobe finds the first three arguments in `struct pt_regs` of this machine.
+        pub argument_at: [u16; 3],
         /// Padding.
-        pub reserved: [u16; 2],
+        pub reserved: u16,
         /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel.
         pub netfilter_drop: u32,
         /// `SK_RST_REASON_INVALID_SYN` of this kernel; `u32::MAX`: it gives no reasons.
         pub invalid_syn: u32,
-        /// Padding.
-        pub reserved2: u32,
+        /// `SKB_DROP_REASON_TCP_LISTEN_OVERFLOW` of this kernel; `u32::MAX`: it has none.
+        pub listen_overflow: u32,
+        /// Jiffies in a second.
+        pub hz: u32,
         /// The cgroup's id.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -30,17 +34,29 @@ wire! {
     }
 }
 
+/// Bits of the map `INFER`: what `kfree_skb` has to tell, for want of another hook.
+pub mod infer {
+    /// Rejects of IPv4 (`nf_send_reset`).
+    pub const REJECTS_V4: u64 = 1;
+    /// Rejects of IPv6 (`nf_send_reset6`).
+    pub const REJECTS_V6: u64 = 1 << 1;
+    /// Handshakes that ended at a full accept queue (`tcp_v4_syn_recv_sock`).
+    pub const OVERFLOWS: u64 = 1 << 2;
+}
+
 impl Settings {
     /// Nothing known, nothing filtered. Not all zero, so that it stays in `.rodata`.
     pub const UNSET: Self = Self {
         has_reason: 0,
         filter_netns: 0,
         filter_cgroup: 0,
-        reject_skb_arg: 0,
-        reserved: [0; 2],
+        sk_storage: 1,
+        argument_at: [0; 3],
+        reserved: 0,
         netfilter_drop: u32::MAX,
         invalid_syn: u32::MAX,
-        reserved2: 0,
+        listen_overflow: u32::MAX,
+        hz: 0,
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,

@@ -20,6 +20,8 @@ pub enum Rate {
     Received = 2,
     /// Firewall rejects.
     Firewall = 3,
+    /// Evidence that is no reset.
+    Stray = 4,
 }
 
 /// Counts a reset that has no detail.
@@ -45,6 +47,19 @@ pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut Re
     fill(unsafe { &mut *entry.as_mut_ptr() });
     entry.submit(0);
     true
+}
+
+/// Sends a record that counts nothing, if its kind is within its rate and the ring has room.
+#[inline(always)]
+pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord)) {
+    if !within(rate) {
+        return;
+    }
+    if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
+        // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
+        fill(unsafe { &mut *entry.as_mut_ptr() });
+        entry.submit(0);
+    }
 }
 
 #[inline(always)]

@@ -212,6 +212,13 @@ pub fn unread_of(sk: u64) -> u32 {
     next.wrapping_sub(copied)
 }
 
+/// Whether a listener's accept queue is full: `sk_acceptq_is_full`, include/net/sock.h.
+#[inline(always)]
+pub fn queue_is_full(listener: u64) -> bool {
+    let limit = field!(listener, sk_max_ack_backlog, u32).unwrap_or(u32::MAX);
+    value!(listener, sk_ack_backlog, u32) > limit
+}
+
 /// Fills the numbers of a connection's socket or a listener.
 #[inline(never)]
 pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
@@ -239,7 +246,8 @@ pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     tcp.rto = value!(sk, icsk_rto, u32);
     tcp.retrans_stamp = value!(sk, retrans_stamp, u32);
     tcp.ts_recent = value!(sk, ts_recent, u32);
-    tcp.reserved = 0;
+    tcp.rcv_wup = value!(sk, rcv_wup, u32);
+    tcp.operation_age_ns = operation_age(sk);
     tcp.ack_backlog = value!(sk, sk_ack_backlog, u32);
     tcp.max_ack_backlog = value!(sk, sk_max_ack_backlog, u32);
     tcp.sk_flags = value!(sk, skc_flags, u32);
@@ -247,6 +255,16 @@ pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     tcp.backoff = value!(sk, icsk_backoff, u8);
     tcp.probes_out = value!(sk, icsk_probes_out, u8);
     tcp.shutdown = value!(sk, sk_shutdown, u8) & 3;
+}
+
+/// Since the first segment left of those that are outstanding. `first_tx_mstamp` is set when a segment leaves an empty pipe
+/// and when an ACK comes, not by retransmissions (net/ipv4/tcp_rate.c, tcp_rate_skb_sent). Microseconds of `ktime_get_ns`.
+#[inline(always)]
+fn operation_age(sk: u64) -> u64 {
+    match field!(sk, first_tx_mstamp, u64) {
+        Some(stamp) if stamp != 0 => now().saturating_sub(stamp.wrapping_mul(1000)),
+        _ => 0,
+    }
 }
 
 /// Leftmost steps in the tree of unacknowledged segments; a window holds fewer than 2^24.

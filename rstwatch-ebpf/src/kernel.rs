@@ -19,9 +19,9 @@ pub static SETTINGS: Settings = Settings::UNSET;
 
 /// A value of [`SETTINGS`]. Volatile: the compiler must not fold in what the daemon overwrites.
 macro_rules! setting {
-    ($field:ident) => {
+    ($field:ident $([$index:literal])?) => {
         // SAFETY: the address of a live static's field.
-        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::SETTINGS.$field) }
+        unsafe { core::ptr::read_volatile(&raw const $crate::kernel::SETTINGS.$field $([$index])?) }
     };
 }
 pub(crate) use setting;
@@ -89,6 +89,17 @@ pub fn read_at<T: Copy>(address: u64) -> Option<T> {
 #[inline(always)]
 pub fn argument(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     read_at(ctx as u64 + n * 8).unwrap_or(0)
+}
+
+/// Argument `n` (of the first three) of the function that a kprobe stopped.
+#[inline(always)]
+pub fn register(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
+    let at = match n {
+        0 => setting!(argument_at[0]),
+        1 => setting!(argument_at[1]),
+        _ => setting!(argument_at[2]),
+    };
+    read_at(ctx as u64 + at as u64).unwrap_or(0)
 }
 
 /// Reads a `T` at an address into a buffer, which spares the stack a copy; answers whether it could be read.

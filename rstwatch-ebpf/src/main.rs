@@ -14,6 +14,8 @@ mod maps;
 mod memory;
 mod reject;
 mod segment;
+mod sent;
+mod stray;
 
 /// The helpers for tracing are for GPL-compatible programs only.
 #[unsafe(no_mangle)]

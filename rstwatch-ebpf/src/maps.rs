@@ -6,10 +6,13 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use rstwatch_common::counts::{COUNTS_LEN, LOSSES_LEN};
 use rstwatch_common::flow::{Flow, NetnsFlow};
+use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, Segment};
+
+use crate::kernel::{clear, setting};
 
 /// Details of resets. The daemon sets the size.
 #[map]
@@ -43,6 +46,28 @@ pub static PEER_TTL: LruHashMap<NetnsFlow, u8> = LruHashMap::with_max_entries(40
 #[map]
 pub static DROPS: LruHashMap<Flow, Drop> = LruHashMap::with_max_entries(4096, 0);
 
+/// Idle gaps that connections survived or died of, by destination (`local` is empty).
+#[map]
+pub static GAPS: LruHashMap<NetnsFlow, Gaps> = LruHashMap::with_max_entries(4096, 0);
+
+/// What `kfree_skb` has to tell: `rstwatch_common::settings::infer`.
+#[map]
+pub static INFER: Array<u64> = Array::with_max_entries(1, 0);
+
+/// When the conntrack table was last full.
+#[map]
+pub static CONNTRACK_FULL: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Room for a memory, which the stack has not.
+#[map]
+pub static SCRATCH: PerCpuArray<Memory> = PerCpuArray::with_max_entries(1, 0);
+
+/// When the conntrack table was last full; 0: never, or not seen.
+#[inline(always)]
+pub fn conntrack_full_ns() -> u64 {
+    CONNTRACK_FULL.get(0).copied().unwrap_or(0)
+}
+
 /// A dropped segment.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -50,6 +75,24 @@ pub struct Drop {
     pub time_ns: u64,
     pub netns: u32,
     pub segment: Segment,
+}
+
+/// Stands in for socket storage before Linux 5.11, by the socket's address; at last the oldest give way.
+#[map]
+pub static SOCKETS_BY_ADDRESS: LruHashMap<u64, Memory> = LruHashMap::with_max_entries(65_536, 0);
+
+#[inline(never)]
+fn by_address(sk: u64, create: bool) -> *mut Memory {
+    if create
+        && SOCKETS_BY_ADDRESS.get_ptr(&sk).is_none()
+        && let Some(scratch) = SCRATCH.get_ptr_mut(0)
+    {
+        // SAFETY: a per-CPU slot that is written here only in a row.
+        let empty = unsafe { &mut *scratch };
+        clear(empty);
+        let _ = SOCKETS_BY_ADDRESS.insert(&sk, &*empty, 0);
+    }
+    SOCKETS_BY_ADDRESS.get_ptr_mut(&sk).unwrap_or(ptr::null_mut())
 }
 
 /// A map definition of BPF_MAP_TYPE_SK_STORAGE, in the shape that loaders read from BTF.
@@ -91,6 +134,9 @@ impl SocketStorage {
 
     #[inline(always)]
     fn call(&self, sk: *mut c_void, flags: u64) -> *mut Memory {
+        if setting!(sk_storage) == 0 {
+            return by_address(sk as u64, flags != 0);
+        }
         let map = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the helper takes NULL and mini-sockets and answers NULL; the verifier has typed `sk`.
         unsafe { bpf_sk_storage_get(map, sk, ptr::null_mut(), flags) }.cast()

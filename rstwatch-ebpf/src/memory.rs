@@ -1,11 +1,12 @@
 //! What is kept with a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
+use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
 
-use crate::facts::{ages_of, current, flow_of, kept_ttl, netns_of_sock, now, unread_of};
-use crate::kernel::{clear, field, value};
-use crate::maps::{PEER_TTL, TOMBSTONES};
+use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
+use crate::kernel::{clear, field, setting, value};
+use crate::maps::{GAPS, PEER_TTL, SCRATCH, SOCKETS_BY_ADDRESS, TOMBSTONES};
 
 /// No task.
 pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; 16] };
@@ -35,6 +36,35 @@ pub fn opened(memory: &mut Memory, role: u8) {
     clear(memory);
     own(memory);
     memory.role = role;
+}
+
+/// listen() was called.
+#[inline(always)]
+pub fn listens(memory: &mut Memory, sk: u64) {
+    opened(memory, role::LISTENER);
+    if setting!(sk_storage) == 0 {
+        let _ = SOCKETS_BY_ADDRESS.insert(&listener_key(sk), memory, 0);
+    }
+}
+
+/// Without socket storage: a child is made at the address of a socket that is gone, and must not inherit its memory.
+/// What storage clones from the listener is found under its port.
+#[inline(always)]
+pub fn forget_address(sk: u64) {
+    if setting!(sk_storage) == 0 {
+        let _ = SOCKETS_BY_ADDRESS.remove(&sk);
+        if let Some(listener) = SOCKETS_BY_ADDRESS.get_ptr(&listener_key(sk)) {
+            // SAFETY: an LRU element may be reused under us; it holds plain numbers.
+            let _ = SOCKETS_BY_ADDRESS.insert(&sk, unsafe { &*listener }, 0);
+        }
+    }
+}
+
+/// A namespace and a local port as a key: no kernel address, for those have the highest bit set.
+#[inline(always)]
+fn listener_key(sk: u64) -> u64 {
+    let port = u16::from_be(value!(sk, inet_sport, u16));
+    (netns_of_sock(sk) as u64) << 16 | port as u64
 }
 
 /// The handshake is complete. A child begins with a copy of its listener's memory.
@@ -86,6 +116,53 @@ pub fn peer_closed(memory: &mut Memory, sk: u64) {
     memory.fin_sent = ages.sent;
     memory.fin_received = ages.received;
     memory.fin_unread = unread_of(sk);
+    // Who asked and was not answered was no idle client; a tie of the jiffies is an answer that came at once.
+    let quiet = if ages.sent < ages.received { ages.sent } else { ages.received };
+    let open = ages.sent < ages.received;
+    if memory.role == role::CLIENT && !open && quiet != u32::MAX && quiet >= setting!(hz) {
+        ended_idle(sk, quiet);
+    }
+}
+
+/// A segment, most likely an RST, reached the socket and was not accepted.
+#[inline(always)]
+pub fn challenged(memory: &mut Memory, time_ns: u64) {
+    memory.challenges = memory.challenges.saturating_add(1);
+    memory.challenge_ns = time_ns;
+}
+
+/// A connection that was quiet for so many jiffies was used again, and answered.
+#[inline(never)]
+pub fn survived(sk: u64, quiet: u32) {
+    let Some(gaps) = gaps_of(sk) else { return };
+    gaps.survived += 1;
+    gaps.last_ns = now();
+    if quiet > gaps.survived_longest {
+        gaps.survived_longest = quiet;
+    }
+}
+
+/// The peer closed after so many quiet jiffies, with nothing open.
+#[inline(never)]
+fn ended_idle(sk: u64, quiet: u32) {
+    let Some(gaps) = gaps_of(sk) else { return };
+    gaps.closed += 1;
+    gaps.last_ns = now();
+    if gaps.closed_shortest == 0 || quiet < gaps.closed_shortest {
+        gaps.closed_shortest = quiet;
+    }
+}
+
+/// The gaps of the destination that a connection leads to.
+#[inline(always)]
+fn gaps_of(sk: u64) -> Option<&'static mut Gaps> {
+    let key = peer_key(&flow_of(sk), netns_of_sock(sk));
+    if GAPS.get_ptr_mut(&key).is_none() {
+        let none = Gaps { survived_longest: 0, closed_shortest: 0, survived: 0, closed: 0, last_ns: 0 };
+        let _ = GAPS.insert(&key, &none, 0);
+    }
+    // SAFETY: an LRU element may be reused under us, and CPUs may count at once: a statistic, of plain numbers.
+    unsafe { GAPS.get_ptr_mut(&key)?.as_mut() }
 }
 
 /// The running task closed its side: close(), shutdown(), or exit.
@@ -108,10 +185,24 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
+        quiet_before(memory, sk);
         memory.rcv_nxt = value!(sk, rcv_nxt, u32);
         let written = value!(sk, write_seq, u32);
         memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));
     }
+}
+
+/// What the last sample knew of the silence before our side ended, and what we have said since. A goodbye after a silence
+/// and the end of a long answer look alike in the ages alone.
+#[inline(always)]
+fn quiet_before(memory: &mut Memory, sk: u64) {
+    if memory.sampled == 0 {
+        return;
+    }
+    let now = jiffies();
+    let quiet = memory.sampled.wrapping_sub(memory.active) >= setting!(hz) / 2;
+    memory.closing_quiet = if quiet { now.wrapping_sub(memory.active) } else { u32::MAX };
+    memory.closing_said = (value!(sk, bytes_sent, u64) as u32).wrapping_sub(memory.sampled_sent);
 }
 
 /// The socket is gone: what is known of it moves to the tombstones.
@@ -159,6 +250,34 @@ pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32
     bury(memory, flow, netns_of_sock(sk));
 }
 
+/// The last segment of a handshake met a full accept queue. What the client sends next finds nothing: a consequence.
+#[inline(never)]
+pub fn overflowed(listener: &Memory, flow: &Flow, netns: u32, segment: &Segment) {
+    bury(listener, flow, netns);
+    if let Some(buried) = buried(flow, netns) {
+        buried.marks = mark::OVERFLOWED;
+        buried.rcv_nxt = segment.seq;
+        buried.snd_nxt = segment.ack;
+        buried.reset_reason = u32::MAX;
+        buried.reset_ns = now();
+        buried.closed_ns = buried.reset_ns;
+        buried.closing_ns = 0;
+        buried.established_ns = 0;
+        buried.role = role::SERVER;
+    }
+}
+
+/// The same, where the listener is not known.
+#[inline(never)]
+pub fn overflowed_somewhere(flow: &Flow, netns: u32, segment: &Segment) {
+    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+        // SAFETY: a per-CPU slot that this program alone uses.
+        let nobody = unsafe { &mut *scratch };
+        clear(nobody);
+        overflowed(nobody, flow, netns, segment);
+    }
+}
+
 /// Keeps a memory under its flow.
 #[inline(never)]
 pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
@@ -192,7 +311,7 @@ fn near(left: u32, right: u32) -> bool {
 }
 
 #[inline(never)]
-fn find(flow: &Flow, netns: u32) -> *mut Memory {
+pub fn find(flow: &Flow, netns: u32) -> *mut Memory {
     let key = NetnsFlow { flow: *flow, netns };
     TOMBSTONES.get_ptr_mut(&key).unwrap_or(core::ptr::null_mut())
 }

@@ -5,6 +5,7 @@ use rstwatch_common::record::{MAGIC, flags, kind, sk_class};
 
 use crate::emit::{Rate, emit};
 use crate::kernel::clear;
+use crate::maps::conntrack_full_ns;
 use crate::segment::Seen;
 
 /// netfilter answered the segment in `netns`. `extra`: record flags beside the segment's.
@@ -18,6 +19,7 @@ pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
         record.time_ns = time_ns;
         record.sock = 0;
         record.cgroup = 0;
+        record.conntrack_full_ns = conntrack_full_ns();
         record.netns = netns;
         record.flags = flags::SKB | extra;
         record.kind = kind::FIREWALL;

@@ -10,7 +10,7 @@ const TCP_BYTES: usize = 32;
 
 /// No segment.
 pub const NO_SEGMENT: Segment =
-    Segment { seq: 0, ack: 0, payload: 0, window: 0, ip_id: 0, ttl: 0, flags: 0, present: 0, reserved: 0 };
+    Segment { seq: 0, ack: 0, payload: 0, tsval: 0, reserved2: 0, window: 0, ip_id: 0, ttl: 0, flags: 0, present: 0, reserved: 0 };
 
 const IPPROTO_TCP: u8 = 6;
 
@@ -95,15 +95,22 @@ pub fn fill_tcp(tcp: &[u8; TCP_BYTES], length: u32, segment: &mut Segment) {
     segment.window = be16(tcp[14], tcp[15]);
     segment.flags = tcp[13];
     segment.present |= present::SEGMENT;
-    if header_len >= 32 && has_timestamps(tcp) {
-        segment.present |= present::TIMESTAMPS;
+    if header_len >= 32 {
+        timestamps(tcp, segment);
     }
 }
 
 /// RFC 7323 appendix A: NOP, NOP, timestamps. Others put the option first and pad behind.
 #[inline(always)]
-fn has_timestamps(tcp: &[u8; TCP_BYTES]) -> bool {
-    (tcp[20] == 1 && tcp[21] == 1 && tcp[22] == 8 && tcp[23] == 10) || (tcp[20] == 8 && tcp[21] == 10)
+fn timestamps(tcp: &[u8; TCP_BYTES], segment: &mut Segment) {
+    if tcp[20] == 1 && tcp[21] == 1 && tcp[22] == 8 && tcp[23] == 10 {
+        segment.tsval = be32(tcp, 24);
+    } else if tcp[20] == 8 && tcp[21] == 10 {
+        segment.tsval = be32(tcp, 22);
+    } else {
+        return;
+    }
+    segment.present |= present::TIMESTAMPS;
 }
 
 #[inline(always)]

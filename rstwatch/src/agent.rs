@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::aggregate::Aggregate;
+use crate::bounds::SharedBounds;
 use crate::config::Config;
 use crate::export::{AppState, Build, http, router};
 use crate::history::History;
@@ -33,7 +34,7 @@ async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
     let listeners = listen(&settings).await?;
     let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
     log_probes(capture.probes());
-    let findings = Findings::new(&settings);
+    let findings = Findings::new(&settings, &capture);
     let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listeners, router, stopped));
@@ -51,15 +52,22 @@ async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
 struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
+    bounds: Arc<SharedBounds>,
 }
 
 impl Findings {
-    fn new(settings: &AgentSettings) -> Self {
-        Self { aggregate: Arc::new(Aggregate::new(settings.workload_limit)), history: Arc::default() }
+    fn new(settings: &AgentSettings, capture: &Capture) -> Self {
+        let bounds = SharedBounds::new(settings.timeout_destinations, settings.timeout_series, capture.gaps_handle());
+        Self {
+            aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
+            history: Arc::default(),
+            bounds: Arc::new(bounds),
+        }
     }
 
     fn take(&self, event: Event) {
         self.aggregate.record(&event);
+        self.bounds.record(&event);
         self.history.push(Arc::new(event));
     }
 
@@ -70,6 +78,7 @@ impl Findings {
             probes: Arc::new(capture.probes().clone()),
             aggregate: Arc::clone(&self.aggregate),
             history: Arc::clone(&self.history),
+            bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
         }
     }
@@ -85,25 +94,27 @@ async fn take_events(capture: &mut Capture, findings: &Findings, signals: &mut S
             },
             signal = signals.next() => match (signal, &settings.config) {
                 (Signal::Stop, _) => return,
-                (Signal::Reload, Some(path)) => reload(path, findings, &settings.capture),
+                (Signal::Reload, Some(path)) => reload(path, findings, settings),
                 (Signal::Reload, None) => tracing::info!("SIGHUP: no --config was given, nothing to read"),
             },
         }
     }
 }
 
-fn reload(path: &Path, findings: &Findings, running: &CaptureSettings) {
+fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
     let config = match Config::read(path) {
         Ok(config) => config,
         Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
     };
     findings.aggregate.set_workload_limit(config.workload_limit);
+    let running = &settings.capture;
     let wanted = CaptureSettings::new(running.netns.clone(), running.cgroup.clone(), &config);
-    if wanted == *running {
+    let limits = (config.timeout_destinations, config.timeout_series);
+    if wanted == *running && limits == (settings.timeout_destinations, settings.timeout_series) {
         tracing::info!("configuration read from {}", path.display());
     } else {
         tracing::warn!(
-            "configuration read from {}: the node's name and the kernel side's sizes and rates change with a restart only",
+            "configuration read from {}: the node's name, sizes and rates of the kernel side and timeouts change with a restart only",
             path.display()
         );
     }

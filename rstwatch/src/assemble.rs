@@ -6,6 +6,7 @@ use std::time::Duration;
 use rstwatch_common::flow::{Flow, IPV4};
 use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
 
+use crate::aside;
 use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::evidence::{self, Context, Evidence};
@@ -47,6 +48,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         rst: rst(record),
         workload: process.as_ref().map(owner::workload),
         process,
+        aside: aside::of(evidence),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::export::RESERVED_PATHS;
 use crate::export::listen::ListenAddress;
 use crate::filter::{Filter, network};
-use crate::settings::{AgentSettings, CaptureSettings, TraceSettings, host_name};
+use crate::settings::{AgentSettings, CaptureSettings, ReportSettings, TimeoutsSettings, TraceSettings, host_name};
 
 /// Says who sent each TCP reset of this host, why, and what to change.
 #[derive(Debug, Parser)]
@@ -37,6 +37,10 @@ pub enum Command {
     Agent(Box<AgentArgs>),
     /// Show each reset with its verdict as it happens
     Trace(Box<TraceArgs>),
+    /// Watch for a while, then say what is wrong: causes, who, evidence, what to change first
+    Report(Box<ReportArgs>),
+    /// Watch for a while, then say after how much idle time each destination ends connections
+    Timeouts(Box<TimeoutsArgs>),
     /// Say what a cause means, how to confirm it and what to change
     Explain {
         /// The cause; without it all are listed
@@ -80,13 +84,41 @@ pub struct CaptureArgs {
     /// Name of this host in events [default: its host name]
     #[arg(long, value_name = "NAME", value_parser = config::node_name)]
     node_name: Option<String>,
+    /// Configuration file; rstwatch agent --help lists its keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl CaptureArgs {
-    fn settings(self, config: &Config) -> (CaptureSettings, Arc<str>) {
-        let Self { netns, cgroup, node_name } = self;
+    /// With the configuration file read and checked.
+    fn settings(self) -> anyhow::Result<(CaptureSettings, Arc<str>, Config)> {
+        let Self { netns, cgroup, node_name, config } = self;
+        let config = config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         let named = node_name.or_else(|| config.node_name.clone());
-        (CaptureSettings::new(netns, cgroup, config), named.map_or_else(host_name, Arc::from))
+        Ok((CaptureSettings::new(netns, cgroup, &config), named.map_or_else(host_name, Arc::from), config))
+    }
+}
+
+/// Which events to take.
+#[derive(Args, Debug)]
+pub struct FilterArgs {
+    /// Only this cause, as listed by rstwatch explain; repeatable
+    #[arg(long, value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
+    cause: Vec<Cause>,
+    /// Only resets of this direction
+    #[arg(long, value_parser = word::<Direction>(Direction::ALL, Direction::as_str))]
+    direction: Option<Direction>,
+    /// Only resets of connections with this address or network
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    peer: Option<IpNet>,
+    /// Only resets of connections with this port at either end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+impl From<FilterArgs> for Filter {
+    fn from(FilterArgs { cause: causes, direction, peer, port }: FilterArgs) -> Self {
+        Self { causes, direction, peer, port }
     }
 }
 
@@ -101,9 +133,6 @@ pub struct AgentArgs {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
-    /// Configuration file; --help lists its keys
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 impl AgentArgs {
@@ -112,10 +141,20 @@ impl AgentArgs {
     /// # Errors
     /// If the configuration cannot be used, in one line.
     pub fn settings(self) -> anyhow::Result<AgentSettings> {
-        let Self { capture, listen, telemetry_path, config: path } = self;
-        let config = path.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-        let (capture, node) = capture.settings(&config);
-        Ok(AgentSettings { capture, node, listen, telemetry_path, workload_limit: config.workload_limit, config: path })
+        let Self { capture, listen, telemetry_path } = self;
+        let path = capture.config.clone();
+        let (capture, node, config) = capture.settings()?;
+        let Config { workload_limit, timeout_destinations, timeout_series, .. } = config;
+        Ok(AgentSettings {
+            capture,
+            node,
+            listen,
+            telemetry_path,
+            workload_limit,
+            timeout_destinations,
+            timeout_series,
+            config: path,
+        })
     }
 }
 
@@ -133,26 +172,72 @@ pub struct TraceArgs {
     /// End after so many resets
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Show only this cause, as listed by rstwatch explain; repeatable
-    #[arg(long, value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
-    cause: Vec<Cause>,
-    /// Show only resets of this direction
-    #[arg(long, value_parser = word::<Direction>(Direction::ALL, Direction::as_str))]
-    direction: Option<Direction>,
-    /// Show only resets of connections with this address or network
-    #[arg(long, value_name = "CIDR", value_parser = network)]
-    peer: Option<IpNet>,
-    /// Show only resets of connections with this port at either end
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 impl TraceArgs {
-    /// Resolved with the defaults.
-    pub fn settings(self) -> TraceSettings {
-        let Self { capture, json, duration, count, cause: causes, direction, peer, port } = self;
-        let (capture, node) = capture.settings(&Config::default());
-        TraceSettings { capture, node, filter: Filter { causes, direction, peer, port }, json, duration, count }
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<TraceSettings> {
+        let Self { capture, json, duration, count, filter } = self;
+        let (capture, node, _) = capture.settings()?;
+        Ok(TraceSettings { capture, node, filter: filter.into(), json, duration, count })
+    }
+}
+
+/// `rstwatch report`
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Watch for this time, such as 60s or 5m; Ctrl-C ends early, and reports
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    duration: Duration,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl ReportArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<ReportSettings> {
+        let Self { capture, json, duration, filter } = self;
+        let (capture, node, config) = capture.settings()?;
+        let destinations = config.timeout_destinations;
+        Ok(ReportSettings { capture, node, filter: filter.into(), json, duration, destinations })
+    }
+}
+
+/// `rstwatch timeouts`
+#[derive(Args, Debug)]
+pub struct TimeoutsArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Watch for this time, such as 60s or 1h: longer than the timeouts that are looked for; Ctrl-C ends early
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    duration: Duration,
+}
+
+impl TimeoutsArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<TimeoutsSettings> {
+        let Self { capture, json, duration } = self;
+        let (capture, node, config) = capture.settings()?;
+        Ok(TimeoutsSettings { capture, node, json, duration, destinations: config.timeout_destinations })
     }
 }
 

@@ -10,6 +10,12 @@ pub fn jiffy() -> Duration {
     Duration::try_from(tick).unwrap_or(Duration::from_millis(4))
 }
 
+/// Jiffies in a second.
+pub fn hz() -> u32 {
+    let ticks = 1_000_000_000 / jiffy().as_nanos().max(1);
+    u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
 /// Nanoseconds of the clock that the kernel's records carry.
 pub fn monotonic_ns() -> u64 {
     u64::try_from(clock_ns(ClockId::Monotonic)).unwrap_or(0)

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::aggregate;
+use crate::bounds;
 use crate::escape::printable;
+use crate::timeouts::Timeout;
+use crate::timeouts::file::{Written, checked};
 
 /// The values of a file, checked; what it leaves out has its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,12 @@ pub struct Config {
     pub detail_rate_per_second: u32,
     /// How many details may run ahead of that rate.
     pub detail_burst: u32,
+    /// Destinations whose idle timeouts are bracketed.
+    pub timeout_destinations: usize,
+    /// How many of them are in the metrics.
+    pub timeout_series: usize,
+    /// Well-known timeouts beside the shipped ones, or instead of them.
+    pub timeouts: Vec<Timeout>,
 }
 
 impl Default for Config {
@@ -33,6 +42,9 @@ impl Default for Config {
             ring_buffer_bytes: 4 << 20,
             detail_rate_per_second: 2_000,
             detail_burst: 2_000,
+            timeout_destinations: bounds::DEFAULT_LIMIT,
+            timeout_series: 64,
+            timeouts: Vec::new(),
         }
     }
 }
@@ -44,11 +56,23 @@ Configuration file (TOML; every key may be left out; SIGHUP re-reads it):
   workload_limit = 1000            workloads with series of their own, 1 to 100000; applied on SIGHUP
   ring_buffer_bytes = 4194304      kernel buffer for details, a power of two, 65536 to 1073741824
   detail_rate_per_second = 2000    details per kind of reset and CPU, 1 to 1000000; counts stay exact beyond it
-  detail_burst = 2000              details that may run ahead of that rate, 1 to 1000000";
+  detail_burst = 2000              details that may run ahead of that rate, 1 to 1000000
+  timeout_destinations = 1024      destinations whose idle timeouts are bracketed, 1 to 100000
+  timeout_series = 64              those of them that rstwatch_idle_timeout_seconds shows, 0 (none) to 10000
+
+Idle timeouts of your own hops: candidates beside those that rstwatch knows, or instead of those of the same name:
+
+[[timeout]]
+who = \"internal load balancer\"     shown as the candidate's name
+seconds = 50                       0: who has no timeout here
+place = \"end\"                      end (default: client, server, proxy) or device (forwards packets)
+on_expiry = \"fin\"                  fin, rst or silent; may be left out";
 
 const WORKLOADS: RangeInclusive<i64> = 1..=100_000;
 const RING_BYTES: RangeInclusive<i64> = 65_536..=1 << 30;
 const DETAILS: RangeInclusive<i64> = 1..=1_000_000;
+const DESTINATIONS: RangeInclusive<i64> = 1..=100_000;
+const SERIES: RangeInclusive<i64> = 0..=10_000;
 const NODE_NAME_BYTES: usize = 253;
 
 /// The file as written. `i64` is TOML's integer: ranges are checked by us, with the line.
@@ -60,6 +84,10 @@ struct File {
     ring_buffer_bytes: Option<Spanned<i64>>,
     detail_rate_per_second: Option<Spanned<i64>>,
     detail_burst: Option<Spanned<i64>>,
+    timeout_destinations: Option<Spanned<i64>>,
+    timeout_series: Option<Spanned<i64>>,
+    #[serde(default)]
+    timeout: Vec<Spanned<Written>>,
 }
 
 /// What is wrong, and at which byte of the file.
@@ -87,19 +115,23 @@ impl Config {
             at: error.span().map_or(0, |span| span.start),
             what: printable(&error.message().replace('\n', ": ")).into_owned(),
         })?;
-        let File { node_name, workload_limit, ring_buffer_bytes, detail_rate_per_second, detail_burst } = file;
         let default = Self::default();
+        let (rate, burst) = (default.detail_rate_per_second, default.detail_burst);
+        let (destinations, series) = (default.timeout_destinations, default.timeout_series);
         Ok(Self {
-            node_name: node_name.map(checked_name).transpose()?,
-            workload_limit: number("workload_limit", workload_limit, WORKLOADS, default.workload_limit)?,
-            ring_buffer_bytes: power_of_two("ring_buffer_bytes", ring_buffer_bytes, default.ring_buffer_bytes)?,
-            detail_rate_per_second: number(
-                "detail_rate_per_second",
-                detail_rate_per_second,
-                DETAILS,
-                default.detail_rate_per_second,
+            node_name: file.node_name.map(checked_name).transpose()?,
+            workload_limit: number("workload_limit", file.workload_limit, WORKLOADS, default.workload_limit)?,
+            ring_buffer_bytes: power_of_two("ring_buffer_bytes", file.ring_buffer_bytes, default.ring_buffer_bytes)?,
+            detail_rate_per_second: number("detail_rate_per_second", file.detail_rate_per_second, DETAILS, rate)?,
+            detail_burst: number("detail_burst", file.detail_burst, DETAILS, burst)?,
+            timeout_destinations: number(
+                "timeout_destinations",
+                file.timeout_destinations,
+                DESTINATIONS,
+                destinations,
             )?,
-            detail_burst: number("detail_burst", detail_burst, DETAILS, default.detail_burst)?,
+            timeout_series: number("timeout_series", file.timeout_series, SERIES, series)?,
+            timeouts: checked(file.timeout).map_err(|(at, what)| Fault { at, what })?,
         })
     }
 }
@@ -183,6 +215,19 @@ mod tests {
             ("node_name = 7", 1, "invalid type: integer `7`, expected a string"),
             ("\nworkload_limits = 7", 2, "unknown field `workload_limits`, expected one of"),
             ("workload_limit 7", 1, ""),
+            ("\n[[timeout]]\nwho = \"a\"\nseconds = -1", 2, "timeout \"a\": seconds is -1: give 0 to 31536000"),
+            (
+                "[[timeout]]\nwho = \"a\\u001b\"\nseconds = 1",
+                1,
+                "timeout \"a\\u{1b}\": who is no name: give 1 to 80 printable bytes",
+            ),
+            (
+                "[[timeout]]\nwho = \"a\"\nseconds = 1\n[[timeout]]\nwho = \"b\"\nseconds = 1\nplace = \"x\"",
+                4,
+                "timeout \"b\": place is \"x\": give end or device",
+            ),
+            ("[[timeout]]\nwho = \"a\"", 1, "missing field `seconds`"),
+            ("[[timeout]]\nwho = \"a\"\nseconds = 1\nwhen = 3", 4, "unknown field `when`"),
             ("workload_limit = 7\nworkload_limit = 8", 2, "duplicate key"),
         ];
         for (text, line, what) in cases {
@@ -202,7 +247,7 @@ mod tests {
                 format!("{key} = {}\n", rest.split(' ').next().expect("value"))
             })
             .collect();
-        assert_eq!(keys.lines().count(), 4);
+        assert_eq!(keys.lines().count(), 6);
         assert_eq!(parse(&keys), Ok(Config::default()));
     }
 }

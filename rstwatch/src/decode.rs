@@ -31,7 +31,7 @@ pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
     if record.magic != MAGIC {
         return Err(DecodeError::Magic(record.magic));
     }
-    if !matches!(record.kind, kind::SENT | kind::RECEIVED | kind::FIREWALL) {
+    if !matches!(record.kind, kind::SENT | kind::RECEIVED | kind::FIREWALL | kind::STRAY) {
         return Err(DecodeError::Kind(record.kind));
     }
     if !matches!(record.flow.family, IPV4 | IPV6) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::cause::{Cause, Direction};
 use crate::record::Event;
-use crate::text::{seconds, wrap};
+use crate::text::{length, seconds, wrap};
 
 pub mod table;
 
@@ -58,17 +58,18 @@ fn middlebox_idle(event: &Event) -> String {
     format!("set TCP keepalive below {bound}, or raise that timeout")
 }
 
-/// The smallest timeout that fits, with its owners; else the idle time that was fatal, which is an upper bound.
+/// The smallest timeout that fits, with its owners; else the timeout itself, if it was seen to end the connection; else the
+/// idle time that was fatal, which is an upper bound.
 fn bound(event: &Event) -> Option<String> {
     let candidates = &event.timeout_candidates;
-    match (candidates.iter().map(|candidate| candidate.seconds).min(), event.idle_ms) {
-        (Some(smallest), _) => {
-            let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
-            Some(format!("{smallest} s (candidates: {})", owners.join(", ")))
-        }
-        (None, Some(idle_ms)) => Some(format!("{} (the idle time that was fatal here)", seconds(idle_ms))),
-        (None, None) => None,
+    if let Some(smallest) = candidates.iter().map(|candidate| candidate.seconds).min() {
+        let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
+        return Some(format!("{smallest} s (candidates: {})", owners.join(", ")));
     }
+    if let Some(timer) = event.aside.timer.filter(|timer| timer.exact) {
+        return Some(format!("{} (the timeout that was seen here)", length(timer.after)));
+    }
+    event.idle_ms.map(|idle_ms| format!("{} (the idle time that was fatal here)", seconds(idle_ms)))
 }
 
 /// The text of `rstwatch explain`: every cause in one line.

@@ -17,7 +17,9 @@ pub mod classify;
 pub mod timeouts;
 pub mod recent;
 pub mod pair;
+pub mod company;
 pub mod owner;
+pub mod aside;
 pub mod record;
 pub mod assemble;
 pub mod stages;
@@ -25,6 +27,7 @@ pub mod pipeline;
 
 // Many resets.
 pub mod aggregate;
+pub mod bounds;
 pub mod history;
 
 // What people see.
@@ -41,8 +44,11 @@ pub mod cli;
 pub mod settings;
 pub mod runtime;
 pub mod output;
+pub mod watch;
 pub mod agent;
 pub mod trace;
+pub mod report;
+pub mod bracket;
 pub mod check;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rstwatch::cli::{self, Cli, Command, LogLevel};
-use rstwatch::{agent, check, escape, explain, trace};
+use rstwatch::{agent, bracket, check, escape, explain, report, trace};
 use tracing::level_filters::LevelFilter;
 
 /// Something is wrong with the world; usage errors are 2.
@@ -23,7 +23,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     log(&cli);
     match cli.command {
         Command::Agent(args) => agent::run(args.settings()?)?,
-        Command::Trace(args) => trace::run(args.settings())?,
+        Command::Trace(args) => trace::run(args.settings()?)?,
+        Command::Report(args) => report::run(args.settings()?)?,
+        Command::Timeouts(args) => bracket::run(args.settings()?)?,
         Command::Explain { cause } => {
             let text = cause.map_or_else(explain::list, explain::text);
             io::stdout().write_all(text.as_bytes())?;

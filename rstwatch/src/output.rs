@@ -1,5 +1,6 @@
 //! A writer on a thread of its own, so that a reader who stalls does not stall the watching.
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -57,6 +58,19 @@ impl Output {
         match tokio::time::timeout(GRACE, ended).await {
             Ok(Ok(written)) => written.context("cannot write to stdout"),
             _ => Err(anyhow::anyhow!("stdout is not read: its last lines are lost")),
+        }
+    }
+
+    /// Writes what is queued, however long the reader takes; until `stop` is ready.
+    ///
+    /// # Errors
+    /// If something could not be written.
+    pub async fn finish_unless<T>(self, stop: impl Future<Output = T>) -> anyhow::Result<()> {
+        let Self { texts, ended } = self;
+        drop(texts);
+        tokio::select! {
+            Ok(written) = ended => written.context("cannot write to stdout"),
+            _ = stop => Err(anyhow::anyhow!("stdout is not read: its last lines are lost")),
         }
     }
 }
@@ -135,6 +149,19 @@ mod tests {
         let error = output.finish().await.expect_err("broken");
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         assert_eq!(kind, Some(io::ErrorKind::BrokenPipe));
+    }
+
+    #[tokio::test]
+    async fn a_report_waits_for_its_reader_unless_told_to_stop() {
+        let written = Written::default();
+        let output = Output::start(written.clone()).expect("thread");
+        output.send("a\n".into()).await;
+        output.finish_unless(std::future::pending::<()>()).await.expect("written");
+        assert_eq!(*written.0.lock().expect("lock"), b"a\n");
+        let output = Output::start(Stuck).expect("thread");
+        output.send("a\n".into()).await;
+        let later = tokio::time::sleep(GRACE + GRACE / 5);
+        assert!(output.finish_unless(later).await.is_err());
     }
 
     #[tokio::test]

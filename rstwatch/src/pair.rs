@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 
-use crate::evidence::{self, SenderSaw};
+use crate::evidence::{self, Aftermath, SenderSaw};
 use crate::recent::Recent;
 
 /// How long a receive waits for its sender.
@@ -24,6 +24,14 @@ pub struct Ready {
     pub record: ResetRecord,
     /// The verdict of the sending end, if it was seen.
     pub sender_saw: Option<SenderSaw>,
+    /// What the flow brought while the receive waited.
+    pub aftermath: Aftermath,
+}
+
+/// A receive that waits.
+struct Held {
+    record: ResetRecord,
+    aftermath: Aftermath,
 }
 
 struct SentReset {
@@ -34,7 +42,7 @@ struct SentReset {
 
 /// Received and sent resets of the last moments, both under the flow as the receiver sees it.
 pub struct Pairing {
-    held: Recent<ResetRecord>,
+    held: Recent<Held>,
     sent: Recent<SentReset>,
 }
 
@@ -49,12 +57,12 @@ impl Pairing {
     pub fn sent(&mut self, record: &ResetRecord, verdict: SenderSaw) -> Option<Ready> {
         if record.flags & flags::PHANTOM != 0 {
             // The kernel called tcp_reset() for data, and answered that data: no RST was received.
-            self.held.take(&record.flow, |received| received.sock == record.sock);
+            self.held.take(&record.flow, |held| held.record.sock == record.sock);
         }
         let receiver = record.flow.reversed();
         let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
-        match self.held.take(&receiver, |received| matches(&sent, received)) {
-            Some(record) => Some(Ready { record, sender_saw: Some(sent.verdict) }),
+        match self.held.take(&receiver, |held| matches(&sent, &held.record)) {
+            Some(held) => Some(Ready { sender_saw: Some(sent.verdict), ..unexplained(held) }),
             None => {
                 self.sent.push(receiver, sent);
                 None
@@ -67,15 +75,38 @@ impl Pairing {
         let limit = nanos(REMEMBER);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
         match self.sent.take(&record.flow, |sent| matches(sent, &record)) {
-            Some(sent) => vec![Ready { record, sender_saw: Some(sent.verdict) }],
-            None => self.held.push(record.flow, record).map(unexplained).into_iter().collect(),
+            Some(sent) => {
+                vec![Ready { record, sender_saw: Some(sent.verdict), aftermath: Aftermath::default() }]
+            }
+            None => {
+                let held = Held { record, aftermath: Aftermath::default() };
+                self.held.push(record.flow, held).map(unexplained).into_iter().collect()
+            }
         }
+    }
+
+    /// Another RST came for a connection that one had ended: evidence about the first, if it still waits.
+    pub fn repeated(&mut self, record: &ResetRecord) {
+        if let Some(held) = self.held.newest_mut(&record.flow) {
+            held.aftermath.repeated = true;
+        }
+    }
+
+    /// Data of the peer's met a connection that an RST had ended, and lies beyond it: whoever made the RST, its record will
+    /// not come, so the receive need not wait for it.
+    pub fn outlived(&mut self, record: &ResetRecord) -> Option<Ready> {
+        let beyond = |held: &Held| {
+            evidence::rst_header(&held.record).is_some_and(|rst| evidence::lies_beyond(&record.segment, rst))
+        };
+        let mut held = self.held.take(&record.flow, beyond)?;
+        held.aftermath.data_beyond = true;
+        Some(unexplained(held))
     }
 
     /// Receives that have waited long enough.
     pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
         let limit = nanos(HOLD);
-        let due = |record: &ResetRecord| now_ns.saturating_sub(record.time_ns) >= limit;
+        let due = |held: &Held| now_ns.saturating_sub(held.record.time_ns) >= limit;
         std::iter::from_fn(|| self.held.pop_front_if(due)).map(unexplained).collect()
     }
 
@@ -90,8 +121,8 @@ impl Pairing {
     }
 }
 
-fn unexplained(record: ResetRecord) -> Ready {
-    Ready { record, sender_saw: None }
+fn unexplained(held: Held) -> Ready {
+    Ready { record: held.record, sender_saw: None, aftermath: held.aftermath }
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -118,6 +149,11 @@ pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
 
 #[cfg(test)]
 mod tests {

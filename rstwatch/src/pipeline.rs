@@ -9,18 +9,22 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
+use crate::bounds::GapsHandle;
 use crate::cause::Direction;
 use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
 use crate::evidence::Context;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
+use crate::kernel::gaps::{GapMap, PeerGaps};
+use crate::kernel::sampler::Sampling;
 use crate::kernel::scope::Scope;
 use crate::pair::HOLD;
 use crate::probe::Probes;
 use crate::record::Event;
 use crate::settings::CaptureSettings;
 use crate::stages::Stages;
+use crate::timeouts;
 
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
@@ -31,6 +35,8 @@ pub struct Capture {
     attached: Probes,
     stages: Stages,
     shared: Arc<Shared>,
+    /// Ends the looking for survived gaps with this.
+    _sampling: Option<Sampling>,
     /// Owns the programs.
     _programs: aya::Ebpf,
 }
@@ -38,6 +44,7 @@ pub struct Capture {
 /// What scrapes read while events flow.
 struct Shared {
     counters: Counters,
+    gaps: GapMap,
     undecodable: AtomicU64,
 }
 
@@ -48,19 +55,22 @@ impl Capture {
     ///
     /// A bad path to watch, no privileges, or a kernel without what is required.
     pub fn start(settings: &CaptureSettings, node: Arc<str>) -> anyhow::Result<Self> {
+        timeouts::install(&settings.timeouts);
         let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
         let limits = Limits {
             ring_bytes: settings.ring_buffer_bytes,
             rate: settings.detail_rate_per_second,
             burst: settings.detail_burst,
         };
-        let Attached { programs, events, counters, reasons, probes } = attach(&scope, &limits)?;
+        let Attached { programs, events, counters, reasons, probes, gaps, sampler } = attach(&scope, &limits)?;
+        let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
         Ok(Self {
             ring: readable(events)?,
             stages: Stages::new(context),
-            shared: Arc::new(Shared { counters, undecodable: AtomicU64::new(0) }),
+            shared: Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) }),
             attached: probes,
+            _sampling: sampling,
             _programs: programs,
         })
     }
@@ -77,6 +87,17 @@ impl Capture {
     /// When the kernel refuses to read the maps.
     pub fn kernel_counts(&self) -> anyhow::Result<KernelCounts> {
         self.shared.counts()
+    }
+
+    /// Idle gaps by destination, since the start.
+    pub fn gaps(&self) -> Vec<PeerGaps> {
+        self.shared.gaps.read()
+    }
+
+    /// The same, for other threads.
+    pub fn gaps_handle(&self) -> GapsHandle {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.gaps.read())
     }
 
     /// The same, for other threads.

@@ -24,6 +24,11 @@ impl Probe {
             (false, _) => "missing",
         }
     }
+
+    /// Whether something is lost: where another probe stands in, `degrades` begins with "nothing".
+    pub fn is_missed(&self) -> bool {
+        !self.attached && !self.degrades.starts_with("nothing")
+    }
 }
 
 /// Every hook, in the order of the documentation.

@@ -48,6 +48,11 @@ impl<T> Recent<T> {
         taken
     }
 
+    /// The newest entry of a flow.
+    pub fn newest_mut(&mut self, flow: &Flow) -> Option<&mut T> {
+        self.entries.get_mut(flow)?.last_mut().map(|(_, entry)| entry)
+    }
+
     /// Takes the oldest entry of all, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
         self.forget_taken();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::aside::Aside;
 use crate::cause::{Cause, Confidence, Direction, Sender};
 
 /// One reset, classified. The field order is the JSON order.
@@ -60,6 +61,9 @@ pub struct Event {
     pub process: Option<Process>,
     /// Whose it was.
     pub workload: Option<Workload>,
+    /// For reports; not shown.
+    #[serde(skip)]
+    pub aside: Aside,
 }
 
 /// Address family of the packets.

@@ -1,5 +1,6 @@
 //! Events for tests.
 
+use crate::aside::{Aside, Timer, Timing};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::record::{Event, Family, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
 
@@ -30,11 +31,13 @@ pub(crate) fn event(direction: Direction, cause: Cause, sender: Sender, confiden
         rst: None,
         process: None,
         workload: None,
+        aside: Aside::default(),
     }
 }
 
 /// The example of the documentation: a pooled database connection that sat idle for too long.
 pub(crate) fn idle_reaped() -> Event {
+    let timer = Timer { after: std::time::Duration::from_millis(60_010), exact: true };
     let candidate = |who: &str| TimeoutCandidate { seconds: 60, who: who.into() };
     Event {
         because: vec!["idle 61.2 s before this request".into(), "peer's FIN came 1.2 s earlier".into()],
@@ -45,6 +48,7 @@ pub(crate) fn idle_reaped() -> Event {
         rst: Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() }),
         process: Some(Process { pid: 4121, comm: "orders-api".into() }),
         workload: Some(workload(WorkloadKind::Pod, "shop", "orders-7c9d")),
+        aside: Aside { timing: Timing::AfterIdle, timer: Some(timer), repeats_sent: false },
         ..event(Direction::Received, Cause::IdleReaped, Sender::Peer, Confidence::Likely)
     }
 }

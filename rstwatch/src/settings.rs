@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::export::listen::ListenAddress;
 use crate::filter::Filter;
+use crate::timeouts::Timeout;
 
 /// What to watch, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +24,16 @@ pub struct CaptureSettings {
     pub detail_rate_per_second: u32,
     /// How many details may run ahead of that rate.
     pub detail_burst: u32,
+    /// Well-known timeouts beside the shipped ones, or instead of them.
+    pub timeouts: Vec<Timeout>,
 }
 
 impl CaptureSettings {
     /// From the options of the command line and the configuration file.
     pub fn new(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> Self {
-        let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, node_name: _, workload_limit: _ } =
-            *config;
-        Self { netns, cgroup, ring_buffer_bytes, detail_rate_per_second, detail_burst }
+        let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;
+        let timeouts = config.timeouts.clone();
+        Self { netns, cgroup, ring_buffer_bytes, detail_rate_per_second, detail_burst, timeouts }
     }
 }
 
@@ -47,6 +50,10 @@ pub struct AgentSettings {
     pub telemetry_path: String,
     /// Workloads with series of their own.
     pub workload_limit: usize,
+    /// Destinations whose idle timeouts are bracketed.
+    pub timeout_destinations: usize,
+    /// How many of them are in the metrics.
+    pub timeout_series: usize,
     /// The configuration file, to be read again on SIGHUP.
     pub config: Option<PathBuf>,
 }
@@ -66,6 +73,38 @@ pub struct TraceSettings {
     pub duration: Option<Duration>,
     /// Ends after so many events.
     pub count: Option<u64>,
+}
+
+/// What `rstwatch report` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportSettings {
+    /// What to watch.
+    pub capture: CaptureSettings,
+    /// Host name, or what the user calls it.
+    pub node: Arc<str>,
+    /// What to report on.
+    pub filter: Filter,
+    /// One JSON object instead of text.
+    pub json: bool,
+    /// For how long.
+    pub duration: Duration,
+    /// Destinations whose idle timeouts are bracketed.
+    pub destinations: usize,
+}
+
+/// What `rstwatch timeouts` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeoutsSettings {
+    /// What to watch.
+    pub capture: CaptureSettings,
+    /// Host name, or what the user calls it.
+    pub node: Arc<str>,
+    /// One JSON object instead of text.
+    pub json: bool,
+    /// For how long.
+    pub duration: Duration,
+    /// Destinations that are bracketed.
+    pub destinations: usize,
 }
 
 /// The name of this host.

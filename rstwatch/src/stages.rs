@@ -6,9 +6,14 @@ use rstwatch_common::record::{ResetRecord, flags, kind};
 
 use crate::assemble;
 use crate::classify::classify;
+use crate::company::Companies;
 use crate::evidence::{self, Context, Evidence, SenderSaw};
 use crate::pair::{Pairing, Ready};
+use crate::recent::Recent;
 use crate::record::Event;
+
+/// Ended connections that are remembered; the oldest give way.
+const ENDED: usize = 4096;
 
 /// How many phantom receives the kernel has counted; asked only where it matters.
 pub type Phantoms<'a> = &'a dyn Fn() -> u64;
@@ -17,6 +22,9 @@ pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 pub struct Stages {
     context: Context,
     pairing: Pairing,
+    companies: Companies,
+    /// Whether connections were idle when an RST ended them: the peer may go on.
+    ended_idle: Recent<bool>,
     ready: VecDeque<Event>,
     /// Phantom receives dropped so far.
     phantoms: u64,
@@ -25,7 +33,14 @@ pub struct Stages {
 impl Stages {
     /// Nothing seen yet.
     pub fn new(context: Context) -> Self {
-        Self { context, pairing: Pairing::default(), ready: VecDeque::new(), phantoms: 0 }
+        Self {
+            context,
+            pairing: Pairing::default(),
+            companies: Companies::default(),
+            ended_idle: Recent::new(ENDED),
+            ready: VecDeque::new(),
+            phantoms: 0,
+        }
     }
 
     /// The clocks have drifted, or were set.
@@ -50,13 +65,26 @@ impl Stages {
 
     /// One record.
     pub fn record(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
-        if record.kind == kind::RECEIVED {
-            for ready in self.pairing.received(*record) {
-                self.received(ready, phantoms);
+        match record.kind {
+            kind::RECEIVED => {
+                for ready in self.pairing.received(*record) {
+                    self.received(ready, phantoms);
+                }
             }
-            return;
+            kind::STRAY => self.pairing.repeated(record),
+            _ => self.sent(record, phantoms),
         }
-        let evidence = evidence::of_record(record, &self.context);
+    }
+
+    /// A reset that the stack or the firewall sent.
+    fn sent(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
+        if let Some(outlived) = self.pairing.outlived(record) {
+            self.received(outlived, phantoms);
+        }
+        let mut evidence = evidence::of_record(record, &self.context);
+        if let Evidence::Sent(sent) = &mut evidence {
+            sent.ended_idle = self.ended_idle.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
+        }
         let verdict = classify(&evidence);
         let seen = SenderSaw {
             cause: verdict.cause,
@@ -94,8 +122,13 @@ impl Stages {
         let mut evidence = evidence::of_record(&ready.record, &self.context);
         if let Evidence::Received(received) = &mut evidence {
             received.sender_saw = ready.sender_saw;
+            received.forgery.add_aftermath(ready.aftermath);
+            received.company = self.companies.note(&ready.record);
         }
         let verdict = classify(&evidence);
+        if let Evidence::Received(received) = &evidence {
+            self.ended_idle.push(ready.record.flow, received.gap.is_idle());
+        }
         self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
     }
 

@@ -1,5 +1,17 @@
 //! Small shapes of plain text that several outputs share.
 
+use std::time::Duration;
+
+/// A length of time for people.
+pub fn length(duration: Duration) -> String {
+    seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `1 reset`, `2 resets`.
+pub fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// A duration for people: `850 ms`, `61.2 s`, `432000 s`.
 pub fn seconds(ms: u64) -> String {
     match ms {

@@ -1,10 +1,14 @@
 //! Well-known idle timeouts: candidates for a silence that was seen, never culprits.
 //!
-//! Sources: the vendors' documents and the programs' shipped defaults, as of 2026.
+//! The data is [`timeouts/known.toml`](../../src/timeouts/known.toml): vendors' documents and programs' shipped
+//! defaults, as of 2026. Users override and extend it in the configuration.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::record::TimeoutCandidate;
+
+pub mod file;
 
 /// Where a timeout lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,110 +19,156 @@ pub enum Place {
     End,
 }
 
-use Place::{Device, End};
+/// What the other side sees when it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// A FIN, at once.
+    Fin,
+    /// An RST, at once or for the next packet.
+    Rst,
+    /// Nothing.
+    Silent,
+}
 
-/// Seconds, where, and who has that default.
-const KNOWN: &[(u32, Place, &str)] = &[
-    (2, End, "gunicorn keepalive"),
-    (4, End, "undici client"),
-    (5, End, "Apache or Node http keep-alive"),
-    (5, End, "CloudFront origin"),
-    (5, End, "uvicorn keep-alive"),
-    (20, End, "Tomcat or Puma"),
-    (30, End, "Jetty"),
-    (30, End, "JDK HttpClient"),
-    (60, End, "AWS ALB"),
-    (60, End, "nginx upstream keepalive"),
-    (60, End, ".NET HttpClient"),
-    (65, End, "Node http keep-alive (newer)"),
-    (75, End, "nginx keepalive_timeout"),
-    (90, End, "Go Transport"),
-    (90, End, "Traefik client"),
-    (120, End, "IIS"),
-    (130, End, "Kestrel"),
-    (180, End, "Traefik server"),
-    (180, Device, "NetScaler client"),
-    (240, Device, "Azure load balancer or NAT gateway"),
-    (300, End, "Caddy"),
-    (300, End, "Envoy stream_idle_timeout"),
-    (300, Device, "F5 BIG-IP"),
-    (300, End, "OkHttp"),
-    (350, Device, "AWS NLB"),
-    (350, Device, "AWS NAT gateway"),
-    (400, End, "Cloudflare client side"),
-    (600, End, "Google Cloud load balancer"),
-    (600, Device, "Google Cloud VPC firewall"),
-    (600, End, "PgBouncer server_idle_timeout"),
-    (900, Device, "IPVS"),
-    (900, End, "Cloudflare origin side"),
-    (1200, Device, "Google Cloud NAT"),
-    (1800, End, "RDS Proxy client"),
-    (1800, Device, "Juniper SRX"),
-    (3600, End, "Envoy idle_timeout"),
-    (3600, Device, "Palo Alto or Cisco ASA"),
-    (7200, End, "Linux tcp_keepalive_time"),
-    (28_800, End, "MySQL wait_timeout"),
-    (86_400, Device, "kube-proxy conntrack"),
-    (432_000, Device, "Linux conntrack"),
-];
+/// Where an entry is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The vendor's documents, or sources.
+    Documented,
+    /// Common knowledge.
+    Memory,
+}
 
-/// More would be noise.
+/// One timeout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// The timeout; 0 in a user's entry: there is none.
+    pub seconds: u32,
+    /// Who has it.
+    pub who: String,
+    /// Where it lives.
+    pub place: Place,
+    /// What is seen of it, where that is known.
+    pub on_expiry: Option<Expiry>,
+    /// Where this is known from; users' entries need not say.
+    pub source: Option<Source>,
+}
+
+/// Timeouts by length; of equal ones the user's come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table(Vec<Timeout>);
+
+/// More candidates would be noise.
 const MOST: usize = 4;
 
-/// Timeouts that a timer-driven end fits: within one second, or two per cent.
-///
-/// A silence so short that one second is a large part of it fits nothing in particular.
+/// Set once, when a command starts: a silence is judged by one table from the first event to the last.
+static CURRENT: OnceLock<Table> = OnceLock::new();
+
+/// Takes the user's entries into the table of this process. The first call counts, before the first event.
+pub fn install(own: &[Timeout]) {
+    CURRENT.get_or_init(|| Table::shipped().with(own));
+}
+
+fn current() -> &'static Table {
+    CURRENT.get_or_init(Table::shipped)
+}
+
+/// [`Table::fitting`] in the table of this process.
 pub fn fitting(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    let silence = silence.as_secs_f64();
-    candidates(place, |timeout| {
-        let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
-        (silence - timeout).abs() <= tolerance
-    })
+    current().fitting(silence, place)
 }
 
-/// Timeouts that a silence of at least this length may have exceeded: the longest that is not longer.
-///
-/// For a reset that answered the next operation the silence is only an upper bound of the timeout.
+/// [`Table::exceeded_by`] in the table of this process.
 pub fn exceeded_by(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    let silence = silence.as_secs_f64();
-    let longest = of_place(place).map(|(seconds, ..)| *seconds).filter(|seconds| f64::from(*seconds) <= silence).max();
-    longest
-        .map(|longest| {
-            candidates(place, |timeout| timeout >= f64::from(longest) * 0.99 && timeout <= f64::from(longest) * 1.01)
+    current().exceeded_by(silence, place)
+}
+
+impl Table {
+    /// What comes with the program.
+    pub fn shipped() -> Self {
+        // That it can be read is tested.
+        Self(file::parse(include_str!("timeouts/known.toml")).unwrap_or_default())
+    }
+
+    /// With a user's entries: each replaces those of the same name; one of zero seconds only removes them.
+    pub fn with(self, own: &[Timeout]) -> Self {
+        let rest = self.0.into_iter().filter(|shipped| own.iter().all(|entry| entry.who != shipped.who));
+        let mut all: Vec<_> = own.iter().filter(|entry| entry.seconds > 0).cloned().chain(rest).collect();
+        all.sort_by_key(|entry| entry.seconds);
+        Self(all)
+    }
+
+    /// Timeouts that a timer-driven end fits: within one second, or two per cent.
+    ///
+    /// A silence so short that one second is a large part of it fits nothing in particular.
+    pub fn fitting(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let silence = silence.as_secs_f64();
+        self.candidates(place, |timeout| {
+            let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
+            (silence - timeout).abs() <= tolerance
         })
-        .unwrap_or_default()
-}
+    }
 
-/// The entries of one place, or of all.
-fn of_place(place: Option<Place>) -> impl Iterator<Item = &'static (u32, Place, &'static str)> {
-    KNOWN.iter().filter(move |(_, at, _)| place.is_none_or(|place| place == *at))
-}
+    /// Timeouts that a silence of at least this length may have exceeded: the longest that is not longer.
+    ///
+    /// For a reset that answered the next operation the silence is only an upper bound of the timeout.
+    pub fn exceeded_by(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let silence = silence.as_secs_f64();
+        let exceeded = self.of_place(place).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= silence);
+        exceeded
+            .max_by(f64::total_cmp)
+            .map(|longest| self.candidates(place, |timeout| timeout >= longest * 0.99 && timeout <= longest * 1.01))
+            .unwrap_or_default()
+    }
 
-fn candidates(place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
-    of_place(place)
-        .filter(|(seconds, ..)| fits((*seconds).into()))
-        .take(MOST)
-        .map(|(seconds, _, who)| TimeoutCandidate { seconds: *seconds, who: (*who).to_owned() })
-        .collect()
+    /// The entries of one place, or of all.
+    fn of_place(&self, place: Option<Place>) -> impl Iterator<Item = &Timeout> {
+        self.0.iter().filter(move |entry| place.is_none_or(|place| place == entry.place))
+    }
+
+    fn candidates(&self, place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
+        self.of_place(place)
+            .filter(|entry| fits(entry.seconds.into()))
+            .take(MOST)
+            .map(|entry| TimeoutCandidate { seconds: entry.seconds, who: entry.who.clone() })
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Place::Device;
     use super::*;
 
     fn who(found: &[TimeoutCandidate]) -> Vec<&str> {
         found.iter().map(|candidate| candidate.who.as_str()).collect()
     }
 
+    fn own(seconds: u32, who: &str) -> Timeout {
+        Timeout { seconds, who: who.into(), place: Place::End, on_expiry: None, source: None }
+    }
+
+    #[test]
+    fn the_shipped_file_can_be_read() {
+        let shipped = file::parse(include_str!("timeouts/known.toml")).expect("readable");
+        assert!(shipped.len() > 50);
+        assert!(shipped.is_sorted_by_key(|entry| entry.seconds));
+        assert!(shipped.iter().all(|entry| entry.seconds > 0 && entry.source.is_some()));
+        let mut names: Vec<_> = shipped.iter().map(|entry| &entry.who).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), shipped.len(), "a name is what a configuration replaces by");
+    }
+
     #[test]
     fn a_timer_fits_its_timeout() {
         assert_eq!(
             who(&fitting(Duration::from_millis(60_400), None)),
-            ["AWS ALB", "nginx upstream keepalive", ".NET HttpClient"]
+            ["AWS ALB", "nginx upstream keepalive", ".NET HttpClient", "AWS Classic Load Balancer"]
         );
         assert_eq!(
             who(&fitting(Duration::from_millis(5_050), None)),
-            ["Apache or Node http keep-alive", "CloudFront origin", "uvicorn keep-alive"]
+            ["Node http keep-alive", "Apache keep-alive", "uvicorn keep-alive", "CloudFront origin"]
         );
         assert!(fitting(Duration::from_secs(47), None).is_empty());
         assert!(fitting(Duration::from_millis(1_200), None).is_empty());
@@ -127,18 +177,25 @@ mod tests {
     #[test]
     fn the_next_operation_only_bounds_it() {
         assert_eq!(who(&exceeded_by(Duration::from_secs(400), None))[..1], ["Cloudflare client side"]);
-        assert_eq!(who(&exceeded_by(Duration::from_secs(399), None)), ["AWS NLB", "AWS NAT gateway"]);
+        assert_eq!(who(&exceeded_by(Duration::from_secs(352), None))[..2], ["AWS NLB", "AWS NAT gateway"]);
         assert!(exceeded_by(Duration::from_secs(1), None).is_empty());
     }
 
     #[test]
     fn devices_are_asked_for_alone() {
         assert_eq!(who(&fitting(Duration::from_secs(300), Some(Device))), ["F5 BIG-IP"]);
-        assert!(fitting(Duration::from_secs(60), Some(Device)).is_empty());
+        assert!(fitting(Duration::from_secs(75), Some(Device)).is_empty());
     }
 
     #[test]
-    fn the_table_is_sorted() {
-        assert!(KNOWN.is_sorted_by_key(|(seconds, ..)| *seconds));
+    fn a_user_knows_better() {
+        let table = Table::shipped().with(&[own(47, "our proxy"), own(60, "AWS ALB"), own(0, ".NET HttpClient")]);
+        assert_eq!(who(&table.fitting(Duration::from_secs(47), None)), ["our proxy"]);
+        let sixty = table.fitting(Duration::from_secs(60), None);
+        assert_eq!(who(&sixty)[..2], ["AWS ALB", "nginx upstream keepalive"], "the user's come first");
+        assert!(!who(&sixty).contains(&".NET HttpClient"));
+        let moved = Table::shipped().with(&[own(120, "AWS ALB")]);
+        assert!(!who(&moved.fitting(Duration::from_secs(60), None)).contains(&"AWS ALB"));
+        assert!(who(&moved.fitting(Duration::from_secs(120), None)).contains(&"AWS ALB"));
     }
 }

@@ -1,19 +1,14 @@
 //! `rstwatch trace`: live verdicts, on stdout.
 
-use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-
-use crate::escape::printable;
 use crate::output::Output;
 use crate::pipeline::Capture;
 use crate::record::Event;
 use crate::render::Renderer;
 use crate::runtime::{Signals, block_on};
-use crate::settings::{CaptureSettings, TraceSettings};
+use crate::settings::TraceSettings;
+use crate::watch::{colour, scope, start, tell};
 
 /// Shows events until the count, the time or a signal ends it.
 ///
@@ -25,11 +20,9 @@ pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
 
 async fn trace(settings: TraceSettings) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
-    if let Some(probe) = capture.probes().missing().next() {
-        bail!("cannot watch: {} is not attached ({}): see rstwatch check", probe.name, probe.detail);
-    }
-    tell(&watching(&settings.capture));
+    let mut capture = start(&settings.capture, &settings.node)?;
+    // Scripts wait for this line: events are seen from here on.
+    tell(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
     let mut shown = Shown::new(&settings);
     let output = Output::start(std::io::stdout())?;
     tokio::select! {
@@ -72,9 +65,7 @@ struct Shown {
 
 impl Shown {
     fn new(settings: &TraceSettings) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let renderer = Renderer::new(std::io::stdout().is_terminal() && !no_color);
-        Self { settings: settings.clone(), renderer, count: 0 }
+        Self { settings: settings.clone(), renderer: Renderer::new(colour()), count: 0 }
     }
 
     fn enough(&self) -> bool {
@@ -94,29 +85,11 @@ impl Shown {
     }
 }
 
-/// Scripts wait for this line: events are seen from here on.
-fn watching(CaptureSettings { netns, cgroup, .. }: &CaptureSettings) -> String {
-    let mut scope = match netns.as_slice() {
-        [] => "every network namespace".to_owned(),
-        [one] => format!("network namespace {}", one.display()),
-        many => format!("{} network namespaces", many.len()),
-    };
-    if let Some(cgroup) = cgroup {
-        _ = write!(scope, ", cgroup {}", cgroup.display());
-    }
-    format!("watching {}; Ctrl-C ends", printable(&scope))
-}
-
 fn tell_losses(capture: &Capture) {
     let lost: u64 = capture.kernel_counts().map_or(0, |counts| counts.undelivered.iter().map(|(_, _, n)| n).sum());
     if lost > 0 {
         tell(&format!("{lost} resets came too fast to be shown: the agent counts them as unsampled"));
     }
-}
-
-/// For people, beside the output. That nobody may be there is no failure.
-fn tell(line: &str) {
-    _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]
@@ -129,7 +102,7 @@ mod tests {
 
     fn settings(args: &[&str]) -> TraceSettings {
         match Cli::try_parse_from(["rstwatch", "trace"].iter().chain(args)).expect("arguments").command {
-            Command::Trace(args) => args.settings(),
+            Command::Trace(args) => args.settings().expect("settings"),
             other => panic!("{other:?}"),
         }
     }
@@ -152,18 +125,5 @@ mod tests {
         }
         assert!(shown.enough());
         assert_eq!(shown.line(&sample::idle_reaped()), None);
-    }
-
-    #[test]
-    fn the_scope_is_said() {
-        let cases: [(&[&str], &str); 4] = [
-            (&[], "watching every network namespace; Ctrl-C ends"),
-            (&["--netns=/run/netns/a"], "watching network namespace /run/netns/a; Ctrl-C ends"),
-            (&["--netns=a", "--netns=b\x1b"], "watching 2 network namespaces; Ctrl-C ends"),
-            (&["--netns=b\n", "--cgroup=/c"], "watching network namespace b\\n, cgroup /c; Ctrl-C ends"),
-        ];
-        for (args, line) in cases {
-            assert_eq!(watching(&settings(args).capture), line);
-        }
     }
 }

@@ -47,6 +47,8 @@ fn usage_errors_are_one_line_and_exit_2() {
     assert!(line.contains("tired") && line.contains("idle_reaped"), "{line}");
     refused(&["agent", "--web.listen-address", "nowhere"], 2);
     refused(&["trace", "--count", "0"], 2);
+    refused(&["report", "--duration", "0s"], 2);
+    refused(&["timeouts", "--duration", "soon"], 2);
     assert_eq!(run(&[]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
@@ -62,6 +64,12 @@ fn a_bad_configuration_is_one_line_with_file_and_line() {
     std::fs::write(path, "\n\nworkloads = 5\n").expect("written");
     let line = refused(&["agent", "--config", path], 1);
     assert!(line.starts_with(&format!("rstwatch: {path}:3: unknown field `workloads`")), "{line}");
+    std::fs::write(path, "[[timeout]]\nwho = \"our proxy\"\nseconds = 50\nplace = \"rack\"\n").expect("written");
+    for command in ["agent", "trace", "report", "timeouts"] {
+        let line = refused(&[command, "--config", path], 1);
+        let fault = "timeout \"our proxy\": place is \"rack\": give end or device";
+        assert_eq!(line, format!("rstwatch: {path}:1: {fault}"));
+    }
     let line = refused(&["agent", "--config", "/nonexistent/rstwatch.toml"], 1);
     assert!(line.contains("/nonexistent/rstwatch.toml") && line.contains("No such file"), "{line}");
 }

@@ -2,53 +2,19 @@
 //!
 //! After a change of the wire, capture anew: the magic number refuses old files.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use expect_test::expect;
 use rstwatch::decode::decode;
-use rstwatch::evidence::Context;
-use rstwatch::kernel::reasons::Reasons;
 use rstwatch::stages::Stages;
 use rstwatch_common::record::{ResetRecord, flags};
 
+#[path = "fuzzed/context.rs"]
+pub mod context;
+
 const CAPTURED: &[u8] = include_bytes!("records/loopback-6.18.bin");
-
-/// `enum sk_rst_reason` of Linux 6.18, from BTF, in the order of its values.
-const REASONS: &[&str] = &[
-    "NOT_SPECIFIED",
-    "NO_SOCKET",
-    "TCP_INVALID_ACK_SEQUENCE",
-    "TCP_RFC7323_PAWS",
-    "TCP_TOO_OLD_ACK",
-    "TCP_ACK_UNSENT_DATA",
-    "TCP_FLAGS",
-    "TCP_OLD_ACK",
-    "TCP_ABORT_ON_DATA",
-    "TCP_TIMEWAIT_SOCKET",
-    "INVALID_SYN",
-    "TCP_ABORT_ON_CLOSE",
-    "TCP_ABORT_ON_LINGER",
-    "TCP_ABORT_ON_MEMORY",
-    "TCP_STATE",
-    "TCP_KEEPALIVE_TIMEOUT",
-    "TCP_DISCONNECT_WITH_DATA",
-];
-
-fn context() -> Context {
-    let named = |(value, name): (usize, &&str)| (format!("SK_RST_REASON_{name}"), u32::try_from(value).expect("small"));
-    let names: Vec<_> = REASONS.iter().enumerate().map(named).collect();
-    Context {
-        reasons: Reasons::from_names(&names),
-        jiffy: Duration::from_millis(4),
-        wall_offset_ns: 0,
-        node: Arc::from("captured"),
-    }
-}
 
 /// One line for each event: what a reader of the trace would act on.
 fn replay(bytes: &[u8]) -> String {
-    let mut stages = Stages::new(context());
+    let mut stages = Stages::new(context::context());
     let mut phantoms = 0;
     for chunk in bytes.chunks(size_of::<ResetRecord>()) {
         let record = decode(chunk).expect("a record of this wire");

@@ -18,7 +18,7 @@ pub(crate) fn licences() -> Result<Outcome> {
         Ok(deny) => deny,
         Err(why) => return Ok(Outcome::Skipped(format!("no cargo-deny: {why:#}"))),
     };
-    for workspace in ["Cargo.toml", "rstwatch-ebpf/Cargo.toml"] {
+    for workspace in ["Cargo.toml", "rstwatch-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         let mut command = Command::new(&deny);
         command
             .args(["--locked", "--config", "deny.toml", "--manifest-path", workspace])

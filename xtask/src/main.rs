@@ -1,4 +1,4 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab`.
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | vm`.
 
 mod agent;
 mod builder;
@@ -21,6 +21,7 @@ mod steps;
 mod strip;
 mod test;
 mod toolchain;
+mod vm;
 mod wrapper;
 
 use std::process::ExitCode;
@@ -47,10 +48,13 @@ enum Task {
     Ebpf(ebpf::EbpfArgs),
     /// Make every kind of reset for real, and judge what rstwatch says of each
     Lab(lab::LabArgs),
+    /// Boot Debian's kernels under qemu, and run the lab inside each
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
-    // Both hats are worn by processes that this program starts of itself.
+    // These hats are worn by processes that this program starts of itself.
+    vm::init_if_asked();
     lab::peer_if_asked();
     if let Some(error) = wrapper::become_rustc_if_asked() {
         eprintln!("error: cannot start rustc: {error}");
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Task::Test(args) => Ok(test::test(&args)),
         Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
+        Task::Vm(args) => vm::vm(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Making resets in network namespaces.
     Lab,
+    /// Booting kernels in virtual machines.
+    Vm,
     /// Checking what other programs read: metrics and rules.
     Formats,
 }
@@ -39,7 +41,7 @@ const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
 /// rustc-web brings a rustc with sources of its own core library, and one LLVM for
 /// it and for bpf-linker.
-const NEEDED: [(Purpose, &str, Witness); 13] = [
+const NEEDED: [(Purpose, &str, Witness); 15] = [
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -52,6 +54,8 @@ const NEEDED: [(Purpose, &str, Witness); 13] = [
     (Purpose::Lab, "conntrack", Program("conntrack")),
     (Purpose::Lab, "hping3", Program("hping3")),
     (Purpose::Lab, "iproute2", Program("ip")),
+    (Purpose::Vm, "qemu-system-x86", Program("qemu-system-x86_64")),
+    (Purpose::Vm, "xz-utils", Program("xz")),
     (Purpose::Formats, "prometheus", Program("promtool")),
 ];
 

@@ -1,12 +1,12 @@
 //! The steps of `cargo xtask test`. To add one, add it to the table.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser as _;
 
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, command, ebpf, lab, licences, paths};
+use crate::{Cli, Task, command, ebpf, lab, licences, paths, vm};
 
 /// A step.
 pub(crate) struct Step {
@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 8] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
@@ -28,6 +28,7 @@ pub(crate) const STEPS: [Step; 8] = [
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
     Step { name: "lab", quick: false, run: lab_rows },
+    Step { name: "kernel VMs", quick: false, run: kernel_vms },
 ];
 
 /// First, for without them tests would be skipped.
@@ -42,9 +43,10 @@ fn tools() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    // A workspace of its own, and no member of this one.
-    let kernel = ["fmt", "--manifest-path", "rstwatch-ebpf/Cargo.toml", "--check"];
-    command::run(&mut cargo(&kernel))?;
+    // Workspaces of their own, and no members of this one.
+    for manifest in ["rstwatch-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+        command::run(&mut cargo(&["fmt", "--manifest-path", manifest, "--check"]))?;
+    }
     Ok(Outcome::Passed)
 }
 
@@ -77,6 +79,20 @@ fn lab_rows() -> Result<Outcome> {
         lab::lab(&args)?;
     }
     Ok(Outcome::Passed)
+}
+
+/// The lab on other kernels than this machine's.
+fn kernel_vms() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("not root".to_owned()));
+    }
+    cargo::build_release()?;
+    let rstwatch = paths::rstwatch();
+    let words = ["xtask".as_ref(), "vm".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
+    match Cli::try_parse_from(words)?.task {
+        Task::Vm(args) => vm::step(&args),
+        _ => bail!("`xtask vm` is another command"),
+    }
 }
 
 fn is_root() -> bool {

@@ -9,6 +9,7 @@ use rstwatch_common::record::{Segment, present, state, tcp_flag};
 
 use crate::facts::now;
 use crate::maps::SOCKETS;
+use crate::memory;
 use crate::segment::{self, NO_SEGMENT};
 
 const PASS: i32 = 1;
@@ -71,6 +72,10 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
     // SAFETY: storage of the packet's socket.
     let kept = unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?;
     if header.flags & tcp_flag::RST != 0 {
+        if kept.rst_ns != 0 {
+            // The one before was not accepted, or there would be no socket any more.
+            memory::challenged(kept, kept.rst_ns);
+        }
         kept.rst = header;
         kept.rst_ns = now();
     } else if connecting {

@@ -1,19 +1,24 @@
-//! `kfree_skb`: segments that this host's netfilter dropped. A reject drops what it answers, so a dropped segment
-//! whose answering RST then reaches a socket here was rejected here. Used where nf_send_reset cannot be hooked.
+//! `kfree_skb`: segments that netfilter dropped, or that a full accept queue did. Used where their functions cannot be
+//! hooked. A reject drops what it answers, so a dropped segment whose answering RST then reaches a socket here was
+//! rejected here.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use rstwatch_common::flow::IPV4;
+use rstwatch_common::settings::infer;
 
 use crate::facts;
 use crate::kernel::{argument, setting};
-use crate::maps::{DROPS, Drop};
+use crate::maps::{DROPS, Drop, INFER};
+use crate::memory;
 use crate::segment::{self, Seen};
 
 /// `trace_kfree_skb(skb, location, reason, ..)`, net/core/skbuff.c; `reason` since Linux 5.17.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    if argument(ctx.as_ptr(), 2) as u32 != setting!(netfilter_drop) {
+    let reason = argument(ctx.as_ptr(), 2) as u32;
+    if reason != setting!(netfilter_drop) && reason != setting!(listen_overflow) {
         return 0;
     }
     let skb = argument(ctx.as_ptr(), 0);
@@ -22,7 +27,17 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let mut seen = Seen::NOTHING;
-    if segment::read_skb(skb, &mut seen) {
+    if !segment::read_skb(skb, &mut seen) {
+        return 0;
+    }
+    let wanted = INFER.get(0).copied().unwrap_or(0);
+    let rejects = if seen.flow.family == IPV4 { infer::REJECTS_V4 } else { infer::REJECTS_V6 };
+    if reason == setting!(listen_overflow) {
+        if wanted & infer::OVERFLOWS != 0 {
+            // The handshake's last ACK. Its listener, and with it the owner, is not at hand.
+            memory::overflowed_somewhere(&seen.flow.reversed(), netns, &seen.segment);
+        }
+    } else if wanted & rejects != 0 {
         let drop = Drop { time_ns: facts::now(), netns, segment: seen.segment };
         let _ = DROPS.insert(&seen.flow, &drop, 0);
     }

@@ -1,11 +1,16 @@
 //! One file per hook.
 
+mod challenge_ack;
+mod early_drop;
 mod finish_connect;
 mod ingress;
 mod kfree_skb;
 mod nf_send_reset;
 mod receive_reset;
+mod sample;
 mod seed;
 mod send_reset;
 mod set_state;
+mod syn_recv_sock;
 mod tcp_reset;
+mod v4_send_reset;

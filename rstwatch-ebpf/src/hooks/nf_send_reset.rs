@@ -1,40 +1,61 @@
 //! `nf_send_reset`, `nf_send_reset6`: netfilter answers a packet with an RST. No tracepoint, no OutRsts.
+//!
+//! They are mostly in modules, whose functions only a kprobe reaches; where they are in the kernel, fentry does.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::macros::fentry;
-use aya_ebpf::programs::FEntryContext;
+use aya_ebpf::macros::{fentry, kprobe};
+use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use core::ffi::c_void;
 use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
-use crate::kernel::{argument, setting};
+use crate::kernel::{argument, register, setting};
 use crate::reject;
 use crate::segment::{self, Seen};
 
-/// `nf_send_reset(net, [sk,] oldskb, hook)`, net/ipv4/netfilter/nf_reject_ipv4.c.
+/// `nf_send_reset(net, [sk,] oldskb, hook)`, net/ipv4/netfilter/nf_reject_ipv4.c; `sk` since Linux 5.15.
 #[fentry(function = "nf_send_reset")]
 pub fn nf_send_reset(ctx: FEntryContext) -> i32 {
-    rejected(&ctx);
-    0
+    rejected(ctx.as_ptr(), argument)
 }
 
-/// `nf_send_reset6(net, [sk,] oldskb, hook)`, net/ipv6/netfilter/nf_reject_ipv6.c.
+/// `nf_send_reset6(net, [sk,] oldskb, hook)`, net/ipv6/netfilter/nf_reject_ipv6.c; `sk` since Linux 5.15.
 #[fentry(function = "nf_send_reset6")]
 pub fn nf_send_reset6(ctx: FEntryContext) -> i32 {
-    rejected(&ctx);
-    0
+    rejected(ctx.as_ptr(), argument)
+}
+
+/// The same by a kprobe.
+#[kprobe]
+pub fn k_nf_reset(ctx: ProbeContext) -> u32 {
+    rejected(ctx.as_ptr(), register) as u32
+}
+
+/// The same by a kprobe.
+#[kprobe]
+pub fn k_nf_reset6(ctx: ProbeContext) -> u32 {
+    rejected(ctx.as_ptr(), register) as u32
 }
 
 #[inline(always)]
-fn rejected(ctx: &FEntryContext) {
-    let netns = facts::netns_of_net(argument(ctx.as_ptr(), 0));
-    let skb = argument(ctx.as_ptr(), setting!(reject_skb_arg) as u64);
+fn rejected(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
+    let netns = facts::netns_of_net(argument(ctx, 0));
     if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
-        return;
+        return 0;
     }
     // The function itself gives up on fragments and on RSTs.
     let mut seen = Seen::NOTHING;
-    if !segment::read_skb(skb, &mut seen) || seen.segment.flags & tcp_flag::RST != 0 {
-        return;
+    if segment::read_skb(rejected_packet(argument(ctx, 1), argument(ctx, 2)), &mut seen)
+        && seen.segment.flags & tcp_flag::RST == 0
+    {
+        reject::report(&seen, netns, facts::now(), 0);
     }
-    reject::report(&seen, netns, facts::now(), 0);
+    0
+}
+
+/// The packet is the third argument, or the second where the third is the hook's number: then it is no address, for
+/// those have their highest bit set.
+#[inline(always)]
+fn rejected_packet(second: u64, third: u64) -> u64 {
+    if (third as i64) < 0 { third } else { second }
 }

@@ -15,7 +15,7 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
 use crate::kernel::{argument, clear, value};
-use crate::maps::{DROPS, Drop, SOCKETS};
+use crate::maps::{DROPS, Drop, SOCKETS, conntrack_full_ns};
 use crate::memory;
 use crate::reject;
 use crate::segment::{NO_SEGMENT, Seen};
@@ -92,6 +92,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
         record.reason = u32::MAX;
         record.time_ns = facts::now();
         record.sock = sk;
+        record.conntrack_full_ns = conntrack_full_ns();
         record.cgroup = facts::cgroup_of(sk);
         record.netns = netns;
         record.kind = kind::RECEIVED;

@@ -18,7 +18,11 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let sk = argument(ctx.as_ptr(), 0);
     let old = argument(ctx.as_ptr(), 1) as u8;
     let new = argument(ctx.as_ptr(), 2) as u8;
-    if new == state::SYN_RECV || field!(sk, sk_protocol, u16) != Some(IPPROTO_TCP) {
+    if field!(sk, sk_protocol, u16) != Some(IPPROTO_TCP) {
+        return 0;
+    }
+    if new == state::SYN_RECV {
+        memory::forget_address(sk);
         return 0;
     }
     let never_connected = new == state::CLOSE && matches!(old, state::CLOSE | state::LISTEN | state::SYN_SENT);
@@ -33,7 +37,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let kept = unsafe { &mut *kept };
     match (old, new) {
         (_, state::SYN_SENT) => memory::opened(kept, role::CLIENT),
-        (_, state::LISTEN) => memory::opened(kept, role::LISTENER),
+        (_, state::LISTEN) => memory::listens(kept, sk),
         (_, state::ESTABLISHED) => memory::established(kept, sk),
         (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
         // Only close(), shutdown() and exit lead here, in the context of the one who calls.

@@ -28,14 +28,16 @@ pub struct Verdict {
 
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
-    if let Evidence::Received(Received { sender_saw: Some(saw), .. }) = evidence {
-        return both_ends(saw, &from_table(evidence));
+    let alone = from_table(RULES, evidence);
+    match evidence {
+        Evidence::Received(Received { sender_saw: Some(saw), .. }) => both_ends(saw, &alone),
+        _ => alone,
     }
-    from_table(evidence)
 }
 
-fn from_table(evidence: &Evidence) -> Verdict {
-    let matched = RULES.iter().find(|rule| (rule.when)(evidence));
+/// The first rule that holds decides.
+fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
+    let matched = rules.iter().find(|rule| (rule.when)(evidence));
     matched.map_or_else(undecided, |rule| Verdict {
         rule: rule.id,
         cause: rule.cause,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::seconds;
 use crate::evidence::{Evidence, Received, Shape, Signal};
 
+/// An answer to the ACK of a FIN comes within a round trip.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// A handshake is recent for so long: SYN-ACK retransmissions included.
 const YOUNG: Duration = Duration::from_secs(5);
 
@@ -48,6 +50,24 @@ pub(super) fn middlebox_reject(evidence: &Evidence) -> bool {
     })
 }
 
+/// The peer goes on though its address and distance are those of the RST: a rule on its own host, which rejects ours.
+pub(super) fn peers_firewall(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let continued = it.forgery.signals.contains(&Signal::DataContinued);
+        continued && it.forgery.same_ttl && it.forgery.reject_shape && it.delivery.outstanding > 0
+    })
+}
+
+/// One that dies alone, or is followed by none that is refused, may have been closed for any reason.
+pub(super) fn died_together(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.company.died_together > 0 && it.company.refused_since && !it.connecting)
+}
+
+pub(super) fn say_died_together(evidence: &Evidence) -> String {
+    let others = received(evidence).map_or(0, |it| it.company.died_together);
+    format!("{others} more connections to this server ended at the same moment, and a new one was refused since")
+}
+
 pub(super) fn middlebox(evidence: &Evidence) -> bool {
     holds(evidence, |it| it.forgery.not_the_peer())
 }
@@ -66,6 +86,11 @@ pub(super) fn say_doubtful(evidence: &Evidence) -> String {
     format!("possibly an intermediate device: {}", say_signals(it))
 }
 
+pub(super) fn say_unexplained(evidence: &Evidence) -> String {
+    let Some(it) = received(evidence) else { return String::new() };
+    format!("a stack or device ended the connection without being asked: {}", say_signals(it))
+}
+
 fn say_signals(it: &Received) -> String {
     let signs: Vec<_> = it.forgery.signals.iter().filter_map(|signal| say_signal(*signal)).collect();
     signs.join(", ")
@@ -82,9 +107,13 @@ fn say_signal(signal: Signal) -> Option<String> {
         Signal::TooSoon { delay, rtt } => {
             format!("it came {} us after our data, the round trip takes {} us", delay.as_micros(), rtt.as_micros())
         }
+        Signal::DataContinued => "the peer's data go on beyond it".into(),
+        Signal::Repeated => "more RSTs followed, ahead of it".into(),
+        Signal::Challenged => "an RST with a wrong sequence number came before it".into(),
+        Signal::NeverAcknowledged => "a bare RST answers a number that we never acknowledged".into(),
         Signal::Unprovoked => "a bare RST came while nothing was outstanding".into(),
         Signal::NoTimestamp => "it lacks the timestamp that a live socket would send".into(),
-        Signal::LikeThePeer | Signal::AnswerOfThePeer => return None,
+        Signal::LikeThePeer | Signal::AnswerOfThePeer | Signal::TimestampFits => return None,
     })
 }
 
@@ -124,6 +153,14 @@ pub(super) fn half_closed_unread(evidence: &Evidence) -> bool {
 /// Both sides had closed; what the RST answers is our FIN.
 pub(super) fn fin_met_nothing(evidence: &Evidence) -> bool {
     holds(evidence, |it| after_fin(it) && it.we_closed && !wrote(it) && it.shape == Shape::NoConnection)
+}
+
+/// Its stack let go of the connection right after the FIN: Linux does so for TCP_LINGER2 below zero.
+pub(super) fn peer_did_not_linger(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let at_once = it.fin_ago.is_some_and(|ago| ago < AT_ONCE);
+        after_fin(it) && !it.we_closed && !wrote(it) && it.shape == Shape::NoConnection && at_once
+    })
 }
 
 fn abort(it: &Received) -> bool {
@@ -188,6 +225,15 @@ pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
     holds(evidence, abort)
 }
 
+/// A bare RST that answers nothing of ours, or one that came after RSTs that were not believed: some device's or stack's own
+/// way to end connections, or a forger's.
+pub(super) fn unexplained(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let odd = |signal: &Signal| matches!(signal, Signal::Unprovoked | Signal::Challenged | Signal::Repeated);
+        it.forgery.signals.iter().any(odd) && forgot(it)
+    })
+}
+
 fn forgot(it: &Received) -> bool {
     it.shape == Shape::NoConnection && !it.connecting
 }
@@ -196,9 +242,11 @@ pub(super) fn handshake_only(evidence: &Evidence) -> bool {
     holds(evidence, |it| forgot(it) && !it.delivery.received_any && it.age.is_some_and(|age| age < YOUNG))
 }
 
+/// One that answers the first copy lives, and has closed. Where it took several, the peer was away: it has restarted.
+///
 /// Without a FIN the peer's stack may also have restarted meanwhile, or a device with its TTL lost its state.
 pub(super) fn reused_idle(evidence: &Evidence) -> bool {
-    holds(evidence, |it| forgot(it) && it.gap.is_idle() && it.gap.ended_by_us)
+    holds(evidence, |it| forgot(it) && it.gap.is_idle() && it.gap.ended_by_us && !it.delivery.retransmitted)
 }
 
 pub(super) fn say_reused_idle(evidence: &Evidence) -> String {

@@ -2,9 +2,9 @@
 
 use super::{received as r, sent as s};
 use crate::cause::Cause::{
-    AdminAbort, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout, LingerAbort,
-    ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection, ProcessDied, Refused,
-    ResourceLimit, Unknown, UnreadData,
+    AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
+    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection,
+    ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
 };
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::Sender::{LocalApp, LocalFirewall, LocalKernel, Middlebox, Peer, Unknown as Nobody};
@@ -12,6 +12,7 @@ use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::Evidence;
 
 /// One rule.
+#[derive(Clone, Copy)]
 pub struct Rule {
     /// Fixed name, unique.
     pub id: &'static str,
@@ -43,6 +44,7 @@ macro_rules! rules {
 
 rules! {
     // netfilter. Inferred: the RST has the numbers of an answer to the segment that netfilter dropped just before.
+    firewall_while_full: ConntrackFull by LocalFirewall, Likely; when s::rejected_while_full; says s::say_rejected_while_full;
     firewall: FirewallReject by LocalFirewall, Certain; when s::firewall_seen; says s::say_firewall;
     firewall_inferred: FirewallReject by LocalFirewall, Likely; when s::firewall; says s::say_firewall;
 
@@ -57,6 +59,7 @@ rules! {
 
     // Sent from a live socket: the end is now.
     out_of_memory: ResourceLimit by LocalKernel, Certain; when s::out_of_memory; says |_| "the kernel reached its limit of TCP memory or orphans".into();
+    keepalive_while_full: ConntrackFull by LocalKernel, Likely; when s::keepalive_while_full; says s::say_unheard_while_full;
     keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::keepalive; says |_| "keepalive or user timeout expired without an answer".into();
     fin_wait_expired: Unknown by LocalKernel, Likely; when s::fin_wait_expired; says |_| "we had closed, and the peer sent no FIN within tcp_fin_timeout; or the orphan was destroyed".into();
     destroyed: AdminAbort by LocalKernel, Certain; when s::destroyed; says s::say_destroyed;
@@ -68,9 +71,11 @@ rules! {
     disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent abort)".into();
 
     // Sent, answering a segment of a connection whose end is remembered: the first cause counts.
+    linger2: LingerAbort by LocalKernel, Certain; when s::linger2; says |_| "the peer acknowledged our FIN, and TCP_LINGER2 below zero ends the socket there".into();
     late_overflow: ListenOverflow by LocalKernel, Certain; when s::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
     late_killed: ProcessDied by LocalKernel, Certain; when s::late_killed; says s::say_exit;
     late_exited: ProcessDied by LocalKernel, Likely; when s::late_exited; says s::say_exit;
+    late_while_full: ConntrackFull by LocalKernel, Likely; when s::late_while_full; says s::say_unheard_while_full;
     late_timed_out: KeepaliveTimeout by LocalKernel, Likely; when s::late_timed_out; says s::say_late_timeout;
     late_out_of_memory: ResourceLimit by LocalKernel, Certain; when s::late_out_of_memory; says s::say_late_abort;
     late_unread: UnreadData by LocalKernel, Certain; when s::late_unread; says s::say_late_abort;
@@ -85,6 +90,8 @@ rules! {
     closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when s::half_closed_then_data; says s::say_closed;
     data_after_close: DataAfterClose by LocalKernel, Likely; when s::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();
+    outlived_idle: MiddleboxIdle by LocalKernel, Likely; when s::outlived_idle; says s::say_outlived;
+    outlived: MiddleboxInjected by LocalKernel, Likely; when s::outlived; says s::say_outlived;
     tail: Unknown by LocalKernel, Likely; when s::tail; says s::say_tail;
     unknown_here: NoSuchConnection by LocalKernel, Likely; when s::unknown_here; says s::say_unknown_here;
 
@@ -93,15 +100,21 @@ rules! {
     connect_refused: Refused by Peer, Likely; when r::refused; says |_| "the RST answered our SYN: nothing listens there, or a firewall rejects".into();
 
     // Received, not made by the peer's stack.
+    peers_firewall: FirewallReject by Peer, Guess; when r::peers_firewall; says |_| "the peer's host rejected our segment, yet the peer's stack sends on: a firewall rule there".into();
     path_dropped_state: MiddleboxIdle by Middlebox, Likely; when r::middlebox_idle; says r::say_middlebox;
     path_rejected: FirewallReject by Middlebox, Guess; when r::middlebox_reject; says r::say_middlebox;
     path_injected: MiddleboxInjected by Middlebox, Likely; when r::middlebox; says r::say_middlebox;
+
+    // Received, together with others.
+    died_together: ProcessDied by Peer, Guess; when r::died_together; says r::say_died_together;
 
     // Received after the peer's FIN.
     reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
     wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
     half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data unread".into();
     fin_met_nothing: Unknown by Peer, Likely; when r::fin_met_nothing; says |_| "our FIN met a connection that the peer had closed and forgotten: no data was lost".into();
+
+    peer_did_not_linger: LingerAbort by Peer, Guess; when r::peer_did_not_linger; says |_| "the peer closed, and its stack forgot the connection at once: TCP_LINGER2 below zero".into();
 
     path_doubtful: Unknown by Nobody, Guess; when r::doubtful; says r::say_doubtful;
 
@@ -116,6 +129,7 @@ rules! {
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
 
     // Received from a stack that does not know the connection (bare RST), without a FIN before.
+    unexplained: Unknown by Nobody, Guess; when r::unexplained; says r::say_unexplained;
     handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
     reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;
     forgotten: NoSuchConnection by Peer, Likely; when r::forgotten; says |_| "the peer's stack does not know this connection: restart, failover, or lost NAT state".into();

@@ -62,6 +62,18 @@ pub(super) fn firewall_seen(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(reject) if !reject.inferred)
 }
 
+/// A rule that lets connections through by their conntrack entry rejects those that lost it. A new connection has none to
+/// lose.
+pub(super) fn rejected_while_full(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Firewall(reject) if !reject.syn && reject.conntrack_full.is_some())
+}
+
+pub(super) fn say_rejected_while_full(evidence: &Evidence) -> String {
+    let Evidence::Firewall(reject) = evidence else { return String::new() };
+    let ago = reject.conntrack_full.map(seconds).unwrap_or_default();
+    format!("a netfilter rule rejected a segment of an open connection; the conntrack table was full {ago} before")
+}
+
 pub(super) fn say_firewall(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Firewall(reject) if reject.inferred => {
@@ -123,6 +135,22 @@ pub(super) fn out_of_memory(evidence: &Evidence) -> bool {
 
 pub(super) fn keepalive(evidence: &Evidence) -> bool {
     active(evidence).is_some_and(|sent| sent.reason == Reason::KeepaliveTimeout)
+}
+
+pub(super) fn keepalive_while_full(evidence: &Evidence) -> bool {
+    keepalive(evidence) && full_since_heard(evidence).is_some()
+}
+
+/// While the table is full, segments without an entry are dropped: probes and their answers too.
+fn full_since_heard(evidence: &Evidence) -> Option<Duration> {
+    sent(evidence)?.conntrack_full
+}
+
+pub(super) fn say_unheard_while_full(evidence: &Evidence) -> String {
+    let ago = full_since_heard(evidence).map(seconds).unwrap_or_default();
+    format!(
+        "the connection died of segments that were not answered; this node's conntrack table was full {ago} before, since the peer was last heard"
+    )
 }
 
 pub(super) fn fin_wait_expired(evidence: &Evidence) -> bool {
@@ -222,6 +250,15 @@ pub(super) fn disconnected(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData))
 }
 
+/// In FIN_WAIT1 the kernel aborts for two reasons: data that nobody will read, and TCP_LINGER2 below zero when our FIN is
+/// acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
+pub(super) fn linger2(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| {
+        let no_data = sent.answered.is_some_and(|answered| answered.payload == 0);
+        sent.met == Met::Connection && sent.reason == Reason::AbortOnData && no_data
+    })
+}
+
 pub(super) fn late_overflow(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Overflowed)
 }
@@ -309,6 +346,10 @@ pub(super) fn late_timed_out(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Silent)
 }
 
+pub(super) fn late_while_full(evidence: &Evidence) -> bool {
+    late_timed_out(evidence) && full_since_heard(evidence).is_some()
+}
+
 pub(super) fn say_late_timeout(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     format!(
@@ -325,6 +366,26 @@ pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| {
         abort.by_owner && matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData)
     })
+}
+
+/// The peer sends on beyond the RST that ended the connection here: it was not the peer's. Without that RST's record the
+/// silence before it is not known, so neither is the cause.
+pub(super) fn outlived(evidence: &Evidence) -> bool {
+    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(false))
+}
+
+pub(super) fn outlived_idle(evidence: &Evidence) -> bool {
+    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(true))
+}
+
+fn outlives(evidence: &Evidence) -> Option<&Sent> {
+    let reset_by_peer = past(evidence).is_some_and(|end| end.ending == Ending::ResetByPeer);
+    answer(evidence).filter(|sent| reset_by_peer && sent.resumed)
+}
+
+pub(super) fn say_outlived(evidence: &Evidence) -> String {
+    let ago = past(evidence).map(|end| seconds(end.ago)).unwrap_or_default();
+    format!("an RST in the peer's name ended this connection {ago} before, yet the peer sends on beyond it")
 }
 
 /// What is left of a connection whose end is known, and explains nothing more.

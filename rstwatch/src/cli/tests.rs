@@ -10,10 +10,10 @@ fn agent(args: &[&str]) -> anyhow::Result<AgentSettings> {
     }
 }
 
-fn trace(args: &[&str]) -> Result<TraceSettings, clap::Error> {
+fn trace(args: &[&str]) -> anyhow::Result<TraceSettings> {
     match Cli::try_parse_from(["rstwatch", "trace"].iter().chain(args))?.command {
-        Command::Trace(args) => Ok(args.settings()),
-        other => panic!("{other:?}"),
+        Command::Trace(args) => args.settings(),
+        other => anyhow::bail!("{other:?}"),
     }
 }
 

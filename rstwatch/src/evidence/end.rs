@@ -160,10 +160,26 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
         let goodbye = !quiet(sent) && quiet(received);
         return Interrupted::Work { unsure: asked && memory.bytes_received > 0 && (sent == received || goodbye) };
     }
-    if memory.role != role::CLIENT && !quiet(sent) && quiet(received) {
-        return Interrupted::Silence { jiffies: received, goodbye: true };
+    let last = sent.min(received);
+    if memory.role == role::CLIENT || quiet(sent) || !quiet(received) {
+        return Interrupted::Silence { jiffies: last, goodbye: false };
     }
-    Interrupted::Silence { jiffies: sent.min(received), goodbye: false }
+    match silence_before_last_words(memory) {
+        Some(silence) => Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence) },
+        None => Interrupted::Silence { jiffies: received, goodbye: true },
+    }
+}
+
+/// How long a server was quiet before it said its last. Zero where that was no goodbye: it was speaking all the while, or
+/// said more than one. `None`: nobody looked in time, and what it said is short.
+fn silence_before_last_words(memory: &Memory) -> Option<u32> {
+    match memory.closing_quiet {
+        0 if memory.bytes_sent > u64::from(GOODBYE) => Some(0),
+        0 => None,
+        u32::MAX => Some(0),
+        _ if memory.closing_said > GOODBYE => Some(0),
+        quiet => Some(quiet.saturating_sub(memory.closing_sent)),
+    }
 }
 
 fn ending(memory: &Memory, context: &Context) -> Ending {

@@ -45,12 +45,23 @@ pub enum Signal {
         /// Smallest round trip seen.
         rtt: Duration,
     },
+    /// The peer sent payload that lies beyond the RST: it had not aborted.
+    DataContinued,
+    /// More RSTs followed, each ahead of the one before.
+    Repeated,
+    /// An RST with a wrong sequence number came shortly before.
+    Challenged,
+    /// A bare RST whose sequence number we have never acknowledged: it answers nothing of ours, and a live socket's RST is
+    /// not bare.
+    NeverAcknowledged,
     /// A bare RST while nothing was outstanding: a Linux stack does not volunteer one.
     Unprovoked,
     /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
     NoTimestamp,
     /// TTL, timestamp and shape are a live socket's of the peer.
     LikeThePeer,
+    /// Its timestamp goes on from the peer's last one, as the time that has passed: whoever made it has the peer's clock.
+    TimestampFits,
     /// TTL and delay are those of the peer's stack.
     AnswerOfThePeer,
 }
@@ -59,12 +70,14 @@ impl Signal {
     /// Points for "not the peer".
     pub fn points(self) -> i32 {
         match self {
+            // More than a perfect disguise takes back: then it stays open.
+            Self::DataContinued => 6,
             Self::MadeOnThisLink { .. } => 4,
-            Self::ImplausibleTtl { .. } => 3,
-            Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
-            Self::Unprovoked | Self::NoTimestamp => 1,
+            Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
+            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated => 2,
+            Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
-            Self::LikeThePeer => -4,
+            Self::LikeThePeer | Self::TimestampFits => -4,
         }
     }
 }
@@ -74,6 +87,8 @@ impl Signal {
 pub struct Forgery {
     /// Signs for and against.
     pub signals: Vec<Signal>,
+    /// It came with the TTL of the peer's handshake.
+    pub same_ttl: bool,
     /// The RST is what a netfilter REJECT or a Linux stack without the connection answers.
     pub reject_shape: bool,
 }
@@ -89,18 +104,62 @@ impl Forgery {
         self.score() >= NOT_THE_PEER
     }
 
-    /// Possibly an intermediate device.
+    /// Possibly an intermediate device. A live Linux socket's RST has its timestamp; some other stacks' have not (RFC 7323
+    /// section 3.2 only recommends it), so the want of it proves nothing, but leaves it open.
     pub fn doubtful(&self) -> bool {
-        self.score() >= DOUBTFUL
+        self.score() >= DOUBTFUL || self.signals.contains(&Signal::NoTimestamp)
     }
 }
 
-pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool) -> Forgery {
+impl Forgery {
+    /// What came after the RST, while its record waited.
+    pub fn add_aftermath(&mut self, aftermath: Aftermath) {
+        self.signals.extend(aftermath.data_beyond.then_some(Signal::DataContinued));
+        self.signals.extend(aftermath.repeated.then_some(Signal::Repeated));
+    }
+}
+
+/// What the connection's own flow brought after the RST that ended it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aftermath {
+    /// Payload of the peer's beyond the RST's sequence number.
+    pub data_beyond: bool,
+    /// RSTs ahead of the one that was accepted.
+    pub repeated: bool,
+}
+
+/// Whether a segment brings payload beyond an RST: whoever sent it had not aborted there.
+pub fn lies_beyond(segment: &Segment, rst: &Segment) -> bool {
+    let ahead = segment.seq.wrapping_add(segment.payload).wrapping_sub(rst.seq);
+    let carries = segment.payload > 0 && segment.flags & (tcp_flag::RST | tcp_flag::SYN) == 0;
+    // More than a window ahead is another connection's.
+    carries && ahead > 0 && ahead < 1 << 24
+}
+
+/// What a netfilter REJECT answers, and a Linux stack that does not know the connection.
+pub(super) fn is_reject_shaped(rst: &Segment) -> bool {
+    rst.flags & tcp_flag::ACK == 0 && rst.window == 0 && rst.ip_id == 0
+}
+
+pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elapsed: Option<Duration>) -> Forgery {
     let mut signals = Vec::new();
     let expected = record.memory.ttl;
+    let same_ttl = rst.ttl == expected;
     signals.extend(ttl_signal(rst.ttl, expected));
-    signals.extend(shape_signals(record, rst, outstanding, rst.ttl == expected));
-    Forgery { signals, reject_shape: rst.flags & tcp_flag::ACK == 0 && rst.window == 0 && rst.ip_id == 0 }
+    signals.extend(shape_signals(record, rst, outstanding, same_ttl));
+    signals.extend(timestamp_fits(record, rst, elapsed).then_some(Signal::TimestampFits));
+    Forgery { signals, same_ttl, reject_shape: is_reject_shaped(rst) }
+}
+
+/// Whether the RST's timestamp goes on from the peer's last one in step with the time since then. Most clocks tick in
+/// milliseconds (RFC 7323 section 5.4 allows 1 ms to 1 s); one that does not is no sign, either way.
+fn timestamp_fits(record: &ResetRecord, rst: &Segment, elapsed: Option<Duration>) -> bool {
+    let (Some(elapsed), true) = (elapsed, rst.present & present::TIMESTAMPS != 0 && record.tcp.ts_recent != 0) else {
+        return false;
+    };
+    let ticks = u64::from(rst.tsval.wrapping_sub(record.tcp.ts_recent));
+    let passed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    ticks <= passed.saturating_add(1000) && ticks >= (passed / 2).saturating_sub(1000)
 }
 
 /// What the TTL says against the handshake's; 0: not seen.
@@ -141,10 +200,18 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     if too_soon && rtt >= MEASURABLE_RTT {
         signals.push(Signal::TooSoon { delay, rtt });
     }
-    // Our FIN draws an answer too, and so does a probe.
+    let challenged = challenge_age(record);
+    signals.extend(challenged.map(|_| Signal::Challenged));
+    // Our FIN draws an answer too, and so does a probe, or a challenge ACK: but no sooner than it can have come back.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
-    if bare && nothing_sent && record.tcp.probes_out == 0 {
+    let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
+    if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge {
         signals.push(Signal::Unprovoked);
+    }
+    // Every segment that acknowledges moves rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
+    let acknowledged = record.tcp.rcv_wup;
+    if bare && nothing_sent && acknowledged != 0 && rst.seq.wrapping_sub(acknowledged).wrapping_sub(1) < 1 << 24 {
+        signals.push(Signal::NeverAcknowledged);
     }
     if !bare && negotiated && !timestamps {
         signals.push(Signal::NoTimestamp);
@@ -156,6 +223,17 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
         signals.push(Signal::AnswerOfThePeer);
     }
     signals
+}
+
+/// A challenge ACK draws its answer within so long.
+const CHALLENGE: Duration = Duration::from_secs(2);
+
+/// How long before the RST another segment was answered with a challenge ACK, if shortly. Before data have come that may
+/// have been the handshake's SYN-ACK once more.
+fn challenge_age(record: &ResetRecord) -> Option<Duration> {
+    let age = Duration::from_nanos(record.time_ns.saturating_sub(record.memory.challenge_ns));
+    let challenged = record.memory.challenges > 0 && record.tcp.data_segs_in > 0;
+    (challenged && age < CHALLENGE).then_some(age)
 }
 
 /// Below this, scheduling noise is as long as half a round trip.

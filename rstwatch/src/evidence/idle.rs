@@ -75,17 +75,19 @@ pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
 /// How long ago the operation began that met the reset.
 fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
     let tcp = &record.tcp;
-    if tcp.retransmits > 0 {
-        return first_transmission_age(record, context);
-    }
     let oldest = Duration::from_nanos(tcp.rtx_age_ns);
     let last = context.jiffies(tcp.sent_age).unwrap_or_default();
     // The oldest unacknowledged segment is the operation's first, where several writes made it.
-    oldest.max(last)
+    let latest = oldest.max(last);
+    match (tcp.operation_age_ns, tcp.retransmits) {
+        (0, 0) => latest,
+        (0, _) => first_transmission_age(record, context),
+        (age, _) => latest.max(Duration::from_nanos(age)),
+    }
 }
 
 /// `retrans_stamp` is when the first retransmission left (milliseconds of TCP's clock); one RTO before that the segment
-/// was first sent. Approximate.
+/// was first sent. Approximate; for kernels that do not keep the time of the first.
 fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
     let tcp = &record.tcp;
     #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the low 32 bits")]
@@ -105,7 +107,7 @@ fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
     shortest(payload, context.jiffies(tcp.ack_age))
 }
 
-fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
+pub(super) fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left.min(right)),
         (left, right) => left.or(right),

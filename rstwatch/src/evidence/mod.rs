@@ -10,7 +10,7 @@ mod sent;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use forgery::{Forgery, Signal};
+pub use forgery::{Aftermath, Forgery, Signal, lies_beyond};
 pub use idle::Gap;
 pub use reason::Reason;
 pub use received::{Delivery, Shape, header as rst_header, is_phantom};
@@ -68,6 +68,12 @@ pub struct Sent {
     pub end: Option<End>,
     /// The listener's accept queue was full.
     pub queue_full: bool,
+    /// An RST had ended the connection here, and this segment of the peer's lies beyond it.
+    pub resumed: bool,
+    /// Whether that RST came after a silence, if its record was seen.
+    pub ended_idle: Option<bool>,
+    /// How long before the reset this node's conntrack table was full, if it was since the peer was last heard.
+    pub conntrack_full: Option<Duration>,
     /// The task that ran, as `comm[pid]`: who destroyed the socket, where it was destroyed alive.
     pub actor: String,
 }
@@ -123,6 +129,17 @@ pub struct Received {
     pub peer_probed: bool,
     /// Since it was established.
     pub age: Option<Duration>,
+    /// What became of other connections to the same server.
+    pub company: Company,
+}
+
+/// Other connections to the server of a connection that was reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Company {
+    /// How many more ended at the same moment.
+    pub died_together: usize,
+    /// A new one was refused since.
+    pub refused_since: bool,
 }
 
 /// The verdict of the sending end.
@@ -145,6 +162,8 @@ pub struct Firewall {
     pub syn: bool,
     /// Inferred from the dropped segment, not seen where it was made.
     pub inferred: bool,
+    /// How long before this node's conntrack table was full, if recently.
+    pub conntrack_full: Option<Duration>,
 }
 
 impl Evidence {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
 
-use super::{Context, Received, forgery, idle};
+use super::{Company, Context, Received, forgery, idle};
 
 /// What sort of segment an RST was. Linux speaks two dialects, other stacks mostly follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Delivery {
     pub outstanding: u32,
     /// Our last payload came after the peer's: nothing of theirs answers it.
     pub unanswered: bool,
+    /// It was sent more than once.
+    pub retransmitted: bool,
     /// We are the server.
     pub we_serve: bool,
     /// Whether we ever sent payload.
@@ -40,6 +42,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
+        retransmitted: tcp.retransmits > 0,
         we_serve: record.memory.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
@@ -53,17 +56,23 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         fin_ago: idle::since(record, record.memory.fin_ns),
         gap: idle::gap(record, context),
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
-        forgery: header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0)),
+        forgery: header.map_or_else(Default::default, |rst| {
+            let heard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
+            forgery::score(record, rst, delivery.outstanding > 0, heard)
+        }),
+        company: Company::default(),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.memory.established_ns),
     }
 }
 
-/// Whether our payload came after the peer's. Of a quick exchange with one time for both, a server's is the later.
+/// Whether our payload came after the peer's. Of a quick exchange with one time for both, a server's is the later, and that of
+/// a client that has sent more often than it was answered.
 fn spoke_last(record: &ResetRecord) -> bool {
-    let (sent, received) = (record.tcp.sent_age, record.tcp.received_age);
-    sent < received || (sent == received && record.memory.role == role::SERVER)
+    let tcp = &record.tcp;
+    let goes_on = record.memory.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
+    tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && goes_on)
 }
 
 /// Whether the peer's FIN had come. The state tells, also where it came before the agent.

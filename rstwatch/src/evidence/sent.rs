@@ -1,8 +1,13 @@
 //! Evidence of sent resets: mostly what the kernel says.
 
-use rstwatch_common::record::{ResetRecord, Task, flags, sk_class, tcp_flag};
+use std::time::Duration;
 
-use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end};
+use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_flag};
+
+use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end, forgery, idle};
+
+/// A reject this soon after the table was full may be the table's doing.
+const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
@@ -22,6 +27,9 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         met: met(record.sk_class),
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
+        resumed: resumed(record),
+        ended_idle: None,
+        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context)),
         actor: actor(&record.task),
     }
 }
@@ -43,6 +51,28 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
     })
 }
 
+/// The RST that ended the connection is remembered with it; it has the shape of a reject, and the peer's TTL, where the
+/// peer's own host may have made it.
+fn resumed(record: &ResetRecord) -> bool {
+    let rst = &record.memory.rst;
+    let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
+    let next_door_to_the_peer = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
+    of_the_gone && !next_door_to_the_peer && forgery::lies_beyond(&record.segment, rst)
+}
+
+/// How long before the reset the conntrack table was last full.
+fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
+    idle::since(record, record.conntrack_full_ns)
+}
+
+/// Since the peer was last heard, for a connection that timed out.
+fn unheard(record: &ResetRecord, context: &Context) -> Duration {
+    let ended = idle::since(record, record.memory.closed_ns).unwrap_or_default();
+    let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
+    let gone = context.jiffies(record.memory.closing_received).unwrap_or_default() + ended;
+    if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
+}
+
 fn met(class: u8) -> Met {
     match class {
         sk_class::NONE => Met::Nothing,
@@ -56,5 +86,6 @@ pub(super) fn firewall(record: &ResetRecord) -> Firewall {
     Firewall {
         syn: record.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN,
         inferred: record.flags & flags::INFERRED != 0,
+        conntrack_full: conntrack_full(record).filter(|full| *full <= REJECTED_WHILE_FULL),
     }
 }

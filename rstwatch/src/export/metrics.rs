@@ -10,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
+use crate::bounds::Bracket;
 use crate::probe::{Probe, Probes};
 
 /// A dialect of the exposition text.
@@ -43,6 +44,8 @@ impl Format {
 pub struct Exposition {
     /// Totals with the kernel's counts.
     pub totals: Totals,
+    /// Idle timeouts of destinations, as many as are shown.
+    pub brackets: Vec<Bracket>,
     /// Events that HTTP followers were too slow to take; counted in the totals all the same.
     pub follower_missed: u64,
     /// What is attached.
@@ -90,6 +93,7 @@ impl Collector for Exposition {
         self.resets(&mut encoder)?;
         self.kernel_resets(&mut encoder)?;
         self.idle(&mut encoder)?;
+        self.idle_timeout(&mut encoder)?;
         self.own(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
         self.build_info(&mut encoder)
@@ -132,6 +136,20 @@ impl Exposition {
             let labels = [("direction", direction.as_str()), ("cause", cause.as_str())];
             let mut metric = family.encode_family(&labels)?;
             metric.encode_histogram::<NoLabelSet>(histogram.sum(), histogram.count(), &histogram.buckets(), None)?;
+        }
+        Ok(())
+    }
+
+    fn idle_timeout(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "Idle timeout of a destination, inferred: the longest silence that a connection survived, the shortest that one died of.";
+        let mut family = encoder.encode_descriptor("idle_timeout", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for bracket in &self.brackets {
+            let peer = bracket.peer.to_string();
+            let bounds = [("survived", bracket.survived), ("died", bracket.died.map(|died| died.after))];
+            for (bound, silence) in bounds {
+                let Some(silence) = silence else { continue };
+                family.encode_family(&[("peer", &*peer), ("bound", bound)])?.encode_gauge(&silence.as_secs_f64())?;
+            }
         }
         Ok(())
     }

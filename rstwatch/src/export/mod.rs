@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 
 use crate::aggregate::{Aggregate, CountsHandle, Totals};
+use crate::bounds::SharedBounds;
 use crate::history::History;
 use crate::probe::{Probe, Probes};
 
@@ -43,6 +44,8 @@ pub struct AppState {
     pub aggregate: Arc<Aggregate>,
     /// Recent events and the feed of new ones.
     pub history: Arc<History>,
+    /// Idle timeouts of destinations.
+    pub bounds: Arc<SharedBounds>,
     /// The kernel's exact counts.
     pub counts: CountsHandle,
 }
@@ -100,6 +103,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         metrics::Format::accepted(headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()));
     let exposition = metrics::Exposition {
         totals: state.totals(),
+        brackets: state.bounds.shown(),
         follower_missed: state.history.missed(),
         probes: Arc::clone(&state.probes),
         build: state.build,

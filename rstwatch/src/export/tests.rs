@@ -35,6 +35,7 @@ impl Service {
             probes: Arc::new(Probes(probes)),
             aggregate: Arc::clone(&aggregate),
             history: Arc::clone(&history),
+            bounds: Arc::new(SharedBounds::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");

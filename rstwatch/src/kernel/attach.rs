@@ -3,22 +3,25 @@
 //! A hook that this kernel refuses costs a named piece of evidence, never the whole agent; only the three tracepoints
 //! are required.
 
-use std::fs::File;
-use std::io::Read;
+mod each;
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, ProgramError};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Iter};
 use aya::{Ebpf, EbpfLoader};
-use rstwatch_common::settings::Settings;
+use rstwatch_common::settings::infer;
 use zerocopy::IntoBytes;
 
+use self::each::reason_of;
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
+use super::gaps::GapMap;
 use super::reasons::Reasons;
-use super::scope::{Scope, cgroup2_mount};
-use super::{layout, object};
+use super::sampler::Sampler;
+use super::scope::Scope;
+use super::{constants, layout, object};
 use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
 
@@ -45,6 +48,10 @@ pub struct Attached {
     pub reasons: Reasons,
     /// What is attached.
     pub probes: Probes,
+    /// Idle gaps by destination.
+    pub gaps: GapMap,
+    /// Finds the gaps that connections survive, once it is started.
+    pub sampler: Option<Sampler>,
 }
 
 /// Reads this kernel's BTF.
@@ -90,9 +97,10 @@ pub fn survey(scope: &Scope, limits: &Limits) -> (Probes, Vec<String>) {
 /// What this kernel lacks besides probes.
 fn notes(btf: &Btf) -> Vec<String> {
     let mut notes = Vec::new();
-    if btf.tracepoint_arguments("tcp_send_reset").is_some_and(|arguments| arguments < 3) {
-        let unseen = "before Linux 6.10 the kernel does not trace RSTs without a socket or from TIME_WAIT";
-        notes.push(format!("{unseen}: refused connections and late segments are missing from the sent counts"));
+    if !constants::has_reason(btf) {
+        notes.push(
+            "this kernel gives no reasons for resets: they are told from its fields, and are never certain".to_owned(),
+        );
     }
     let missing = layout::missing(btf);
     if !missing.is_empty() {
@@ -106,37 +114,60 @@ struct Loader {
     aya_btf: aya::Btf,
     ebpf: Ebpf,
     probes: Vec<Probe>,
+    sampler: Option<Sampler>,
 }
 
 impl Loader {
     fn attached(scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
         let mut loader = Self::new(kernel_btf()?, scope, limits)?;
-        loader.required();
+        // What adds evidence comes first: a reset is not to be counted before it can be judged.
         loader.headers();
-        loader.rejects();
+        loader.challenges();
+        let infer = loader.rejects() | loader.overflows();
+        loader.drops(infer)?;
+        loader.conntrack();
+        loader.required();
+        loader.unseen_senders();
         loader.seed();
+        loader.sample();
+        loader.probes.sort_by_key(|probe| !probe.required);
         Ok(loader)
     }
 
     fn new(btf: Btf, scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
         let aya_btf = aya::Btf::from_sys_fs().with_context(|| format!("{VMLINUX}: cannot be read"))?;
-        let settings = settings(&btf, scope, limits);
+        let settings = constants::settings(&btf, scope, limits);
         let layout = layout::resolve(&btf);
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .btf(Some(&aya_btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("SETTINGS", settings.as_bytes(), true)
-            .map_max_entries("EVENTS", limits.ring_bytes)
-            .load(object::BYTES)
-            .map_err(|error| refused(&error))?;
+            .map_max_entries("EVENTS", limits.ring_bytes);
+        if constants::has_socket_storage(&btf) {
+            // Its stand-in would take memory for nothing.
+            loader.map_max_entries("SOCKETS_BY_ADDRESS", 1);
+        }
+        let mut ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         watch_only(&mut ebpf, &scope.netns)?;
-        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new() })
+        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None })
     }
 
+    /// All are loaded before the first is attached: verifying takes a while, and no reset must be counted on one side alone.
     fn required(&mut self) {
-        self.tracepoint("inet_sock_set_state", true, "owners, idle times and the cause of late resets");
-        self.tracepoint("tcp_receive_reset", true, "received resets");
-        self.tracepoint("tcp_send_reset", true, "sent resets");
+        let required = [
+            ("inet_sock_set_state", "owners, idle times and the cause of late resets"),
+            ("tcp_receive_reset", "received resets"),
+            ("tcp_send_reset", "sent resets"),
+        ];
+        let loaded = required.map(|(name, _)| self.load_tracepoint(name));
+        for ((name, degrades), loaded) in required.into_iter().zip(loaded) {
+            let attached = loaded.and_then(|()| self.attach_loaded_tracepoint(name));
+            self.record(name, attached, degrades);
+            if let Some(probe) = self.probes.last_mut() {
+                probe.required = true;
+            }
+        }
     }
 
     /// The RST's own header: fentry costs nothing per packet; the cgroup program looks at each.
@@ -159,29 +190,79 @@ impl Loader {
         self.record_stand_in("cgroup_skb", "tcp_reset", ingress, WITHOUT);
     }
 
-    /// Firewall rejects: seen where they are made, or inferred from what they drop.
-    fn rejects(&mut self) {
-        let attached =
-            self.fentry("nf_send_reset").and_then(|()| match self.btf.function_parameters("nf_send_reset6") {
-                Some(_) => self.fentry("nf_send_reset6"),
-                None => Ok(()),
-            });
-        if attached.is_ok() {
-            return self.record("nf_send_reset", attached, "");
+    /// Segments that sockets did not believe: the cgroup program sees RSTs among them too.
+    fn challenges(&mut self) {
+        let attached = self.fentry("tcp_send_challenge_ack");
+        self.record("tcp_send_challenge_ack", attached, "challenge ACKs, one sign of forgery");
+    }
+
+    /// Firewall rejects, where they are made. Answers what has to be inferred.
+    fn rejects(&mut self) -> u64 {
+        let mut inferred = 0;
+        for (name, kprobe, bit) in
+            [("nf_send_reset", "k_nf_reset", infer::REJECTS_V4), ("nf_send_reset6", "k_nf_reset6", infer::REJECTS_V6)]
+        {
+            let attached = self.function(name, kprobe);
+            if attached.is_err() {
+                inferred |= bit;
+            }
+            self.record(name, attached, "firewall rejects whose RST no socket of this host receives");
         }
-        let usable = self.btf.tracepoint_arguments("kfree_skb").is_some_and(|arguments| arguments >= 3)
-            && netfilter_drop(&self.btf).is_some();
-        let drops = if usable {
-            self.attach_tracepoint("kfree_skb")
+        inferred
+    }
+
+    /// Handshakes that end at a full accept queue. Answers what has to be inferred.
+    fn overflows(&mut self) -> u64 {
+        let attached = self.fentry("tcp_v4_syn_recv_sock");
+        let inferred = if attached.is_ok() { 0 } else { infer::OVERFLOWS };
+        // IPv6 may be absent, or a module.
+        let attached = attached.and_then(|()| match self.btf.function_parameters("tcp_v6_syn_recv_sock") {
+            Some(_) => self.fentry("tcp_v6_syn_recv_sock"),
+            None => Ok(()),
+        });
+        self.record("tcp_syn_recv_sock", attached, "late resets by a full accept queue look like a restart");
+        inferred
+    }
+
+    /// What could not be hooked is inferred from the segments that were dropped.
+    fn drops(&mut self, wanted: u64) -> anyhow::Result<()> {
+        if wanted == 0 {
+            return Ok(());
+        }
+        let reasons = self.btf.tracepoint_arguments("kfree_skb").is_some_and(|arguments| arguments >= 3)
+            && constants::drop_reason(&self.btf, "NETFILTER_DROP").is_some();
+        let attached = if reasons {
+            self.load_tracepoint("kfree_skb").and_then(|()| self.attach_loaded_tracepoint("kfree_skb"))
         } else {
             Err("this kernel gives no drop reasons".to_owned())
         };
-        let without = match drops {
-            Ok(()) => "firewall rejects whose RST leaves this host; kfree_skb shows those that a socket here receives",
-            Err(_) => "firewall rejects",
+        let mut infer: Array<_, u64> =
+            Array::try_from(self.ebpf.map_mut("INFER").context("the eBPF object lacks INFER")?)?;
+        infer.set(0, wanted, 0)?;
+        let missing: Vec<_> = self.probes.iter().filter(|probe| !probe.attached).map(|probe| probe.name).collect();
+        let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_syn_recv_sock"];
+        let missing: Vec<_> = stands_in.into_iter().filter(|name| missing.contains(name)).collect();
+        self.record_stand_in("kfree_skb", &missing.join(", "), attached, "firewall rejects");
+        Ok(())
+    }
+
+    /// A full conntrack table.
+    fn conntrack(&mut self) {
+        let attached = self.function("early_drop", "k_early_drop");
+        self.record("early_drop", attached, "verdicts on a full conntrack table");
+    }
+
+    /// Answers that the tracepoint does not show, and RSTs that nothing answers.
+    fn unseen_senders(&mut self) {
+        let degrades = if constants::has_reason(&self.btf) {
+            "repeated RSTs, one sign of forgery"
+        } else {
+            "resets sent without a socket or from TIME_WAIT: this kernel traces neither, so counts and late verdicts lack them"
         };
-        self.record("nf_send_reset", attached, without);
-        self.record_stand_in("kfree_skb", "nf_send_reset", drops, "firewall rejects");
+        for (name, kprobe) in [("tcp_v4_send_reset", "k_v4_send_reset"), ("tcp_v6_send_reset", "k_v6_send_reset")] {
+            let attached = self.function(name, kprobe);
+            self.record(name, attached, degrades);
+        }
     }
 
     /// Owners of the sockets that are older than the agent.
@@ -190,18 +271,32 @@ impl Loader {
         self.record("task_file", seeded, "owners of connections older than the agent");
     }
 
-    fn run_iterator(&mut self) -> anyhow::Result<()> {
-        let program: &mut Iter = program(&mut self.ebpf, "seed")?.try_into()?;
-        program.load("task_file", &self.aya_btf)?;
-        let link = program.attach()?;
-        let link = program.take_link(link)?;
-        let mut nothing = Vec::new();
-        link.into_file()?.read_to_end(&mut nothing)?;
-        Ok(())
+    /// Looks at all connections from time to time.
+    fn sample(&mut self) {
+        let sampler = if constants::has_socket_storage(&self.btf) {
+            self.sampler().map_err(|error| reason_of(&error))
+        } else {
+            Err("this kernel has no socket storage for tracing programs".to_owned())
+        };
+        let (sampler, attached) = match sampler {
+            Ok(sampler) => (Some(sampler), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        self.sampler = sampler;
+        self.record("sk_storage_map", attached, "idle gaps that connections survived: timeouts have no lower bound");
+    }
+
+    fn sampler(&mut self) -> anyhow::Result<Sampler> {
+        let map = self.ebpf.map("SOCKETS").context("the eBPF object lacks SOCKETS")?;
+        let Map::SkStorage(sockets) = map else { bail!("SOCKETS is no socket storage") };
+        let sockets = sockets.fd().as_fd().try_clone_to_owned()?;
+        let program: &mut Iter = program(&mut self.ebpf, "sample")?.try_into()?;
+        program.load("bpf_sk_storage_map", &self.aya_btf)?;
+        Ok(Sampler::new(program.fd()?.as_fd(), sockets.as_fd())?)
     }
 
     fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {
-        let Self { btf, mut ebpf, probes, .. } = self;
+        let Self { btf, mut ebpf, probes, sampler, .. } = self;
         let probes = Probes(probes);
         if let Some(probe) = probes.missing().next() {
             bail!("cannot attach {}: {}: rstwatch check tells what this host allows", probe.name, probe.detail);
@@ -215,94 +310,8 @@ impl Loader {
             programs: if unfiltered { counting(&mut ebpf)? } else { Vec::new() },
         };
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
-        Ok(Attached { programs: ebpf, events, counters, reasons, probes })
-    }
-}
-
-/// Attaching one program each.
-impl Loader {
-    fn tracepoint(&mut self, name: &'static str, required: bool, degrades: &'static str) {
-        let attached = self.attach_tracepoint(name);
-        self.record(name, attached, degrades);
-        if let Some(probe) = self.probes.last_mut() {
-            probe.required = required;
-        }
-    }
-
-    fn attach_tracepoint(&mut self, name: &'static str) -> Result<(), String> {
-        let attach = || -> anyhow::Result<()> {
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?.try_into()?;
-            program.load(name, &self.aya_btf)?;
-            program.attach()?;
-            Ok(())
-        };
-        attach_or_reason(name, attach)
-    }
-
-    fn fentry(&mut self, name: &'static str) -> Result<(), String> {
-        if self.btf.function_parameters(name).is_none() {
-            return Err("not in the kernel's BTF (inlined, or in a module)".to_owned());
-        }
-        let attach = || -> anyhow::Result<()> {
-            let program: &mut FEntry = program(&mut self.ebpf, name)?.try_into()?;
-            program.load(name, &self.aya_btf)?;
-            program.attach()?;
-            Ok(())
-        };
-        attach_or_reason(name, attach)
-    }
-
-    fn ingress(&mut self) -> Result<(), String> {
-        let mount = cgroup2_mount().ok_or("cgroup v2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")?;
-        let attach = || -> anyhow::Result<()> {
-            let root = File::open(&mount)?;
-            let program: &mut CgroupSkb = program(&mut self.ebpf, "ingress")?.try_into()?;
-            program.load()?;
-            program.attach(root, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)?;
-            Ok(())
-        };
-        attach_or_reason("cgroup_skb", attach)
-    }
-
-    fn record_stand_in(
-        &mut self,
-        name: &'static str,
-        for_probe: &str,
-        attached: Result<(), String>,
-        degrades: &'static str,
-    ) {
-        self.record(name, attached, degrades);
-        if let Some(probe) = self.probes.last_mut().filter(|probe| probe.attached) {
-            probe.detail = format!("stands in for {for_probe}");
-        }
-    }
-
-    fn record(&mut self, name: &'static str, attached: Result<(), String>, degrades: &'static str) {
-        let (attached, detail) = match attached {
-            Ok(()) => (true, String::new()),
-            Err(detail) => (false, detail),
-        };
-        self.probes.push(Probe { name, required: false, attached, detail, degrades });
-    }
-}
-
-fn attach_or_reason(name: &str, mut attach: impl FnMut() -> anyhow::Result<()>) -> Result<(), String> {
-    attach().map_err(|error| {
-        tracing::debug!(probe = name, "{error:#}");
-        reason_of(&error)
-    })
-}
-
-/// The kernel's answer in a few words; verifier logs go to the debug log.
-fn reason_of(error: &anyhow::Error) -> String {
-    let io_error = error.chain().find_map(|cause| match cause.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError { io_error, .. }) => Some(io_error),
-        Some(ProgramError::SyscallError(error)) => Some(&error.io_error),
-        _ => cause.downcast_ref::<std::io::Error>(),
-    });
-    match io_error {
-        Some(error) => format!("the kernel refuses: {error}"),
-        None => error.to_string(),
+        let gaps = GapMap { map: HashMap::try_from(map(&mut ebpf, "GAPS")?)?, jiffy: crate::clock::jiffy() };
+        Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler })
     }
 }
 
@@ -323,7 +332,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::pr
     ebpf.program_mut(name).with_context(|| format!("the eBPF object lacks {name}"))
 }
 
-fn map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+fn map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object lacks {name}"))
 }
 
@@ -345,36 +354,4 @@ fn watch_only(ebpf: &mut Ebpf, netns: &[u32]) -> anyhow::Result<()> {
         allowed.insert(inode, 1, 0).context("too many --netns: at most 1024")?;
     }
     Ok(())
-}
-
-/// What the programs are told; see `rstwatch-common/src/settings.rs`.
-fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
-    let interval = 1_000_000_000 / u64::from(limits.rate.max(1));
-    let has_reason = btf.tracepoint_arguments("tcp_send_reset").is_some_and(|arguments| arguments >= 3);
-    // nf_send_reset got its `sk` in Linux 5.15, before the packet.
-    let reject_skb_arg = if btf.function_parameters("nf_send_reset") == Some(3) { 1 } else { 2 };
-    Settings {
-        has_reason: has_reason.into(),
-        filter_netns: (!scope.netns.is_empty()).into(),
-        filter_cgroup: scope.cgroup.is_some().into(),
-        reject_skb_arg,
-        netfilter_drop: netfilter_drop(btf).unwrap_or(u32::MAX),
-        // Without reasons in the event there is nothing to compare with.
-        invalid_syn: enumerator(btf, "sk_rst_reason", "SK_RST_REASON_INVALID_SYN")
-            .filter(|_| has_reason)
-            .unwrap_or(u32::MAX),
-        cgroup: scope.cgroup.unwrap_or(0),
-        detail_interval_ns: interval,
-        detail_burst_ns: interval.saturating_mul(limits.burst.into()),
-        ..Settings::UNSET
-    }
-}
-
-/// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel.
-fn netfilter_drop(btf: &Btf) -> Option<u32> {
-    enumerator(btf, "skb_drop_reason", "SKB_DROP_REASON_NETFILTER_DROP")
-}
-
-fn enumerator(btf: &Btf, of: &str, wanted: &str) -> Option<u32> {
-    btf.enumerators(of)?.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
 }

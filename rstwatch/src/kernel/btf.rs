@@ -12,6 +12,10 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE_BYTES: usize = 12;
 /// How many anonymous, typedef or qualifier layers a member may hide behind.
 const MAX_DEPTH: usize = 16;
+/// How many members are looked at for one name: a structure that holds itself would have no end.
+const MAX_MEMBERS: usize = 4096;
+/// How long a name may be (KSYM_NAME_LEN, include/linux/kallsyms.h).
+const MAX_NAME: usize = 512;
 
 /// `BTF_KIND_*` of include/uapi/linux/btf.h.
 mod kind {
@@ -122,7 +126,8 @@ impl Btf {
     fn string(&self, offset: u32) -> Option<&[u8]> {
         let start = self.strings.start.checked_add(offset as usize)?;
         let rest = self.data.get(start..self.strings.end)?;
-        rest.split(|byte| *byte == 0).next()
+        let end = rest.iter().take(MAX_NAME).position(|byte| *byte == 0)?;
+        Some(&rest[..end])
     }
 
     fn find(&self, kind: u32, name: &str) -> Option<Type> {
@@ -139,7 +144,8 @@ impl Btf {
         let mut bits = 0u32;
         let mut steps = path.split('.').peekable();
         while let Some(step) = steps.next() {
-            let (offset, member) = self.member(&holder, step, 0)?;
+            let mut left = MAX_MEMBERS;
+            let (offset, member) = self.member(&holder, step, 0, &mut left)?;
             bits = bits.checked_add(offset)?;
             if steps.peek().is_some() {
                 holder = self.resolved(member)?;
@@ -148,12 +154,13 @@ impl Btf {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// Bit offset and type of a member, looked for in anonymous members too.
-    fn member(&self, holder: &Type, name: &str, depth: usize) -> Option<(u32, u32)> {
+    /// Bit offset and type of a member, looked for in anonymous members too; `left` more members are looked at.
+    fn member(&self, holder: &Type, name: &str, depth: usize, left: &mut usize) -> Option<(u32, u32)> {
         if depth > MAX_DEPTH || !matches!(holder.kind, kind::STRUCT | kind::UNION) {
             return None;
         }
         for index in 0..holder.vlen {
+            *left = left.checked_sub(1)?;
             let at = holder.tail + index * 12;
             let member_name = self.string(read_u32(&self.data, at)?)?;
             let member_type = read_u32(&self.data, at + 4)?;
@@ -163,7 +170,7 @@ impl Btf {
                 return Some((offset, member_type));
             }
             let inside = if member_name.is_empty() {
-                self.resolved(member_type).and_then(|inner| self.member(&inner, name, depth + 1))
+                self.resolved(member_type).and_then(|inner| self.member(&inner, name, depth + 1, left))
             } else {
                 None
             };

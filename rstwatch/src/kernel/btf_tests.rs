@@ -149,3 +149,6 @@ fn the_running_kernel_is_understood() {
     assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
     assert_eq!(btf.function_parameters("tcp_reset"), Some(2));
 }
+
+#[path = "btf_seed.rs"]
+mod seed;

@@ -2,8 +2,11 @@
 
 pub mod attach;
 pub mod btf;
+mod constants;
 pub mod counts;
+pub mod gaps;
 pub mod layout;
 pub mod object;
 pub mod reasons;
+pub mod sampler;
 pub mod scope;

@@ -1,7 +1,11 @@
 //! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
 
+mod imports;
+mod mutants;
 mod received;
+mod seeds;
 mod sent;
+mod told;
 
 use rstwatch_common::record::{ResetRecord, state};
 
@@ -20,22 +24,27 @@ fn cases() -> impl Iterator<Item = &'static Case> {
     sent::CASES.iter().chain(received::CASES)
 }
 
+/// All cases as evidence, those that take more than a record included.
+fn judged() -> impl Iterator<Item = (&'static str, Evidence)> {
+    let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
+    recorded.chain(told::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+}
+
 fn evidence_of(record: &ResetRecord) -> Evidence {
     evidence::of_record(record, &fixture::context())
 }
 
 #[test]
 fn each_case_is_decided_by_its_rule() {
-    for (index, (rule, record)) in cases().enumerate() {
-        let evidence = evidence_of(&record());
-        assert_eq!(classify(&evidence).rule, *rule, "case {index}: {evidence:#?}");
+    for (index, (rule, evidence)) in judged().enumerate() {
+        assert_eq!(classify(&evidence).rule, rule, "case {index}: {evidence:#?}");
     }
 }
 
 #[test]
 fn every_rule_decides_a_case() {
     for rule in RULES {
-        assert!(cases().any(|(id, _)| *id == rule.id), "no case for {}", rule.id);
+        assert!(judged().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
     }
 }
 
@@ -49,8 +58,8 @@ fn rules_have_names_of_their_own() {
 
 #[test]
 fn every_sentence_says_something() {
-    for (rule, record) in cases() {
-        let because = classify(&evidence_of(&record())).because;
+    for (rule, evidence) in judged() {
+        let because = classify(&evidence).because;
         assert!(because.len() > 10 && because == because.trim(), "{rule}: {because:?}");
     }
 }
@@ -58,8 +67,7 @@ fn every_sentence_says_something() {
 /// What the kernel did not say, and only one end saw, is never certain.
 #[test]
 fn nothing_received_alone_is_certain() {
-    for (rule, record) in cases() {
-        let evidence = evidence_of(&record());
+    for (rule, evidence) in judged() {
         if matches!(evidence, Evidence::Received(_)) {
             assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
         }

@@ -47,6 +47,54 @@ pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
 }
 
 pub(super) const CASES: &[Case] = &[
+    ("peer_did_not_linger", || {
+        let mut record = after_fin(bare(), 0);
+        record.tcp.write_seq = record.tcp.snd_una;
+        record
+    }),
+    // A bare RST that nothing of ours provoked.
+    ("unexplained", || {
+        let mut record = bare();
+        record.tcp.write_seq = record.tcp.snd_una;
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
+    // An RST with a wrong number came before it: the exact one may answer our challenge, or be the second try.
+    ("unexplained", || {
+        let mut record = bare();
+        record.memory.challenges = 1;
+        record.memory.challenge_ns = NOW_NS - SECOND / 2;
+        record
+    }),
+    // It answers a number that we have not sent yet.
+    ("path_injected", || {
+        let mut record = bare();
+        record.tcp.write_seq = record.tcp.snd_una;
+        record.tcp.rtx_age_ns = 0;
+        record.tcp.rcv_wup = record.segment.seq - 100;
+        record
+    }),
+    // Far off by its TTL, but its timestamp goes on from the peer's: the program set IP_TTL.
+    ("peer_aborted", || {
+        let mut record = fixture::received();
+        record.segment.ttl = 200;
+        record.segment.tsval = record.tcp.ts_recent + 90;
+        record
+    }),
+    // The first copy of our request was lost on a host that was away, not idle.
+    ("forgotten", || {
+        let mut record = after_silence(bare(), 60_000);
+        record.tcp.retransmits = 2;
+        record.tcp.operation_age_ns = 3 * SECOND;
+        record
+    }),
+    // A client whose last write bears the time of the last answer, and that has sent more often: it was not answered.
+    ("peer_left_unread", || {
+        let mut record = fixture::received();
+        record.tcp.sent_age = record.tcp.received_age;
+        record.tcp.data_segs_out = 9;
+        record
+    }),
     ("refused_nearby", || from_next_door(connecting())),
     ("connect_refused", connecting),
     ("path_dropped_state", || from_next_door(after_silence(bare(), 60_000))),
@@ -54,6 +102,13 @@ pub(super) const CASES: &[Case] = &[
     ("path_injected", || {
         let mut record = bare();
         record.segment.ttl = 200;
+        record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
+    // Made next door while nothing of ours was under way: no reject, which answers.
+    ("path_injected", || {
+        let mut record = from_next_door(bare());
         record.tcp.snd_una = record.tcp.write_seq;
         record.tcp.rtx_age_ns = 0;
         record
@@ -69,6 +124,13 @@ pub(super) const CASES: &[Case] = &[
     ("half_closed_unread", || {
         let mut record = after_fin(fixture::received(), 0);
         record.tcp.sent_age = 0;
+        record
+    }),
+    // A client that half-closed waits for the answer alone: it has no reason to abort once it has read it.
+    ("half_closed_unread", || {
+        let mut record = after_fin(fixture::received(), 0);
+        record.memory.role = role::SERVER;
+        record.tcp.sent_age = record.tcp.received_age;
         record
     }),
     ("fin_met_nothing", || {
@@ -160,6 +222,14 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", fixture::received),
+    // It had half-closed, and had read our answer.
+    ("peer_aborted", || after_fin(fixture::received(), 0)),
+    // A client that asks and aborts: nothing of ours can be unread.
+    ("peer_aborted", || {
+        let mut record = fixture::received();
+        record.memory.role = role::SERVER;
+        record
+    }),
     // Idle for a while that no well-known timeout has: no timer is invented.
     ("peer_aborted", || after_silence(fixture::received(), 47_000)),
     ("handshake_only", || {
@@ -170,6 +240,21 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("reused_idle", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
+    // A one-way upload, its handshake five seconds ago: too old to be that of a full queue.
+    ("forgotten", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.memory.established_ns = NOW_NS - 5 * SECOND;
+        record
+    }),
+    // Our keepalive probe was answered so.
+    ("forgotten", || {
+        let mut record = bare();
+        record.tcp.snd_una = record.tcp.write_seq;
+        record.tcp.rtx_age_ns = 0;
+        record.tcp.probes_out = 1;
+        record
+    }),
     // Initial TTL changed, path did not; one hop more or less: still the peer.
     ("forgotten", || {
         let mut record = bare();

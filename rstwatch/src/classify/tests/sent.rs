@@ -65,7 +65,56 @@ pub(super) fn answer_from(class: u8, why: &str, tcp_flags: u8) -> ResetRecord {
     record
 }
 
+/// netfilter rejected a SYN.
+fn rejected() -> ResetRecord {
+    let mut record = fixture::sent_answer();
+    record.kind = kind::FIREWALL;
+    record.segment.flags = tcp_flag::SYN;
+    record
+}
+
+/// The conntrack table was full so long before.
+fn full(mut record: ResetRecord, ago_ns: u64) -> ResetRecord {
+    record.conntrack_full_ns = NOW_NS - ago_ns;
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
+    // The rule lets open connections pass by their entry, which this one had lost.
+    ("firewall_while_full", || {
+        let mut record = rejected();
+        record.segment.flags = tcp_flag::ACK | tcp_flag::PSH;
+        full(record, 2 * SECOND)
+    }),
+    // A new connection has no entry to lose, and long ago is no cause.
+    ("firewall", || full(rejected(), 2 * SECOND)),
+    ("firewall", || {
+        let mut record = rejected();
+        record.segment.flags = tcp_flag::ACK;
+        full(record, 60 * SECOND)
+    }),
+    ("keepalive_while_full", || {
+        let mut record = active("TCP_KEEPALIVE_TIMEOUT", state::ESTABLISHED);
+        (record.tcp.received_age, record.tcp.ack_age) = (jiffies(30_000), jiffies(30_000));
+        full(record, 10 * SECOND)
+    }),
+    // The table was full before the peer was last heard.
+    ("keepalive", || {
+        let mut record = active("TCP_KEEPALIVE_TIMEOUT", state::ESTABLISHED);
+        (record.tcp.received_age, record.tcp.ack_age) = (jiffies(30_000), jiffies(30_000));
+        full(record, 40 * SECOND)
+    }),
+    ("late_while_full", || {
+        let mut record = late(0);
+        record.memory.marks = 0;
+        record.memory.closing_received = jiffies(30_000);
+        full(record, 10 * SECOND)
+    }),
+    ("linger2", || {
+        let mut record = answer_from(sk_class::FULL, "TCP_ABORT_ON_DATA", tcp_flag::ACK);
+        record.segment.payload = 0;
+        record
+    }),
     ("firewall", || {
         let mut record = fixture::sent_answer();
         record.kind = kind::FIREWALL;

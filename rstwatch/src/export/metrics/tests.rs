@@ -1,11 +1,16 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use std::time::Duration;
+
 use expect_test::expect;
+use jiff::Timestamp;
 
 use super::*;
 use crate::aggregate::KernelCounts;
+use crate::bounds::Bounds;
 use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::kernel::gaps::PeerGaps;
 use crate::record::WorkloadKind;
 use crate::sample;
 
@@ -23,8 +28,15 @@ fn exposition() -> Exposition {
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Sent, LossStage::RateLimited, 2)],
     });
     let probe = |name, attached| Probe { name, required: true, attached, detail: String::new(), degrades: "" };
+    let mut bounds = Bounds::new(1);
+    let peer = "10.0.7.12:5432".parse().expect("an address");
+    let survived = Some(Duration::from_millis(58_900));
+    let gaps = PeerGaps { peer, netns: 1, survived, survived_count: 1, closed: None, closed_count: 0 };
+    bounds.absorb(&[gaps], Timestamp::UNIX_EPOCH);
+    bounds.record(&sample::idle_reaped());
     Exposition {
         totals,
+        brackets: bounds.brackets(),
         follower_missed: 3,
         probes: Arc::new(Probes(vec![probe("tcp_send_reset", true), probe("nf_send_reset", false)])),
         build: Build { version: "0.1.0", revision: "abc", object: "def" },
@@ -73,6 +85,11 @@ fn openmetrics_text() {
         rstwatch_reset_idle_seconds_bucket{le="3600.0",direction="received",cause="idle_reaped"} 1
         rstwatch_reset_idle_seconds_bucket{le="7200.0",direction="received",cause="idle_reaped"} 1
         rstwatch_reset_idle_seconds_bucket{le="+Inf",direction="received",cause="idle_reaped"} 1
+        # HELP rstwatch_idle_timeout_seconds Idle timeout of a destination, inferred: the longest silence that a connection survived, the shortest that one died of.
+        # TYPE rstwatch_idle_timeout_seconds gauge
+        # UNIT rstwatch_idle_timeout_seconds seconds
+        rstwatch_idle_timeout_seconds{peer="10.0.7.12:5432",bound="survived"} 58.9
+        rstwatch_idle_timeout_seconds{peer="10.0.7.12:5432",bound="died"} 60.01
         # HELP rstwatch_events Events classified and counted.
         # TYPE rstwatch_events counter
         rstwatch_events_total 4
@@ -108,6 +125,8 @@ fn prometheus_text() {
         # TYPE rstwatch_kernel_resets_total counter
         # HELP rstwatch_reset_idle_seconds How long connections had been quiet, in seconds, before the operation that met the reset or the reset itself.
         # TYPE rstwatch_reset_idle_seconds histogram
+        # HELP rstwatch_idle_timeout_seconds Idle timeout of a destination, inferred: the longest silence that a connection survived, the shortest that one died of.
+        # TYPE rstwatch_idle_timeout_seconds gauge
         # HELP rstwatch_events_total Events classified and counted.
         # TYPE rstwatch_events_total counter
         # HELP rstwatch_events_lost_total Events lost by stage. Their resets are counted all the same: as unsampled, or by their cause at the stage follower.

@@ -1,0 +1,92 @@
+//! `tcp_v4_send_reset`, `tcp_v6_send_reset`: where the stack answers a segment with an RST, or declines to.
+//!
+//! Before Linux 6.10 the tracepoint does not fire for answers without a socket or from TIME_WAIT: they are reported from
+//! here. On all kernels RSTs for a connection that is gone end here, unanswered: a second one tells of a forger.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{fentry, kprobe};
+use aya_ebpf::programs::{FEntryContext, ProbeContext};
+use core::ffi::c_void;
+use rstwatch_common::record::{sk_class, state, tcp_flag};
+
+use crate::facts::{self, class_of};
+use crate::kernel::{argument, register, setting, value};
+use crate::segment::{self, Seen};
+use crate::sent::Sent;
+use crate::stray;
+
+/// `RTN_LOCAL`, include/uapi/linux/rtnetlink.h.
+const RTN_LOCAL: u16 = 2;
+/// `RTF_LOCAL`, include/uapi/linux/ipv6_route.h.
+const RTF_LOCAL: u32 = 0x8000_0000;
+
+/// `tcp_v4_send_reset(sk, skb[, reason])`, net/ipv4/tcp_ipv4.c; `reason` since Linux 6.10.
+#[fentry(function = "tcp_v4_send_reset")]
+pub fn tcp_v4_send_reset(ctx: FEntryContext) -> i32 {
+    entered(ctx.as_ptr(), argument, is_local_v4)
+}
+
+/// `tcp_v6_send_reset(sk, skb[, reason])`, net/ipv6/tcp_ipv6.c; `reason` since Linux 6.10.
+#[fentry(function = "tcp_v6_send_reset")]
+pub fn tcp_v6_send_reset(ctx: FEntryContext) -> i32 {
+    entered(ctx.as_ptr(), argument, is_local_v6)
+}
+
+/// The same by a kprobe, where fentry is refused.
+#[kprobe]
+pub fn k_v4_send_reset(ctx: ProbeContext) -> u32 {
+    entered(ctx.as_ptr(), register, is_local_v4) as u32
+}
+
+/// The same by a kprobe, where fentry is refused or IPv6 is a module.
+#[kprobe]
+pub fn k_v6_send_reset(ctx: ProbeContext) -> u32 {
+    entered(ctx.as_ptr(), register, is_local_v6) as u32
+}
+
+#[inline(always)]
+fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn(u64) -> bool) -> i32 {
+    let (sk, skb) = (argument(ctx, 0), argument(ctx, 1));
+    let netns = if sk != 0 { facts::netns_of_sock(sk) } else { facts::netns_of_skb(skb) };
+    // Neither no socket nor a mini-socket belongs to a cgroup.
+    if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
+        return 0;
+    }
+    let mut seen = Seen::NOTHING;
+    if !segment::read_skb(skb, &mut seen) {
+        return 0;
+    }
+    // Never an RST for an RST.
+    if seen.segment.flags & tcp_flag::RST != 0 {
+        stray::rst(&seen, netns);
+        return 0;
+    }
+    if setting!(has_reason) == 0 {
+        without_tracepoint(sk, skb, netns, &seen, is_local);
+    }
+    0
+}
+
+/// What the tracepoint does not show; the conditions are the function's own.
+#[inline(always)]
+fn without_tracepoint(sk: u64, skb: u64, netns: u32, seen: &Seen, is_local: fn(u64) -> bool) {
+    let state = if sk == 0 { 0 } else { value!(sk, skc_state, u8) };
+    let unseen = if sk == 0 { is_local(skb) } else { state == state::TIME_WAIT };
+    if !unseen {
+        return;
+    }
+    let class = if sk == 0 { sk_class::NONE } else { class_of(sk, state) };
+    let flow = seen.flow.reversed();
+    Sent { sk, skb, netns, reason: u32::MAX, state, class, segment: seen.segment, flow }.report(None);
+}
+
+/// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.
+#[inline(always)]
+fn is_local_v4(skb: u64) -> bool {
+    value!(value!(skb, skb_dst, u64) & !1, rt_type, u16) == RTN_LOCAL
+}
+
+#[inline(always)]
+fn is_local_v6(skb: u64) -> bool {
+    value!(value!(skb, skb_dst, u64) & !1, rt6i_flags, u32) & RTF_LOCAL != 0
+}

@@ -1,0 +1,133 @@
+//! The record of a reset that the stack sent, however it was seen.
+
+use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, sk_class, tcp_flag};
+
+use crate::emit::{Rate, count, emit};
+use crate::facts;
+use crate::kernel::{clear, setting};
+use crate::maps::conntrack_full_ns;
+use crate::memory;
+
+/// One sent reset, before it is looked up.
+pub struct Sent {
+    /// The socket, or 0.
+    pub sk: u64,
+    /// The packet that provoked it, or 0.
+    pub skb: u64,
+    pub netns: u32,
+    /// The kernel's reason; `u32::MAX`: none given.
+    pub reason: u32,
+    pub state: u8,
+    pub class: u8,
+    /// What provoked it.
+    pub segment: Segment,
+    /// From our end.
+    pub flow: Flow,
+}
+
+/// What is remembered, and the record flags that say where it was found.
+type Remembered<'a> = (Option<&'a Memory>, u32);
+
+impl Sent {
+    /// Looks up what is remembered of the connection, and sends the record. `kept`: what is kept with `sk`.
+    #[inline(always)]
+    pub fn report(&self, kept: Option<&mut Memory>) {
+        let (remembered, found) = match (self.class, kept) {
+            (sk_class::FULL, Some(kept)) => self.of_connection(kept),
+            (sk_class::LISTEN, Some(kept)) => self.of_listener(kept),
+            _ => self.of_nothing(),
+        };
+        self.emit(remembered, found);
+    }
+
+    /// A connection's socket that is (or was, a moment ago) alive.
+    #[inline(always)]
+    fn of_connection<'a>(&self, kept: &'a mut Memory) -> Remembered<'a> {
+        let mut phantom = 0;
+        if self.skb == 0 {
+            memory::aborted(kept, self.sk, &self.flow, self.state, self.reason);
+        } else if kept.marks & mark::RECEIVED != 0 {
+            // No RST is ever sent for an RST: what tcp_receive_reset reported was data after RCV_SHUTDOWN.
+            phantom = flags::PHANTOM;
+            count(Counted::Phantom, NO_REASON);
+            if kept.marks & mark::RECEIVED_LOST != 0 {
+                count(Counted::Phantom, LOST_PHANTOM);
+            }
+            kept.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
+        }
+        (Some(kept), flags::MEMORY | phantom)
+    }
+
+    /// A segment that found no connection, only a listener: of one that is gone, or of a handshake that failed.
+    #[inline(always)]
+    fn of_listener<'a>(&self, kept: &'a Memory) -> Remembered<'a> {
+        if self.segment.flags & tcp_flag::SYN != 0 {
+            return (Some(kept), flags::MEMORY);
+        }
+        if let Some(gone) = memory::tombstone(&self.flow, self.netns, &self.segment) {
+            return (Some(gone), flags::TOMBSTONE);
+        }
+        let handshake_ack = self.segment.payload == 0 && setting!(invalid_syn) == self.reason;
+        if handshake_ack && facts::queue_is_full(self.sk) {
+            memory::overflowed(kept, &self.flow, self.netns, &self.segment);
+        }
+        (Some(kept), flags::MEMORY)
+    }
+
+    /// No socket, a TIME_WAIT mini-socket, or a socket without memory.
+    #[inline(always)]
+    fn of_nothing(&self) -> Remembered<'static> {
+        if self.segment.flags & tcp_flag::SYN != 0 {
+            return (None, 0);
+        }
+        match memory::tombstone(&self.flow, self.netns, &self.segment) {
+            Some(gone) => (Some(gone), flags::TOMBSTONE),
+            None => (None, 0),
+        }
+    }
+
+    #[inline(always)]
+    fn emit(&self, remembered: Option<&Memory>, found: u32) {
+        let reason = if self.reason == u32::MAX { NO_REASON } else { self.reason };
+        let rate = if self.class == sk_class::NONE && remembered.is_none() { Rate::NoSocket } else { Rate::Sent };
+        emit(Counted::Sent, reason, rate, |record| {
+            record.magic = MAGIC;
+            record.reason = self.reason;
+            record.time_ns = facts::now();
+            record.sock = self.sk;
+            record.conntrack_full_ns = conntrack_full_ns();
+            record.netns = self.netns;
+            record.kind = kind::SENT;
+            record.sk_class = self.class;
+            record.state = self.state;
+            record.reserved = 0;
+            record.flow = self.flow;
+            record.segment = self.segment;
+            match remembered {
+                Some(memory) => record.memory = *memory,
+                None => clear(&mut record.memory),
+            }
+            record.flags = found;
+            if self.skb != 0 {
+                record.flags |= flags::SKB;
+            }
+            self.fill_from_socket(record);
+            facts::current(&mut record.task);
+        });
+    }
+
+    /// What only a connection's socket or a listener has.
+    #[inline(always)]
+    fn fill_from_socket(&self, record: &mut rstwatch_common::record::ResetRecord) {
+        if self.class != sk_class::FULL && self.class != sk_class::LISTEN {
+            record.cgroup = 0;
+            clear(&mut record.tcp);
+            return;
+        }
+        record.flags |= flags::TCP;
+        record.cgroup = facts::cgroup_of(self.sk);
+        facts::tcp_facts(self.sk, &mut record.tcp);
+    }
+}

@@ -1,0 +1,243 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::aside::Timer;
+use crate::sample;
+
+fn peer(last: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 7, 12], 5000 + last))
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn death(of: u16, ms: u64, exact: bool) -> Event {
+    let mut event = sample::idle_reaped();
+    event.remote = peer(of);
+    event.aside.timer = Some(Timer { after: millis(ms), exact });
+    event.idle_ms = Some(ms + 1_200);
+    event
+}
+
+fn gaps(of: u16) -> PeerGaps {
+    PeerGaps { peer: peer(of), netns: 1, survived: None, survived_count: 0, closed: None, closed_count: 0 }
+}
+
+fn survived(of: u16, ms: u64, count: u64) -> [PeerGaps; 1] {
+    [PeerGaps { survived: Some(millis(ms)), survived_count: count, ..gaps(of) }]
+}
+
+fn closed(of: u16, ms: u64, count: u64) -> [PeerGaps; 1] {
+    [PeerGaps { closed: Some(millis(ms)), closed_count: count, ..gaps(of) }]
+}
+
+/// What happened, and what is said of destination 0 then.
+fn said(steps: impl FnOnce(&mut Bounds)) -> (String, String) {
+    let mut bounds = Bounds::new(10);
+    steps(&mut bounds);
+    let bracket = bounds.brackets().into_iter().find(|it| it.peer == peer(0)).expect("known");
+    let candidates = bracket.candidates();
+    (bracket.timeout, candidates)
+}
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+#[test]
+fn brackets_in_words() {
+    type Steps = fn(&mut Bounds);
+    let cases: &[(Steps, &str, &str)] = &[
+        (|it| it.absorb(&survived(0, 58_900, 3), NOW), "longer than 58.9 s", ""),
+        (|it| it.record(&death(0, 61_210, false)), "at most 61.3 s", "AWS ALB 60"),
+        // Once may be a restart.
+        (|it| it.record(&death(0, 60_010, true)), "at most 60.1 s", "AWS ALB 60"),
+        (|it| [60_010, 60_030].iter().for_each(|ms| it.record(&death(0, *ms, true))), "60.0 s", "AWS ALB 60"),
+        (
+            |it| {
+                it.absorb(&survived(0, 59_000, 1), NOW);
+                it.record(&death(0, 61_200, false));
+            },
+            "between 59.0 s and 61.2 s",
+            "AWS ALB 60",
+        ),
+        // Several at once, of which the shortest is known, and again.
+        (
+            |it| {
+                it.absorb(&closed(0, 75_000, 1), NOW);
+                it.absorb(&closed(0, 75_000, 2), NOW);
+            },
+            "75.0 s",
+            "nginx keepalive_timeout 75",
+        ),
+        // A restart after 10 s: others have survived longer.
+        (
+            |it| {
+                it.record(&death(0, 10_000, true));
+                it.record(&death(0, 61_200, false));
+                it.absorb(&survived(0, 59_000, 1), NOW);
+            },
+            "between 59.0 s and 61.2 s",
+            "AWS ALB 60",
+        ),
+        (
+            |it| {
+                it.absorb(&survived(0, 59_000, 1), NOW);
+                it.record(&death(0, 10_000, true));
+            },
+            "longer than 59.0 s",
+            "",
+        ),
+        // Within what measuring may err.
+        (
+            |it| {
+                it.absorb(&survived(0, 60_100, 1), NOW);
+                it.record(&death(0, 60_000, true));
+            },
+            "about 60.0 s",
+            "AWS ALB 60",
+        ),
+        // 65 s was survived, so no timeout of 60 s stands before this.
+        (
+            |it| {
+                it.absorb(&survived(0, 65_000, 1), NOW);
+                it.record(&death(0, 66_000, false));
+            },
+            "between 65.0 s and 66.0 s",
+            "Node http keep-alive (newer) 65",
+        ),
+    ];
+    for (index, (steps, words, candidates)) in cases.iter().enumerate() {
+        let (timeout, named) = said(steps);
+        assert_eq!(timeout, *words, "case {index}");
+        assert!(named.starts_with(candidates) && named.is_empty() == candidates.is_empty(), "case {index}: {named}");
+    }
+}
+
+#[test]
+fn only_silences_of_our_own_connections_count() {
+    let mut bounds = Bounds::new(10);
+    let changes: [fn(&mut Event); 4] = [
+        |it| it.direction = Direction::Sent,
+        |it| it.role = Role::Server,
+        |it| it.cause = Cause::ProcessDied,
+        |it| it.aside.timer = None,
+    ];
+    for change in changes {
+        let mut event = death(0, 60_000, true);
+        change(&mut event);
+        bounds.record(&event);
+    }
+    assert!(bounds.brackets().is_empty());
+    let mut mapped = death(0, 60_000, true);
+    mapped.remote = "[::ffff:10.0.7.12]:5000".parse().expect("an address");
+    bounds.record(&mapped);
+    let [bracket] = &bounds.brackets()[..] else { panic!("one destination") };
+    assert_eq!((bracket.peer, bracket.resets, bracket.longest_use), (peer(0), 1, Some(millis(61_200))));
+}
+
+#[test]
+fn readings_are_totals() {
+    let mut bounds = Bounds::new(2);
+    for (of, count) in [(0, 5), (0, 5), (0, 7), (0, 3)] {
+        bounds.absorb(&survived(of, 1_000, count), NOW);
+    }
+    // 5, nothing new, 2 more, and 3 after a new beginning.
+    assert_eq!(bounds.brackets()[0].survivals, 10);
+    // More peers than there is room for, again and again: the first reading counts, the next have nothing new.
+    let many: Vec<_> = (0..9).flat_map(|of| survived(of, 1_000, 4)).collect();
+    bounds.absorb(&many, NOW);
+    let forgotten = bounds.forgotten();
+    assert!(forgotten > 0);
+    bounds.absorb(&many, NOW);
+    assert_eq!((bounds.forgotten(), bounds.brackets().len()), (forgotten, 2));
+}
+
+#[test]
+fn the_json_of_a_bracket() {
+    let mut bounds = Bounds::new(2);
+    bounds.absorb(&survived(0, 58_900, 3), NOW);
+    bounds.record(&death(0, 60_010, true));
+    let json = serde_json::to_string(&bounds.brackets()[0]).expect("JSON");
+    expect_test::expect![[r#"{"peer":"10.0.7.12:5000","timeout":"between 58.9 s and 60.1 s","survived_seconds":58.9,"survived_count":3,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.21,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}"#]]
+    .assert_eq(&json);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Died(u16, u64, bool),
+    Survived(u16, u64),
+    Closed(u16, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..6_u16, 1_000..90_000_u64, any::<bool>()).prop_map(|(of, ms, exact)| Step::Died(of, ms, exact)),
+        (0..6_u16, 1_000..90_000_u64).prop_map(|(of, ms)| Step::Survived(of, ms)),
+        (0..6_u16, 1_000..90_000_u64).prop_map(|(of, ms)| Step::Closed(of, ms)),
+    ]
+}
+
+/// Everything that was ever seen of a destination.
+#[derive(Default)]
+struct Naive {
+    deaths: Vec<Duration>,
+    survived: Option<Duration>,
+}
+
+fn play(bounds: &mut Bounds, steps: &[Step]) -> BTreeMap<SocketAddr, Naive> {
+    let mut seen = BTreeMap::<SocketAddr, Naive>::new();
+    for (index, step) in steps.iter().enumerate() {
+        // Totals that grow with each step, whatever it is about.
+        let total = index as u64 + 1;
+        match *step {
+            Step::Died(of, ms, exact) => {
+                bounds.record(&death(of, ms, exact));
+                seen.entry(peer(of)).or_default().deaths.push(millis(ms));
+            }
+            Step::Survived(of, ms) => {
+                bounds.absorb(&survived(of, ms, total), NOW);
+                let naive = seen.entry(peer(of)).or_default();
+                naive.survived = naive.survived.max(Some(millis(ms)));
+            }
+            Step::Closed(of, ms) => {
+                bounds.absorb(&closed(of, ms, total), NOW);
+                seen.entry(peer(of)).or_default().deaths.push(millis(ms));
+            }
+        }
+    }
+    seen
+}
+
+proptest! {
+    /// With few deaths each, nothing is dropped: the bracket is what a model with all of them says.
+    #[test]
+    fn a_bracket_is_what_all_gaps_together_say(steps in prop::collection::vec(step(), 0..KEPT)) {
+        let mut bounds = Bounds::new(100);
+        let seen = play(&mut bounds, &steps);
+        let brackets = bounds.brackets();
+        prop_assert_eq!(brackets.len(), seen.len());
+        for bracket in brackets {
+            let naive = &seen[&bracket.peer];
+            let shortest = naive.deaths.iter().filter(|death| !refutes(naive.survived, **death)).min().copied();
+            prop_assert_eq!(bracket.died.map(|died| died.after), shortest);
+            prop_assert_eq!(bracket.survived, naive.survived);
+            let refuted = naive.deaths.iter().filter(|death| refutes(naive.survived, **death)).count() as u64;
+            prop_assert!(bracket.refuted >= refuted);
+        }
+    }
+
+    /// Whatever comes: within the limit, each loss counted, no bracket that contradicts itself.
+    #[test]
+    fn bounds_are_bounded_and_sound(steps in prop::collection::vec(step(), 0..100), limit in 1..8_usize) {
+        let mut bounds = Bounds::new(limit);
+        let distinct = play(&mut bounds, &steps).len();
+        prop_assert!(bounds.known.len() <= limit && bounds.order.len() == bounds.known.len());
+        prop_assert!(bounds.known.len() as u64 + bounds.forgotten() >= distinct as u64);
+        prop_assert!(distinct > limit || bounds.forgotten() == 0);
+        for (peer, known) in &bounds.known {
+            prop_assert_eq!(bounds.order.get(&known.tick), Some(peer));
+            prop_assert!(known.deaths.len() <= KEPT && known.deaths.is_sorted_by_key(|death| death.after));
+            prop_assert!(known.deaths.iter().all(|death| !refutes(known.survived, death.after)));
+        }
+    }
+}

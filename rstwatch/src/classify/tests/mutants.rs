@@ -1,0 +1,79 @@
+//! The golden cases against damaged tables: each rule is needed, and none is wider than it must be.
+//!
+//! Damage to the predicates themselves is cargo-mutants' work; CONTRIBUTING.md tells how.
+
+use super::super::{RULES, Rule, Verdict, from_table};
+use super::judged;
+use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::evidence::Evidence;
+
+/// What users see of a verdict.
+type Seen = (Cause, Sender, Confidence);
+
+fn seen(verdict: &Verdict) -> Seen {
+    (verdict.cause, verdict.sender, verdict.confidence)
+}
+
+/// All golden cases as evidence, with the verdict of the undamaged table.
+fn golden() -> Vec<(Evidence, Verdict)> {
+    judged().map(|(_, evidence)| (evidence.clone(), from_table(RULES, &evidence))).collect()
+}
+
+/// Verdicts that a damaged table gives otherwise, before and after.
+fn changed(table: &[Rule], golden: &[(Evidence, Verdict)]) -> Vec<(Verdict, Verdict)> {
+    let both = golden.iter().map(|(evidence, verdict)| (verdict.clone(), from_table(table, evidence)));
+    both.filter(|(before, after)| before.rule != after.rule).collect()
+}
+
+/// Rules without which some case still gets the same words for users: a rule behind it says the same, and only the
+/// sentence is another. Each with its reason.
+const SENTENCE_ALONE: &[(&str, &str)] = &[];
+
+/// Without the rule, one of its cases is judged otherwise: other words, not only another sentence.
+#[test]
+fn each_rule_is_needed() {
+    let golden = golden();
+    for (index, rule) in RULES.iter().enumerate() {
+        let table: Vec<_> = RULES.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, rule)| *rule).collect();
+        let changed = changed(&table, &golden);
+        let excused = SENTENCE_ALONE.iter().any(|(id, _)| *id == rule.id);
+        let needed = changed.iter().any(|(before, after)| seen(before) != seen(after));
+        let instead: Vec<_> = changed.iter().map(|(_, after)| after.rule).collect();
+        assert!(
+            needed != excused,
+            "rule {id}: without it {instead:?} decide its cases and say {said}. If the rule is needed, add a record \
+             that it decides and that those judge otherwise, as a case (\"{id}\", || ...) to classify/tests/; if only \
+             its sentence matters, list it in SENTENCE_ALONE",
+            id = rule.id,
+            said = if needed { "something else, though it is excused" } else { "the same" },
+        );
+    }
+}
+
+/// If the rule held always, a case of its own direction that belongs to a rule behind it would be judged otherwise. So
+/// the cases hold a counterexample for each predicate, the last one's included: what nothing decides stays undecided.
+#[test]
+fn each_rule_has_a_counterexample() {
+    let golden = golden();
+    for (index, rule) in RULES.iter().enumerate() {
+        let direction = direction(rule.id);
+        let mut table = RULES.to_vec();
+        table[index].when = |_| true;
+        let near: Vec<_> = golden.iter().filter(|(evidence, _)| evidence.direction() == direction).cloned().collect();
+        let changed = changed(&table, &near);
+        let other_words = changed.iter().any(|(before, after)| seen(before) != seen(after));
+        assert!(
+            other_words,
+            "rule {id}: no {direction} case is judged otherwise if its predicate always holds. Add a record that it must \
+             not decide, and that no rule before it does, as a case of a later rule or of \"undecided\" to \
+             classify/tests/",
+            id = rule.id,
+        );
+    }
+}
+
+/// Which way the resets go that a rule judges: as its cases say.
+fn direction(rule: &str) -> Direction {
+    let of_rule = judged().find(|(id, _)| *id == rule);
+    of_rule.unwrap_or_else(|| panic!("rule {rule}: no case; add a record that it decides")).1.direction()
+}

@@ -1,0 +1,105 @@
+//! The most frequent of many keys in bounded memory (space-saving, Metwally and others 2005).
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Counts keys; beyond the capacity the rarest gives way.
+#[derive(Clone, Debug)]
+pub(super) struct Top<K, V = ()> {
+    capacity: usize,
+    slots: HashMap<K, Slot<V>>,
+    total: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<V> {
+    count: u64,
+    /// So many of the count may belong to keys that gave way.
+    over: u64,
+    value: V,
+}
+
+/// One of the most frequent keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ranked<K> {
+    /// Which.
+    pub key: K,
+    /// How often, at least.
+    pub count: u64,
+}
+
+impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
+    /// Nothing counted.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), slots: HashMap::new(), total: 0 }
+    }
+
+    /// Counts a key; answers what is kept with it.
+    pub(super) fn add(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
+        self.total += 1;
+        let mut over = 0;
+        if !self.slots.contains_key(&key) && self.slots.len() >= self.capacity {
+            over = self.evict();
+        }
+        let slot = self.slots.entry(key).or_insert_with(|| Slot { count: over, over, value: value() });
+        slot.count += 1;
+        &mut slot.value
+    }
+
+    /// Removes the rarest; answers its count.
+    fn evict(&mut self) -> u64 {
+        let rarest = self.slots.iter().min_by(|a, b| (a.1.count, a.0).cmp(&(b.1.count, b.0)));
+        let Some((key, count)) = rarest.map(|(key, slot)| (key.clone(), slot.count)) else { return 0 };
+        self.slots.remove(&key);
+        count
+    }
+
+    /// All that was counted.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The most frequent first. Counts are lower bounds, and exact as long as nothing gave way.
+    pub(super) fn ranked(&self) -> Vec<(Ranked<K>, &V)> {
+        let of = |(key, slot): (&K, _)| -> (Ranked<K>, &V) {
+            let Slot { count, over, value }: &Slot<V> = slot;
+            (Ranked { key: key.clone(), count: count - over }, value)
+        };
+        let mut all: Vec<_> = self.slots.iter().map(of).collect();
+        all.sort_by(|(a, _), (b, _)| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn counts_are_lower_bounds_and_the_frequent_stay(keys in prop::collection::vec(0..30_u8, 0..400), capacity in 1..12_usize) {
+            let mut top = Top::new(capacity);
+            let mut naive = BTreeMap::<u8, u64>::new();
+            for key in &keys {
+                top.add(*key, || ());
+                *naive.entry(*key).or_default() += 1;
+            }
+            let ranked = top.ranked();
+            prop_assert!(ranked.len() <= capacity);
+            prop_assert_eq!(top.total(), keys.len() as u64);
+            for (Ranked { key, count }, ()) in &ranked {
+                prop_assert!(*count <= naive[key] && *count > 0);
+                prop_assert!(naive.len() > capacity || *count == naive[key]);
+            }
+            // What makes up more than its share of all is never lost.
+            for (key, count) in &naive {
+                let frequent = count * capacity as u64 > keys.len() as u64;
+                prop_assert!(!frequent || ranked.iter().any(|(it, ())| it.key == *key));
+            }
+        }
+    }
+}

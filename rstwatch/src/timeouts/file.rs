@@ -1,0 +1,78 @@
+//! Timeouts as they are written: the shipped file, and what users add to it. Checked, with the fault's place.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Expiry, Place, Source, Timeout};
+use crate::escape::printable;
+
+/// A year: nothing idles longer on purpose.
+const MOST_SECONDS: i64 = 31_536_000;
+const WHO_BYTES: usize = 80;
+
+/// One entry as written. `i64` is TOML's integer: the range is checked by us.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    seconds: i64,
+    who: String,
+    place: Option<String>,
+    on_expiry: Option<String>,
+    source: Option<String>,
+}
+
+/// The shipped file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    timeout: Vec<Spanned<Written>>,
+}
+
+/// The entries of a file that holds nothing else.
+pub(super) fn parse(text: &str) -> Result<Vec<Timeout>, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    checked(file.timeout).map_err(|(_, what)| what)
+}
+
+/// Checks entries.
+///
+/// # Errors
+/// The byte at which a faulty entry begins, and what is wrong with it: in one line, by its name.
+pub fn checked(written: Vec<Spanned<Written>>) -> Result<Vec<Timeout>, (usize, String)> {
+    let check = |entry: Spanned<Written>| {
+        let at = entry.span().start;
+        let entry = entry.into_inner();
+        let name = printable(&entry.who).into_owned();
+        timeout(entry).map_err(|what| (at, format!("timeout \"{name}\": {what}")))
+    };
+    written.into_iter().map(check).collect()
+}
+
+fn timeout(entry: Written) -> Result<Timeout, String> {
+    let Written { seconds, who, place, on_expiry, source } = entry;
+    if who.is_empty() || who.len() > WHO_BYTES || *printable(&who) != *who {
+        return Err(format!("who is no name: give 1 to {WHO_BYTES} printable bytes"));
+    }
+    let fitting = u32::try_from(seconds).ok().filter(|_| seconds <= MOST_SECONDS);
+    let seconds = fitting.ok_or_else(|| format!("seconds is {seconds}: give 0 to {MOST_SECONDS}"))?;
+    Ok(Timeout {
+        seconds,
+        who,
+        place: word("place", place, &[("end", Place::End), ("device", Place::Device)])?.unwrap_or(Place::End),
+        on_expiry: word(
+            "on_expiry",
+            on_expiry,
+            &[("fin", Expiry::Fin), ("rst", Expiry::Rst), ("silent", Expiry::Silent)],
+        )?,
+        source: word("source", source, &[("documented", Source::Documented), ("memory", Source::Memory)])?,
+    })
+}
+
+fn word<T: Copy>(key: &str, value: Option<String>, words: &[(&str, T)]) -> Result<Option<T>, String> {
+    let Some(value) = value else { return Ok(None) };
+    let found = words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| Some(*meaning));
+    found.ok_or_else(|| {
+        let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("{key} is \"{}\": give {}", printable(&value), all.join(" or "))
+    })
+}

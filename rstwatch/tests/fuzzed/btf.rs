@@ -1,0 +1,34 @@
+//! Bytes as a kernel's BTF: whatever they say, the answer is an error or an answer, soon and without much memory.
+
+use rstwatch::kernel::btf::Btf;
+use rstwatch::kernel::layout;
+use rstwatch::kernel::reasons::Reasons;
+
+/// Functions, tracepoints and enums that are asked for, as the daemon does.
+const FUNCTIONS: [&str; 3] = ["tcp_reset", "nf_send_reset", "tcp_finish_connect"];
+const TRACEPOINTS: [&str; 4] = ["tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "kfree_skb"];
+const ENUMS: [&str; 2] = ["sk_rst_reason", "skb_drop_reason"];
+
+/// What an answer may cost for a byte of input.
+const ANSWER_BYTES: usize = 64;
+
+/// The target's body; answers whether the input was BTF.
+pub fn run(input: &[u8]) -> bool {
+    let Ok(btf) = Btf::parse(input.to_vec()) else { return false };
+    let _ = layout::resolve(&btf);
+    let missing = layout::missing(&btf);
+    assert!(missing.len() <= rstwatch_common::layout::Layout::SOURCES.len());
+    for name in FUNCTIONS {
+        let _ = btf.function_parameters(name);
+    }
+    for name in TRACEPOINTS {
+        let _ = btf.tracepoint_arguments(name);
+    }
+    for name in ENUMS {
+        let names = btf.enumerators(name).unwrap_or_default();
+        let bytes: usize = names.iter().map(|(name, _)| name.len()).sum();
+        assert!(bytes <= ANSWER_BYTES * input.len(), "{bytes} bytes of names out of {}", input.len());
+    }
+    let _ = Reasons::of_kernel(&btf);
+    true
+}

@@ -1,0 +1,40 @@
+//! What captured records came with, beside themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rstwatch::evidence::Context;
+use rstwatch::kernel::reasons::Reasons;
+
+/// `enum sk_rst_reason` of Linux 6.18, from BTF, in the order of its values.
+pub const REASONS: &[&str] = &[
+    "NOT_SPECIFIED",
+    "NO_SOCKET",
+    "TCP_INVALID_ACK_SEQUENCE",
+    "TCP_RFC7323_PAWS",
+    "TCP_TOO_OLD_ACK",
+    "TCP_ACK_UNSENT_DATA",
+    "TCP_FLAGS",
+    "TCP_OLD_ACK",
+    "TCP_ABORT_ON_DATA",
+    "TCP_TIMEWAIT_SOCKET",
+    "INVALID_SYN",
+    "TCP_ABORT_ON_CLOSE",
+    "TCP_ABORT_ON_LINGER",
+    "TCP_ABORT_ON_MEMORY",
+    "TCP_STATE",
+    "TCP_KEEPALIVE_TIMEOUT",
+    "TCP_DISCONNECT_WITH_DATA",
+];
+
+/// The context of the kernel that they were captured on.
+pub fn context() -> Context {
+    let named = |(value, name): (usize, &&str)| (format!("SK_RST_REASON_{name}"), u32::try_from(value).expect("small"));
+    let names: Vec<_> = REASONS.iter().enumerate().map(named).collect();
+    Context {
+        reasons: Reasons::from_names(&names),
+        jiffy: Duration::from_millis(4),
+        wall_offset_ns: 0,
+        node: Arc::from("captured"),
+    }
+}

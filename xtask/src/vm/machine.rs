@@ -1,0 +1,152 @@
+//! One run of a VM: qemu without KVM, which works everywhere and takes seconds.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+
+use super::frames::{self, Delivery};
+use super::init;
+
+pub(super) const QEMU: &str = "qemu-system-x86_64";
+
+/// A panic ends the VM, and so does an oops: what comes after it proves nothing.
+const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init";
+/// Five-level page tables only make the emulation slower.
+const MACHINE_ARGS: [&str; 17] = [
+    "-nodefaults",
+    "-no-user-config",
+    "-no-reboot",
+    "-display",
+    "none",
+    "-M",
+    "q35",
+    "-accel",
+    "tcg,thread=multi",
+    "-cpu",
+    "max,la57=off",
+    "-smp",
+    "2",
+    "-m",
+    "1024",
+    "-monitor",
+    "none",
+];
+
+/// Where a run leaves its logs.
+pub(super) struct Machine<'a> {
+    pub(super) image: &'a Path,
+    pub(super) initrd: &'a Path,
+    pub(super) home: &'a Path,
+    pub(super) limit: Duration,
+}
+
+impl Machine<'_> {
+    /// What the kernel and the first process said.
+    pub(super) fn console(&self) -> PathBuf {
+        self.home.join("console.log")
+    }
+
+    /// What the command said.
+    pub(super) fn output(&self) -> PathBuf {
+        self.home.join("output.log")
+    }
+
+    fn wire(&self) -> PathBuf {
+        self.home.join("wire")
+    }
+
+    /// From the kernel's start to the power switch.
+    pub(super) fn run(&self) -> Result<Delivery> {
+        let mut qemu = self.start()?;
+        let ended = end_within(&mut qemu, self.limit)?;
+        let delivery = frames::read(&fs::read(self.wire())?)?;
+        fs::remove_file(self.wire())?;
+        if delivery.exit.is_none() {
+            bail!("{} (see {})", self.why(ended), self.console().display());
+        }
+        Ok(delivery)
+    }
+
+    fn start(&self) -> Result<Child> {
+        let log = File::create(self.home.join("qemu.log"))?;
+        let mut qemu = Command::new(QEMU);
+        qemu.args(MACHINE_ARGS).arg("-kernel").arg(self.image).arg("-initrd").arg(self.initrd);
+        qemu.arg("-append").arg(format!("{KERNEL_ARGS} {}", init::ASKED));
+        for port in [self.console(), self.output(), self.wire()] {
+            File::create(&port)?;
+            qemu.arg("-serial").arg(format!("file:{}", port.display()));
+        }
+        qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // SAFETY: between fork and exec this makes one system call, and neither
+        // allocates nor locks.
+        unsafe { qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+        qemu.spawn().with_context(|| format!("cannot run {QEMU}"))
+    }
+
+    /// Why there is no exit code, in one line.
+    fn why(&self, ended: Option<ExitStatus>) -> String {
+        let console = read(&self.console());
+        let line_with =
+            |mark: &str| console.lines().rfind(|line| line.contains(mark)).map(|line| line.trim().to_owned());
+        if let Some(panic) = line_with("Kernel panic") {
+            return panic;
+        }
+        if let Some(trouble) = line_with(init::TROUBLE) {
+            return trouble;
+        }
+        match ended {
+            None => {
+                let said = read(&self.output());
+                let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+                format!("no end within {} s; its last words: {last}", self.limit.as_secs())
+            }
+            Some(status) if status.success() => "the VM went down before the command had ended".to_owned(),
+            Some(status) => format!("{QEMU}: {status}: {}", read(&self.home.join("qemu.log")).trim()),
+        }
+    }
+}
+
+fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+}
+
+/// How it ended; none when it had to be killed.
+fn end_within(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&Timespec::try_from(limit)?))?;
+    if ready == 0 {
+        child.kill()?;
+        child.wait()?;
+        return Ok(None);
+    }
+    Ok(Some(child.wait()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_hangs_is_killed_and_one_that_ends_is_not() {
+        let mut hangs = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(end_within(&mut hangs, Duration::from_millis(50)).unwrap(), None);
+        let mut ends = Command::new("true").spawn().unwrap();
+        assert!(end_within(&mut ends, Duration::from_secs(30)).unwrap().unwrap().success());
+    }
+
+    #[test]
+    fn a_panic_is_told_before_all_else() {
+        let home = tempfile::tempdir().unwrap();
+        let none = Path::new("");
+        let machine = Machine { image: none, initrd: none, home: home.path(), limit: Duration::from_secs(7) };
+        assert!(machine.why(None).contains("within 7 s"));
+        fs::write(machine.console(), "[ 1.0] Kernel panic - not syncing: VFS\r\nmore\n").unwrap();
+        assert_eq!(machine.why(None), "[ 1.0] Kernel panic - not syncing: VFS");
+    }
+}
