@@ -33,6 +33,7 @@ mod run;
 mod select;
 mod sock;
 mod table;
+mod tally;
 mod vantage;
 mod wait;
 mod wire;
