@@ -270,9 +270,20 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
         let text = "of further peers, which were not followed through bursts and restarts: too many peers";
         lines.push(Line::more(&format!("{} {text}", count(found.peers_not_followed, "reset", "resets"))));
     }
-    let probe = |it: &Missing| Line::more(&format!("{} is missing ({}): without it: {}", it.probe, it.why, it.lost));
-    lines.extend(found.missing_probes.iter().map(probe));
+    lines.extend(missing(&found.missing_probes).iter().map(|text| Line::more(text)));
     lines
+}
+
+/// What is lost, each with the probes that would show it; `check` says why they are missing.
+fn missing(probes: &[Missing]) -> Vec<String> {
+    let mut by_loss: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Missing { probe, lost, .. } in probes {
+        match by_loss.iter_mut().find(|(known, _)| known == lost) {
+            Some((_, names)) => names.push(probe),
+            None => by_loss.push((lost, vec![probe])),
+        }
+    }
+    by_loss.iter().map(|(lost, names)| format!("{lost} ({} missing: see rstwatch check)", names.join(", "))).collect()
 }
 
 fn change_first(advice: &[Advice]) -> Vec<Line> {
