@@ -274,7 +274,7 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
     lines
 }
 
-/// What is lost, each with the probes that would show it; `check` says why they are missing.
+/// What is lost, each with the probes that would show it.
 fn missing(probes: &[Missing]) -> Vec<String> {
     let mut by_loss: Vec<(&str, Vec<&str>)> = Vec::new();
     for Missing { probe, lost, .. } in probes {
@@ -283,7 +283,9 @@ fn missing(probes: &[Missing]) -> Vec<String> {
             None => by_loss.push((lost, vec![probe])),
         }
     }
-    by_loss.iter().map(|(lost, names)| format!("{lost} ({} missing: see rstwatch check)", names.join(", "))).collect()
+    let lines = by_loss.iter().map(|(lost, names)| format!("{lost} ({} missing)", names.join(", ")));
+    let why = (!by_loss.is_empty()).then(|| "rstwatch check says why".to_owned());
+    lines.chain(why).collect()
 }
 
 fn change_first(advice: &[Advice]) -> Vec<Line> {
