@@ -74,8 +74,8 @@ impl Signal {
             Self::DataContinued => 6,
             Self::MadeOnThisLink { .. } => 4,
             Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
-            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated | Self::NoTimestamp => 2,
-            Self::Unprovoked | Self::Challenged => 1,
+            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated => 2,
+            Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
             Self::LikeThePeer | Self::TimestampFits => -4,
         }
@@ -104,9 +104,10 @@ impl Forgery {
         self.score() >= NOT_THE_PEER
     }
 
-    /// Possibly an intermediate device.
+    /// Possibly an intermediate device. A live Linux socket's RST has its timestamp; some other stacks' have not (RFC 7323
+    /// section 3.2 only recommends it), so the want of it proves nothing, but leaves it open.
     pub fn doubtful(&self) -> bool {
-        self.score() >= DOUBTFUL
+        self.score() >= DOUBTFUL || self.signals.contains(&Signal::NoTimestamp)
     }
 }
 
