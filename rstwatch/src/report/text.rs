@@ -194,6 +194,7 @@ fn path(Ttl { equal, differing, not_seen, by_middlebox }: &Ttl) -> Vec<Line> {
     }
     let unseen = if *not_seen > 0 { format!(", not seen {not_seen}") } else { String::new() };
     let meaning = match (by_middlebox, differing) {
+        (0, 0) if *equal > 0 && *not_seen > 0 => "where seen, the peers' addresses can be believed".to_owned(),
         (0, 0) if *equal > 0 => "the peers' addresses can be believed".to_owned(),
         (0, 0) => "who sent them cannot be told by TTL".to_owned(),
         (0, _) => "none of it enough to blame a device on the path".to_owned(),
