@@ -91,6 +91,10 @@ pub(super) const CASES: &[Case] = &[
         record.state = state::SYN_SENT;
         record
     }),
+    // A SYN-ACK is no handshake's last ACK.
+    ("bad_syn", || answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::SYN | tcp_flag::ACK)),
+    // The port is used again while this side still waits for the old connection's FIN.
+    ("bad_syn", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::SYN)),
     ("stray_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
     ("mptcp", || active("MPTCP_RST_EMPTCP", state::ESTABLISHED)),
     ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
