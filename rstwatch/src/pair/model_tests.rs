@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rstwatch_common::record::{ResetRecord, flags, kind, present};
+use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
 
 use super::model::{Left, Model, Reset};
 use super::{Pairing, Ready};
@@ -31,6 +31,8 @@ struct Rst {
     unseen: bool,
     /// The sender's numbers were not.
     blind: bool,
+    /// It answered a SYN: its number is 0.
+    refused: bool,
     /// No RST: the receiver's kernel reset itself, and answers.
     phantom: bool,
 }
@@ -58,14 +60,14 @@ fn copies() -> impl Strategy<Value = Copies> {
 }
 
 fn rst() -> impl Strategy<Value = Rst> {
-    let receive = prop_oneof![6 => -1i32..3, 2 => 0i32..120, 1 => 1900i32..2100];
+    let receive = prop_oneof![6 => -1i32..3, 2 => 0i32..120, 1 => 1900i32..2100, 1 => Just(2000), 1 => Just(-2000)];
     let rare = || prop::bool::weighted(0.15);
     let ends = (0u8..3, 0u8..3, prop::bool::weighted(0.3));
     let times = (0u32..6000, receive, copies(), copies());
-    (ends, times, [rare(), rare(), rare()]).prop_map(|(ends, times, [unseen, blind, phantom])| {
+    (ends, times, [rare(), rare(), rare(), rare()]).prop_map(|(ends, times, [unseen, blind, refused, phantom])| {
         let (connection, reuse, backwards) = ends;
         let (at_ms, receive_ms, sender, receiver) = times;
-        Rst { connection, reuse, backwards, at_ms, receive_ms, sender, receiver, unseen, blind, phantom }
+        Rst { connection, reuse, backwards, at_ms, receive_ms, sender, receiver, unseen, blind, refused, phantom }
     })
 }
 
@@ -84,12 +86,13 @@ impl Rst {
         }
         let sent_at = i64::from(self.at_ms);
         let received_at = sent_at + i64::from(self.receive_ms);
+        let seq = if self.refused { 0 } else { 5000 + u32::from(self.reuse) * 10_000 };
         let received = Reset {
             id: 0,
             flow,
             time_ns: milliseconds(received_at),
             sock: 0x1000 + u64::from(self.reuse),
-            seq: (!self.unseen && !self.phantom).then(|| 5000 + u32::from(self.reuse) * 10_000),
+            seq: (!self.unseen && !self.phantom).then_some(seq),
             phantom: false,
         };
         let sent = Reset {
@@ -97,7 +100,7 @@ impl Rst {
             flow: if self.phantom { flow } else { flow.reversed() },
             time_ns: milliseconds(sent_at),
             phantom: self.phantom,
-            seq: (!self.blind || self.phantom).then(|| 5000 + u32::from(self.reuse) * 10_000),
+            seq: (!self.blind || self.phantom || self.refused).then_some(seq),
             ..received
         };
         let come = |at: i64, copies: &Copies, step: Step| {
@@ -136,11 +139,8 @@ fn record(reset: &Reset, mut record: ResetRecord) -> ResetRecord {
 }
 
 fn sent_record(reset: &Reset) -> ResetRecord {
-    if reset.phantom {
-        let mut answer = record(reset, fixture::sent_answer());
-        answer.flags |= flags::PHANTOM;
-        answer.segment.ack = reset.seq.expect("an answer's number is known");
-        return answer;
+    if reset.phantom || reset.seq == Some(0) {
+        return answer(reset);
     }
     let mut sent = record(reset, fixture::sent_active());
     match reset.seq {
@@ -148,6 +148,19 @@ fn sent_record(reset: &Reset) -> ResetRecord {
         None => sent.flags &= !flags::TCP,
     }
     sent
+}
+
+/// Takes its number from what it answers; a SYN has none to take.
+fn answer(reset: &Reset) -> ResetRecord {
+    let mut answer = record(reset, fixture::sent_answer());
+    if reset.phantom {
+        answer.flags |= flags::PHANTOM;
+    }
+    match reset.seq.expect("an answer's number is known") {
+        0 => (answer.segment.flags, answer.segment.ack) = (tcp_flag::SYN, 7),
+        seq => answer.segment.ack = seq,
+    }
+    answer
 }
 
 fn received_record(reset: &Reset) -> ResetRecord {
