@@ -13,6 +13,10 @@ use crate::evidence::SenderSaw;
 use crate::fixture::{self, NOW_NS};
 use crate::recent::Recent;
 
+/// Sockets of the first use of the ports, and of the last: those do not abort, they answer segments.
+const FIRST: u64 = 0x1000;
+const ANSWERS: u64 = FIRST + 2;
+
 /// One RST of a connection, and what becomes of the records of its two ends.
 #[derive(Clone, Debug)]
 struct Rst {
@@ -91,7 +95,7 @@ impl Rst {
             id: 0,
             flow,
             time_ns: milliseconds(received_at),
-            sock: 0x1000 + u64::from(self.reuse),
+            sock: FIRST + u64::from(self.reuse),
             seq: (!self.unseen && !self.phantom).then_some(seq),
             phantom: false,
         };
@@ -139,7 +143,8 @@ fn record(reset: &Reset, mut record: ResetRecord) -> ResetRecord {
 }
 
 fn sent_record(reset: &Reset) -> ResetRecord {
-    if reset.phantom || reset.seq == Some(0) {
+    let answers = reset.phantom || reset.seq == Some(0) || reset.sock == ANSWERS;
+    if answers && reset.seq.is_some() {
         return answer(reset);
     }
     let mut sent = record(reset, fixture::sent_active());

@@ -124,6 +124,10 @@ pub(super) const CASES: &[Case] = &[
     ("disconnected", || own_abort("TCP_DISCONNECT_WITH_DATA")),
     ("late_overflow", || marked(late(0), mark::OVERFLOWED)),
     ("late_killed", || exiting(late(60_000), 9)),
+    // Killed with data unread: its exit aborted.
+    ("late_killed", || exiting(late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 9)),
+    // Destroyed from outside while its owner was dying: the kill had not closed it.
+    ("late_destroyed", || exiting(late_abort("TCP_STATE", 0, state::ESTABLISHED), 9)),
     ("late_exited", || exiting(late(0), 0)),
     ("late_unread", || late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("late_never_accepted", || late_abort("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
