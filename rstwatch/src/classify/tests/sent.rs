@@ -233,6 +233,12 @@ pub(super) const CASES: &[Case] = &[
         record.segment.payload = 0;
         record
     }),
+    // The peer's FIN comes just after FIN_WAIT2 ran out.
+    ("tail", || {
+        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        record.segment.payload = 0;
+        record
+    }),
     // An RST in the peer's name ended it, and the peer knows nothing of that.
     ("tail", || {
         let mut record = late(0);
