@@ -224,6 +224,12 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_ns = NOW_NS - 60 * SECOND;
         record
     }),
+    // FIN_WAIT2 ran out long ago.
+    ("unknown_here", || {
+        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
     ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
     ("unknown_here", fixture::sent_answer),
     ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
