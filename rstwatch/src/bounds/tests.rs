@@ -66,7 +66,7 @@ fn brackets_in_words() {
                 it.absorb(&closed(0, 75_000, 1), NOW);
                 it.absorb(&closed(0, 75_000, 2), NOW);
             },
-            "at most 75.1 s",
+            "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
         // One connection, seen to be closed and then reset.
@@ -75,7 +75,7 @@ fn brackets_in_words() {
                 it.absorb(&closed(0, 75_000, 1), NOW);
                 it.record(&death(0, 75_000, true));
             },
-            "at most 75.1 s",
+            "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
         // A restart after 10 s: others have survived longer.
