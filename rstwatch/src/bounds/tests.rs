@@ -162,6 +162,16 @@ fn readings_are_totals() {
 }
 
 #[test]
+fn scrapes_show_as_many_as_they_are_told() {
+    for (shown, peers) in [(0, vec![]), (1, vec![peer(3)]), (9, vec![peer(3), peer(0)])] {
+        let bounds = SharedBounds::new(10, shown, Arc::new(|| survived(0, 59_000, 1).to_vec()));
+        bounds.record(&death(3, 60_000, true));
+        let found: Vec<_> = bounds.shown().iter().map(|it| it.peer).collect();
+        assert_eq!(found, peers, "those where connections died come first");
+    }
+}
+
+#[test]
 fn the_json_of_a_bracket() {
     let mut bounds = Bounds::new(2);
     bounds.absorb(&survived(0, 58_900, 3), NOW);
