@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn truth_and_its_equivalent_are_right_where_they_may_be() {
-        let want = received(C, "admin_abort", PEER).alone(&[like("linger_abort", PEER, "the same packet")]);
+        const ALIKE: &[super::super::table::Alike] = &[like("linger_abort", PEER, "the same packet")];
+        let want = received(C, "admin_abort", PEER).alone(ALIKE);
         let truth = event("received", "admin_abort", "peer", "likely", 0);
         let alike = event("received", "linger_abort", "peer", "likely", 0);
         assert_eq!(grade(&want, BOTH, &truth, None).outcome, Outcome::Right);

@@ -92,10 +92,10 @@ impl<'a> Judge<'a> {
         let mut judged = Vec::new();
         for (event, answer) in answers.iter().enumerate() {
             let seen = &events[event];
-            judged.push(match answer.and_then(|index| wants.get(index)) {
-                Some(want) => answered(&base, want, played, seen, graded(want, event)),
-                None => self.extra(&base, seen),
-            });
+            match answer.and_then(|index| wants.get(index)) {
+                Some(want) => enter(&mut judged, want, answered(&base, want, played, seen, graded(want, event))),
+                None => judged.push(self.extra(&base, seen)),
+            }
         }
         for (_, want) in wants.iter().enumerate().filter(|(index, _)| !answers.contains(&Some(*index))) {
             judged.extend(self.unanswered(&base, want, &wants, played));
@@ -151,6 +151,14 @@ impl Played {
         let first = want.times == Times::Once;
         let stated = self.idle.iter().find(|(at, _)| *at == want.at);
         stated.map(|(_, idle)| *idle).filter(|idle| first || *idle == Idle::Busy)
+    }
+}
+
+fn enter(judged: &mut Vec<Judgement>, want: &Want, new: Judgement) {
+    let known = judged.iter_mut().find(|known| want.times != Times::Once && known.is_like(&new));
+    match known {
+        Some(known) => known.events += 1,
+        None => judged.push(new),
     }
 }
 

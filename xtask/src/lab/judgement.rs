@@ -33,6 +33,8 @@ pub(super) struct Judgement {
     pub(super) busy: bool,
     pub(super) idle_ms: Option<u64>,
     pub(super) result: Outcome,
+    /// How many alike: what is under way when a connection ends, and floods, count once.
+    pub(super) events: u64,
     /// Why a verdict that is not the truth is right from there.
     pub(super) as_seen: Option<String>,
     pub(super) faults: Vec<String>,
@@ -67,10 +69,19 @@ impl Judgement {
             busy: false,
             idle_ms: None,
             result: Outcome::Right,
+            events: 1,
             as_seen: None,
             faults: Vec::new(),
             event: None,
         }
+    }
+}
+
+impl Judgement {
+    /// Whether it says the same of the same expectation; the first's idle time stands.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let of = |judgement: &Self| (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone());
+        of(self) == of(other) && self.got == other.got && self.faults == other.faults
     }
 }
 

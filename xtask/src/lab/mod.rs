@@ -33,6 +33,7 @@ mod run;
 mod select;
 mod sock;
 mod table;
+mod tally;
 mod vantage;
 mod wait;
 mod wire;
@@ -71,12 +72,6 @@ pub(crate) struct LabArgs {
 /// published matrix from earlier runs.
 pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
     if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
-}
-
-/// Whether `cargo xtask lab` knows an option, by its long name.
-pub(crate) fn has_option(name: &str) -> bool {
-    let command = <LabArgs as clap::Args>::augment_args(clap::Command::new("lab"));
-    command.get_arguments().any(|option| option.get_long() == Some(name))
 }
 
 /// Makes a handful of resets for somebody who watches with `rstwatch trace` next door.

@@ -1,6 +1,7 @@
 //! Firewall rules that last as long as their guard, and count what they reject.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -71,6 +72,13 @@ impl<'a> Rule<'a> {
     /// Anything else that a filter chain may do; it rejects nothing with a reset.
     pub(super) fn other(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
         Self::load(ns, "inet", &filter(hook), &[rule], None)
+    }
+
+    /// A virtual address in front of a server.
+    pub(super) fn dnat(ns: &'a Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let family = if from.is_ipv4() { "ip" } else { "ip6" };
+        let rule = format!("{family} daddr {} tcp dport {} dnat {family} to {to}", from.ip(), from.port());
+        Self::nat(ns, "prerouting", &rule)
     }
 
     /// Address translation: one rule in a chain of that hook.

@@ -3,9 +3,9 @@
 use super::grade::Outcome;
 use super::judgement::Judgement;
 use super::kernel::Kernel;
-use super::matrix;
 use super::place::Family;
 use super::table::Row;
+use super::tally;
 
 /// One line of the table, over all repeats.
 pub(super) struct Line {
@@ -139,7 +139,7 @@ impl Report {
         }
         let failed = self.lines.iter().filter(|line| line.good < line.tries).count();
         if !self.judgements.is_empty() {
-            println!("{}", matrix::totals(&self.judgements));
+            println!("{}", tally::summary(&self.judgements));
         }
         println!("{} passed, {failed} failed", self.lines.len() - failed);
         failed

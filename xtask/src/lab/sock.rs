@@ -144,10 +144,11 @@ impl Tcp {
 
     /// The initial TTL or hop limit of what it sends.
     pub(super) fn ttl(&self, ttl: u8) -> Result<()> {
-        Ok(match self.local()? {
+        match self.local()? {
             SocketAddr::V4(_) => self.socket.set_ttl_v4(ttl.into())?,
             SocketAddr::V6(_) => self.socket.set_unicast_hops_v6(ttl.into())?,
-        })
+        }
+        Ok(())
     }
 
     /// A socket option that socket2 does not know.

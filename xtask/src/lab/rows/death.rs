@@ -171,6 +171,7 @@ fn unread(scene: &Scene) -> Result<(Tcp, Peer)> {
 
 fn many(scene: &Scene) -> Result<()> {
     let mut peer = start(scene, "answer", 3)?;
+    scene.busy();
     let clients = [asked(scene)?, asked(scene)?, asked(scene)?];
     peer.hear("accepted")?;
     peer.kill();

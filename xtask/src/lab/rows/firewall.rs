@@ -145,6 +145,15 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        id: "8-output-syn",
+        what: "client's own output hook rejects its SYN",
+        families: BOTH,
+        make: output_syn,
+        rejects: 1,
+        wants: &[sent(C, "firewall_reject", FIREWALL).rejects(), received(C, "firewall_reject", FIREWALL)],
+        ..BASE
+    },
+    Row {
         id: "8-output-server",
         what: "server's own output hook rejects its answer",
         make: output_server,
@@ -216,6 +225,11 @@ fn forward_busy(scene: &Scene) -> Result<()> {
 
 fn output(scene: &Scene) -> Result<()> {
     reset_busy(scene, || reject(scene, &scene.net.client, "output"))
+}
+
+fn output_syn(scene: &Scene) -> Result<()> {
+    let rule = reject(scene, &scene.net.client, "output")?;
+    refused(scene, &rule)
 }
 
 /// An earlier connection tells the watcher how far the server is.

@@ -130,7 +130,7 @@ fn to_server(scene: &Scene) -> Result<()> {
 /// segment.
 fn data_goes_on(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     let to = client.local()?;
     let wire = Sniffer::open(&scene.net.router, scene.family, scene.port)?;
     let end = thread::scope(|scope| {

@@ -8,8 +8,9 @@ use libc::{ECONNRESET, EPIPE};
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::lab::nft::Rule;
-use crate::lab::place::{Family, Place};
+use crate::lab::place::{Family, Place, at};
 use crate::lab::procnet::State;
+use crate::lab::sock::Tcp;
 use crate::lab::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
 use crate::lab::wait::SOON;
 
@@ -67,9 +68,19 @@ pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
         id: "hop-less",
         what: "the server was one hop further away at the handshake (a container); its host answers",
+        families: BOTH,
         make: one_hop_nearer,
         rsts: &[(S2, 1)],
         wants: FORGOTTEN,
+        ..BASE
+    },
+    Row {
+        id: "hop-dnat",
+        what: "a virtual address (DNAT) on the router; the server behind it aborts",
+        families: BOTH,
+        make: through_dnat,
+        rsts: &[(S, 1)],
+        wants: ABORT,
         ..BASE
     },
     Row {
@@ -82,6 +93,19 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
 ];
+
+/// The connection is to the router's address, which is not the server's.
+fn through_dnat(scene: &Scene) -> Result<()> {
+    let listener = scene.listen()?;
+    let virtual_address = at(scene.family.gateway(), scene.port);
+    let _nat = Rule::dnat(&scene.net.router, virtual_address, scene.server())?;
+    let client = Tcp::connect(&scene.net.client, virtual_address)?;
+    let server = listener.accept()?;
+    super::talk(&client, &server)?;
+    scene.busy();
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
 
 fn abort_with_ttl(scene: &Scene, ttl: u8) -> Result<()> {
     let (client, server) = scene.pair()?;

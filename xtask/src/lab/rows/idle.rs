@@ -1,5 +1,6 @@
 //! A server that closes an idle connection, and a client that did not notice.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -278,17 +279,19 @@ fn several_writes(scene: &Scene) -> Result<()> {
 fn pipelined(scene: &Scene) -> Result<()> {
     let (client, _hop, _loss, quiet) = unheard(scene)?;
     across_hop(scene, quiet);
-    for _ in 0..4 {
+    for _ in 0..2 {
         client.send(HELLO)?;
         idle(12);
     }
+    // On a slow machine the answer may be here by now.
+    let _ = client.send(HELLO);
     client.dies(ECONNRESET)?;
     drain()
 }
 
 /// What is still in the slow hop arrives.
 fn drain() -> Result<()> {
-    std::thread::sleep(3 * DELAY);
+    sleep(3 * DELAY);
     Ok(())
 }
 

@@ -54,6 +54,18 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        id: "6h",
+        what: "a masquerading router forgot the idle connection and rejects it",
+        needs: &["conntrack"],
+        make: expired_behind_nat,
+        rejects: 1,
+        wants: &[
+            sent(R, "firewall_reject", FIREWALL).rejects(),
+            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+        ],
+        ..BASE
+    },
+    Row {
         id: "21",
         what: "the router's table is flushed under a busy connection (conntrack -F)",
         families: BOTH,
@@ -103,6 +115,12 @@ fn expired(scene: &Scene) -> Result<()> {
     client.dies(ECONNRESET)?;
     strict.rule.met(1, SOON)?;
     untouched(scene, &server)
+}
+
+fn expired_behind_nat(scene: &Scene) -> Result<()> {
+    let masquerade = format!("tcp dport {} masquerade", scene.port);
+    let _nat = Rule::nat(&scene.net.router, "postrouting", &masquerade)?;
+    expired(scene)
 }
 
 fn expired_push(scene: &Scene) -> Result<()> {

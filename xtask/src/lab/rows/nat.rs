@@ -11,7 +11,7 @@ use super::{HELLO, Scene, idle};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
 use crate::lab::sock::Tcp;
-use crate::lab::table::{Alike, BASE, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::lab::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
 
 /// A moment beyond the router's memory.
 const QUIET: u64 = 1600;
@@ -52,6 +52,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
         id: "6g",
         what: "a virtual address (DNAT) was flushed under a busy connection",
+        families: BOTH,
         needs: &["conntrack"],
         make: virtual_address,
         rsts: &[(R, 1)],
@@ -101,8 +102,7 @@ fn push_to_router(scene: &Scene) -> Result<()> {
 fn virtual_address(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let router = crate::lab::place::at(scene.family.gateway(), scene.port);
-    let rule = format!("ip daddr {} tcp dport {} dnat ip to {}", router.ip(), scene.port, scene.server());
-    let nat = Rule::nat(&scene.net.router, "prerouting", &rule)?;
+    let nat = Rule::dnat(&scene.net.router, router, scene.server())?;
     let client = Tcp::connect(&scene.net.client, router)?;
     let server = listener.accept()?;
     super::talk(&client, &server)?;

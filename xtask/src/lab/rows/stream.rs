@@ -100,7 +100,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
 
 fn upload_refused(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     let cut = upload(&client, || {
         idle(FLOWS);
         server.send(HELLO)?;
@@ -113,7 +113,7 @@ fn upload_refused(scene: &Scene) -> Result<()> {
 
 fn upload_forged(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     let cut = upload(&client, || {
         idle(FLOWS);
         // The server says nothing in an upload, so its next sequence number stands still.
@@ -135,7 +135,7 @@ fn upload(client: &Tcp, end: impl FnOnce() -> Result<()>) -> Result<bool> {
 
 fn download_aborted(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     thread::scope(|scope| {
         let flow = scope.spawn(|| client.drain());
         server.pour(&CHUNK, PAUSE, Duration::from_millis(FLOWS));
@@ -147,7 +147,7 @@ fn download_aborted(scene: &Scene) -> Result<()> {
 
 fn download_cancelled(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     let cut = upload(&server, || {
         idle(FLOWS);
         client.close();
@@ -159,7 +159,7 @@ fn download_cancelled(scene: &Scene) -> Result<()> {
 
 fn download_hung_up(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     let cut = upload(&server, || {
         for _ in 0..FLOWS / 6 {
             client.hear(CHUNK.len())?;
@@ -174,7 +174,7 @@ fn download_hung_up(scene: &Scene) -> Result<()> {
 
 fn trickle(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
+    scene.streams();
     for _ in 0..7 {
         idle(400);
         server.send(b"x")?;
