@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5403;
+pub const MAGIC: u32 = 0x5253_5404;
 
 /// What happened.
 pub mod kind {
@@ -43,6 +43,8 @@ pub mod flags {
     pub const TOMBSTONE: u32 = 1 << 3;
     /// A receive event of the same socket came just before: it was a phantom.
     pub const PHANTOM: u32 = 1 << 5;
+    /// The segment's sequence number follows that of a SYN that came to this listener before.
+    pub const HANDSHAKE: u32 = 1 << 4;
     /// The reject was inferred from a dropped segment, not seen at nf_send_reset.
     pub const INFERRED: u32 = 1 << 7;
 }
@@ -245,13 +247,14 @@ wire! {
         pub sampled: u32,
         /// `bytes_sent` (low word) as of the last sample.
         pub sampled_sent: u32,
-        /// Jiffies from the last payload that the last sample knew of until our side closed, if the connection was quiet then;
-        /// 0: no sample, `u32::MAX`: it was busy.
+        /// `data_segs_out` as of the last sample.
+        pub sampled_segs: u32,
+        /// Jiffies from the last payload that the last sample knew of until our side closed; 0: no sample.
         pub closing_quiet: u32,
-        /// Payload bytes that we sent after that sample.
-        pub closing_said: u32,
-        /// Padding.
-        pub reserved: u32,
+        /// Payload bytes that we sent after that sample; at most `u16::MAX`.
+        pub closing_said: u16,
+        /// Segments that carried them; at most `u16::MAX`.
+        pub closing_segs: u16,
         /// [`mark`] bits.
         pub marks: u32,
         /// The last RST header that reached this socket.

@@ -50,6 +50,10 @@ pub static DROPS: LruHashMap<Flow, Drop> = LruHashMap::with_max_entries(4096, 0)
 #[map]
 pub static GAPS: LruHashMap<NetnsFlow, Gaps> = LruHashMap::with_max_entries(4096, 0);
 
+/// Initial sequence numbers of SYNs that came to listeners, by the flow of their sender.
+#[map]
+pub static SYNS: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(8192, 0);
+
 /// What `kfree_skb` has to tell: `rstwatch_common::settings::infer`.
 #[map]
 pub static INFER: Array<u64> = Array::with_max_entries(1, 0);

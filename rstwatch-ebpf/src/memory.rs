@@ -199,10 +199,15 @@ fn quiet_before(memory: &mut Memory, sk: u64) {
     if memory.sampled == 0 {
         return;
     }
-    let now = jiffies();
-    let quiet = memory.sampled.wrapping_sub(memory.active) >= setting!(hz) / 2;
-    memory.closing_quiet = if quiet { now.wrapping_sub(memory.active) } else { u32::MAX };
-    memory.closing_said = (value!(sk, bytes_sent, u64) as u32).wrapping_sub(memory.sampled_sent);
+    let quiet = jiffies().wrapping_sub(memory.active);
+    memory.closing_quiet = if quiet == 0 { 1 } else { quiet };
+    memory.closing_said = narrow((value!(sk, bytes_sent, u64) as u32).wrapping_sub(memory.sampled_sent));
+    memory.closing_segs = narrow(value!(sk, data_segs_out, u32).wrapping_sub(memory.sampled_segs));
+}
+
+#[inline(always)]
+fn narrow(count: u32) -> u16 {
+    if count > u16::MAX as u32 { u16::MAX } else { count as u16 }
 }
 
 /// The socket is gone: what is known of it moves to the tombstones.

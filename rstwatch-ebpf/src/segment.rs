@@ -45,9 +45,33 @@ pub fn read_skb(skb: u64, seen: &mut Seen) -> bool {
         return false;
     }
     fill_tcp(&tcp, length, &mut seen.segment);
-    seen.flow.local_port = be16(tcp[0], tcp[1]);
-    seen.flow.remote_port = be16(tcp[2], tcp[3]);
+    fill_ports(&tcp, &mut seen.flow);
     true
+}
+
+/// The ports of a flow from its sender's end.
+#[inline(always)]
+pub fn fill_ports(tcp: &[u8; TCP_BYTES], flow: &mut Flow) {
+    flow.local_port = be16(tcp[0], tcp[1]);
+    flow.remote_port = be16(tcp[2], tcp[3]);
+}
+
+/// Addresses and TTL, by the version that the header says.
+#[inline(always)]
+pub fn fill_ip(header: &[u8; 40], seen: &mut Seen) {
+    if header[0] >> 4 == 4 {
+        seen.segment.ttl = header[8];
+        seen.segment.ip_id = be16(header[4], header[5]);
+        seen.segment.present = present::IPV4;
+        seen.flow.family = IPV4;
+        seen.flow.local[..4].copy_from_slice(&header[12..16]);
+        seen.flow.remote[..4].copy_from_slice(&header[16..20]);
+    } else {
+        seen.segment.ttl = header[7];
+        seen.flow.family = IPV6;
+        seen.flow.local.copy_from_slice(&header[8..24]);
+        seen.flow.remote.copy_from_slice(&header[24..40]);
+    }
 }
 
 /// Where TCP begins (0: nowhere) and how long it is.
@@ -61,21 +85,13 @@ fn of_ipv4(header: &[u8; 40], ip: u64, seen: &mut Seen) -> Tcp {
         return (0, 0);
     }
     let header_len = ((header[0] & 0xf) as u64) * 4;
-    seen.segment.ttl = header[8];
-    seen.segment.ip_id = be16(header[4], header[5]);
-    seen.segment.present = present::IPV4;
-    seen.flow.family = IPV4;
-    seen.flow.local[..4].copy_from_slice(&header[12..16]);
-    seen.flow.remote[..4].copy_from_slice(&header[16..20]);
+    fill_ip(header, seen);
     (ip + header_len, (be16(header[2], header[3]) as u32).wrapping_sub(header_len as u32))
 }
 
 #[inline(always)]
 fn of_ipv6(header: &[u8; 40], ip: u64, skb: u64, head: u64, seen: &mut Seen) -> Tcp {
-    seen.segment.ttl = header[7];
-    seen.flow.family = IPV6;
-    seen.flow.local.copy_from_slice(&header[8..24]);
-    seen.flow.remote.copy_from_slice(&header[24..40]);
+    fill_ip(header, seen);
     let length = be16(header[4], header[5]) as u32;
     if header[6] == IPPROTO_TCP {
         return (ip + 40, length);

@@ -7,7 +7,7 @@ use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, sk_clas
 use crate::emit::{Rate, count, emit};
 use crate::facts;
 use crate::kernel::{clear, setting};
-use crate::maps::conntrack_full_ns;
+use crate::maps::{SYNS, conntrack_full_ns};
 use crate::memory;
 
 /// One sent reset, before it is looked up.
@@ -73,7 +73,16 @@ impl Sent {
         if handshake_ack && facts::queue_is_full(self.sk) {
             memory::overflowed(kept, &self.flow, self.netns, &self.segment);
         }
-        (Some(kept), flags::MEMORY)
+        let handshake = if self.completes_handshake() { flags::HANDSHAKE } else { 0 };
+        (Some(kept), flags::MEMORY | handshake)
+    }
+
+    /// Whether the segment is where a handshake's last ACK would be.
+    #[inline(always)]
+    fn completes_handshake(&self) -> bool {
+        // SAFETY: an LRU element may be reused under us; it holds a plain number.
+        let initial = unsafe { SYNS.get(&self.flow.reversed()) };
+        self.segment.payload == 0 && initial.is_some_and(|initial| initial.wrapping_add(1) == self.segment.seq)
     }
 
     /// No socket, a TIME_WAIT mini-socket, or a socket without memory.

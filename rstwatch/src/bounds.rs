@@ -101,6 +101,8 @@ struct Death {
     exact: bool,
     /// By a device on the path.
     device: bool,
+    /// Seen by its reset, each by itself; of closes only the shortest silence is known, however many they were.
+    reset: bool,
     count: u64,
 }
 
@@ -139,7 +141,7 @@ impl Bounds {
         let destination = self.seen(event.remote, event.time);
         destination.resets += 1;
         destination.longest_use = destination.longest_use.max(used);
-        destination.died(Death { after: timer.after, exact: timer.exact, device, count: 1 });
+        destination.died(Death { after: timer.after, exact: timer.exact, device, reset: true, count: 1 });
     }
 
     /// What the kernel side knows by now. Only what is new since the last reading touches a destination.
@@ -156,7 +158,7 @@ impl Bounds {
             if let Some(shortest) = gap.closed.filter(|_| closed > 0) {
                 let destination = self.seen(gap.peer, now);
                 destination.closes += closed;
-                destination.died(Death { after: shortest, exact: true, device: false, count: closed });
+                destination.died(Death { after: shortest, exact: true, device: false, reset: false, count: closed });
             }
         }
     }
@@ -228,8 +230,7 @@ impl Destination {
             self.refuted += death.count;
             return;
         }
-        let same =
-            |known: &&mut Death| (known.after, known.exact, known.device) == (death.after, death.exact, death.device);
+        let same = |known: &&mut Death| Death { count: death.count, ..**known } == death;
         if let Some(known) = self.deaths.iter_mut().find(same) {
             known.count += death.count;
             return;

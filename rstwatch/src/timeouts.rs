@@ -1,6 +1,6 @@
 //! Well-known idle timeouts: candidates for a silence that was seen, never culprits.
 //!
-//! The data is [`timeouts/known.toml`](../../src/timeouts/known.toml): vendors' documents and programs' shipped
+//! The data is `timeouts/known.toml`: vendors' documents and programs' shipped
 //! defaults, as of 2026. Users override and extend it in the configuration.
 
 use std::sync::OnceLock;

@@ -1,16 +1,16 @@
-//! cgroup_skb ingress: RST and SYN-ACK headers, where tcp_reset cannot be hooked.
+//! cgroup_skb ingress: RST, SYN and SYN-ACK headers, where tcp_reset cannot be hooked.
 //!
-//! It sees each packet of a socket, so the common case is a few loads: anything but RST and SYN-ACK leaves at once.
+//! It sees each packet of a socket, so the common case is a few loads: anything but RST and SYN leaves at once.
 
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
-use rstwatch_common::record::{Segment, present, state, tcp_flag};
+use rstwatch_common::record::{state, tcp_flag};
 
 use crate::facts::now;
-use crate::maps::SOCKETS;
+use crate::maps::{SOCKETS, SYNS};
 use crate::memory;
-use crate::segment::{self, NO_SEGMENT};
+use crate::segment::{self, Seen};
 
 const PASS: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -24,7 +24,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
-/// Where the TCP header begins, for RST and SYN-ACK segments.
+/// Where the TCP header begins, for segments with RST or SYN.
 #[inline(always)]
 fn interesting(ctx: &SkBuffContext) -> Option<u32> {
     // SAFETY: the context; the verifier turns these into the packet's bounds.
@@ -49,8 +49,7 @@ fn interesting(ctx: &SkBuffContext) -> Option<u32> {
     }
     // SAFETY: checked just above.
     let flags = unsafe { *(flags_at as *const u8) };
-    let syn_ack = tcp_flag::SYN | tcp_flag::ACK;
-    (flags & tcp_flag::RST != 0 || flags & syn_ack == syn_ack).then_some(tcp_at as u32)
+    (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(tcp_at as u32)
 }
 
 /// Keeps the header with the socket. Request sockets have no storage; they are no connections yet.
@@ -67,8 +66,15 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
         return None;
     }
     // SAFETY: a full socket's copy of its state.
-    let connecting = unsafe { (*sk).state } == u32::from(state::SYN_SENT);
-    let header = load(ctx, tcp_at)?;
+    let socket_state = unsafe { (*sk).state } as u8;
+    let seen = load(ctx, tcp_at)?;
+    let header = seen.segment;
+    if socket_state == state::LISTEN {
+        if header.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
+            let _ = SYNS.insert(&seen.flow, &header.seq, 0);
+        }
+        return None;
+    }
     // SAFETY: storage of the packet's socket.
     let kept = unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?;
     if header.flags & tcp_flag::RST != 0 {
@@ -78,15 +84,16 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
         }
         kept.rst = header;
         kept.rst_ns = now();
-    } else if connecting {
+    } else if socket_state == state::SYN_SENT {
         kept.ttl = header.ttl;
     }
     Some(())
 }
 
 #[inline(always)]
-fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Segment> {
-    let mut ip = [0u8; 20];
+fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Seen> {
+    // Both families' headers fit: behind the twenty bytes of IPv4 comes TCP.
+    let mut ip = [0u8; 40];
     let mut tcp = [0u8; 32];
     load_bytes(ctx, 0, &mut ip)?;
     // Without options the segment is shorter than what we ask for.
@@ -97,16 +104,11 @@ fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Segment> {
     }
     // SAFETY: the context's length.
     let length = unsafe { (*ctx.skb.skb).len };
-    let mut header = NO_SEGMENT;
-    segment::fill_tcp(&tcp, length.wrapping_sub(tcp_at), &mut header);
-    if ip[0] >> 4 == 4 {
-        header.ttl = ip[8];
-        header.ip_id = u16::from_be_bytes([ip[4], ip[5]]);
-        header.present |= present::IPV4;
-    } else {
-        header.ttl = ip[7];
-    }
-    Some(header)
+    let mut seen = Seen::NOTHING;
+    segment::fill_ip(&ip, &mut seen);
+    segment::fill_ports(&tcp, &mut seen.flow);
+    segment::fill_tcp(&tcp, length.wrapping_sub(tcp_at), &mut seen.segment);
+    Some(seen)
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! One file per hook.
 
 mod challenge_ack;
+mod conn_request;
 mod early_drop;
 mod finish_connect;
 mod ingress;

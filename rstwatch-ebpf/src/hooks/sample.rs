@@ -57,5 +57,6 @@ fn look(kept: &mut Memory, sk: u64) {
     }
     kept.active = active;
     kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
+    kept.sampled_segs = value!(sk, data_segs_out, u32);
     kept.sampled = if now == 0 { 1 } else { now };
 }

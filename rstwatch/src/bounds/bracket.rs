@@ -52,7 +52,7 @@ pub struct Died {
     pub after: Duration,
     /// The end itself was seen; otherwise it had come by then.
     pub exact: bool,
-    /// Several connections died after the same silence, as a timer makes them.
+    /// Several connections were reset after the same silence, as a timer makes them.
     pub repeated: bool,
     /// A device on the path did it.
     pub device: bool,
@@ -85,10 +85,8 @@ impl Bracket {
 
 fn died(known: &Destination) -> Option<Died> {
     let first = known.deaths.first()?;
-    let near = |it: &&super::Death| it.exact && it.after <= first.after.saturating_add(slack(first.after));
-    let alike = known.deaths.iter().filter(near);
-    // Of several closes that were read at once only the shortest silence is known.
-    let repeated = alike.map(|it| it.count.min(2)).sum::<u64>() > 1;
+    let near = |it: &&super::Death| it.exact && it.reset && it.after <= first.after.saturating_add(slack(first.after));
+    let repeated = known.deaths.iter().filter(near).map(|it| it.count).sum::<u64>() > 1;
     Some(Died { after: first.after, exact: first.exact, repeated: first.exact && repeated, device: first.device })
 }
 

@@ -60,13 +60,22 @@ fn brackets_in_words() {
             "between 59.0 s and 61.2 s",
             "AWS ALB 60",
         ),
-        // Several at once, of which the shortest is known, and again.
+        // Closed twice: only the shortest is known.
         (
             |it| {
                 it.absorb(&closed(0, 75_000, 1), NOW);
                 it.absorb(&closed(0, 75_000, 2), NOW);
             },
-            "75.0 s",
+            "at most 75.1 s",
+            "nginx keepalive_timeout 75",
+        ),
+        // One connection, seen to be closed and then reset.
+        (
+            |it| {
+                it.absorb(&closed(0, 75_000, 1), NOW);
+                it.record(&death(0, 75_000, true));
+            },
+            "at most 75.1 s",
             "nginx keepalive_timeout 75",
         ),
         // A restart after 10 s: others have survived longer.

@@ -53,8 +53,9 @@ pub(super) fn middlebox_reject(evidence: &Evidence) -> bool {
 /// The peer goes on though its address and distance are those of the RST: a rule on its own host, which rejects ours.
 pub(super) fn peers_firewall(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
-        let continued = it.forgery.signals.contains(&Signal::DataContinued);
-        continued && it.forgery.same_ttl && it.forgery.reject_shape && it.delivery.outstanding > 0
+        let has = |signal| it.forgery.signals.contains(&signal);
+        let answers = !has(Signal::NeverAcknowledged);
+        has(Signal::DataContinued) && it.forgery.same_ttl && it.forgery.reject_shape && answers
     })
 }
 

@@ -53,6 +53,7 @@ rules! {
     queue_full: ListenOverflow by LocalKernel, Certain; when s::queue_full; says |_| "the handshake's last ACK met a full accept queue (tcp_abort_on_overflow=1)".into();
     child_failed: ListenOverflow by LocalKernel, Likely; when s::child_failed; says |_| "the handshake's last ACK could not become a connection; the accept queue has room again".into();
     bad_syn: InvalidHandshake by LocalKernel, Certain; when s::bad_handshake; says s::say_handshake;
+    bad_last_ack: InvalidHandshake by LocalKernel, Likely; when s::bad_last_ack; says |_| "the last ACK of a handshake did not fit what this listener had answered".into();
     stray_syn_ack: InvalidHandshake by LocalKernel, Likely; when s::stray_syn_ack; says |_| "a SYN-ACK came for a connection that this host is not opening".into();
     mptcp: Mptcp by LocalKernel, Certain; when s::mptcp; says |_| "the kernel reset an MPTCP subflow".into();
     mptcp_fastclose: Mptcp by LocalKernel, Likely; when s::mptcp_fastclose; says |_| "a live subflow was closed with data unread, as MPTCP's fast close does".into();

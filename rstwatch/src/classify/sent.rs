@@ -110,6 +110,15 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
     })
 }
 
+/// It comes where a handshake's last ACK would, and was not taken for it: a wrong number, or the request is gone
+/// (net/ipv4/tcp_minisocks.c, tcp_check_req, hands it back to the listener).
+pub(super) fn bad_last_ack(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(|sent| {
+        let late = sent.answered.is_some_and(|answered| answered.handshake);
+        sent.met == Met::Listener && sent.reason == Reason::TcpFlags && late
+    })
+}
+
 pub(super) fn say_handshake(evidence: &Evidence) -> String {
     match sent(evidence).map(|sent| sent.reason) {
         Some(Reason::InvalidAckSequence) => {

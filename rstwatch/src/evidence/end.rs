@@ -121,6 +121,9 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
 /// Postgres up to 200, a status 408 somewhat more.
 pub(super) const GOODBYE: u32 = 512;
 
+/// A goodbye leaves in so many: a protocol's own, and that of its encryption.
+const GOODBYE_SEGMENTS: u16 = 2;
+
 /// Our side had closed already when the agent came: how, and after which silence, was not seen.
 fn closed_before_the_agent(memory: &Memory) -> bool {
     use rstwatch_common::record::state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
@@ -173,12 +176,12 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
 /// How long a server was quiet before it said its last. Zero where that was no goodbye: it was speaking all the while, or
 /// said more than one. `None`: nobody looked in time, and what it said is short.
 fn silence_before_last_words(memory: &Memory) -> Option<u32> {
+    let short = u32::from(memory.closing_said) <= GOODBYE && memory.closing_segs <= GOODBYE_SEGMENTS;
     match memory.closing_quiet {
         0 if memory.bytes_sent > u64::from(GOODBYE) => Some(0),
         0 => None,
-        u32::MAX => Some(0),
-        _ if memory.closing_said > GOODBYE => Some(0),
-        quiet => Some(quiet.saturating_sub(memory.closing_sent)),
+        quiet if short => Some(quiet.saturating_sub(memory.closing_sent)),
+        _ => Some(0),
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Answered {
     pub fin: bool,
     /// Bytes of payload.
     pub payload: u32,
+    /// It stands where the last ACK of a handshake with this listener would.
+    pub handshake: bool,
 }
 
 /// What a segment met, or what an active reset left from.

@@ -48,6 +48,7 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
         ack: segment.flags & tcp_flag::ACK != 0,
         fin: segment.flags & tcp_flag::FIN != 0,
         payload: segment.payload,
+        handshake: record.flags & flags::HANDSHAKE != 0,
     })
 }
 

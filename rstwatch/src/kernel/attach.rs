@@ -123,6 +123,7 @@ impl Loader {
         // What adds evidence comes first: a reset is not to be counted before it can be judged.
         loader.headers();
         loader.challenges();
+        loader.handshakes();
         let infer = loader.rejects() | loader.overflows();
         loader.drops(infer)?;
         loader.conntrack();
@@ -194,6 +195,15 @@ impl Loader {
     fn challenges(&mut self) {
         let attached = self.fentry("tcp_send_challenge_ack");
         self.record("tcp_send_challenge_ack", attached, "challenge ACKs, one sign of forgery");
+    }
+
+    /// Numbers of SYNs: the cgroup program sees them too.
+    fn handshakes(&mut self) {
+        let stands_in = self.probes.iter().any(|probe| probe.name == "cgroup_skb" && probe.attached);
+        if !stands_in {
+            let attached = self.fentry("tcp_conn_request");
+            self.record("tcp_conn_request", attached, "a bad ACK in a handshake looks like a connection that is not known");
+        }
     }
 
     /// Firewall rejects, where they are made. Answers what has to be inferred.

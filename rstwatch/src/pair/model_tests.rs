@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rstwatch_common::record::{ResetRecord, flags, kind, present};
+use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
 
 use super::model::{Left, Model, Reset};
 use super::{Pairing, Ready};
@@ -13,12 +13,18 @@ use crate::evidence::SenderSaw;
 use crate::fixture::{self, NOW_NS};
 use crate::recent::Recent;
 
+/// Sockets of the first use of the ports, and of the last: those do not abort, they answer segments.
+const FIRST: u64 = 0x1000;
+const ANSWERS: u64 = FIRST + 2;
+
 /// One RST of a connection, and what becomes of the records of its two ends.
 #[derive(Clone, Debug)]
 struct Rst {
     connection: u8,
     /// Which use of the ports: the sequence number is another, and so are the sockets.
     reuse: u8,
+    /// The other end sends: both may abort at once.
+    backwards: bool,
     /// When it was sent.
     at_ms: u32,
     /// When the receiver's record is made; an active RST is traced after its receive.
@@ -29,6 +35,8 @@ struct Rst {
     unseen: bool,
     /// The sender's numbers were not.
     blind: bool,
+    /// It answered a SYN: its number is 0.
+    refused: bool,
     /// No RST: the receiver's kernel reset itself, and answers.
     phantom: bool,
 }
@@ -56,21 +64,15 @@ fn copies() -> impl Strategy<Value = Copies> {
 }
 
 fn rst() -> impl Strategy<Value = Rst> {
-    let receive = prop_oneof![6 => -1i32..3, 2 => 0i32..120, 1 => 1900i32..2100];
+    let receive = prop_oneof![6 => -1i32..3, 2 => 0i32..120, 1 => 1900i32..2100, 1 => Just(2000), 1 => Just(-2000)];
     let rare = || prop::bool::weighted(0.15);
-    (0u8..3, 0u8..3, 0u32..6000, receive, copies(), copies(), rare(), rare(), rare()).prop_map(
-        |(connection, reuse, at_ms, receive_ms, sender, receiver, unseen, blind, phantom)| Rst {
-            connection,
-            reuse,
-            at_ms,
-            receive_ms,
-            sender,
-            receiver,
-            unseen,
-            blind,
-            phantom,
-        },
-    )
+    let ends = (0u8..3, 0u8..3, prop::bool::weighted(0.3));
+    let times = (0u32..6000, receive, copies(), copies());
+    (ends, times, [rare(), rare(), rare(), rare()]).prop_map(|(ends, times, [unseen, blind, refused, phantom])| {
+        let (connection, reuse, backwards) = ends;
+        let (at_ms, receive_ms, sender, receiver) = times;
+        Rst { connection, reuse, backwards, at_ms, receive_ms, sender, receiver, unseen, blind, refused, phantom }
+    })
 }
 
 fn milliseconds(ms: i64) -> u64 {
@@ -83,14 +85,18 @@ impl Rst {
     fn records(&self) -> Vec<(i64, Step)> {
         let mut flow = fixture::record().flow;
         flow.local_port = 40_000 + u16::from(self.connection);
+        if self.backwards {
+            flow = flow.reversed();
+        }
         let sent_at = i64::from(self.at_ms);
         let received_at = sent_at + i64::from(self.receive_ms);
+        let seq = if self.refused { 0 } else { 5000 + u32::from(self.reuse) * 10_000 };
         let received = Reset {
             id: 0,
             flow,
             time_ns: milliseconds(received_at),
-            sock: 0x1000 + u64::from(self.reuse),
-            seq: (!self.unseen && !self.phantom).then(|| 5000 + u32::from(self.reuse) * 10_000),
+            sock: FIRST + u64::from(self.reuse),
+            seq: (!self.unseen && !self.phantom).then_some(seq),
             phantom: false,
         };
         let sent = Reset {
@@ -98,7 +104,7 @@ impl Rst {
             flow: if self.phantom { flow } else { flow.reversed() },
             time_ns: milliseconds(sent_at),
             phantom: self.phantom,
-            seq: (!self.blind || self.phantom).then(|| 5000 + u32::from(self.reuse) * 10_000),
+            seq: (!self.blind || self.phantom || self.refused).then_some(seq),
             ..received
         };
         let come = |at: i64, copies: &Copies, step: Step| {
@@ -137,11 +143,9 @@ fn record(reset: &Reset, mut record: ResetRecord) -> ResetRecord {
 }
 
 fn sent_record(reset: &Reset) -> ResetRecord {
-    if reset.phantom {
-        let mut answer = record(reset, fixture::sent_answer());
-        answer.flags |= flags::PHANTOM;
-        answer.segment.ack = reset.seq.expect("an answer's number is known");
-        return answer;
+    let answers = reset.phantom || reset.seq == Some(0) || reset.sock == ANSWERS;
+    if answers && reset.seq.is_some() {
+        return answer(reset);
     }
     let mut sent = record(reset, fixture::sent_active());
     match reset.seq {
@@ -149,6 +153,19 @@ fn sent_record(reset: &Reset) -> ResetRecord {
         None => sent.flags &= !flags::TCP,
     }
     sent
+}
+
+/// Takes its number from what it answers; a SYN has none to take.
+fn answer(reset: &Reset) -> ResetRecord {
+    let mut answer = record(reset, fixture::sent_answer());
+    if reset.phantom {
+        answer.flags |= flags::PHANTOM;
+    }
+    match reset.seq.expect("an answer's number is known") {
+        0 => (answer.segment.flags, answer.segment.ack) = (tcp_flag::SYN, 7),
+        seq => answer.segment.ack = seq,
+    }
+    answer
 }
 
 fn received_record(reset: &Reset) -> ResetRecord {
@@ -192,7 +209,7 @@ fn both(pairing: &mut Pairing, model: &mut Model, step: &Step) -> (Vec<Left>, Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn the_flow_table_is_the_model(steps in steps(), bound in prop_oneof![1usize..5, Just(64)]) {

@@ -169,7 +169,7 @@ impl Diagnosis {
             restarts,
             peers_not_followed: tally.bursts.unfollowed(),
             ttl: tally.ttl,
-            timeouts: bounds.brackets().into_iter().filter(|it| it.died.is_some()).take(DESTINATIONS).collect(),
+            timeouts: timeouts(bounds),
             own_timeouts: own_timeouts(tally),
             pressure: frame.pressure,
             missing_probes: missing(probes),
@@ -233,6 +233,12 @@ impl TimingFound {
 
 fn unsampled(counts: &KernelCounts, direction: Direction) -> u64 {
     counts.undelivered.iter().filter(|(way, ..)| *way == direction).map(|(.., n)| n).sum()
+}
+
+/// Destinations where resets came of it: a close alone hurts nobody, and one may be a restart.
+fn timeouts(bounds: &Bounds) -> Vec<Bracket> {
+    let hurt = bounds.brackets().into_iter().filter(|it| it.died.is_some() && it.resets > 0);
+    hurt.take(DESTINATIONS).collect()
 }
 
 fn own_timeouts(tally: &Tally) -> Vec<OwnTimeout> {

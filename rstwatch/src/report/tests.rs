@@ -294,7 +294,8 @@ fn losses_pressure_and_missing_probes_are_said() {
           7 more resets (5 sent, 2 received, of some perhaps both ends) were counted without details;
           the filter was not asked of these: raise ring_buffer_bytes or detail_rate_per_second in the
           configuration
-          nf_send_reset is missing (fentry is refused\u{7}): without it: firewall rejects
+          firewall rejects (nf_send_reset missing)
+          rstwatch check says why
 
         change first
           1.  middlebox_idle (1 reset): set TCP keepalive below 352.0 s (the idle time that was fatal

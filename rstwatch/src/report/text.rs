@@ -194,6 +194,7 @@ fn path(Ttl { equal, differing, not_seen, by_middlebox }: &Ttl) -> Vec<Line> {
     }
     let unseen = if *not_seen > 0 { format!(", not seen {not_seen}") } else { String::new() };
     let meaning = match (by_middlebox, differing) {
+        (0, 0) if *equal > 0 && *not_seen > 0 => "where seen, the peers' addresses can be believed".to_owned(),
         (0, 0) if *equal > 0 => "the peers' addresses can be believed".to_owned(),
         (0, 0) => "who sent them cannot be told by TTL".to_owned(),
         (0, _) => "none of it enough to blame a device on the path".to_owned(),
@@ -270,9 +271,22 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
         let text = "of further peers, which were not followed through bursts and restarts: too many peers";
         lines.push(Line::more(&format!("{} {text}", count(found.peers_not_followed, "reset", "resets"))));
     }
-    let probe = |it: &Missing| Line::more(&format!("{} is missing ({}): without it: {}", it.probe, it.why, it.lost));
-    lines.extend(found.missing_probes.iter().map(probe));
+    lines.extend(missing(&found.missing_probes).iter().map(|text| Line::more(text)));
     lines
+}
+
+/// What is lost, each with the probes that would show it.
+fn missing(probes: &[Missing]) -> Vec<String> {
+    let mut by_loss: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Missing { probe, lost, .. } in probes {
+        match by_loss.iter_mut().find(|(known, _)| known == lost) {
+            Some((_, names)) => names.push(probe),
+            None => by_loss.push((lost, vec![probe])),
+        }
+    }
+    let lines = by_loss.iter().map(|(lost, names)| format!("{lost} ({} missing)", names.join(", ")));
+    let why = (!by_loss.is_empty()).then(|| "rstwatch check says why".to_owned());
+    lines.chain(why).collect()
 }
 
 fn change_first(advice: &[Advice]) -> Vec<Line> {

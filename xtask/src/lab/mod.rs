@@ -74,12 +74,6 @@ pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
     if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
 }
 
-/// Whether `cargo xtask lab` knows an option, by its long name.
-pub(crate) fn has_option(name: &str) -> bool {
-    let command = <LabArgs as clap::Args>::augment_args(clap::Command::new("lab"));
-    command.get_arguments().any(|option| option.get_long() == Some(name))
-}
-
 /// Makes a handful of resets for somebody who watches with `rstwatch trace` next door.
 pub(crate) fn demo() -> anyhow::Result<()> {
     demo::demo()

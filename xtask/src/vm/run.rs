@@ -21,7 +21,7 @@ use super::mirror::Mirror;
 use super::{modules, rootfs};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, lab, paths};
+use crate::{Cli, paths};
 
 /// The file of the lab's results, inside and outside.
 const RESULTS: &str = "results.json";
@@ -112,10 +112,9 @@ fn task(args: &VmArgs) -> Result<Task> {
     if let Some(command) = &args.shell_command {
         return Ok(Task { command: ["bash", "-c", command].map(str::to_owned).into() });
     }
-    let mut command: Vec<_> = [rootfs::XTASK, "lab", "--rstwatch", rootfs::RSTWATCH].map(str::to_owned).into();
-    if lab::has_option("json") {
-        command.extend(["--json".to_owned(), format!("{OUT}/{RESULTS}")]);
-    }
+    let results = format!("{OUT}/{RESULTS}");
+    let words = [rootfs::XTASK, "lab", "--rstwatch", rootfs::RSTWATCH, "--json", &results];
+    let mut command = words.map(str::to_owned).to_vec();
     command.extend(args.lab.iter().cloned());
     // Better now than once in each VM.
     if let Err(wrong) = Cli::try_parse_from(&command) {

@@ -81,6 +81,12 @@ pub(super) const CASES: &[Case] = &[
         record.segment.tsval = record.tcp.ts_recent + 90;
         record
     }),
+    // A stack that sends no timestamp with its aborts, or somebody else.
+    ("path_doubtful", || {
+        let mut record = fixture::received();
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
     // The first copy of our request was lost on a host that was away, not idle.
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);

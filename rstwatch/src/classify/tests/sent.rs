@@ -110,6 +110,12 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_received = jiffies(30_000);
         full(record, 10 * SECOND)
     }),
+    ("bad_last_ack", || {
+        let mut record = answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK);
+        record.segment.payload = 0;
+        record.flags |= flags::HANDSHAKE;
+        record
+    }),
     ("linger2", || {
         let mut record = answer_from(sk_class::FULL, "TCP_ABORT_ON_DATA", tcp_flag::ACK);
         record.segment.payload = 0;
@@ -140,6 +146,10 @@ pub(super) const CASES: &[Case] = &[
         record.state = state::SYN_SENT;
         record
     }),
+    // A SYN-ACK is no handshake's last ACK.
+    ("bad_syn", || answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::SYN | tcp_flag::ACK)),
+    // The port is used again while this side still waits for the old connection's FIN.
+    ("bad_syn", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::SYN)),
     ("stray_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
     ("mptcp", || active("MPTCP_RST_EMPTCP", state::ESTABLISHED)),
     ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
@@ -169,6 +179,10 @@ pub(super) const CASES: &[Case] = &[
     ("disconnected", || own_abort("TCP_DISCONNECT_WITH_DATA")),
     ("late_overflow", || marked(late(0), mark::OVERFLOWED)),
     ("late_killed", || exiting(late(60_000), 9)),
+    // Killed with data unread: its exit aborted.
+    ("late_killed", || exiting(late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 9)),
+    // Destroyed from outside while its owner was dying: the kill had not closed it.
+    ("late_destroyed", || exiting(late_abort("TCP_STATE", 0, state::ESTABLISHED), 9)),
     ("late_exited", || exiting(late(0), 0)),
     ("late_unread", || late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("late_never_accepted", || late_abort("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
@@ -265,12 +279,24 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_ns = NOW_NS - 60 * SECOND;
         record
     }),
+    // FIN_WAIT2 ran out long ago.
+    ("unknown_here", || {
+        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
     ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
     ("unknown_here", fixture::sent_answer),
     ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
     // Nothing but a FIN: both sides had closed, nobody was harmed.
     ("tail", || {
         let mut record = late(60_000);
+        record.segment.payload = 0;
+        record
+    }),
+    // The peer's FIN comes just after FIN_WAIT2 ran out.
+    ("tail", || {
+        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
         record.segment.payload = 0;
         record
     }),

@@ -1,0 +1,19 @@
+//! fentry on `tcp_conn_request`: a SYN comes to a listener. Its number tells a handshake's last ACK, when that fits nothing.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::fentry;
+use aya_ebpf::programs::FEntryContext;
+
+use crate::kernel::argument;
+use crate::maps::SYNS;
+use crate::segment::{self, Seen};
+
+/// `tcp_conn_request(rsk_ops, af_ops, sk, skb)`, net/ipv4/tcp_input.c.
+#[fentry(function = "tcp_conn_request")]
+pub fn tcp_conn_request(ctx: FEntryContext) -> i32 {
+    let mut seen = Seen::NOTHING;
+    if segment::read_skb(argument(ctx.as_ptr(), 3), &mut seen) {
+        let _ = SYNS.insert(&seen.flow, &seen.segment.seq, 0);
+    }
+    0
+}
