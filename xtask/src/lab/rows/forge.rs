@@ -33,6 +33,12 @@ const NOT_KNOWN_THERE: Alike = like(
     "a bare RST by the peer's own stack: what had ended the connection there stays there",
 );
 
+const REJECTS_ACKS: Alike = like(
+    "firewall_reject",
+    PEER,
+    "a firewall of the peer's own host that rejects our ACKs sends just this, while its stack sends on",
+);
+
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row { id: "9", what: "forged RST, TTL 200, exact sequence", families: BOTH, make: far, wants: INJECTED, ..BASE },
     Row {
@@ -58,7 +64,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         more: true,
         wants: &[
-            received(C, "middlebox_injected", MIDDLEBOX),
+            received(C, "middlebox_injected", MIDDLEBOX).also(&[REJECTS_ACKS]),
             sent(C, "middlebox_injected", KERNEL).some().no_socket().also(&[NOT_KNOWN_HERE]),
             received(S, "middlebox_injected", PEER).also(&[NOT_KNOWN_THERE]),
         ],
