@@ -14,7 +14,7 @@ use crate::probe::Probes;
 use crate::record::Event;
 use crate::runtime::{Signals, block_on};
 use crate::settings::TimeoutsSettings;
-use crate::text::{count, length, wrap};
+use crate::text::{count, fraction, length, wrap};
 use crate::watch::{Watcher, scope, start, tell, watch};
 
 const WIDTH: usize = 96;
@@ -75,7 +75,7 @@ impl Found {
         Self {
             node: Arc::clone(&settings.node),
             scope: scope(&settings.capture),
-            watched_seconds: watched.as_secs_f64(),
+            watched_seconds: fraction(watched),
             survived_measured,
             forgotten: bounds.forgotten(),
             destinations: bounds.brackets(),

@@ -1,7 +1,5 @@
 //! `rstwatch report`: watches, then says what a good engineer would write who followed the playbook.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;
@@ -106,11 +104,6 @@ impl Watcher for Findings {
             n => count(n, "reset", "resets") + &most,
         }
     }
-}
-
-/// The watch's length in seconds, for JSON.
-fn seconds(watched: Duration) -> f64 {
-    watched.as_secs_f64()
 }
 
 #[cfg(test)]

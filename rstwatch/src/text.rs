@@ -7,6 +7,14 @@ pub fn length(duration: Duration) -> String {
     seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// A length of time for programs, in seconds; to the millisecond, for the kernel's times are worth no more.
+pub fn fraction(duration: Duration) -> f64 {
+    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    #[expect(clippy::cast_precision_loss, reason = "exact below 285,000 years")]
+    let ms = ms as f64;
+    ms / 1_000.0
+}
+
 /// `1 reset`, `2 resets`.
 pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
@@ -59,6 +67,12 @@ mod tests {
         for (ms, text) in cases {
             assert_eq!(seconds(ms), text);
         }
+    }
+
+    #[test]
+    fn fractions_are_short() {
+        assert_eq!(fraction(Duration::from_micros(1_368_400)).to_string(), "1.368");
+        assert_eq!(fraction(Duration::MAX), 18_446_744_073_709_552.0);
     }
 
     #[test]

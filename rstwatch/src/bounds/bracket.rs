@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Destination, slack};
 use crate::record::TimeoutCandidate;
-use crate::text::length;
+use crate::text::{fraction, length};
 use crate::timeouts::{self, Place};
 
 /// Between what was survived and what was fatal.
@@ -123,9 +123,9 @@ fn candidates(survived: Option<Duration>, died: Died) -> Vec<TimeoutCandidate> {
 
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn as_seconds<S: Serializer>(silence: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    silence.map(|silence| silence.as_secs_f64()).serialize(serializer)
+    silence.map(fraction).serialize(serializer)
 }
 
 fn one_as_seconds<S: Serializer>(silence: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(silence.as_secs_f64())
+    serializer.serialize_f64(fraction(*silence))
 }

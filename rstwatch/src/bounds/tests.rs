@@ -66,7 +66,7 @@ fn brackets_in_words() {
                 it.absorb(&closed(0, 75_000, 1), NOW);
                 it.absorb(&closed(0, 75_000, 2), NOW);
             },
-            "at most 75.1 s",
+            "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
         // One connection, seen to be closed and then reset.
@@ -75,7 +75,7 @@ fn brackets_in_words() {
                 it.absorb(&closed(0, 75_000, 1), NOW);
                 it.record(&death(0, 75_000, true));
             },
-            "at most 75.1 s",
+            "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
         // A restart after 10 s: others have survived longer.
@@ -159,6 +159,16 @@ fn readings_are_totals() {
     assert!(forgotten > 0);
     bounds.absorb(&many, NOW);
     assert_eq!((bounds.forgotten(), bounds.brackets().len()), (forgotten, 2));
+}
+
+#[test]
+fn scrapes_show_as_many_as_they_are_told() {
+    for (shown, peers) in [(0, vec![]), (1, vec![peer(3)]), (9, vec![peer(3), peer(0)])] {
+        let bounds = SharedBounds::new(10, shown, Arc::new(|| survived(0, 59_000, 1).to_vec()));
+        bounds.record(&death(3, 60_000, true));
+        let found: Vec<_> = bounds.shown().iter().map(|it| it.peer).collect();
+        assert_eq!(found, peers, "those where connections died come first");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
 use crate::probe::{Probe, Probes};
+use crate::text::fraction;
 
 /// A dialect of the exposition text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Exposition {
             let bounds = [("survived", bracket.survived), ("died", bracket.died.map(|died| died.after))];
             for (bound, silence) in bounds {
                 let Some(silence) = silence else { continue };
-                family.encode_family(&[("peer", &*peer), ("bound", bound)])?.encode_gauge(&silence.as_secs_f64())?;
+                family.encode_family(&[("peer", &*peer), ("bound", bound)])?.encode_gauge(&fraction(silence))?;
             }
         }
         Ok(())

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::bursts::{Burst, Restart};
 use super::pressure::Change;
-use super::seconds;
 use super::tally::{OfCause, Tally, Ttl};
 use super::top::Top;
 use crate::aggregate::KernelCounts;
@@ -19,6 +18,7 @@ use crate::bounds::{Bounds, Bracket};
 use crate::cause::{Cause, Confidence, Direction};
 use crate::explain::{advice, entry};
 use crate::probe::Probes;
+use crate::text::fraction;
 
 /// Names that are given of each sort.
 const NAMED: usize = 5;
@@ -177,7 +177,7 @@ impl Diagnosis {
             scope: frame.scope,
             filtered: frame.filtered,
             started: frame.started,
-            watched_seconds: seconds(frame.watched),
+            watched_seconds: fraction(frame.watched),
         }
     }
 
@@ -246,8 +246,8 @@ fn own_timeouts(tally: &Tally) -> Vec<OwnTimeout> {
     let own = ranked.map(|(it, timer)| OwnTimeout {
         owner: it.key,
         resets: it.count,
-        closed_after_seconds: seconds(timer.shortest),
-        used_after_seconds: seconds(timer.longest_use),
+        closed_after_seconds: fraction(timer.shortest),
+        used_after_seconds: fraction(timer.longest_use),
     });
     own.collect()
 }

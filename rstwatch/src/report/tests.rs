@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 
 use super::diagnosis::Frame;
 use super::pressure::Change;
@@ -387,4 +390,32 @@ fn the_json_is_one_object() {
     let json = serde_json::to_string(&found).expect("JSON");
     assert!(!json.contains('\n'));
     expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","resets":1,"advice":"keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
+}
+
+proptest! {
+    /// Whatever comes: causes add up to the resets, and nobody steers the terminal.
+    #[test]
+    fn any_events_make_a_report(
+        picks in prop::collection::vec((0..20_usize, any::<u8>(), 0..100_000_i64, "\\PC{0,6}|[\x00-\x1f]{1,3}"), 0..40),
+    ) {
+        let mut events = Vec::new();
+        for (cause, bits, ms, name) in picks {
+            let mut event = busy(Cause::ALL[cause], ms);
+            if bits & 1 != 0 {
+                event.direction = Direction::Sent;
+            }
+            event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
+            event.aside.timing = [Timing::Connecting, Timing::AfterIdle, Timing::Unseen][usize::from(bits >> 3 & 3) % 3];
+            event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
+            event.because = vec![name];
+            event.aside.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
+            events.push(event);
+        }
+        let found = diagnosis(&events, Filter::default(), frame(), &KernelCounts::default(), &probes());
+        prop_assert_eq!(found.resets, events.len() as u64);
+        prop_assert_eq!(found.causes.iter().map(|it| it.resets).sum::<u64>(), found.resets);
+        let text = written(&found);
+        prop_assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+        prop_assert!(serde_json::to_string(&found).is_ok());
+    }
 }

@@ -145,7 +145,9 @@ fn data_goes_on(scene: &Scene) -> Result<()> {
         idle(200);
         while !download.is_finished() {
             let segment = wire.wait(|segment| segment.from == scene.port && segment.payload > 0)?;
-            forge(&scene.net.router, &Forged::rst(scene.server(), to, segment.end(), EQUAL))?;
+            // Not the shape of a reject, which the server's own host could have made.
+            let rst = Forged::rst(scene.server(), to, segment.end(), EQUAL);
+            forge(&scene.net.router, &Forged { window: 502, ..rst })?;
         }
         let cut = flow.join().map_err(|_| anyhow!("the server panicked"))?;
         ensure!(cut, "the server went on");
