@@ -57,7 +57,8 @@ pub(super) fn grade(want: &Want, view: View, event: &Event, idle: Option<Idle>) 
     let (outcome, as_seen) = verdict(want, view, event);
     let mut faults = Vec::new();
     let certain = event.confidence == "certain";
-    let hidden = want.direction == "sent" && event.cause == "unknown";
+    let open = want.alone.iter().chain(want.also).any(|alike| alike.cause == "unknown");
+    let hidden = want.direction == "sent" && event.cause == "unknown" && !open;
     match outcome {
         Outcome::Wrong => faults.push(format!("wrong: {}", says(event))),
         Outcome::Unknown if hidden => faults.push("unknown, though its own stack made it".to_owned()),
@@ -86,6 +87,8 @@ fn verdict(want: &Want, view: View, event: &Event) -> (Outcome, Option<&'static 
     let truth = want.cause == event.cause && (want.sender == event.sender || unsure_who(&event.sender));
     match alike {
         _ if truth => (Outcome::Right, None),
+        // Allowed, where it is stated; no more right for that.
+        Some(alike) if alike.cause == "unknown" => (Outcome::Unknown, Some(alike.why)),
         Some(alike) => (Outcome::Right, Some(alike.why)),
         None if event.cause == "unknown" => (Outcome::Unknown, None),
         None => (Outcome::Wrong, None),

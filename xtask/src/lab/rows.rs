@@ -17,6 +17,7 @@ use super::table::Row;
 use super::wait::{SOON, until_true};
 
 mod admin;
+mod alive;
 mod app;
 mod death;
 mod firewall;
@@ -32,6 +33,7 @@ mod nat;
 mod overload;
 mod quiet;
 mod reboot;
+mod silence;
 mod stream;
 
 const HELLO: &[u8] = b"hello";
@@ -45,6 +47,8 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     death::ROWS,
     stream::ROWS,
     idle::ROWS,
+    alive::ROWS,
+    silence::ROWS,
     middlebox::ROWS,
     nat::ROWS,
     forge::ROWS,

@@ -47,7 +47,7 @@ impl Tally {
         let mut tally = Self::default();
         for judgement in judgements {
             *tally.outcomes.entry(judgement.result).or_default() += 1;
-            tally.as_seen += u64::from(judgement.as_seen.is_some());
+            tally.as_seen += u64::from(judgement.as_seen.is_some() && judgement.result == Outcome::Right);
             let false_word = matches!(judgement.result, Outcome::Wrong | Outcome::Extra);
             if let Some(got) = judgement.got.as_ref().filter(|_| false_word) {
                 tally.wrong_certain += u64::from(got.confidence == "certain");

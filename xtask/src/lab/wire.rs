@@ -109,7 +109,7 @@ impl<'a> Blackhole<'a> {
             Family::V6 => "-6",
         };
         let from = [("client", "dport"), ("server", "sport")];
-        let rules = from.map(|(link, end)| format!("{version} rule _ iif {link} ipproto tcp {end} {port} blackhole"));
+        let rules = from.map(|(link, end)| format!("{version} rule _ iif {link} ipproto 6 {end} {port} blackhole"));
         let hole = Self { router, rules };
         for rule in &hole.rules {
             tell(router, rule, "add")?;

@@ -21,6 +21,8 @@ const FAR: u8 = 200;
 const EQUAL: u8 = 63;
 /// As nothing from beyond a router can arrive: made on this very link.
 const UNDECREMENTED: u8 = 64;
+/// No stack's bare RST has one, and no reject's: the server's own host did not make it.
+const DEVICE_WINDOW: u16 = 502;
 const DELAY: Duration = Duration::from_millis(40);
 
 const INJECTED: &[Want] = &[received(C, "middlebox_injected", MIDDLEBOX)];
@@ -31,6 +33,17 @@ const NOT_KNOWN_THERE: Alike = like(
     "no_such_connection",
     PEER,
     "a bare RST by the peer's own stack: what had ended the connection there stays there",
+);
+
+const UNDECIDED: Alike = like(
+    "unknown",
+    KERNEL,
+    "an injected RST and a reject by the peer's own host look alike, so what ended the connection here stays open",
+);
+const REJECTS_ACKS: Alike = like(
+    "firewall_reject",
+    PEER,
+    "a firewall of the peer's own host that rejects our ACKs sends just this, while its stack sends on",
 );
 
 pub(in crate::lab) const ROWS: &[Row] = &[
@@ -52,14 +65,27 @@ pub(in crate::lab) const ROWS: &[Row] = &[
     },
     Row {
         id: "9-data",
-        what: "forged RST with the peer's TTL in a download; the peer's data keeps coming",
+        what: "forged RST with the peer's TTL in a download; a window, and the peer's data keeps coming",
         families: BOTH,
-        make: data_goes_on,
+        make: |scene| data_goes_on(scene, DEVICE_WINDOW),
         rsts: &[(C, 1)],
         more: true,
         wants: &[
             received(C, "middlebox_injected", MIDDLEBOX),
             sent(C, "middlebox_injected", KERNEL).some().no_socket().also(&[NOT_KNOWN_HERE]),
+            received(S, "middlebox_injected", PEER).also(&[NOT_KNOWN_THERE]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "9-data-bare",
+        what: "forged RST with the peer's TTL in a download; the shape of a reject, and the peer's data keeps coming",
+        make: |scene| data_goes_on(scene, 0),
+        rsts: &[(C, 1)],
+        more: true,
+        wants: &[
+            received(C, "middlebox_injected", MIDDLEBOX).also(&[REJECTS_ACKS]),
+            sent(C, "middlebox_injected", KERNEL).some().no_socket().also(&[NOT_KNOWN_HERE, UNDECIDED]),
             received(S, "middlebox_injected", PEER).also(&[NOT_KNOWN_THERE]),
         ],
         ..BASE
@@ -128,7 +154,7 @@ fn to_server(scene: &Scene) -> Result<()> {
 
 /// As a device does it: it reads the sequence off the wire, and is faster than the next
 /// segment.
-fn data_goes_on(scene: &Scene) -> Result<()> {
+fn data_goes_on(scene: &Scene, window: u16) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.streams();
     let to = client.local()?;
@@ -139,9 +165,8 @@ fn data_goes_on(scene: &Scene) -> Result<()> {
         idle(200);
         while !download.is_finished() {
             let segment = wire.wait(|segment| segment.from == scene.port && segment.payload > 0)?;
-            // Not the shape of a reject, which the server's own host could have made.
             let rst = Forged::rst(scene.server(), to, segment.end(), EQUAL);
-            forge(&scene.net.router, &Forged { window: 502, ..rst })?;
+            forge(&scene.net.router, &Forged { window, ..rst })?;
         }
         let cut = flow.join().map_err(|_| anyhow!("the server panicked"))?;
         ensure!(cut, "the server went on");

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
-use socket2::TcpKeepalive;
 
 use super::{HELLO, Scene, idle};
 use crate::lab::http::{self, ask, ask_in_vain};
@@ -13,27 +12,25 @@ use crate::lab::nft::Rule;
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
 use crate::lab::sock::Tcp;
-use crate::lab::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
+use crate::lab::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
 use crate::lab::wait::SOON;
 use crate::lab::wire::SlowHop;
 
 /// The servers close after one second.
 const REAPED: Duration = Duration::from_secs(4);
 /// On top of that second: no haste after the FIN.
-const PAUSE: u64 = 300;
+pub(super) const PAUSE: u64 = 300;
 /// How long the lab's own server waits before it closes.
-const QUIET: u64 = 1300;
+pub(super) const QUIET: u64 = 1300;
 const DELAY: Duration = Duration::from_millis(30);
 
-const REAPED_BY_SERVER: &[Want] = &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
+pub(super) const REAPED_BY_SERVER: &[Want] =
+    &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
 /// The FIN was lost, so the orphan is still a socket.
-const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
+pub(super) const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
 /// Also for who meets a stack that forgot for other reasons.
 pub(super) const MAYBE_REAPED: Alike =
     like("idle_reaped", PEER, "a bare RST after a silence: reaped and FIN lost, or forgotten");
-const TIMER_OR_DEED: Alike =
-    like("idle_reaped", PEER, "an abort after a silence: only the aborting program knows that its idle timer did it");
-
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
         id: "5",
@@ -91,48 +88,6 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "5-push",
-        what: "the client closed its idle connection, the server pushes",
-        families: BOTH,
-        make: push,
-        rsts: &[(C, 1)],
-        wants: &[sent(C, "idle_reaped", KERNEL).no_socket(), received(S, "idle_reaped", PEER)],
-        ..BASE
-    },
-    Row {
-        id: "5-push-lost",
-        what: "the same, the client's FIN lost",
-        make: push_fin_lost,
-        rsts: &[(C, 1)],
-        wants: &[sent(C, "idle_reaped", KERNEL), received(S, "idle_reaped", PEER)],
-        ..BASE
-    },
-    Row {
-        id: "5-ka-client",
-        what: "the client's keepalives are answered, but the application is idle",
-        families: BOTH,
-        make: probing_client,
-        rsts: &[(S, 1)],
-        wants: REAPED_BY_SERVER,
-        ..BASE
-    },
-    Row {
-        id: "5-ka-server",
-        what: "the server's keepalives are answered, but the application is idle",
-        make: probing_server,
-        rsts: &[(S, 1)],
-        wants: REAPED_BY_SERVER,
-        ..BASE
-    },
-    Row {
-        id: "5-ka-lost",
-        what: "keepalives from both sides, FIN lost",
-        make: probing_fin_lost,
-        rsts: &[(S, 1)],
-        wants: REAPED_UNHEARD,
-        ..BASE
-    },
-    Row {
         id: "5-rto",
         what: "idle, then retransmissions into a hole, then the server has rebooted",
         make: retransmitted,
@@ -145,24 +100,6 @@ pub(in crate::lab) const ROWS: &[Row] = &[
                 "a bare RST after a silence: reaped and FIN lost, or forgotten",
             )]),
         ],
-        ..BASE
-    },
-    Row {
-        id: "5-goodbye",
-        what: "a goodbye (as TLS says it) and a close after a silence, then the client writes",
-        families: BOTH,
-        make: goodbye,
-        rsts: &[(S, 1)],
-        wants: REAPED_BY_SERVER,
-        ..BASE
-    },
-    Row {
-        id: "5-active",
-        what: "the server ends a quiet connection with an active RST",
-        families: BOTH,
-        make: active,
-        rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).alone(&[TIMER_OR_DEED])],
         ..BASE
     },
     Row {
@@ -211,20 +148,20 @@ fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     client.dies(ECONNRESET)
 }
 
-fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
+pub(super) fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
     let fins = format!("tcp sport {} tcp flags & fin == fin", scene.port);
     Rule::drop(&scene.net.client, "input", &fins)
 }
 
 /// The server closes after a silence; the client hears of it.
-fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
+pub(super) fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
     server.close();
     client.ends()?;
     scene.reaches(Place::Server, State::FIN_WAIT2, SOON)
 }
 
 /// The client's next operation, once the server has closed.
-fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+pub(super) fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
     idle(PAUSE);
     scene.idle_since(quiet);
     client.send(HELLO)?;
@@ -295,77 +232,6 @@ fn drain() -> Result<()> {
     Ok(())
 }
 
-/// The server spoke last, and later than it was asked: it owes nothing.
-fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
-    let (client, server) = scene.pair()?;
-    idle(30);
-    server.send(HELLO)?;
-    client.hear(HELLO.len())?;
-    Ok((client, server))
-}
-
-fn push(scene: &Scene) -> Result<()> {
-    let (client, server) = answered(scene)?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    client.close();
-    scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
-    idle(PAUSE);
-    scene.idle_since(quiet);
-    server.send(HELLO)?;
-    server.fails(EPIPE)
-}
-
-fn push_fin_lost(scene: &Scene) -> Result<()> {
-    let (client, server) = answered(scene)?;
-    let quiet = Instant::now();
-    let fins = format!("tcp dport {} tcp flags & fin == fin", scene.port);
-    let _loss = Rule::drop(&scene.net.server, "input", &fins)?;
-    idle(QUIET);
-    client.close();
-    idle(PAUSE);
-    scene.idle_since(quiet);
-    server.send(HELLO)?;
-    server.dies(ECONNRESET)
-}
-
-fn probe(socket: &Tcp) -> Result<()> {
-    let second = Duration::from_secs(1);
-    Ok(socket.options().set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second))?)
-}
-
-fn probing_client(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    probe(&client)?;
-    idle(2600);
-    reaped(scene, &client, server)?;
-    reused(scene, &client, quiet)
-}
-
-fn probing_server(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    probe(&server)?;
-    idle(2600);
-    reaped(scene, &client, server)?;
-    reused(scene, &client, quiet)
-}
-
-fn probing_fin_lost(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    probe(&client)?;
-    probe(&server)?;
-    idle(2600);
-    let _loss = lose_fins(scene)?;
-    server.close();
-    idle(PAUSE);
-    scene.idle_since(quiet);
-    client.send(HELLO)?;
-    client.dies(ECONNRESET)
-}
-
 fn retransmitted(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
     let quiet = Instant::now();
@@ -376,27 +242,5 @@ fn retransmitted(scene: &Scene) -> Result<()> {
     idle(700);
     let _rebooted = scene.net.reboot()?;
     drop(hole);
-    client.dies(ECONNRESET)
-}
-
-/// Its length is that of a TLS close_notify alert.
-fn goodbye(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
-    idle(QUIET);
-    server.send(&[21; 24])?;
-    server.close();
-    scene.reaches(Place::Client, State::CLOSE_WAIT, SOON)?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
-    idle(PAUSE);
-    client.send(HELLO)?;
-    client.fails(EPIPE)
-}
-
-fn active(scene: &Scene) -> Result<()> {
-    let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    scene.idle_since(quiet);
-    server.abort()?;
     client.dies(ECONNRESET)
 }

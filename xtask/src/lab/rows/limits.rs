@@ -23,6 +23,8 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         unless: not_ours,
         make: orphans,
         rsts: &[(S, 1)],
+        // Orphans that other rows left behind are hit as well.
+        more: true,
         wants: &[sent(S, "resource_limit", KERNEL).sure(), received(C, "resource_limit", PEER).alone(&[ABORT])],
         ..BASE
     },
