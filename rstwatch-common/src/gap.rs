@@ -5,7 +5,7 @@ wire! {
     pub struct Gaps {
         /// The longest that a connection survived: it was used and answered afterwards.
         pub survived_longest: u32,
-        /// The shortest after which the peer closed, with nothing open.
+        /// The shortest after which the peer closed, with nothing open, and that no survived one refutes; 0: none.
         pub closed_shortest: u32,
         /// How many were survived.
         pub survived: u64,

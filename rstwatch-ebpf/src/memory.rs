@@ -4,7 +4,7 @@ use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
 
-use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
+use crate::facts::{ages_of, current, flow_of, in_cgroup, jiffies, kept_ttl, netns_of_sock, now, unread_of, watched};
 use crate::kernel::{clear, field, setting, value};
 use crate::maps::{GAPS, PEER_TTL, SCRATCH, SOCKETS_BY_ADDRESS, TOMBSTONES};
 
@@ -148,7 +148,9 @@ fn ended_idle(sk: u64, quiet: u32) {
     let Some(gaps) = gaps_of(sk) else { return };
     gaps.closed += 1;
     gaps.last_ns = now();
-    if gaps.closed_shortest == 0 || quiet < gaps.closed_shortest {
+    // What a survived gap refutes was no timeout's work, but a restart's: it gives way.
+    let refuted = gaps.closed_shortest < gaps.survived_longest;
+    if refuted || gaps.closed_shortest == 0 || quiet < gaps.closed_shortest {
         gaps.closed_shortest = quiet;
     }
 }
@@ -156,7 +158,11 @@ fn ended_idle(sk: u64, quiet: u32) {
 /// The gaps of the destination that a connection leads to.
 #[inline(always)]
 fn gaps_of(sk: u64) -> Option<&'static mut Gaps> {
-    let key = peer_key(&flow_of(sk), netns_of_sock(sk));
+    let netns = netns_of_sock(sk);
+    if !watched(netns) || !in_cgroup(sk) {
+        return None;
+    }
+    let key = peer_key(&flow_of(sk), netns);
     if GAPS.get_ptr_mut(&key).is_none() {
         let none = Gaps { survived_longest: 0, closed_shortest: 0, survived: 0, closed: 0, last_ns: 0 };
         let _ = GAPS.insert(&key, &none, 0);

@@ -11,10 +11,10 @@ pub mod probe;
 
 // One reset, stage by stage: bytes, facts, verdict, event.
 pub mod decode;
+pub mod timeouts;
 pub mod evidence;
 pub mod cause;
 pub mod classify;
-pub mod timeouts;
 pub mod recent;
 pub mod pair;
 pub mod company;

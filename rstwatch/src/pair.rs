@@ -29,9 +29,18 @@ pub struct Ready {
 }
 
 /// A receive that waits.
+#[derive(Clone, Copy)]
 struct Held {
     record: ResetRecord,
     aftermath: Aftermath,
+    /// It may be a phantom: until it has waited in vain for the record that would say so, it is nobody's.
+    suspect: bool,
+}
+
+impl Held {
+    fn new(record: ResetRecord) -> Self {
+        Self { record, aftermath: Aftermath::default(), suspect: evidence::is_phantom(&record) }
+    }
 }
 
 struct SentReset {
@@ -61,8 +70,8 @@ impl Pairing {
         }
         let receiver = record.flow.reversed();
         let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
-        match self.held.take(&receiver, |held| matches(&sent, &held.record)) {
-            Some(held) => Some(Ready { sender_saw: Some(sent.verdict), ..unexplained(held) }),
+        match self.held.take(&receiver, |held| !held.suspect && matches(&sent, &held.record)) {
+            Some(held) => Some(Ready { sender_saw: Some(sent.verdict), ..unexplained(&held) }),
             None => {
                 self.sent.push(receiver, sent);
                 None
@@ -74,15 +83,24 @@ impl Pairing {
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
         let limit = nanos(REMEMBER);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
-        match self.sent.take(&record.flow, |sent| matches(sent, &record)) {
-            Some(sent) => {
-                vec![Ready { record, sender_saw: Some(sent.verdict), aftermath: Aftermath::default() }]
-            }
+        let held = Held::new(record);
+        match if held.suspect { None } else { self.sender_of(&record) } {
+            Some(saw) => vec![Ready { sender_saw: Some(saw), ..unexplained(&held) }],
             None => {
-                let held = Held { record, aftermath: Aftermath::default() };
-                self.held.push(record.flow, held).map(unexplained).into_iter().collect()
+                let pushed_out = self.held.push(record.flow, held);
+                pushed_out.map(|held| self.leave(held)).into_iter().collect()
             }
         }
+    }
+
+    fn sender_of(&mut self, record: &ResetRecord) -> Option<SenderSaw> {
+        self.sent.take(&record.flow, |sent| matches(sent, record)).map(|sent| sent.verdict)
+    }
+
+    /// Done waiting. One that was suspected of being a phantom is none, and may have a sender.
+    fn leave(&mut self, held: Held) -> Ready {
+        let sender_saw = if held.suspect { self.sender_of(&held.record) } else { None };
+        Ready { sender_saw, ..unexplained(&held) }
     }
 
     /// Another RST came for a connection that one had ended: evidence about the first, if it still waits.
@@ -100,19 +118,19 @@ impl Pairing {
         };
         let mut held = self.held.take(&record.flow, beyond)?;
         held.aftermath.data_beyond = true;
-        Some(unexplained(held))
+        Some(unexplained(&held))
     }
 
     /// Receives that have waited long enough.
     pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
         let limit = nanos(HOLD);
         let due = |held: &Held| now_ns.saturating_sub(held.record.time_ns) >= limit;
-        std::iter::from_fn(|| self.held.pop_front_if(due)).map(unexplained).collect()
+        std::iter::from_fn(|| self.held.pop_front_if(due).map(|held| self.leave(held))).collect()
     }
 
     /// Everything that still waits.
     pub fn flush(&mut self) -> Vec<Ready> {
-        std::iter::from_fn(|| self.held.pop_front_if(|_| true)).map(unexplained).collect()
+        std::iter::from_fn(|| self.held.pop_front_if(|_| true).map(|held| self.leave(held))).collect()
     }
 
     /// Whether anything waits.
@@ -121,7 +139,7 @@ impl Pairing {
     }
 }
 
-fn unexplained(held: Held) -> Ready {
+fn unexplained(held: &Held) -> Ready {
     Ready { record: held.record, sender_saw: None, aftermath: held.aftermath }
 }
 

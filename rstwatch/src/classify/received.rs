@@ -191,6 +191,11 @@ pub(super) fn peer_left_unread(evidence: &Evidence) -> bool {
     })
 }
 
+/// The early answer: a server that refuses an upload answers, and closes while the rest is still coming.
+pub(super) fn peer_cut_upload(evidence: &Evidence) -> bool {
+    holds(evidence, |it| abort(it) && it.delivery.uploading && !it.gap.is_idle())
+}
+
 /// One that only ever sends is never answered: after a silence this says little.
 pub(super) fn peer_left_unread_long(evidence: &Evidence) -> bool {
     holds(evidence, |it| abort(it) && it.delivery.sent_any && it.delivery.unanswered)
@@ -207,10 +212,7 @@ pub(super) fn say_unread(evidence: &Evidence) -> String {
 
 /// An idle timer that fires with an RST; only where the silence fits a well-known timeout.
 pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
-    holds(evidence, |it| {
-        let fits = it.gap.length.is_some_and(|gap| !crate::timeouts::fitting(gap, None).is_empty());
-        abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && fits
-    })
+    holds(evidence, |it| abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && it.gap.fits_timeout)
 }
 
 pub(super) fn say_reaped(evidence: &Evidence) -> String {

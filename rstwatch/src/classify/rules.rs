@@ -123,6 +123,7 @@ rules! {
     peer_never_spoke: UnreadData by Peer, Guess; when r::peer_never_spoke; says |_| "the peer aborted without having said anything: it closed with our data unread, or never accepted the connection".into();
     peer_left_answer: UnreadData by Peer, Guess; when r::peer_left_answer; says |_| "the peer aborted soon after our last answer: unread, or it always ends so".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
+    peer_cut_upload: UnreadData by Peer, Guess; when r::peer_cut_upload; says |_| "the peer answered a long upload and aborted: it had most likely not read it all".into();
     peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();
     peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;

@@ -126,7 +126,10 @@ pub(super) fn say_handshake(evidence: &Evidence) -> String {
         }
         Some(Reason::InvalidSyn) => "a SYN came within a handshake's window".into(),
         Some(Reason::Rfc7323Paws) => "the answer to our SYN carried an impossible timestamp".into(),
-        _ => "the handshake's last ACK acknowledged what was not sent".into(),
+        Some(Reason::OldAck | Reason::TooOldAck | Reason::AckUnsentData) => {
+            "the handshake's last ACK acknowledged what was not sent".into()
+        }
+        _ => "a SYN came for a connection that lives, or has just ended".into(),
     }
 }
 
@@ -416,7 +419,8 @@ pub(super) fn say_tail(evidence: &Evidence) -> String {
             )
         }
         Some(end) => {
-            format!("the tail of a connection that was closed here {} before: no data was lost", seconds(end.ago))
+            let lost = if with_data(evidence) { "its last data were not read" } else { "no data was lost" };
+            format!("the tail of a connection that was closed here {} before: {lost}", seconds(end.ago))
         }
         None => String::new(),
     }

@@ -6,6 +6,7 @@ use rstwatch_common::record::{ResetRecord, TcpFacts, role, sock_flag};
 
 use super::end::GOODBYE;
 use super::{Context, GAP};
+use crate::timeouts;
 
 /// A silence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Gap {
     pub ended_by_us: bool,
     /// How much of it had passed when the peer's FIN came.
     pub until_fin: Option<Duration>,
+    /// Its length is that of a well-known idle timeout.
+    pub fits_timeout: bool,
     /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
     pub threshold: Duration,
 }
@@ -40,7 +43,8 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
-    Gap { length, ended_by_us: outstanding, until_fin, threshold: threshold(tcp, context) }
+    let fits_timeout = length.is_some_and(|length| !timeouts::fitting(length, None).is_empty());
+    Gap { length, ended_by_us: outstanding, until_fin, fits_timeout, threshold: threshold(tcp, context) }
 }
 
 /// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where

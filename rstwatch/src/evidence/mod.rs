@@ -20,8 +20,9 @@ use rstwatch_common::record::{ResetRecord, kind};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::reasons::Reasons;
 
-/// A silence is a gap from here on; shorter ones are the rhythm of a working connection.
-pub const GAP: Duration = Duration::from_secs(1);
+/// A silence is a gap from here on, one second less the grain of the kernel's clocks; shorter ones are the rhythm of a working
+/// connection.
+pub const GAP: Duration = Duration::from_millis(980);
 
 /// What is needed beside the record.
 #[derive(Clone, Debug)]

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub outstanding: u32,
     /// Our last payload came after the peer's: nothing of theirs answers it.
     pub unanswered: bool,
+    /// A client's long one-way request: hardly a segment came back.
+    pub uploading: bool,
     /// It was sent more than once.
     pub retransmitted: bool,
     /// We are the server.
@@ -34,6 +36,9 @@ pub struct Delivery {
     pub received_any: bool,
 }
 
+/// An upload has so many segments for each that comes back.
+const UPLOAD: u32 = 8;
+
 /// A peer's keepalive within this time counts.
 const PROBED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -42,6 +47,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
+        uploading: record.memory.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
         we_serve: record.memory.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,

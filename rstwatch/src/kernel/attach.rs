@@ -202,7 +202,11 @@ impl Loader {
         let stands_in = self.probes.iter().any(|probe| probe.name == "cgroup_skb" && probe.attached);
         if !stands_in {
             let attached = self.fentry("tcp_conn_request");
-            self.record("tcp_conn_request", attached, "a bad ACK in a handshake looks like a connection that is not known");
+            self.record(
+                "tcp_conn_request",
+                attached,
+                "a bad ACK in a handshake looks like a connection that is not known",
+            );
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Reset {
     pub(super) seq: Option<u32>,
     /// A sent one that says: the receive of this very socket was none.
     pub(super) phantom: bool,
+    /// A received one that may be a phantom.
+    pub(super) suspect: bool,
 }
 
 /// A receive that leaves, and the sender that explains it.
@@ -45,7 +47,7 @@ impl Model {
             let of_socket = |held: &Reset| held.flow == sent.flow && held.sock == sent.sock;
             remove_first(&mut self.held, of_socket);
         }
-        let explained = remove_first(&mut self.held, |held| are_one(&sent, held));
+        let explained = remove_first(&mut self.held, |held| !held.suspect && are_one(&sent, held));
         if explained.is_none() {
             push_out(&mut self.sent, self.bound);
             self.sent.push(sent);
@@ -53,30 +55,41 @@ impl Model {
         explained.map(|held| (held.id, Some(sent.id)))
     }
 
-    /// A receive leaves with the oldest sender that is its own, or waits; then the oldest may have to leave for it.
+    /// A receive leaves with the oldest sender that is its own, or waits; then the oldest may have to leave for it. One that
+    /// may be a phantom waits in any case.
     pub(super) fn received(&mut self, received: Reset) -> Option<Left> {
         while self.sent.first().is_some_and(|sent| received.time_ns >= sent.time_ns + REMEMBERED_NS) {
             self.sent.remove(0);
         }
-        if let Some(sent) = remove_first(&mut self.sent, |sent| are_one(sent, &received)) {
+        if !received.suspect
+            && let Some(sent) = remove_first(&mut self.sent, |sent| are_one(sent, &received))
+        {
             return Some((received.id, Some(sent.id)));
         }
         let leaves = push_out(&mut self.held, self.bound);
         self.held.push(received);
-        leaves.map(|held| (held.id, None))
+        leaves.map(|held| self.leave(held))
+    }
+
+    /// Done waiting: only one that may have been a phantom can have a sender that came before.
+    fn leave(&mut self, held: Reset) -> Left {
+        let sender = if held.suspect { remove_first(&mut self.sent, |sent| are_one(sent, &held)) } else { None };
+        (held.id, sender.map(|sent| sent.id))
     }
 
     /// Leave in the order of their coming: one that came behind a younger one waits for that.
     pub(super) fn expired(&mut self, now_ns: u64) -> Vec<Left> {
         let mut left = Vec::new();
         while self.held.first().is_some_and(|held| now_ns >= held.time_ns + HELD_NS) {
-            left.push((self.held.remove(0).id, None));
+            let held = self.held.remove(0);
+            left.push(self.leave(held));
         }
         left
     }
 
     pub(super) fn flush(&mut self) -> Vec<Left> {
-        self.held.drain(..).map(|held| (held.id, None)).collect()
+        let held: Vec<_> = self.held.drain(..).collect();
+        held.into_iter().map(|held| self.leave(held)).collect()
     }
 
     pub(super) fn is_waiting(&self) -> bool {

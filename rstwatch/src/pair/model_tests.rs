@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
+use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag};
 
 use super::model::{Left, Model, Reset};
 use super::{Pairing, Ready};
@@ -98,6 +98,8 @@ impl Rst {
             sock: FIRST + u64::from(self.reuse),
             seq: (!self.unseen && !self.phantom).then_some(seq),
             phantom: false,
+            // Real ones without a header may look like one too.
+            suspect: self.phantom || (self.unseen && self.blind),
         };
         let sent = Reset {
             // Of a phantom both records are the same end's.
@@ -171,6 +173,10 @@ fn answer(reset: &Reset) -> ResetRecord {
 fn received_record(reset: &Reset) -> ResetRecord {
     let mut received = record(reset, fixture::received());
     received.kind = kind::RECEIVED;
+    if reset.suspect {
+        received.state = state::FIN_WAIT2;
+        received.tcp.shutdown = 3;
+    }
     match reset.seq {
         Some(seq) => (received.segment.seq, received.tcp.rcv_nxt) = (seq, seq),
         None => received.segment.present &= !present::SEGMENT,

@@ -10,8 +10,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crate", "evidence"),
     ("crate", "classify"),
     ("crate", "text"),
-    // Which silences fit a well-known timeout (peer_reaped_idle). It belongs into the evidence.
-    ("crate", "timeouts"),
     ("std", "time"),
     ("std", "fmt"),
 ];

@@ -87,6 +87,11 @@ pub(super) const CASES: &[Case] = &[
         record.segment.present &= !present::TIMESTAMPS;
         record
     }),
+    ("peer_cut_upload", || {
+        let mut record = fixture::received();
+        record.tcp.data_segs_out = 90;
+        record
+    }),
     // The first copy of our request was lost on a host that was away, not idle.
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);

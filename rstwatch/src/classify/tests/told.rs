@@ -45,7 +45,9 @@ fn after(record: &ResetRecord, idle: bool) -> Evidence {
 }
 
 /// A rule, and evidence that it decides.
-pub(super) const CASES: &[(&str, fn() -> Evidence)] = &[
+type Told = (&'static str, fn() -> Evidence);
+
+pub(super) const CASES: &[Told] = &[
     ("outlived", || after(&resumed(), false)),
     ("outlived_idle", || after(&resumed(), true)),
     // The RST's own record was lost: whether the connection was idle is not known.
