@@ -45,7 +45,8 @@ pub(super) fn write(from: &[PathBuf]) -> Result<()> {
 fn document(judgements: &[Judgement]) -> String {
     let mut by_kernel: BTreeMap<(Vec<u64>, &str), Vec<Judgement>> = BTreeMap::new();
     for judgement in judgements {
-        let key = (numbers(&judgement.kernel), judgement.kernel.as_str());
+        let version = version(&judgement.kernel);
+        let key = (numbers(version), version);
         by_kernel.entry(key).or_default().push(judgement.clone());
     }
     let mut text = HEAD.to_owned();
@@ -57,6 +58,11 @@ fn document(judgements: &[Judgement]) -> String {
         text += &hidden(of_kernel);
     }
     text + &silence(judgements) + &equivalences(judgements) + &controls(judgements) + &list_of_rows()
+}
+
+/// What stands before a distributor's own words.
+fn version(release: &str) -> &str {
+    release.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or(release)
 }
 
 /// Kernels in the order of their age.
@@ -97,7 +103,8 @@ fn runs(judgements: &[Judgement]) -> String {
     let variants: BTreeSet<(&str, &str)> =
         judgements.iter().map(|judgement| (judgement.row.as_str(), judgement.family.as_str())).collect();
     let runs: BTreeSet<u32> = judgements.iter().map(|judgement| judgement.run).collect();
-    format!("{} variants (row and family), {} runs.\n", variants.len(), runs.len())
+    let times = if runs.len() == 1 { "once".to_owned() } else { format!("{} times", runs.len()) };
+    format!("{} variants (row and family), each made {times}.\n", variants.len())
 }
 
 /// Truth by verdict; each cell has the counts of IPv4 and IPv6. Bold: some were wrong. ≈:
@@ -117,7 +124,7 @@ fn confusion(judgements: &[Judgement], vantage: &str) -> String {
         let cell = cells.entry((judgement.truth.as_str(), verdict)).or_default();
         cell.counts[family] += 1;
         cell.wrong |= matches!(judgement.result, Outcome::Wrong | Outcome::Extra | Outcome::Missing);
-        cell.as_seen |= judgement.as_seen.is_some();
+        cell.as_seen |= judgement.as_seen.is_some() && judgement.result == Outcome::Right;
     }
     let truths: BTreeSet<&str> = cells.keys().map(|(truth, _)| *truth).collect();
     let mut text = format!("\n### Vantage {vantage}: truth by verdict (IPv4 + IPv6)\n\n| truth |");
