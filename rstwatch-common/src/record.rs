@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5404;
+pub const MAGIC: u32 = 0x5253_5405;
 
 /// What happened.
 pub mod kind {
@@ -131,6 +131,10 @@ pub mod mark {
     pub const RECEIVED_LOST: u32 = 1 << 7;
     /// Our side only half-closed (SHUT_WR): it went on reading.
     pub const HALF_CLOSED: u32 = 1 << 8;
+    /// Probes were unanswered, and nothing else under way, when it was aborted.
+    pub const PROBING: u32 = 1 << 9;
+    /// No program held it any more when it was aborted.
+    pub const ORPHANED: u32 = 1 << 10;
 }
 
 /// `task_struct.flags`: the task is on its way out.
@@ -360,8 +364,8 @@ wire! {
         pub sk_class: u8,
         /// `sk_state` at the hook.
         pub state: u8,
-        /// Padding.
-        pub reserved: u8,
+        /// 1: the socket is an MPTCP subflow.
+        pub subflow: u8,
         /// The connection from this end.
         pub flow: Flow,
         /// Sent: the segment that provoked it. Received: the RST.

@@ -92,6 +92,20 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.data_segs_out = 90;
         record
     }),
+    ("never_completed", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.tcp.retransmits = 3;
+        record.memory.established_ns = NOW_NS - 2 * SECOND;
+        record.tcp.ack_age = jiffies(2000);
+        record
+    }),
+    // A server that pushes after a silence: no pool reuses anything there.
+    ("forgotten", || {
+        let mut record = after_silence(bare(), 60_000);
+        record.memory.role = role::SERVER;
+        record
+    }),
     // The first copy of our request was lost on a host that was away, not idle.
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);
