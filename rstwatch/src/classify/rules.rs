@@ -126,8 +126,8 @@ rules! {
     peer_left_answer: UnreadData by Peer, Guess; when r::peer_left_answer; says |_| "the peer aborted soon after our last answer: unread, or it always ends so".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
     peer_cut_upload: UnreadData by Peer, Guess; when r::peer_cut_upload; says |_| "the peer answered a long upload and aborted: it had most likely not read it all".into();
-    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();
+    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;
     peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before a byte was exchanged: it never accepted the connection, or closed it at once".into();
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
