@@ -9,6 +9,7 @@ use libc::ECONNREFUSED;
 
 use super::agents::Agents;
 use super::judge::settled;
+use super::kernel;
 use super::net::Net;
 use super::nft::Rejects;
 use super::place::{Family, Place, at};
@@ -19,7 +20,7 @@ use super::sock::{Listener, Tcp, expect};
 /// Half of the burst's resets: refused SYNs in one thread, aborts in another. An emulated
 /// machine makes a tenth as many in the same time.
 fn half() -> u32 {
-    if std::env::var_os("RSTWATCH_LAB_VM").is_some() { 1_000 } else { 10_000 }
+    if kernel::is_ours() { 1_000 } else { 10_000 }
 }
 
 const SETTLES: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 
 use super::janitor::{self, Janitor};
+use super::kernel;
 use super::ns::Ns;
 use super::wait::{readable, until};
 
@@ -184,11 +185,11 @@ impl Process {
         Ok(process)
     }
 
-    /// Asks it to end; it must do so cleanly, and within a second and a half.
+    /// Asks it to end; it must do so cleanly, and within a second and a half, or what is that under emulation.
     pub(super) fn end(&mut self) -> Result<()> {
         // It may have ended by itself just now.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let patience = Duration::from_millis(1500);
+        let patience = Duration::from_millis(if kernel::is_ours() { 15_000 } else { 1500 });
         let status = until("the end after SIGTERM", patience, || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "SIGTERM: {status}");
         Ok(())

@@ -1,17 +1,26 @@
 //! Limits of the whole machine: only where the machine is ours, that is in a VM.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libc::{ECONNRESET, ETIMEDOUT};
+use libc::{ECONNRESET, EPIPE, ETIMEDOUT};
+use socket2::TcpKeepalive;
 
-use super::Scene;
+use super::middlebox::known;
+use super::{HELLO, Scene};
+use crate::lab::kernel;
 use crate::lab::nft::Rule;
+use crate::lab::place::{Place, at};
+use crate::lab::procnet::State;
 use crate::lab::sock::{Tcp, expect};
-use crate::lab::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::lab::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::lab::wait::SOON;
 
-/// Set inside a kernel VM of the lab.
-const OURS: &str = "RSTWATCH_LAB_VM";
+const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const SECOND: Duration = Duration::from_secs(1);
+/// Source ports of those that want an entry: below the range from which the kernel picks.
+const NEWCOMERS: std::ops::Range<u16> = 30_000..32_000;
 
 const ABORT: Alike = like("linger_abort", PEER, "an abort as any other: the peer's limit is not on the wire");
 
@@ -47,11 +56,36 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         make: conntrack_full,
         ..BASE
     },
+    Row {
+        id: "7-probes",
+        what: "keepalive probes of a forgotten connection are dropped while the conntrack table is full",
+        needs: &["conntrack"],
+        unless: not_ours,
+        make: probes_dropped,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "conntrack_full", KERNEL).alone(&[UNHEARD])],
+        ..BASE
+    },
+    Row {
+        id: "7-evicted",
+        what: "a full conntrack table evicts a half-closed connection, whose next segment is rejected",
+        needs: &["conntrack"],
+        unless: not_ours,
+        make: evicted,
+        rejects: 1,
+        wants: &[
+            sent(R, "conntrack_full", FIREWALL).rejects(),
+            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED]),
+        ],
+        ..BASE
+    },
 ];
 
+const UNHEARD: Alike = like("keepalive_timeout", KERNEL, "that the router's table was full is not seen at the server");
+const REJECTED: Alike = like("firewall_reject", MIDDLEBOX, "why the router rejects is not on the wire");
+
 fn not_ours(_scene: &Scene) -> Option<String> {
-    let ours = std::env::var_os(OURS).is_some_and(|value| value == "1");
-    (!ours).then(|| format!("its limit is the whole machine's: only in a VM ({OURS}=1)"))
+    (!kernel::is_ours()).then(|| "its limit is the whole machine's: only in a VM (cargo xtask vm)".to_owned())
 }
 
 /// A setting of the whole machine, until this goes.
@@ -76,6 +110,46 @@ impl Drop for Limit {
     }
 }
 
+fn probes_dropped(scene: &Scene) -> Result<()> {
+    let router = &scene.net.router;
+    let tracked = Rule::other(router, "forward", "ct state invalid counter")?;
+    let taken = scene.pair()?;
+    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let (_client, server) = scene.pair()?;
+    drop(memory);
+    let _limit = Limit::set(MAX, "1")?;
+    let probes = TcpKeepalive::new().with_time(3 * SECOND).with_interval(SECOND).with_retries(2);
+    server.options().set_tcp_keepalive(&probes)?;
+    server.options().set_read_timeout(Some(5 * SOON))?;
+    server.dies(ETIMEDOUT)?;
+    drop((taken, tracked));
+    Ok(())
+}
+
+/// Half-closed connections are the first to go (net/netfilter/nf_conntrack_proto_tcp.c, tcp_can_early_drop), if one of the
+/// buckets beside the newcomer's holds one: so many come.
+fn evicted(scene: &Scene) -> Result<()> {
+    let router = &scene.net.router;
+    let rule = Rule::reject(router, scene.rejects, "forward", &format!("{} ct state invalid", scene.to_server()))?;
+    let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
+    let _few = Limit::set("/proc/sys/net/netfilter/nf_conntrack_buckets", "1")?;
+    let (client, server) = scene.pair()?;
+    server.finish()?;
+    client.ends()?;
+    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    let _limit = Limit::set(MAX, "1")?;
+    let mut knocks = Vec::new();
+    for port in NEWCOMERS {
+        knocks.push(Tcp::knock(&scene.net.client, at(scene.family.client(), port), scene.server())?);
+        if known(scene)?.lines().all(|line| line.contains("SYN_SENT")) {
+            break;
+        }
+    }
+    client.send(HELLO)?;
+    client.fails(EPIPE)?;
+    rule.met(1, SOON)
+}
+
 /// The FIN is lost, and its retransmission timer finds one orphan too many.
 fn orphans(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
@@ -91,9 +165,9 @@ fn conntrack_full(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
-    let _full = Limit::set("/proc/sys/net/netfilter/nf_conntrack_max", "1")?;
+    let _full = Limit::set(MAX, "1")?;
     let second = Tcp::new(&scene.net.client, scene.server())?;
-    second.options().set_tcp_user_timeout(Some(std::time::Duration::from_secs(1)))?;
+    second.options().set_tcp_user_timeout(Some(SECOND))?;
     expect(ETIMEDOUT, second.join(scene.server()))?;
     scene.talk(&client, &server)
 }
