@@ -24,7 +24,9 @@ pub(super) enum Outcome {
 /// The silence before an operation or a reset, by the lab's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    Was(Duration),
+    /// At least, and at most: the lab cannot tell when within a call of its own the last
+    /// payload came.
+    Was(Duration, Duration),
     /// Traffic never paused: no idle cause may be given.
     Busy,
 }
@@ -109,11 +111,11 @@ fn idle_fault(idle: Idle, event: &Event) -> Option<String> {
             Some(format!("idle {} ms of a busy connection", said.as_millis()))
         }
         (Idle::Busy, _) => None,
-        (Idle::Was(truth), None) => Some(format!("no idle_ms; it was {} ms", truth.as_millis())),
-        (Idle::Was(truth), Some(said)) => {
-            let allowed = TOLERANCE.max(truth * PERCENT / 100);
-            let off = truth.abs_diff(said);
-            (off > allowed).then(|| format!("idle {} ms; it was {} ms", said.as_millis(), truth.as_millis()))
+        (Idle::Was(least, _), None) => Some(format!("no idle_ms; it was {} ms", least.as_millis())),
+        (Idle::Was(least, most), Some(said)) => {
+            let allowed = TOLERANCE.max(least * PERCENT / 100);
+            let off = said + allowed < least || said > most + allowed;
+            off.then(|| format!("idle {} ms; it was {} ms", said.as_millis(), least.as_millis()))
         }
     }
 }
@@ -185,10 +187,11 @@ mod tests {
     fn idle_is_within_fifty_milliseconds_or_two_percent() {
         let want = received(C, "idle_reaped", PEER);
         let faults = |truth: u64, said| {
-            let idle = Some(Idle::Was(Duration::from_millis(truth)));
+            let idle = Some(Idle::Was(Duration::from_millis(truth), Duration::from_millis(truth)));
             grade(&want, ONE, &event("received", "idle_reaped", "peer", "likely", said), idle).faults.len()
         };
         assert_eq!((faults(1000, 1050), faults(1000, 1051)), (0, 1));
+        assert_eq!((faults(1000, 950), faults(1000, 949)), (0, 1));
         assert_eq!((faults(10_000, 10_200), faults(10_000, 10_201)), (0, 1));
         let busy = grade(&want, ONE, &event("received", "idle_reaped", "peer", "likely", 5), Some(Idle::Busy));
         assert_eq!(busy.faults.len(), 1);

@@ -168,14 +168,16 @@ fn answered(base: &Judgement, want: &Want, played: &Played, event: &Event, grade
 
 fn of(want: &Want, played: &Played, judgement: Judgement) -> Judgement {
     let idle = played.idle_of(want);
+    let bounds = match idle {
+        Some(Idle::Was(least, most)) => Some((least, most)),
+        _ => None,
+    };
     Judgement {
         truth: want.cause.to_owned(),
         direction: Some(want.direction.to_owned()),
         at: Some(want.at.letter().to_owned()),
-        idle_truth_ms: match idle {
-            Some(Idle::Was(truth)) => u64::try_from(truth.as_millis()).ok(),
-            _ => None,
-        },
+        idle_truth_ms: bounds.and_then(|(least, _)| u64::try_from(least.as_millis()).ok()),
+        idle_slack_ms: bounds.and_then(|(least, most)| u64::try_from((most - least).as_millis()).ok()),
         busy: idle == Some(Idle::Busy),
         ..judgement
     }

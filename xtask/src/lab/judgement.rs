@@ -29,6 +29,8 @@ pub(super) struct Judgement {
     pub(super) expected: String,
     pub(super) got: Option<Verdict>,
     pub(super) idle_truth_ms: Option<u64>,
+    /// How much longer it may have been: what the lab's own clock leaves open.
+    pub(super) idle_slack_ms: Option<u64>,
     /// Traffic never paused.
     pub(super) busy: bool,
     pub(super) idle_ms: Option<u64>,
@@ -66,6 +68,7 @@ impl Judgement {
             expected: "nothing".to_owned(),
             got: None,
             idle_truth_ms: None,
+            idle_slack_ms: None,
             busy: false,
             idle_ms: None,
             result: Outcome::Right,

@@ -232,8 +232,12 @@ fn seen(judgement: &Judgement) -> String {
 }
 
 fn silence(judgements: &[Judgement]) -> String {
-    let errors: Vec<u64> =
-        judgements.iter().filter_map(|judgement| Some(judgement.idle_truth_ms?.abs_diff(judgement.idle_ms?))).collect();
+    let error = |judgement: &Judgement| {
+        let (least, said) = (judgement.idle_truth_ms?, judgement.idle_ms?);
+        let most = least + judgement.idle_slack_ms.unwrap_or(0);
+        Some(least.saturating_sub(said).max(said.saturating_sub(most)))
+    };
+    let errors: Vec<u64> = judgements.iter().filter_map(error).collect();
     let busy = judgements.iter().filter(|judgement| judgement.busy && judgement.got.is_some());
     let off = |judgement: &&Judgement| judgement.faults.iter().any(|fault| fault.contains("idle"));
     let late = judgements.iter().filter(|judgement| judgement.idle_truth_ms.is_some()).filter(off).count();

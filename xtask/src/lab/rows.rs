@@ -71,11 +71,13 @@ pub(super) struct Scene<'a> {
     pub(super) port: u16,
     idle: RefCell<Vec<(Place, Idle)>>,
     brisk: Cell<Option<Instant>>,
+    /// How long the last exchange took.
+    exchange: Cell<Option<Duration>>,
 }
 
 impl<'a> Scene<'a> {
     pub(super) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
-        Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default() }
+        Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default(), exchange: Cell::default() }
     }
 
     /// The true silences that the scenario stated.
@@ -92,7 +94,9 @@ impl<'a> Scene<'a> {
     }
 
     fn idle_was(&self, place: Place, silence: Duration) {
-        self.idle.borrow_mut().push((place, Idle::Was(silence)));
+        // The last exchange began that much earlier than it was over for us.
+        let slack = self.exchange.get().unwrap_or_default();
+        self.idle.borrow_mut().push((place, Idle::Was(silence, silence + slack)));
     }
 
     /// States that traffic never pauses from here to the end. On a machine with much else
@@ -129,8 +133,25 @@ impl<'a> Scene<'a> {
         let listener = self.listen()?;
         let client = self.connect()?;
         let server = listener.accept()?;
-        talk(&client, &server)?;
+        self.talk(&client, &server)?;
         Ok((client, server))
+    }
+
+    /// A request and its answer, which is timed.
+    fn talk(&self, client: &Tcp, server: &Tcp) -> Result<()> {
+        client.send(HELLO)?;
+        server.hear(HELLO.len())?;
+        self.timed(|| {
+            server.send(HELLO)?;
+            client.hear(HELLO.len())
+        })
+    }
+
+    fn timed(&self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
+        let begun = Instant::now();
+        exchange()?;
+        self.exchange.set(Some(begun.elapsed()));
+        Ok(())
     }
 
     /// Waits until a socket of this scenario is in that state.
@@ -154,14 +175,6 @@ impl<'a> Scene<'a> {
     fn to_server(&self) -> String {
         format!("tcp dport {}", self.port)
     }
-}
-
-/// A request and its answer.
-fn talk(client: &Tcp, server: &Tcp) -> Result<()> {
-    client.send(HELLO)?;
-    server.hear(HELLO.len())?;
-    server.send(HELLO)?;
-    client.hear(HELLO.len())
 }
 
 /// An idle gap: the one thing here that must simply elapse.

@@ -107,7 +107,7 @@ mod tests {
     fn judgement(vantage: &str, direction: &str, result: Outcome, got: &str, confidence: &str) -> Judgement {
         let json = serde_json::json!({"row": "1", "what": "", "family": "v4", "vantage": vantage, "run": 1,
             "kernel": "6.18", "truth": "refused", "direction": direction, "at": "c", "expected": "",
-            "got": {"cause": got, "sender": "peer", "confidence": confidence}, "idle_truth_ms": null,
+            "got": {"cause": got, "sender": "peer", "confidence": confidence}, "idle_truth_ms": null, "idle_slack_ms": null,
             "busy": false, "idle_ms": null, "result": result, "events": 1, "as_seen": null, "faults": [], "event": null});
         serde_json::from_value(json).expect("a judgement")
     }

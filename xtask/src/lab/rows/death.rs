@@ -135,8 +135,10 @@ fn answered(scene: &Scene) -> Result<(Tcp, Peer)> {
 
 fn asked(scene: &Scene) -> Result<Tcp> {
     let client = scene.connect()?;
-    client.send(HELLO)?;
-    client.hear(HELLO.len())?;
+    scene.timed(|| {
+        client.send(HELLO)?;
+        client.hear(HELLO.len())
+    })?;
     Ok(client)
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET};
 
 use super::middlebox::untouched;
-use super::{HELLO, Scene, talk};
+use super::{HELLO, Scene};
 use crate::lab::nft::Rule;
 use crate::lab::ns::Ns;
 use crate::lab::place::Place;
@@ -236,7 +236,7 @@ fn output_syn(scene: &Scene) -> Result<()> {
 fn forward_syn(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
-    talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     client.close();
     server.ends()?;
     server.close();

@@ -190,7 +190,7 @@ fn staggered(scene: &Scene) -> Result<()> {
 fn too_fast(scene: &Scene) -> Result<()> {
     let hop = SlowHop::start(scene, DELAY)?;
     let (client, server) = scene.pair()?;
-    super::talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     scene.busy();
     let (sequence, wire) = (server.next_sequence()?, Sniffer::open(&scene.net.router, scene.family, scene.port)?);
     let to = client.local()?;

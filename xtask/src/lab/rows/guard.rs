@@ -101,7 +101,7 @@ fn through_dnat(scene: &Scene) -> Result<()> {
     let _nat = Rule::dnat(&scene.net.router, virtual_address, scene.server())?;
     let client = Tcp::connect(&scene.net.client, virtual_address)?;
     let server = listener.accept()?;
-    super::talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     scene.busy();
     server.abort()?;
     client.dies(ECONNRESET)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use libc::ECONNRESET;
 
-use super::{Scene, talk};
+use super::{Scene, idle};
 use crate::lab::nft::Rule;
 use crate::lab::packet::{ACK, Forged, SYN};
 use crate::lab::place::{Place, at};
@@ -67,10 +67,14 @@ fn same_port(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let old = Tcp::connect_from(&scene.net.client, source(scene), scene.server())?;
     let server = listener.accept()?;
-    talk(&old, &server)?;
+    scene.talk(&old, &server)?;
+    // The delayed ACK has gone out, or the server would send its answer once more.
+    idle(100);
     drop(old);
     let _new = Tcp::knock(&scene.net.client, source(scene), scene.server())?;
-    server.dies(ECONNRESET)
+    server.dies(ECONNRESET)?;
+    // The next SYN gets through: at once, or a second later on older kernels.
+    listener.accept().map(drop)
 }
 
 fn stray_syn_ack(scene: &Scene) -> Result<()> {

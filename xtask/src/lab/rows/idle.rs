@@ -125,7 +125,7 @@ fn haproxy(scene: &Scene) -> Result<()> {
 
 fn reuse(scene: &Scene) -> Result<()> {
     let client = scene.connect()?;
-    ask(&client)?;
+    scene.timed(|| ask(&client))?;
     let quiet = Instant::now();
     scene.reaches(Place::Client, State::CLOSE_WAIT, REAPED)?;
     scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
@@ -138,7 +138,7 @@ fn reuse(scene: &Scene) -> Result<()> {
 fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     let _server = http::nginx(scene.net, scene.port)?;
     let client = scene.connect()?;
-    ask(&client)?;
+    scene.timed(|| ask(&client))?;
     let quiet = Instant::now();
     let _loss = lose_fins(scene)?;
     scene.reaches(Place::Server, State::FIN_WAIT1, REAPED)?;
@@ -172,7 +172,7 @@ fn time_wait_expired(scene: &Scene) -> Result<()> {
     let _short = scene.net.server.sysctl("ipv4.tcp_fin_timeout", "1")?;
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
-    super::talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     let quiet = Instant::now();
     idle(QUIET);
     reaped(scene, &client, server)?;

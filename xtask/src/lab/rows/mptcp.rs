@@ -4,7 +4,7 @@ use anyhow::Result;
 use libc::ECONNRESET;
 use socket2::Protocol;
 
-use super::{HELLO, Scene, talk};
+use super::{HELLO, Scene};
 use crate::lab::sock::{Listener, Tcp};
 use crate::lab::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::lab::wait::readable;
@@ -38,7 +38,7 @@ fn fast_close(scene: &Scene) -> Result<()> {
     let client = Tcp::speaking(&scene.net.client, protocol(), scene.server())?;
     client.join(scene.server())?;
     let server = listener.accept()?;
-    talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     client.send(HELLO)?;
     readable(server.options())?;
     server.close();

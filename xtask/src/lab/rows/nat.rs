@@ -82,7 +82,7 @@ fn other_port(scene: &Scene) -> Result<()> {
     let _nat = Rule::nat(&scene.net.router, "postrouting", &rule)?;
     let memory = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = (scene.connect()?, listener.accept()?);
-    super::talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     let quiet = Instant::now();
     idle(QUIET);
     drop(memory);
@@ -105,7 +105,7 @@ fn virtual_address(scene: &Scene) -> Result<()> {
     let nat = Rule::dnat(&scene.net.router, router, scene.server())?;
     let client = Tcp::connect(&scene.net.client, router)?;
     let server = listener.accept()?;
-    super::talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     scene.busy();
     drop(nat);
     scene.net.router.tool("conntrack", &["-F"])?;

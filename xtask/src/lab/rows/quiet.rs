@@ -9,7 +9,7 @@ use socket2::TcpKeepalive;
 
 use super::forge::inject;
 use super::middlebox::untouched;
-use super::{HELLO, Scene, idle, talk};
+use super::{HELLO, Scene, idle};
 use crate::lab::nft::Rule;
 use crate::lab::packet::Forged;
 use crate::lab::peer::Peer;
@@ -224,7 +224,7 @@ fn keepalive(scene: &Scene) -> Result<()> {
     let second = Duration::from_secs(1);
     client.options().set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second))?;
     idle(1200);
-    talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     client.close();
     server.ends()?;
     server.close();
@@ -237,7 +237,7 @@ fn blind_rst(scene: &Scene) -> Result<()> {
     let exact = server.next_sequence()?;
     inject(scene, &client, exact.wrapping_add(AHEAD), FORGED_TTL)?;
     inject(scene, &client, exact.wrapping_sub(BEHIND), FORGED_TTL)?;
-    talk(&client, &server)?;
+    scene.talk(&client, &server)?;
     client.close();
     server.ends()?;
     server.close();

@@ -59,8 +59,10 @@ pub(in crate::lab) const ROWS: &[Row] = &[
 fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
     let (client, server) = scene.pair()?;
     idle(30);
-    server.send(HELLO)?;
-    client.hear(HELLO.len())?;
+    scene.timed(|| {
+        server.send(HELLO)?;
+        client.hear(HELLO.len())
+    })?;
     Ok((client, server))
 }
 
