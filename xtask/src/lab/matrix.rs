@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+use super::certainty;
 use super::grade::Outcome;
 use super::judgement::{self, Judgement};
 use super::run::workspace;
@@ -35,23 +36,36 @@ pub(super) fn write(from: &[PathBuf]) -> Result<()> {
         judgements.extend(judgement::read(path)?);
     }
     ensure!(!judgements.is_empty(), "no results in the files of --from: write them with `cargo xtask lab --json PATH`");
-    let path = workspace().join("docs/accuracy.md");
+    let by_kernel = by_kernel(&judgements);
     fs::create_dir_all(workspace().join("docs"))?;
-    fs::write(&path, document(&judgements)).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote docs/accuracy.md from {} judgements", judgements.len());
+    let kernels = by_kernel.iter().map(|((_, kernel), judgements)| (*kernel, judgements.as_slice()));
+    for (name, text) in
+        [("accuracy.md", document(&judgements, &by_kernel)), ("kernels.md", certainty::document(kernels))]
+    {
+        let path = workspace().join("docs").join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote docs/{name} from {} judgements", judgements.len());
+    }
     Ok(())
 }
 
-fn document(judgements: &[Judgement]) -> String {
-    let mut by_kernel: BTreeMap<(Vec<u64>, &str), Vec<Judgement>> = BTreeMap::new();
+/// Kernels in the order of their age, by version.
+type ByKernel<'a> = BTreeMap<(Vec<u64>, &'a str), Vec<Judgement>>;
+
+fn by_kernel(judgements: &[Judgement]) -> ByKernel<'_> {
+    let mut by_kernel = ByKernel::new();
     for judgement in judgements {
         let version = version(&judgement.kernel);
         let key = (numbers(version), version);
         by_kernel.entry(key).or_default().push(judgement.clone());
     }
+    by_kernel
+}
+
+fn document(judgements: &[Judgement], by_kernel: &ByKernel<'_>) -> String {
     let mut text = HEAD.to_owned();
-    text += &totals(&by_kernel);
-    for ((_, kernel), of_kernel) in &by_kernel {
+    text += &totals(by_kernel);
+    for ((_, kernel), of_kernel) in by_kernel {
         text += &format!("\n## Linux {kernel}\n\n{}", runs(of_kernel));
         text += &Vantage::EACH.map(|vantage| confusion(of_kernel, vantage.name())).concat();
         text += &failures(of_kernel);
@@ -70,7 +84,7 @@ fn numbers(kernel: &str) -> Vec<u64> {
     kernel.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse().ok()).collect()
 }
 
-fn totals(by_kernel: &BTreeMap<(Vec<u64>, &str), Vec<Judgement>>) -> String {
+fn totals(by_kernel: &ByKernel<'_>) -> String {
     let mut text = "\n## Totals\n\n| kernel | resets | right | as seen from there | unknown | wrong | missing | \
         unexpected | not seen | right of all | wrong and `certain` | wrong `middlebox_*` |\n\
         |---|---|---|---|---|---|---|---|---|---|---|---|\n"
