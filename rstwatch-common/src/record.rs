@@ -135,6 +135,10 @@ pub mod mark {
     pub const PROBING: u32 = 1 << 9;
     /// No program held it any more when it was aborted.
     pub const ORPHANED: u32 = 1 << 10;
+    /// At the last sample the last payload was ours: a client was waiting, a server had answered.
+    pub const WE_SPOKE: u32 = 1 << 11;
+    /// At the last sample the last payload was the peer's. (Neither: both bear one time.)
+    pub const PEER_SPOKE: u32 = 1 << 12;
 }
 
 /// `task_struct.flags`: the task is on its way out.

@@ -124,7 +124,7 @@ fn after_fin(it: &Received) -> bool {
 
 /// Our operation came after a silence; the peer had closed during it.
 pub(super) fn reused_after_fin(evidence: &Evidence) -> bool {
-    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.is_idle() && wrote(it))
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.was_idle_at_fin() && wrote(it))
 }
 
 pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
@@ -140,7 +140,7 @@ pub(super) fn say_fin(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
     let Some(ago) = it.fin_ago.map(seconds) else { return "the peer had closed before; then we wrote".into() };
     match it.gap.until_fin {
-        Some(idle) if it.gap.is_idle() => {
+        Some(idle) if it.gap.was_idle_at_fin() => {
             format!("the peer's FIN came {ago} before, after {} without data; then we wrote", seconds(idle))
         }
         _ => format!("the peer's FIN came {ago} before; then we wrote"),

@@ -181,6 +181,10 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
 /// said more than one. `None`: nobody looked in time, and what it said is short.
 fn silence_before_last_words(memory: &Memory) -> Option<u32> {
     let short = u32::from(memory.closing_said) <= GOODBYE && memory.closing_segs <= GOODBYE_SEGMENTS;
+    // Asked before the silence, and answered after it.
+    if memory.marks & mark::PEER_SPOKE != 0 {
+        return Some(0);
+    }
     match memory.closing_quiet {
         0 if memory.bytes_sent > u64::from(GOODBYE) => Some(0),
         0 => None,

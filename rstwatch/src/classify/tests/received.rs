@@ -1,6 +1,6 @@
 //! Resets that a socket of this host accepted, with nothing known of the other end.
 
-use rstwatch_common::record::{ResetRecord, present, role, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, mark, present, role, state, tcp_flag};
 
 use super::{Case, SECOND};
 use crate::fixture::{self, NOW_NS, jiffies};
@@ -104,6 +104,20 @@ pub(super) const CASES: &[Case] = &[
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);
         record.memory.role = role::SERVER;
+        record
+    }),
+    // Closed while we were uploading; the silence is that since the FIN.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 0);
+        record.memory.fin_ns = NOW_NS - 5 * SECOND;
+        record
+    }),
+    // A short answer that came late, with the FIN: not read yet, but no goodbye.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 25;
+        record.memory.marks = mark::WE_SPOKE;
         record
     }),
     // The first copy of our request was lost on a host that was away, not idle.

@@ -110,6 +110,31 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_received = jiffies(30_000);
         full(record, 10 * SECOND)
     }),
+    // Looked at while the server was computing: what it said then was the answer, however short and late.
+    ("closed_then_data", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(3_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
+        record.memory.marks |= mark::PEER_SPOKE;
+        record
+    }),
+    ("closed_with_goodbye", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(3_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
+        record.memory.marks |= mark::WE_SPOKE;
+        record
+    }),
+    // The end of a long stream.
+    ("closed_then_data", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(1_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (60_000, 40);
+        record
+    }),
     ("subflow_reset", || {
         let mut record = active("NOT_SPECIFIED", state::ESTABLISHED);
         record.subflow = 1;
