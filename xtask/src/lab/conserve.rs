@@ -13,7 +13,7 @@ use super::kernel;
 use super::net::Net;
 use super::nft::Rejects;
 use super::place::{Family, Place, at};
-use super::procnet::out_rsts;
+use super::procnet::{out_rsts, own_out_rsts};
 use super::report::Report;
 use super::sock::{Listener, Tcp, expect};
 
@@ -81,8 +81,10 @@ impl Conservation {
     }
 }
 
+/// Of the namespaces that the daemon watches: where the machine is the lab's it watches all.
 fn kernel(net: &Net) -> Result<u64> {
-    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).sum()
+    let own = if kernel::is_ours() { own_out_rsts()? } else { 0 };
+    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).sum::<Result<u64>>().map(|sum| sum + own)
 }
 
 fn daemon(agents: Option<&Agents>) -> Result<u64> {

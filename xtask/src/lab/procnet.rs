@@ -23,6 +23,12 @@ pub(super) fn out_rsts(ns: &Ns) -> Result<u64> {
     tcp_counter(&ns.proc_net("snmp")?, "OutRsts").context("no OutRsts in /proc/net/snmp")
 }
 
+/// The same of the namespace that the lab itself lives in.
+pub(super) fn own_out_rsts() -> Result<u64> {
+    let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").context("/proc/net/snmp")?;
+    tcp_counter(&snmp, "OutRsts").context("no OutRsts in /proc/net/snmp")
+}
+
 fn tcp_counter(snmp: &str, name: &str) -> Option<u64> {
     let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let at = tcp.next()?.split(' ').position(|word| word == name)?;
