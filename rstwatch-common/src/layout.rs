@@ -102,6 +102,7 @@ layout! {
     ts_recent: "tcp_sock" "rx_opt.ts_recent",
     first_tx_mstamp: "tcp_sock" "first_tx_mstamp",
     rcv_wup: "tcp_sock" "rcv_wup",
+    is_mptcp: "tcp_sock" "is_mptcp",
     rtt_min: "tcp_sock" "rtt_min",
     skb_head: "sk_buff" "head",
     skb_network_header: "sk_buff" "network_header",

@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5404;
+pub const MAGIC: u32 = 0x5253_5405;
 
 /// What happened.
 pub mod kind {
@@ -131,6 +131,14 @@ pub mod mark {
     pub const RECEIVED_LOST: u32 = 1 << 7;
     /// Our side only half-closed (SHUT_WR): it went on reading.
     pub const HALF_CLOSED: u32 = 1 << 8;
+    /// Probes were unanswered, and nothing else under way, when it was aborted.
+    pub const PROBING: u32 = 1 << 9;
+    /// No program held it any more when it was aborted.
+    pub const ORPHANED: u32 = 1 << 10;
+    /// At the last sample the last payload was ours: a client was waiting, a server had answered.
+    pub const WE_SPOKE: u32 = 1 << 11;
+    /// At the last sample the last payload was the peer's. (Neither: both bear one time.)
+    pub const PEER_SPOKE: u32 = 1 << 12;
 }
 
 /// `task_struct.flags`: the task is on its way out.
@@ -360,8 +368,8 @@ wire! {
         pub sk_class: u8,
         /// `sk_state` at the hook.
         pub state: u8,
-        /// Padding.
-        pub reserved: u8,
+        /// 1: the socket is an MPTCP subflow.
+        pub subflow: u8,
         /// The connection from this end.
         pub flow: Flow,
         /// Sent: the segment that provoked it. Received: the RST.

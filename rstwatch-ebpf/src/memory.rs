@@ -77,6 +77,9 @@ pub fn established(memory: &mut Memory, sk: u64) {
         memory.owner = owner;
         memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, flow_of(sk).family);
+        if memory.ttl == 0 {
+            memory.ttl = peer_ttl(&flow_of(sk), netns_of_sock(sk));
+        }
     }
     memory.established_ns = now();
     if memory.ttl != 0 {
@@ -89,6 +92,12 @@ pub fn established(memory: &mut Memory, sk: u64) {
 fn remember_ttl(sk: u64, ttl: u8) {
     let key = peer_key(&flow_of(sk), netns_of_sock(sk));
     let _ = PEER_TTL.insert(&key, &ttl, 0);
+}
+
+/// The hop limit of a handshake's last ACK, where the kernel keeps none with the socket.
+#[inline(always)]
+pub fn handshake_ttl(flow: &Flow, netns: u32, ttl: u8) {
+    let _ = PEER_TTL.insert(&peer_key(flow, netns), &ttl, 0);
 }
 
 /// The TTL of earlier handshakes with the same address and port; 0: none seen.
@@ -257,6 +266,12 @@ pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32
     let lingers = value!(sk, skc_flags, u32) & sock_flag::LINGER != 0;
     if lingers && field!(sk, sk_lingertime, u64) == Some(0) {
         memory.marks |= mark::LINGER0;
+    }
+    if value!(sk, skc_flags, u32) & sock_flag::DEAD != 0 {
+        memory.marks |= mark::ORPHANED;
+    }
+    if value!(sk, icsk_probes_out, u8) > 0 && value!(sk, packets_out, u32) == 0 {
+        memory.marks |= mark::PROBING;
     }
     bury(memory, flow, netns_of_sock(sk));
 }

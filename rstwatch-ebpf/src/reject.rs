@@ -25,7 +25,7 @@ pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
         record.kind = kind::FIREWALL;
         record.sk_class = sk_class::NONE;
         record.state = 0;
-        record.reserved = 0;
+        record.subflow = 0;
         record.flow = rejected.flow.reversed();
         record.segment = rejected.segment;
         clear(&mut record.tcp);

@@ -6,7 +6,7 @@ use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, sk_clas
 
 use crate::emit::{Rate, count, emit};
 use crate::facts;
-use crate::kernel::{clear, setting};
+use crate::kernel::{clear, setting, value};
 use crate::maps::{SYNS, conntrack_full_ns};
 use crate::memory;
 
@@ -111,7 +111,7 @@ impl Sent {
             record.kind = kind::SENT;
             record.sk_class = self.class;
             record.state = self.state;
-            record.reserved = 0;
+            record.subflow = 0;
             record.flow = self.flow;
             record.segment = self.segment;
             match remembered {
@@ -136,6 +136,7 @@ impl Sent {
             return;
         }
         record.flags |= flags::TCP;
+        record.subflow = value!(self.sk, is_mptcp, u8) & 1;
         record.cgroup = facts::cgroup_of(self.sk);
         facts::tcp_facts(self.sk, &mut record.tcp);
     }

@@ -36,7 +36,7 @@ pub fn rst(seen: &Seen, netns: u32) {
         record.kind = kind::STRAY;
         record.sk_class = sk_class::NONE;
         record.state = 0;
-        record.reserved = 0;
+        record.subflow = 0;
         record.flow = flow;
         record.segment = seen.segment;
         clear(&mut record.tcp);

@@ -79,7 +79,10 @@ fn millis(duration: Duration) -> u64 {
 fn idle(evidence: &Evidence) -> Option<Duration> {
     match evidence {
         Evidence::Received(received) if !received.connecting => received.gap.length,
-        Evidence::Sent(sent) => sent.end.as_ref().and_then(|end| Some(end.idle?.saturating_add(end.ago))),
+        Evidence::Sent(sent) => {
+            let measured = sent.end.as_ref().filter(|end| !end.unmeasured);
+            measured.and_then(|end| Some(end.idle?.saturating_add(end.ago)))
+        }
         _ => None,
     }
 }

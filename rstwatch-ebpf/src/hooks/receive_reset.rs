@@ -98,7 +98,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
         record.kind = kind::RECEIVED;
         record.sk_class = sk_class::FULL;
         record.state = value!(sk, skc_state, u8);
-        record.reserved = 0;
+        record.subflow = 0;
         record.flow = *flow;
         match kept {
             Some(kept) => {

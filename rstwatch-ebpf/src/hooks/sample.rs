@@ -4,7 +4,7 @@
 //! still quiet: never more than it was, and short of it by less than the time between two looks.
 
 use core::ffi::c_void;
-use rstwatch_common::record::{Memory, role, state};
+use rstwatch_common::record::{Memory, mark, role, state};
 
 use crate::facts::{ages_of, jiffies};
 use crate::kernel::{setting, value};
@@ -38,6 +38,17 @@ pub fn sample(ctx: *mut SocketStorageEntry) -> i32 {
 }
 
 #[inline(always)]
+fn spoke_last(sent: u32, received: u32) -> u32 {
+    if sent < received {
+        mark::WE_SPOKE
+    } else if received < sent {
+        mark::PEER_SPOKE
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
 fn look(kept: &mut Memory, sk: u64) {
     let now = jiffies();
     let ages = ages_of(sk);
@@ -56,6 +67,8 @@ fn look(kept: &mut Memory, sk: u64) {
         }
     }
     kept.active = active;
+    kept.marks &= !(mark::WE_SPOKE | mark::PEER_SPOKE);
+    kept.marks |= spoke_last(ages.sent, ages.received);
     kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
     kept.sampled_segs = value!(sk, data_segs_out, u32);
     kept.sampled = if now == 0 { 1 } else { now };

@@ -124,7 +124,7 @@ fn after_fin(it: &Received) -> bool {
 
 /// Our operation came after a silence; the peer had closed during it.
 pub(super) fn reused_after_fin(evidence: &Evidence) -> bool {
-    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.is_idle() && wrote(it))
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.was_idle_at_fin() && wrote(it))
 }
 
 pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
@@ -140,7 +140,7 @@ pub(super) fn say_fin(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
     let Some(ago) = it.fin_ago.map(seconds) else { return "the peer had closed before; then we wrote".into() };
     match it.gap.until_fin {
-        Some(idle) if it.gap.is_idle() => {
+        Some(idle) if it.gap.was_idle_at_fin() => {
             format!("the peer's FIN came {ago} before, after {} without data; then we wrote", seconds(idle))
         }
         _ => format!("the peer's FIN came {ago} before; then we wrote"),
@@ -228,6 +228,15 @@ pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
     holds(evidence, abort)
 }
 
+/// A full accept queue drops the handshake's last ACK in silence. The request waits for the SYN-ACK's retransmissions to end,
+/// and what the client writes meets the listener.
+pub(super) fn never_completed(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let unheard = !it.delivery.received_any && it.delivery.nothing_acknowledged && it.delivery.retransmitted;
+        forgot(it) && unheard && !it.delivery.we_serve
+    })
+}
+
 /// A bare RST that answers nothing of ours, or one that came after RSTs that were not believed: some device's or stack's own
 /// way to end connections, or a forger's.
 pub(super) fn unexplained(evidence: &Evidence) -> bool {
@@ -249,7 +258,10 @@ pub(super) fn handshake_only(evidence: &Evidence) -> bool {
 ///
 /// Without a FIN the peer's stack may also have restarted meanwhile, or a device with its TTL lost its state.
 pub(super) fn reused_idle(evidence: &Evidence) -> bool {
-    holds(evidence, |it| forgot(it) && it.gap.is_idle() && it.gap.ended_by_us && !it.delivery.retransmitted)
+    holds(evidence, |it| {
+        let pooled = it.gap.is_idle() && it.gap.ended_by_us && !it.delivery.we_serve;
+        forgot(it) && pooled && !it.delivery.retransmitted
+    })
 }
 
 pub(super) fn say_reused_idle(evidence: &Evidence) -> String {

@@ -58,6 +58,8 @@ rules! {
     mptcp: Mptcp by LocalKernel, Certain; when s::mptcp; says |_| "the kernel reset an MPTCP subflow".into();
     mptcp_fastclose: Mptcp by LocalKernel, Likely; when s::mptcp_fastclose; says |_| "a live subflow was closed with data unread, as MPTCP's fast close does".into();
 
+    subflow_reset: Mptcp by LocalKernel, Likely; when s::subflow_reset; says |_| "the kernel reset a live MPTCP subflow".into();
+
     // Sent from a live socket: the end is now.
     out_of_memory: ResourceLimit by LocalKernel, Certain; when s::out_of_memory; says |_| "the kernel reached its limit of TCP memory or orphans".into();
     keepalive_while_full: ConntrackFull by LocalKernel, Likely; when s::keepalive_while_full; says s::say_unheard_while_full;
@@ -124,13 +126,14 @@ rules! {
     peer_left_answer: UnreadData by Peer, Guess; when r::peer_left_answer; says |_| "the peer aborted soon after our last answer: unread, or it always ends so".into();
     peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
     peer_cut_upload: UnreadData by Peer, Guess; when r::peer_cut_upload; says |_| "the peer answered a long upload and aborted: it had most likely not read it all".into();
-    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed a quiet connection with keepalives before it aborted: our answers may be lost on the way".into();
+    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;
     peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before a byte was exchanged: it never accepted the connection, or closed it at once".into();
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
 
     // Received from a stack that does not know the connection (bare RST), without a FIN before.
+    never_completed: ListenOverflow by Peer, Guess; when r::never_completed; says |_| "the peer answered our SYN, acknowledged none of our data, and then did not know the connection: it had no room to accept it".into();
     unexplained: Unknown by Nobody, Guess; when r::unexplained; says r::say_unexplained;
     handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
     reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;

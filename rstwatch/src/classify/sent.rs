@@ -234,6 +234,12 @@ pub(super) fn mptcp_fastclose(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose && !abort.by_owner)
 }
 
+/// Where the kernel gives no reason: subflows are reset alive, which of other sockets only an administrator does.
+pub(super) fn subflow_reset(evidence: &Evidence) -> bool {
+    let no_reason = active(evidence).is_some_and(|sent| sent.derived && sent.subflow);
+    no_reason && aborting(evidence).is_some_and(|(abort, _)| !abort.by_owner && abort.reason == Reason::TcpState)
+}
+
 pub(super) fn say_unread(evidence: &Evidence) -> String {
     match aborting(evidence) {
         Some((abort, _)) if abort.unread > 0 => format!("close() with {} received bytes unread", abort.unread),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role};
 
-use super::{Context, GAP, Reason};
+use super::{Context, GAP, Reason, reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct End {
     pub goodbye: bool,
     /// Whether work was open is not sure.
     pub unsure: bool,
+    /// Nobody looked at the connection before its last words: how long it was silent is a guess.
+    pub unmeasured: bool,
     /// How it ended.
     pub ending: Ending,
     /// Whether its owner was on its way out.
@@ -107,11 +109,13 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         Interrupted::Work { unsure } => (None, false, unsure),
         Interrupted::Silence { jiffies, goodbye } => (context.jiffies(jiffies), goodbye, false),
     };
+    let unmeasured = goodbye && memory.closing_quiet == 0;
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
         goodbye,
         unsure,
+        unmeasured,
         ending: ending(memory, context),
         exit: Exit::of(memory),
     })
@@ -177,6 +181,10 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
 /// said more than one. `None`: nobody looked in time, and what it said is short.
 fn silence_before_last_words(memory: &Memory) -> Option<u32> {
     let short = u32::from(memory.closing_said) <= GOODBYE && memory.closing_segs <= GOODBYE_SEGMENTS;
+    // Asked before the silence, and answered after it.
+    if memory.marks & mark::PEER_SPOKE != 0 {
+        return Some(0);
+    }
     match memory.closing_quiet {
         0 if memory.bytes_sent > u64::from(GOODBYE) => Some(0),
         0 => None,
@@ -207,9 +215,9 @@ fn abort(memory: &Memory, context: &Context) -> Abort {
     let unread = memory.unread.saturating_sub(fin);
     let by_owner = memory.reset_state == state::CLOSE;
     let reason = match context.reasons.name(memory.reset_reason) {
-        Some(name) => Reason::named(name),
-        None if by_owner && unread > 0 => Reason::AbortOnClose,
-        None => Reason::TcpState,
+        // Linux 6.10 and 6.11 know the names, and give none to active resets.
+        Some(name) if name.as_ref() != "NOT_SPECIFIED" => Reason::named(name),
+        _ => reason::of_abort(memory),
     };
     Abort {
         reason,

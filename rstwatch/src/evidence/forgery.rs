@@ -72,9 +72,10 @@ impl Signal {
         match self {
             // More than a perfect disguise takes back: then it stays open.
             Self::DataContinued => 6,
-            Self::MadeOnThisLink { .. } => 4,
+            // A peer that has aborted sends nothing ahead of its RST; injectors send bursts.
+            Self::MadeOnThisLink { .. } | Self::Repeated => 4,
             Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
-            Self::OtherHops { .. } | Self::TooSoon { .. } | Self::Repeated => 2,
+            Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
             Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
             Self::LikeThePeer | Self::TimestampFits => -4,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, TcpFacts, role, sock_flag};
+use rstwatch_common::record::{ResetRecord, TcpFacts, mark, role, sock_flag};
 
 use super::end::GOODBYE;
 use super::{Context, GAP};
@@ -27,6 +27,12 @@ impl Gap {
     /// Whether the connection was idle before the operation that met the reset, or when the reset came.
     pub fn is_idle(&self) -> bool {
         self.length.is_some_and(|length| length >= self.threshold)
+    }
+
+    /// Whether it was idle when the peer closed. A silence after the FIN alone is that of a late answer, or of an upload that
+    /// the peer no longer reads.
+    pub fn was_idle_at_fin(&self) -> bool {
+        self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
 }
 
@@ -58,7 +64,9 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     // itself takes one sequence number, which is counted already.
     let unread = memory.fin_unread.saturating_sub(1);
     let goodbye = unread > 0 && unread <= GOODBYE;
-    if asked || owing {
+    // What came to a client that was waiting when somebody last looked is an answer, though a late one.
+    let late_answer = goodbye && memory.role == role::CLIENT && memory.marks & mark::WE_SPOKE != 0;
+    if asked || owing || late_answer {
         Some(Duration::ZERO)
     } else if goodbye {
         context.jiffies(memory.fin_sent)

@@ -69,6 +69,8 @@ pub struct Sent {
     pub end: Option<End>,
     /// The listener's accept queue was full.
     pub queue_full: bool,
+    /// It is an MPTCP subflow.
+    pub subflow: bool,
     /// An RST had ended the connection here, and this segment of the peer's lies beyond it.
     pub resumed: bool,
     /// Whether that RST came after a silence, if its record was seen.

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub outstanding: u32,
     /// Our last payload came after the peer's: nothing of theirs answers it.
     pub unanswered: bool,
+    /// The peer has acknowledged nothing since the handshake.
+    pub nothing_acknowledged: bool,
     /// A client's long one-way request: hardly a segment came back.
     pub uploading: bool,
     /// It was sent more than once.
@@ -39,6 +41,9 @@ pub struct Delivery {
 /// An upload has so many segments for each that comes back.
 const UPLOAD: u32 = 8;
 
+/// Shorter than any retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
+const MOMENTS: Duration = Duration::from_millis(100);
+
 /// A peer's keepalive within this time counts.
 const PROBED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -47,6 +52,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
+        nothing_acknowledged: acknowledged_nothing(record, context),
         uploading: record.memory.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
         we_serve: record.memory.role == role::SERVER,
@@ -71,6 +77,13 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.memory.established_ns),
     }
+}
+
+/// Whether the last ACK that was accepted is the handshake's. Jiffies are coarse, so one that came within moments passes too.
+fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
+    let age = idle::since(record, record.memory.established_ns);
+    let heard = context.jiffies(record.tcp.ack_age);
+    age.zip(heard).is_some_and(|(age, heard)| heard + MOMENTS >= age)
 }
 
 /// Whether our payload came after the peer's. Of a quick exchange with one time for both, a server's is the later, and that of

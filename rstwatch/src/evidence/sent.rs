@@ -27,6 +27,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         met: met(record.sk_class),
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
+        subflow: record.subflow != 0,
         resumed: resumed(record),
         ended_idle: None,
         conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context)),

@@ -13,6 +13,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_de
 use super::frames::{self, Delivery};
 use super::init;
 
+/// The log of what the command said.
+pub(super) const OUTPUT: &str = "output.log";
+
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
 /// A panic ends the VM, and so does an oops: what comes after it proves nothing.
@@ -54,7 +57,7 @@ impl Machine<'_> {
 
     /// What the command said.
     pub(super) fn output(&self) -> PathBuf {
-        self.home.join("output.log")
+        self.home.join(OUTPUT)
     }
 
     fn wire(&self) -> PathBuf {

@@ -19,7 +19,7 @@ const PROGRAMS: [&str; 11] =
 
 /// Taken along where this machine has them: for rows that do without, and for looking
 /// around with `--shell-command`.
-const EXTRAS: [&str; 33] = [
+const EXTRAS: [&str; 34] = [
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",
@@ -31,6 +31,7 @@ const EXTRAS: [&str; 33] = [
     "nc",
     "curl",
     "cat",
+    "cp",
     "ls",
     "grep",
     "sed",
@@ -79,6 +80,9 @@ pub(super) fn common(rstwatch: &Path, task: &Task) -> Result<Cpio> {
         ("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n"),
         ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
         ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+        // `ip rule` knows the protocols by their names from here alone.
+        ("/etc/protocols", "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n"),
+        ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nprotocols: files\n"),
     ] {
         cpio.file(path, text.as_bytes())?;
     }

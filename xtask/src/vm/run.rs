@@ -16,7 +16,7 @@ use super::cpio::Cpio;
 use super::init::{OUT, Task};
 use super::kernel::{self, Kernel};
 use super::lock::Lock;
-use super::machine::Machine;
+use super::machine::{Machine, OUTPUT};
 use super::mirror::Mirror;
 use super::{modules, rootfs};
 use crate::outcome::Outcome;
@@ -34,8 +34,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn failed(&self) -> usize {
-        self.failed.len()
+    /// Whether there is something to be content with.
+    pub(super) fn good(&self) -> bool {
+        self.failed.is_empty() && self.passed > 0
     }
 
     pub(super) fn outcome(&self) -> Result<Outcome> {
@@ -143,6 +144,7 @@ fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
             return;
         };
         let Run { line, kernel, .. } = &run;
+        print!("{}", run.said());
         let (good, what) = ended.unwrap_or_else(|why| (false, format!("failed: {why:#}")));
         println!("{line} ({}): {what}, {:.0} s", kernel.release, started.elapsed().as_secs_f32());
         if good { tally.passed += 1 } else { tally.failed.push((*line).to_owned()) }
@@ -150,6 +152,13 @@ fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
 }
 
 impl Run<'_> {
+    /// What somebody who asked for a command of their own wants to read.
+    fn said(&self) -> String {
+        let asked = self.args.shell_command.is_some();
+        let output = || fs::read(self.home.join(OUTPUT)).unwrap_or_default();
+        if asked { String::from_utf8_lossy(&output()).into_owned() } else { String::new() }
+    }
+
     /// Whether the command succeeded, and what there is to say of it.
     fn make(&self) -> Result<(bool, String)> {
         let initrd = self.home.join("initrd");
@@ -164,9 +173,6 @@ impl Run<'_> {
             fs::write(self.home.join(name), contents)?;
         }
         let output = String::from_utf8_lossy(&fs::read(machine.output())?).into_owned();
-        if self.args.shell_command.is_some() {
-            print!("{output}");
-        }
         let code = delivery.exit.unwrap_or(1);
         Ok((code == 0, summary(&output, code, &machine.output())))
     }
@@ -225,5 +231,7 @@ mod tests {
         assert_eq!(tally(&[], &[]).outcome().unwrap(), Outcome::Passed);
         assert!(matches!(tally(&[], &["7: gone"]).outcome().unwrap(), Outcome::Skipped(_)));
         assert!(tally(&["6.1"], &["7: gone"]).outcome().is_err());
+        assert!(tally(&[], &["7: gone"]).good());
+        assert!(!Tally { passed: 0, ..tally(&[], &["7: gone"]) }.good());
     }
 }

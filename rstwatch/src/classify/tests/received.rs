@@ -1,6 +1,6 @@
 //! Resets that a socket of this host accepted, with nothing known of the other end.
 
-use rstwatch_common::record::{ResetRecord, present, role, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, mark, present, role, state, tcp_flag};
 
 use super::{Case, SECOND};
 use crate::fixture::{self, NOW_NS, jiffies};
@@ -90,6 +90,34 @@ pub(super) const CASES: &[Case] = &[
     ("peer_cut_upload", || {
         let mut record = fixture::received();
         record.tcp.data_segs_out = 90;
+        record
+    }),
+    ("never_completed", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.tcp.retransmits = 3;
+        record.memory.established_ns = NOW_NS - 2 * SECOND;
+        record.tcp.ack_age = jiffies(2000);
+        record
+    }),
+    // A server that pushes after a silence: no pool reuses anything there.
+    ("forgotten", || {
+        let mut record = after_silence(bare(), 60_000);
+        record.memory.role = role::SERVER;
+        record
+    }),
+    // Closed while we were uploading; the silence is that since the FIN.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 0);
+        record.memory.fin_ns = NOW_NS - 5 * SECOND;
+        record
+    }),
+    // A short answer that came late, with the FIN: not read yet, but no goodbye.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 25;
+        record.memory.marks = mark::WE_SPOKE;
         record
     }),
     // The first copy of our request was lost on a host that was away, not idle.

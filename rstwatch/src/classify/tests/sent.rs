@@ -110,6 +110,46 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_received = jiffies(30_000);
         full(record, 10 * SECOND)
     }),
+    // Looked at while the server was computing: what it said then was the answer, however short and late.
+    ("closed_then_data", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(3_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
+        record.memory.marks |= mark::PEER_SPOKE;
+        record
+    }),
+    ("closed_with_goodbye", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(3_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
+        record.memory.marks |= mark::WE_SPOKE;
+        record
+    }),
+    // The end of a long stream.
+    ("closed_then_data", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(1_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (60_000, 40);
+        record
+    }),
+    ("subflow_reset", || {
+        let mut record = active("NOT_SPECIFIED", state::ESTABLISHED);
+        record.subflow = 1;
+        record
+    }),
+    // Without reasons: what a listener's close drops may be unread, too.
+    ("never_accepted", || {
+        let mut record = marked(own_abort("NOT_SPECIFIED"), mark::UNACCEPTED);
+        record.tcp.rcv_nxt = 900;
+        record.tcp.copied_seq = 800;
+        record
+    }),
+    // Late segments of what ended without a reason: the marks tell.
+    ("late_out_of_memory", || late_abort("NOT_SPECIFIED", mark::CLOSED_BY_OWNER | mark::ORPHANED, state::FIN_WAIT1)),
+    ("late_keepalive", || late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED)),
     ("bad_last_ack", || {
         let mut record = answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK);
         record.segment.payload = 0;

@@ -4,23 +4,19 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libc::{ECONNRESET, EPIPE, ETIMEDOUT};
+use libc::{ECONNRESET, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
 use super::middlebox::known;
-use super::{HELLO, Scene};
+use super::{HELLO, Scene, idle};
 use crate::lab::kernel;
 use crate::lab::nft::Rule;
-use crate::lab::place::{Place, at};
-use crate::lab::procnet::State;
 use crate::lab::sock::{Tcp, expect};
 use crate::lab::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
-use crate::lab::wait::SOON;
+use crate::lab::wait::{SOON, until_true};
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const SECOND: Duration = Duration::from_secs(1);
-/// Source ports of those that want an entry: below the range from which the kernel picks.
-const NEWCOMERS: std::ops::Range<u16> = 30_000..32_000;
 
 const ABORT: Alike = like("linger_abort", PEER, "an abort as any other: the peer's limit is not on the wire");
 
@@ -67,11 +63,11 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "7-evicted",
-        what: "a full conntrack table evicts a half-closed connection, whose next segment is rejected",
+        id: "7-lost",
+        what: "a forgotten connection's data are dropped while the conntrack table is full, then rejected",
         needs: &["conntrack"],
         unless: not_ours,
-        make: evicted,
+        make: lost_while_full,
         rejects: 1,
         wants: &[
             sent(R, "conntrack_full", FIREWALL).rejects(),
@@ -126,27 +122,22 @@ fn probes_dropped(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Half-closed connections are the first to go (net/netfilter/nf_conntrack_proto_tcp.c, tcp_can_early_drop), if one of the
-/// buckets beside the newcomer's holds one: so many come.
-fn evicted(scene: &Scene) -> Result<()> {
+/// Its data are dropped for want of room. When there is room again, nobody knows the connection any more.
+fn lost_while_full(scene: &Scene) -> Result<()> {
     let router = &scene.net.router;
     let rule = Rule::reject(router, scene.rejects, "forward", &format!("{} ct state invalid", scene.to_server()))?;
     let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
-    let _few = Limit::set("/proc/sys/net/netfilter/nf_conntrack_buckets", "1")?;
-    let (client, server) = scene.pair()?;
-    server.finish()?;
-    client.ends()?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
-    let _limit = Limit::set(MAX, "1")?;
-    let mut knocks = Vec::new();
-    for port in NEWCOMERS {
-        knocks.push(Tcp::knock(&scene.net.client, at(scene.family.client(), port), scene.server())?);
-        if known(scene)?.lines().all(|line| line.contains("SYN_SENT")) {
-            break;
-        }
-    }
+    let taken = scene.pair()?;
+    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let (client, _server) = scene.pair()?;
+    drop(memory);
+    until_true("the router's forgetting", 2 * SOON, || Ok(known(scene)?.trim().lines().count() == 1))?;
+    let limit = Limit::set(MAX, "1")?;
     client.send(HELLO)?;
-    client.fails(EPIPE)?;
+    idle(300);
+    drop(limit);
+    client.dies(ECONNRESET)?;
+    drop(taken);
     rule.met(1, SOON)
 }
 
