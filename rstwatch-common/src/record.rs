@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5405;
+pub const MAGIC: u32 = 0x5253_5406;
 
 /// What happened.
 pub mod kind {
@@ -41,7 +41,7 @@ pub mod flags {
     pub const MEMORY: u32 = 1 << 2;
     /// `memory` is what was remembered of a connection that is gone.
     pub const TOMBSTONE: u32 = 1 << 3;
-    /// A receive event of the same socket came just before: it was a phantom.
+    /// A receive event of the same socket came just before, and its record left: it was a phantom.
     pub const PHANTOM: u32 = 1 << 5;
     /// The segment's sequence number follows that of a SYN that came to this listener before.
     pub const HANDSHAKE: u32 = 1 << 4;
@@ -135,10 +135,16 @@ pub mod mark {
     pub const PROBING: u32 = 1 << 9;
     /// No program held it any more when it was aborted.
     pub const ORPHANED: u32 = 1 << 10;
-    /// At the last sample the last payload was ours: a client was waiting, a server had answered.
-    pub const WE_SPOKE: u32 = 1 << 11;
-    /// At the last sample the last payload was the peer's. (Neither: both bear one time.)
-    pub const PEER_SPOKE: u32 = 1 << 12;
+}
+
+/// `Memory::sampled_spoke`: whose payload was the last.
+pub mod spoke {
+    /// No sample, or both bear one time.
+    pub const NOBODY: u16 = 0;
+    /// Ours: a client was waiting, a server had answered.
+    pub const WE: u16 = 1;
+    /// The peer's.
+    pub const PEER: u16 = 2;
 }
 
 /// `task_struct.flags`: the task is on its way out.
@@ -255,13 +261,15 @@ wire! {
         pub sampled: u32,
         /// `bytes_sent` (low word) as of the last sample.
         pub sampled_sent: u32,
-        /// `data_segs_out` as of the last sample.
-        pub sampled_segs: u32,
+        /// `data_segs_out` (low half) as of the last sample.
+        pub sampled_segs: u16,
+        /// [`spoke`] as of the last sample. Not among the marks: those are changed elsewhere at the same time.
+        pub sampled_spoke: u16,
         /// Jiffies from the last payload that the last sample knew of until our side closed; 0: no sample.
         pub closing_quiet: u32,
         /// Payload bytes that we sent after that sample; at most `u16::MAX`.
         pub closing_said: u16,
-        /// Segments that carried them; at most `u16::MAX`.
+        /// Segments that carried them, modulo 2^16.
         pub closing_segs: u16,
         /// [`mark`] bits.
         pub marks: u32,
@@ -356,7 +364,7 @@ wire! {
         pub sock: u64,
         /// Id of the socket's cgroup (v2); 0: not known.
         pub cgroup: u64,
-        /// When the conntrack table of a watched namespace was last full; 0: never, or not seen.
+        /// When the conntrack table of this namespace, or the host's, was last full; 0: never, or not seen.
         pub conntrack_full_ns: u64,
         /// Inode of the network namespace.
         pub netns: u32,

@@ -25,6 +25,10 @@ wire! {
         pub listen_overflow: u32,
         /// Jiffies in a second.
         pub hz: u32,
+        /// Inode of the host's own network namespace, whose conntrack table pods' packets pass too; 0: not known.
+        pub host_netns: u32,
+        /// Padding.
+        pub reserved2: u32,
         /// The cgroup's id.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -57,6 +61,8 @@ impl Settings {
         invalid_syn: u32::MAX,
         listen_overflow: u32::MAX,
         hz: 0,
+        host_netns: 0,
+        reserved2: 0,
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,

@@ -65,9 +65,10 @@ pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord)) {
 #[inline(always)]
 fn bump(counters: &PerCpuArray<u64>, slot: u32) {
     if let Some(counter) = counters.get_ptr_mut(slot) {
-        // SAFETY: a per-CPU slot that one program alone writes; the kernel does not run a program within itself
-        // (kernel/trace/bpf_trace.c, bpf_prog_active), but counts such calls as recursion_misses.
-        unsafe { *counter += 1 };
+        // Several programs count here, and one may interrupt another between a load and a store. The target has no
+        // read-modify-write in `core::sync::atomic`.
+        // SAFETY: an aligned slot of the map.
+        unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
     }
 }
 

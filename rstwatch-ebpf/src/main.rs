@@ -5,6 +5,7 @@
 //! ```
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod emit;
 mod facts;

@@ -12,7 +12,7 @@ use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, Segment};
 
-use crate::kernel::{clear, setting};
+use crate::kernel::setting;
 
 /// Details of resets. The daemon sets the size.
 #[map]
@@ -38,7 +38,8 @@ pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static TOMBSTONES: LruHashMap<NetnsFlow, Memory> = LruHashMap::with_max_entries(32_768, 0);
 
-/// TTL or hop limit of the handshakes of a peer, by netns and address (`local` is empty).
+/// TTL or hop limit of the handshakes of a peer, by netns, address and port (`local` is empty); and of handshakes that are
+/// just being completed, by their whole flow.
 #[map]
 pub static PEER_TTL: LruHashMap<NetnsFlow, u8> = LruHashMap::with_max_entries(4096, 0);
 
@@ -58,18 +59,23 @@ pub static SYNS: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(8192, 0);
 #[map]
 pub static INFER: Array<u64> = Array::with_max_entries(1, 0);
 
-/// When the conntrack table was last full.
+/// When the conntrack table of a namespace was last full.
 #[map]
-pub static CONNTRACK_FULL: Array<u64> = Array::with_max_entries(1, 0);
+pub static CONNTRACK_FULL: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// Room for a memory, which the stack has not.
+/// A memory of nothing, which would not fit on the stack. Never written.
 #[map]
-pub static SCRATCH: PerCpuArray<Memory> = PerCpuArray::with_max_entries(1, 0);
+pub static NOTHING: Array<Memory> = Array::with_max_entries(1, 0);
 
-/// When the conntrack table was last full; 0: never, or not seen.
-#[inline(always)]
-pub fn conntrack_full_ns() -> u64 {
-    CONNTRACK_FULL.get(0).copied().unwrap_or(0)
+/// When the conntrack table of a namespace, or of the host's own, was last full; 0: never, or not seen.
+#[inline(never)]
+pub fn conntrack_full_ns(netns: u32) -> u64 {
+    let host = setting!(host_netns);
+    // SAFETY: a number; a torn read is not possible.
+    let own = unsafe { CONNTRACK_FULL.get(&netns) }.copied().unwrap_or(0);
+    // SAFETY: as above.
+    let hosts = unsafe { CONNTRACK_FULL.get(&host) }.copied().unwrap_or(0);
+    if own > hosts { own } else { hosts }
 }
 
 /// A dropped segment.
@@ -89,12 +95,9 @@ pub static SOCKETS_BY_ADDRESS: LruHashMap<u64, Memory> = LruHashMap::with_max_en
 fn by_address(sk: u64, create: bool) -> *mut Memory {
     if create
         && SOCKETS_BY_ADDRESS.get_ptr(&sk).is_none()
-        && let Some(scratch) = SCRATCH.get_ptr_mut(0)
+        && let Some(nothing) = NOTHING.get(0)
     {
-        // SAFETY: a per-CPU slot that is written here only in a row.
-        let empty = unsafe { &mut *scratch };
-        clear(empty);
-        let _ = SOCKETS_BY_ADDRESS.insert(&sk, &*empty, 0);
+        let _ = SOCKETS_BY_ADDRESS.insert(&sk, nothing, 0);
     }
     SOCKETS_BY_ADDRESS.get_ptr_mut(&sk).unwrap_or(ptr::null_mut())
 }

@@ -6,7 +6,7 @@ use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, soc
 
 use crate::facts::{ages_of, current, flow_of, in_cgroup, jiffies, kept_ttl, netns_of_sock, now, unread_of, watched};
 use crate::kernel::{clear, field, setting, value};
-use crate::maps::{GAPS, PEER_TTL, SCRATCH, SOCKETS_BY_ADDRESS, TOMBSTONES};
+use crate::maps::{GAPS, NOTHING, PEER_TTL, SOCKETS_BY_ADDRESS, TOMBSTONES};
 
 /// No task.
 pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; 16] };
@@ -78,7 +78,7 @@ pub fn established(memory: &mut Memory, sk: u64) {
         memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, flow_of(sk).family);
         if memory.ttl == 0 {
-            memory.ttl = peer_ttl(&flow_of(sk), netns_of_sock(sk));
+            memory.ttl = take_handshake_ttl(sk);
         }
     }
     memory.established_ns = now();
@@ -97,7 +97,18 @@ fn remember_ttl(sk: u64, ttl: u8) {
 /// The hop limit of a handshake's last ACK, where the kernel keeps none with the socket.
 #[inline(always)]
 pub fn handshake_ttl(flow: &Flow, netns: u32, ttl: u8) {
-    let _ = PEER_TTL.insert(&peer_key(flow, netns), &ttl, 0);
+    let _ = PEER_TTL.insert(&NetnsFlow { flow: *flow, netns }, &ttl, 0);
+}
+
+#[inline(never)]
+fn take_handshake_ttl(sk: u64) -> u8 {
+    let key = NetnsFlow { flow: flow_of(sk), netns: netns_of_sock(sk) };
+    // SAFETY: one byte; a torn read is not possible.
+    let ttl = unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0);
+    if ttl != 0 {
+        let _ = PEER_TTL.remove(&key);
+    }
+    ttl
 }
 
 /// The TTL of earlier handshakes with the same address and port; 0: none seen.
@@ -217,7 +228,7 @@ fn quiet_before(memory: &mut Memory, sk: u64) {
     let quiet = jiffies().wrapping_sub(memory.active);
     memory.closing_quiet = if quiet == 0 { 1 } else { quiet };
     memory.closing_said = narrow((value!(sk, bytes_sent, u64) as u32).wrapping_sub(memory.sampled_sent));
-    memory.closing_segs = narrow(value!(sk, data_segs_out, u32).wrapping_sub(memory.sampled_segs));
+    memory.closing_segs = (value!(sk, data_segs_out, u32) as u16).wrapping_sub(memory.sampled_segs);
 }
 
 #[inline(always)]
@@ -229,6 +240,12 @@ fn narrow(count: u32) -> u16 {
 #[inline(never)]
 pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
     memory.closed_ns = now();
+    if memory.closing_ns == 0 {
+        // It ended without our doing: by the peer's RST, or in silence.
+        let ages = ages_of(sk);
+        memory.closing_sent = ages.sent;
+        memory.closing_received = ages.received;
+    }
     memory.old_state = old_state;
     memory.bytes_sent = value!(sk, bytes_sent, u64);
     memory.bytes_received = value!(sk, bytes_received, u64);
@@ -296,10 +313,7 @@ pub fn overflowed(listener: &Memory, flow: &Flow, netns: u32, segment: &Segment)
 /// The same, where the listener is not known.
 #[inline(never)]
 pub fn overflowed_somewhere(flow: &Flow, netns: u32, segment: &Segment) {
-    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
-        // SAFETY: a per-CPU slot that this program alone uses.
-        let nobody = unsafe { &mut *scratch };
-        clear(nobody);
+    if let Some(nobody) = NOTHING.get(0) {
         overflowed(nobody, flow, netns, segment);
     }
 }

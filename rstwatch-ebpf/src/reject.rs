@@ -19,7 +19,7 @@ pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
         record.time_ns = time_ns;
         record.sock = 0;
         record.cgroup = 0;
-        record.conntrack_full_ns = conntrack_full_ns();
+        record.conntrack_full_ns = conntrack_full_ns(netns);
         record.netns = netns;
         record.flags = flags::SKB | extra;
         record.kind = kind::FIREWALL;

@@ -9,8 +9,19 @@ use crate::kernel::{read_into, value};
 const TCP_BYTES: usize = 32;
 
 /// No segment.
-pub const NO_SEGMENT: Segment =
-    Segment { seq: 0, ack: 0, payload: 0, tsval: 0, reserved2: 0, window: 0, ip_id: 0, ttl: 0, flags: 0, present: 0, reserved: 0 };
+pub const NO_SEGMENT: Segment = Segment {
+    seq: 0,
+    ack: 0,
+    payload: 0,
+    tsval: 0,
+    reserved2: 0,
+    window: 0,
+    ip_id: 0,
+    ttl: 0,
+    flags: 0,
+    present: 0,
+    reserved: 0,
+};
 
 const IPPROTO_TCP: u8 = 6;
 

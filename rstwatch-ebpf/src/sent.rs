@@ -50,9 +50,11 @@ impl Sent {
             memory::aborted(kept, self.sk, &self.flow, self.state, self.reason);
         } else if kept.marks & mark::RECEIVED != 0 {
             // No RST is ever sent for an RST: what tcp_receive_reset reported was data after RCV_SHUTDOWN.
-            phantom = flags::PHANTOM;
             count(Counted::Phantom, NO_REASON);
-            if kept.marks & mark::RECEIVED_LOST != 0 {
+            if kept.marks & mark::RECEIVED_LOST == 0 {
+                phantom = flags::PHANTOM;
+            } else {
+                // There is no record that this one takes back.
                 count(Counted::Phantom, LOST_PHANTOM);
             }
             kept.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
@@ -69,12 +71,17 @@ impl Sent {
         if let Some(gone) = memory::tombstone(&self.flow, self.netns, &self.segment) {
             return (Some(gone), flags::TOMBSTONE);
         }
-        let handshake_ack = self.segment.payload == 0 && setting!(invalid_syn) == self.reason;
-        if handshake_ack && facts::queue_is_full(self.sk) {
+        let completes = self.completes_handshake();
+        // INVALID_SYN is the kernel's word for this too; where it gives none, a SYN with the number before must have come.
+        let gave_up = if setting!(has_reason) == 1 {
+            self.segment.payload == 0 && setting!(invalid_syn) == self.reason
+        } else {
+            completes
+        };
+        if gave_up && facts::queue_is_full(self.sk) {
             memory::overflowed(kept, &self.flow, self.netns, &self.segment);
         }
-        let handshake = if self.completes_handshake() { flags::HANDSHAKE } else { 0 };
-        (Some(kept), flags::MEMORY | handshake)
+        (Some(kept), flags::MEMORY | if completes { flags::HANDSHAKE } else { 0 })
     }
 
     /// Whether the segment is where a handshake's last ACK would be.
@@ -82,13 +89,15 @@ impl Sent {
     fn completes_handshake(&self) -> bool {
         // SAFETY: an LRU element may be reused under us; it holds a plain number.
         let initial = unsafe { SYNS.get(&self.flow.reversed()) };
-        self.segment.payload == 0 && initial.is_some_and(|initial| initial.wrapping_add(1) == self.segment.seq)
+        let bare_ack = self.segment.payload == 0 && self.segment.flags & tcp_flag::FIN == 0;
+        bare_ack && initial.is_some_and(|initial| initial.wrapping_add(1) == self.segment.seq)
     }
 
     /// No socket, a TIME_WAIT mini-socket, or a socket without memory.
     #[inline(always)]
     fn of_nothing(&self) -> Remembered<'static> {
-        if self.segment.flags & tcp_flag::SYN != 0 {
+        // Without a segment there is nothing to tell an earlier connection of this flow by.
+        if self.skb == 0 || self.segment.flags & tcp_flag::SYN != 0 {
             return (None, 0);
         }
         match memory::tombstone(&self.flow, self.netns, &self.segment) {
@@ -106,7 +115,7 @@ impl Sent {
             record.reason = self.reason;
             record.time_ns = facts::now();
             record.sock = self.sk;
-            record.conntrack_full_ns = conntrack_full_ns();
+            record.conntrack_full_ns = conntrack_full_ns(self.netns);
             record.netns = self.netns;
             record.kind = kind::SENT;
             record.sk_class = self.class;

@@ -12,7 +12,7 @@ use crate::segment::Seen;
 const WINDOW_NS: u64 = 5_000_000_000;
 
 /// Reports an RST that claims to be ahead of the one that was accepted. (One behind it is an ordinary answer to a segment
-/// that was under way when the peer aborted.)
+/// that was under way when the peer aborted; one that is ahead by one answers a segment that acknowledged a FIN.)
 #[inline(always)]
 pub fn rst(seen: &Seen, netns: u32) {
     let flow = seen.flow.reversed();
@@ -21,7 +21,7 @@ pub fn rst(seen: &Seen, netns: u32) {
     let reset_by_peer = gone.rst.present & present::SEGMENT != 0 && gone.marks & mark::ABORTED == 0;
     let recent = now().wrapping_sub(gone.rst_ns) < WINDOW_NS;
     let ahead = seen.segment.seq.wrapping_sub(gone.rst.seq);
-    if !reset_by_peer || !recent || ahead == 0 || ahead >= 1 << 24 {
+    if !reset_by_peer || !recent || ahead <= 1 || ahead >= 1 << 24 {
         return;
     }
     tell(Rate::Stray, |record: &mut ResetRecord| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::evidence::{Evidence, GAP, Gap, Met, Received, Sent};
+use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
 
 /// Beside an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn received_timing(it: &Received) -> Timing {
 
 /// The peer's FIN, or its RST into the silence, shows the timer itself. An RST that answers us came some time after it.
 fn received_timer(it: &Received) -> Option<Timer> {
-    if it.connecting || !it.gap.is_idle() {
+    if it.connecting || !it.gap.was_idle_at_fin() {
         return None;
     }
     let (after, exact) = match it.gap {
@@ -79,9 +79,9 @@ fn received_timer(it: &Received) -> Option<Timer> {
 }
 
 fn sent_timing(it: &Sent) -> Timing {
-    let opening = it.answered.is_some_and(|segment| segment.syn);
+    let opening = it.answered.is_some_and(|segment| segment.syn || segment.handshake);
     match &it.end {
-        _ if opening || it.met == Met::Listener && it.end.is_none() => Timing::Connecting,
+        _ if opening || it.reason == Reason::InvalidSyn => Timing::Connecting,
         None => Timing::Unseen,
         Some(end) => match end.idle {
             Some(idle) if idle >= GAP && it.answered.is_some() => Timing::AfterIdle,

@@ -185,6 +185,7 @@ mod tests {
             sender: Sender::LocalApp,
             confidence: Confidence::Certain,
             because: "linger".into(),
+            derived: false,
         }
     }
 

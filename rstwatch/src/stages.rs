@@ -91,6 +91,7 @@ impl Stages {
             sender: verdict.sender,
             confidence: verdict.confidence,
             because: verdict.because.clone(),
+            derived: evidence.is_derived(),
         };
         self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {

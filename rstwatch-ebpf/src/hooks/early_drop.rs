@@ -23,11 +23,9 @@ pub fn k_early_drop(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn full(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    if facts::watched(facts::netns_of_net(argument(ctx, 0)))
-        && let Some(last) = CONNTRACK_FULL.get_ptr_mut(0)
-    {
-        // SAFETY: a number in a map's slot; whichever CPU writes last is right.
-        unsafe { last.write_volatile(facts::now()) };
+    let netns = facts::netns_of_net(argument(ctx, 0));
+    if facts::watched(netns) {
+        let _ = CONNTRACK_FULL.insert(&netns, &facts::now(), 0);
     }
     0
 }

@@ -14,7 +14,7 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
-use crate::kernel::{argument, clear, value};
+use crate::kernel::{argument, clear, setting, value};
 use crate::maps::{DROPS, Drop, SOCKETS, conntrack_full_ns};
 use crate::memory;
 use crate::reject;
@@ -51,8 +51,10 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     if kept.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
         kept.ttl = memory::peer_ttl(&flow, netns);
     }
-    // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset.
-    if let Some(drop) = rejected_here(&flow, kept) {
+    // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset. A reject belongs to no cgroup.
+    if setting!(filter_cgroup) == 0
+        && let Some(drop) = rejected_here(&flow, kept)
+    {
         let rejected = Seen { segment: drop.segment, flow };
         reject::report(&rejected, drop.netns, drop.time_ns, flags::INFERRED);
     }
@@ -92,7 +94,7 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
         record.reason = u32::MAX;
         record.time_ns = facts::now();
         record.sock = sk;
-        record.conntrack_full_ns = conntrack_full_ns();
+        record.conntrack_full_ns = conntrack_full_ns(netns);
         record.cgroup = facts::cgroup_of(sk);
         record.netns = netns;
         record.kind = kind::RECEIVED;

@@ -4,7 +4,7 @@
 //! still quiet: never more than it was, and short of it by less than the time between two looks.
 
 use core::ffi::c_void;
-use rstwatch_common::record::{Memory, mark, role, state};
+use rstwatch_common::record::{Memory, role, spoke, state};
 
 use crate::facts::{ages_of, jiffies};
 use crate::kernel::{setting, value};
@@ -38,13 +38,13 @@ pub fn sample(ctx: *mut SocketStorageEntry) -> i32 {
 }
 
 #[inline(always)]
-fn spoke_last(sent: u32, received: u32) -> u32 {
+fn spoke_last(sent: u32, received: u32) -> u16 {
     if sent < received {
-        mark::WE_SPOKE
+        spoke::WE
     } else if received < sent {
-        mark::PEER_SPOKE
+        spoke::PEER
     } else {
-        0
+        spoke::NOBODY
     }
 }
 
@@ -67,9 +67,8 @@ fn look(kept: &mut Memory, sk: u64) {
         }
     }
     kept.active = active;
-    kept.marks &= !(mark::WE_SPOKE | mark::PEER_SPOKE);
-    kept.marks |= spoke_last(ages.sent, ages.received);
+    kept.sampled_spoke = spoke_last(ages.sent, ages.received);
     kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
-    kept.sampled_segs = value!(sk, data_segs_out, u32);
+    kept.sampled_segs = value!(sk, data_segs_out, u32) as u16;
     kept.sampled = if now == 0 { 1 } else { now };
 }

@@ -10,6 +10,7 @@ use aya_ebpf::programs::FEntryContext;
 use core::ffi::c_void;
 use rstwatch_common::flow::IPV6;
 use rstwatch_common::layout::ABSENT;
+use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
 use crate::kernel::{argument, offset};
@@ -41,6 +42,10 @@ fn completes(ctx: &FEntryContext) -> i32 {
     let netns = facts::netns_of_sock(listener);
     let mut seen = Seen::NOTHING;
     if !facts::watched(netns) || !segment::read_skb(skb, &mut seen) {
+        return 0;
+    }
+    // TCP Fast Open comes here with the SYN.
+    if seen.segment.flags & tcp_flag::SYN != 0 {
         return 0;
     }
     if !full {

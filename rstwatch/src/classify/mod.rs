@@ -54,7 +54,7 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
 /// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open.
 /// If this end alone comes to the same cause, both ends agree.
 fn both_ends(saw: &SenderSaw, alone: &Verdict) -> Verdict {
-    let agree = saw.cause == alone.cause && saw.cause != Cause::Unknown;
+    let agree = saw.cause == alone.cause && saw.cause != Cause::Unknown && !saw.derived;
     let confidence = if agree { Confidence::Certain } else { saw.confidence };
     let sender = match saw.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,

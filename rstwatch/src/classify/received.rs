@@ -110,7 +110,7 @@ fn say_signal(signal: Signal) -> Option<String> {
         }
         Signal::DataContinued => "the peer's data go on beyond it".into(),
         Signal::Repeated => "more RSTs followed, ahead of it".into(),
-        Signal::Challenged => "an RST with a wrong sequence number came before it".into(),
+        Signal::Challenged => "a segment that did not fit, an RST or a SYN, came before it".into(),
         Signal::NeverAcknowledged => "a bare RST answers a number that we never acknowledged".into(),
         Signal::Unprovoked => "a bare RST came while nothing was outstanding".into(),
         Signal::NoTimestamp => "it lacks the timestamp that a live socket would send".into(),

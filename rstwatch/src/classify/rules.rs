@@ -133,7 +133,7 @@ rules! {
     peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
 
     // Received from a stack that does not know the connection (bare RST), without a FIN before.
-    never_completed: ListenOverflow by Peer, Guess; when r::never_completed; says |_| "the peer answered our SYN, acknowledged none of our data, and then did not know the connection: it had no room to accept it".into();
+    never_completed: ListenOverflow by Peer, Guess; when r::never_completed; says |_| "the peer answered our SYN, acknowledged none of our data, and then did not know the connection: most likely it had no room to accept it".into();
     unexplained: Unknown by Nobody, Guess; when r::unexplained; says r::say_unexplained;
     handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
     reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role};
+use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role, spoke};
 
 use super::{Context, GAP, Reason, reason};
 
@@ -47,6 +47,8 @@ pub enum Ending {
 pub struct Abort {
     /// Why, in the kernel's words.
     pub reason: Reason,
+    /// The kernel did not say so: the fields did.
+    pub derived: bool,
     /// The socket was CLOSE already: the owner did it. Otherwise it was destroyed alive, from outside or by a timer.
     pub by_owner: bool,
     /// It lingered in FIN_WAIT2 without an owner.
@@ -182,7 +184,7 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
 fn silence_before_last_words(memory: &Memory) -> Option<u32> {
     let short = u32::from(memory.closing_said) <= GOODBYE && memory.closing_segs <= GOODBYE_SEGMENTS;
     // Asked before the silence, and answered after it.
-    if memory.marks & mark::PEER_SPOKE != 0 {
+    if memory.sampled_spoke == spoke::PEER {
         return Some(0);
     }
     match memory.closing_quiet {
@@ -214,13 +216,11 @@ fn abort(memory: &Memory, context: &Context) -> Abort {
     let fin = u32::from(memory.fin_ns != 0);
     let unread = memory.unread.saturating_sub(fin);
     let by_owner = memory.reset_state == state::CLOSE;
-    let reason = match context.reasons.name(memory.reset_reason) {
-        // Linux 6.10 and 6.11 know the names, and give none to active resets.
-        Some(name) if name.as_ref() != "NOT_SPECIFIED" => Reason::named(name),
-        _ => reason::of_abort(memory),
-    };
+    // Linux 6.10 and 6.11 know the names, and give none to active resets.
+    let given = context.reasons.name(memory.reset_reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
     Abort {
-        reason,
+        reason: given.map_or_else(|| reason::of_abort(memory), |name| Reason::named(name)),
+        derived: given.is_none(),
         by_owner,
         orphan: memory.reset_state == state::FIN_WAIT2
             && memory.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,

@@ -49,7 +49,7 @@ pub enum Signal {
     DataContinued,
     /// More RSTs followed, each ahead of the one before.
     Repeated,
-    /// An RST with a wrong sequence number came shortly before.
+    /// A segment that drew a challenge ACK came shortly before: an RST with a wrong sequence number, or a SYN.
     Challenged,
     /// A bare RST whose sequence number we have never acknowledged: it answers nothing of ours, and a live socket's RST is
     /// not bare.

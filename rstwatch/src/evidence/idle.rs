@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, TcpFacts, mark, role, sock_flag};
+use rstwatch_common::record::{ResetRecord, TcpFacts, role, sock_flag, spoke};
 
 use super::end::GOODBYE;
 use super::{Context, GAP};
@@ -65,7 +65,7 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let unread = memory.fin_unread.saturating_sub(1);
     let goodbye = unread > 0 && unread <= GOODBYE;
     // What came to a client that was waiting when somebody last looked is an answer, though a late one.
-    let late_answer = goodbye && memory.role == role::CLIENT && memory.marks & mark::WE_SPOKE != 0;
+    let late_answer = goodbye && memory.role == role::CLIENT && memory.sampled_spoke == spoke::WE;
     if asked || owing || late_answer {
         Some(Duration::ZERO)
     } else if goodbye {

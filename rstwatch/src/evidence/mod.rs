@@ -158,6 +158,8 @@ pub struct SenderSaw {
     pub confidence: Confidence,
     /// Its sentence.
     pub because: String,
+    /// The kernel did not say so: see [`Evidence::is_derived`].
+    pub derived: bool,
 }
 
 /// A firewall reject.
@@ -172,9 +174,16 @@ pub struct Firewall {
 }
 
 impl Evidence {
-    /// The kernel did not say why: its fields did, which is never certain.
+    /// The kernel did not say why: its fields did, or a dropped segment, which is never certain.
     pub fn is_derived(&self) -> bool {
-        matches!(self, Self::Sent(Sent { derived: true, .. }))
+        match self {
+            Self::Sent(sent) => {
+                let aborted = |end: &End| matches!(end.ending, Ending::Aborted(abort) if abort.derived);
+                sent.derived || sent.end.as_ref().is_some_and(aborted)
+            }
+            Self::Firewall(reject) => reject.inferred,
+            Self::Received(_) => false,
+        }
     }
 
     /// Which way the RST went.

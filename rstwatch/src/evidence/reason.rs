@@ -68,7 +68,9 @@ impl Reason {
 
 fn passive_from_fields(record: &ResetRecord) -> Reason {
     let syn = record.segment.flags & tcp_flag::SYN != 0;
-    let full = record.tcp.ack_backlog > record.tcp.max_ack_backlog;
+    // Of any other segment a full queue says nothing.
+    let completes = record.flags & flags::HANDSHAKE != 0;
+    let full = completes && record.tcp.ack_backlog > record.tcp.max_ack_backlog;
     match record.sk_class {
         sk_class::NONE => Reason::NoSocket,
         sk_class::TIME_WAIT => Reason::TimewaitSocket,

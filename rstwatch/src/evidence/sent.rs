@@ -6,6 +6,8 @@ use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_f
 
 use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end, forgery, idle};
 
+/// Dying takes a connection so long at most, of what a verdict is to explain.
+const DYING: Duration = Duration::from_secs(120);
 /// A reject this soon after the table was full may be the table's doing.
 const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         subflow: record.subflow != 0,
         resumed: resumed(record),
         ended_idle: None,
-        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context)),
+        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context).min(DYING)),
         actor: actor(&record.task),
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter};
+use aya::programs::Iter;
 use aya::{Ebpf, EbpfLoader};
 use rstwatch_common::settings::infer;
 use zerocopy::IntoBytes;
@@ -256,7 +256,7 @@ impl Loader {
         let missing: Vec<_> = self.probes.iter().filter(|probe| !probe.attached).map(|probe| probe.name).collect();
         let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_syn_recv_sock"];
         let missing: Vec<_> = stands_in.into_iter().filter(|name| missing.contains(name)).collect();
-        self.record_stand_in("kfree_skb", &missing.join(", "), attached, "firewall rejects");
+        self.record_stand_in("kfree_skb", &missing.join(", "), attached, "what those would show");
         Ok(())
     }
 
@@ -321,7 +321,7 @@ impl Loader {
             losses: PerCpuArray::try_from(map(&mut ebpf, "LOSSES")?)?,
             reasons: reasons.clone(),
             // What a filter would have let through of what was missed, nobody knows.
-            programs: if unfiltered { counting(&mut ebpf)? } else { Vec::new() },
+            programs: if unfiltered { counting(&ebpf, constants::has_reason(&btf))? } else { Vec::new() },
         };
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
         let gaps = GapMap { map: HashMap::try_from(map(&mut ebpf, "GAPS")?)?, jiffy: crate::clock::jiffy() };
@@ -350,15 +350,31 @@ fn map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object lacks {name}"))
 }
 
-/// Descriptors of the programs that count.
-fn counting(ebpf: &mut Ebpf) -> anyhow::Result<Vec<(Direction, OwnedFd)>> {
-    [(Direction::Sent, "tcp_send_reset"), (Direction::Received, "tcp_receive_reset")]
-        .into_iter()
-        .map(|(direction, name)| {
-            let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
-            Ok((direction, program.fd()?.as_fd().try_clone_to_owned()?))
-        })
-        .collect()
+/// Programs that count, and what.
+const COUNTING: [(Direction, &str); 10] = [
+    (Direction::Sent, "tcp_send_reset"),
+    (Direction::Received, "tcp_receive_reset"),
+    (Direction::Sent, "nf_send_reset"),
+    (Direction::Sent, "k_nf_reset"),
+    (Direction::Sent, "nf_send_reset6"),
+    (Direction::Sent, "k_nf_reset6"),
+    (Direction::Sent, "tcp_v4_send_reset"),
+    (Direction::Sent, "k_v4_send_reset"),
+    (Direction::Sent, "tcp_v6_send_reset"),
+    (Direction::Sent, "k_v6_send_reset"),
+];
+
+/// Descriptors of those that are loaded. `tcp_v4_send_reset` and its like count only what the tracepoint does not show.
+fn counting(ebpf: &Ebpf, has_reason: bool) -> anyhow::Result<Vec<(Direction, OwnedFd)>> {
+    let counts = |name: &str| !(has_reason && (name.contains("v4_send") || name.contains("v6_send")));
+    let mut programs = Vec::new();
+    for (direction, name) in COUNTING.into_iter().filter(|(_, name)| counts(name)) {
+        let program = ebpf.program(name).with_context(|| format!("the eBPF object lacks {name}"))?;
+        if let Ok(fd) = program.fd() {
+            programs.push((direction, fd.as_fd().try_clone_to_owned()?));
+        }
+    }
+    Ok(programs)
 }
 
 fn watch_only(ebpf: &mut Ebpf, netns: &[u32]) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! What the programs are told before they are loaded; see `rstwatch-common/src/settings.rs`.
 
+use std::os::unix::fs::MetadataExt;
+
 use rstwatch_common::settings::Settings;
 
 use super::attach::Limits;
@@ -42,11 +44,17 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
             .unwrap_or(u32::MAX),
         listen_overflow: drop_reason(btf, "TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         hz: crate::clock::hz(),
+        host_netns: host_netns().unwrap_or(0),
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
         ..Settings::UNSET
     }
+}
+
+/// The namespace of the host's first process.
+fn host_netns() -> Option<u32> {
+    std::fs::metadata("/proc/1/ns/net").ok().and_then(|found| u32::try_from(found.ino()).ok())
 }
 
 /// `SKB_DROP_REASON_*` of this kernel.

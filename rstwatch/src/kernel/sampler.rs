@@ -56,7 +56,7 @@ impl Sampler {
             attach_type: BPF_TRACE_ITER,
             flags: 0,
             // `union bpf_iter_link_info` with its only member `map.map_fd`.
-            iter_info: (&raw const map).addr() as u64,
+            iter_info: (&raw const map).expose_provenance() as u64,
             iter_info_len: 4,
             reserved: 0,
         };
@@ -68,7 +68,7 @@ impl Sampler {
         let attr = IterCreate { link: fd_number(std::os::fd::AsFd::as_fd(&self.0)), flags: 0 };
         let mut iterator = File::from(bpf(BPF_ITER_CREATE, &attr)?);
         // The program prints nothing; the read drives it through all sockets.
-        iterator.read_to_end(&mut Vec::new()).map(drop)
+        drive(&mut iterator)
     }
 
     /// Looks every second, or less often where a look takes long, until the guard is dropped.
@@ -97,6 +97,17 @@ impl Sampler {
 #[derive(Debug)]
 pub struct Sampling {
     _stop: Sender<()>,
+}
+
+/// Reads an iterator to its end. The kernel pauses after a million objects (kernel/bpf/bpf_iter.c, bpf_seq_read) and says
+/// EAGAIN: then the next read goes on.
+pub(super) fn drive(iterator: &mut File) -> std::io::Result<()> {
+    loop {
+        match iterator.read_to_end(&mut Vec::new()) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 fn fd_number(fd: BorrowedFd<'_>) -> u32 {

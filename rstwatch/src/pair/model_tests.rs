@@ -187,7 +187,13 @@ fn received_record(reset: &Reset) -> ResetRecord {
 /// A verdict that carries its sender's number.
 fn verdict(reset: &Reset) -> SenderSaw {
     let because = reset.id.to_string();
-    SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
+    SenderSaw {
+        cause: Cause::LingerAbort,
+        sender: Sender::LocalApp,
+        confidence: Confidence::Certain,
+        because,
+        derived: false,
+    }
 }
 
 fn left(ready: Ready) -> Left {

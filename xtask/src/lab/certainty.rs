@@ -17,7 +17,7 @@ What `rstwatch check` reports of a host is binding; this page tells what to expe
 | since | what | before that |
 |---|---|---|
 | 6.12 | the kernel gives a reason for the resets that it sends of its own | told from the socket's fields, and never `certain` |
-| 6.10 | the tracepoint fires for answers without a socket and from TIME_WAIT, with a reason | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset`, by the function's own conditions |
+| 6.10 | the tracepoint fires for answers without a socket and from TIME_WAIT, with a reason | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset`, by the function's own conditions, those on TCP MD5 excepted |
 | 5.17 | drop reasons | no stand-in where `nf_send_reset` or `tcp_v4_syn_recv_sock` cannot be hooked |
 | 5.11 | `tcp_reset` passes the packet | the RST's header by a cgroup program, a short look at each packet |
 | 5.11 | socket storage for tracing programs | a map by the socket's address; survived idle gaps are not measured, and sockets older than the agent have no owner |

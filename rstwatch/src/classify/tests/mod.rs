@@ -96,9 +96,32 @@ fn ends_that_agree_are_certain() {
     if let Evidence::Received(received) = &mut evidence {
         let (cause, sender) = (Cause::IdleReaped, Sender::LocalKernel);
         let confidence = Confidence::Likely;
-        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: false });
     }
     assert_eq!(classify(&evidence).confidence, Confidence::Certain);
+}
+
+/// Two readings of fields that agree are still readings.
+#[test]
+fn ends_that_agree_on_what_nobody_said_are_not_certain() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let mut evidence = evidence_of(&after_fin(bare(), 60_000));
+    if let Evidence::Received(received) = &mut evidence {
+        let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: true });
+    }
+    assert_eq!(classify(&evidence).confidence, Confidence::Likely);
+}
+
+/// Linux 6.10 and 6.11 name what an answer met, but not why the connection had been aborted.
+#[test]
+fn late_segments_of_an_abort_without_a_reason_are_not_certain() {
+    use crate::cause::{Cause, Confidence};
+    use rstwatch_common::record::mark;
+    let late = sent::late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
+    let verdict = classify(&evidence_of(&late));
+    assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));
 }
 
 #[test]
@@ -113,7 +136,7 @@ fn the_sending_end_decides() {
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: false });
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

@@ -1,6 +1,6 @@
 //! Resets that a socket of this host accepted, with nothing known of the other end.
 
-use rstwatch_common::record::{ResetRecord, mark, present, role, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, present, role, spoke, state, tcp_flag};
 
 use super::{Case, SECOND};
 use crate::fixture::{self, NOW_NS, jiffies};
@@ -117,7 +117,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 3_000);
         record.memory.fin_received = 0;
         record.memory.fin_unread = 25;
-        record.memory.marks = mark::WE_SPOKE;
+        record.memory.sampled_spoke = spoke::WE;
         record
     }),
     // The first copy of our request was lost on a host that was away, not idle.

@@ -1,6 +1,6 @@
 //! Resets that this host sent.
 
-use rstwatch_common::record::{PF_EXITING, ResetRecord, flags, kind, mark, role, sk_class, state, tcp_flag};
+use rstwatch_common::record::{PF_EXITING, ResetRecord, flags, kind, mark, role, sk_class, spoke, state, tcp_flag};
 
 use super::{Case, SECOND};
 use crate::fixture::{self, NOW_NS, jiffies, reason};
@@ -116,7 +116,7 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_sent = 0;
         record.memory.closing_quiet = jiffies(3_000);
         (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
-        record.memory.marks |= mark::PEER_SPOKE;
+        record.memory.sampled_spoke = spoke::PEER;
         record
     }),
     ("closed_with_goodbye", || {
@@ -124,7 +124,7 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_sent = 0;
         record.memory.closing_quiet = jiffies(3_000);
         (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
-        record.memory.marks |= mark::WE_SPOKE;
+        record.memory.sampled_spoke = spoke::WE;
         record
     }),
     // The end of a long stream.
@@ -133,6 +133,14 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_sent = 0;
         record.memory.closing_quiet = jiffies(1_000);
         (record.memory.closing_said, record.memory.closing_segs) = (60_000, 40);
+        record
+    }),
+    // Without reasons: a late segment of a killed process's connection, at the overloaded listener of its successor.
+    ("late_killed", || {
+        let mut record = exiting(late(0), 9);
+        record.sk_class = sk_class::LISTEN;
+        record.reason = u32::MAX;
+        (record.tcp.ack_backlog, record.tcp.max_ack_backlog) = (9, 8);
         record
     }),
     ("subflow_reset", || {

@@ -1,13 +1,13 @@
 //! Attaching one program each, and the kernel's answer in a few words.
 
 use std::fs::File;
-use std::io::Read;
 
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, KProbe, ProgramError,
 };
 
 use super::{Loader, program};
+use crate::kernel::sampler::drive;
 use crate::kernel::scope::cgroup2_mount;
 use crate::probe::Probe;
 
@@ -57,9 +57,7 @@ impl Loader {
         program.load("task_file", &self.aya_btf)?;
         let link = program.attach()?;
         let link = program.take_link(link)?;
-        let mut nothing = Vec::new();
-        link.into_file()?.read_to_end(&mut nothing)?;
-        Ok(())
+        Ok(drive(&mut link.into_file()?)?)
     }
 
     pub(super) fn ingress(&mut self) -> Result<(), String> {
