@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
 use rustix::system::{RebootCommand, init_module, reboot, sethostname};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ const OUTPUT_PORT: &str = "/dev/ttyS1";
 const FILES_PORT: &str = "/dev/ttyS2";
 /// How long output may still come when the command has ended, from children of it.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// As a service manager would have it; the kernel's own 1024 are too few for the lab.
+const OPEN_FILES: u64 = 65_536;
 
 const MOUNTS: [(&str, &str); 8] = [
     ("devtmpfs", "/dev"),
@@ -78,6 +81,7 @@ fn live() -> Result<()> {
         mount(kind, place, kind, MountFlags::empty(), None).with_context(|| format!("cannot mount {place}"))?;
     }
     sethostname(b"vm")?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) })?;
     let mut output = port(OUTPUT_PORT)?;
     let mut files = port(FILES_PORT)?;
     load_modules(&mut output)?;
