@@ -17,7 +17,7 @@ use crate::lab::wait::{SOON, until_true};
 /// How long the router remembers a quiet connection, in seconds.
 const MEMORY: u64 = 1;
 
-const FORGOT: Alike = like(
+pub(super) const FORGOT: Alike = like(
     "middlebox_idle",
     MIDDLEBOX,
     "what the router's rule does with a forgotten connection is an idle timeout to its ends",
