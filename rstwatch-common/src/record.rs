@@ -5,7 +5,7 @@
 use crate::flow::Flow;
 
 /// First word of every record; changes with its shape.
-pub const MAGIC: u32 = 0x5253_5406;
+pub const MAGIC: u32 = 0x5253_5407;
 
 /// What happened.
 pub mod kind {
@@ -239,10 +239,18 @@ wire! {
         pub fin_received: u32,
         /// Received bytes not read when the peer's FIN came.
         pub fin_unread: u32,
+        /// Jiffies from the last payload that the last sample knew of until the peer's FIN; 0: no sample.
+        pub fin_quiet: u32,
+        /// Segments with payload that came between the two, modulo 2^16.
+        pub fin_said_segs: u16,
+        /// `data_segs_out` (low half) when the peer's FIN came.
+        pub fin_segs_out: u16,
         /// Jiffies since we had sent payload when our side closed.
         pub closing_sent: u32,
         /// Jiffies since the peer had sent payload when our side closed.
         pub closing_received: u32,
+        /// Jiffies since the peer had acknowledged anything when our side closed.
+        pub closing_ack: u32,
         /// Bytes written and not acknowledged when our side closed.
         pub closing_outstanding: u32,
         /// Next byte expected, when it was last looked at.
@@ -263,6 +271,10 @@ wire! {
         pub sampled_sent: u32,
         /// `data_segs_out` (low half) as of the last sample.
         pub sampled_segs: u16,
+        /// `data_segs_in` (low half) as of the last sample.
+        pub sampled_segs_in: u16,
+        /// Padding.
+        pub reserved: u16,
         /// [`spoke`] as of the last sample. Not among the marks: those are changed elsewhere at the same time.
         pub sampled_spoke: u16,
         /// Jiffies from the last payload that the last sample knew of until our side closed; 0: no sample.

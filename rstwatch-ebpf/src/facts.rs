@@ -191,17 +191,19 @@ macro_rules! age {
     };
 }
 
-/// Jiffies since payload was sent and received.
+/// Jiffies since payload was sent and received, and an ACK came.
 pub struct Ages {
     pub sent: u32,
     pub received: u32,
+    /// Since an ACK was accepted.
+    pub ack: u32,
 }
 
 /// How long a socket has been quiet, in each way.
 #[inline(always)]
 pub fn ages_of(sk: u64) -> Ages {
     let now = jiffies();
-    Ages { sent: age!(now, sk, lsndtime), received: age!(now, sk, lrcvtime) }
+    Ages { sent: age!(now, sk, lsndtime), received: age!(now, sk, lrcvtime), ack: age!(now, sk, rcv_tstamp) }
 }
 
 /// Received bytes that the application has not read. A FIN takes one sequence number.

@@ -136,6 +136,12 @@ pub fn peer_closed(memory: &mut Memory, sk: u64) {
     memory.fin_sent = ages.sent;
     memory.fin_received = ages.received;
     memory.fin_unread = unread_of(sk);
+    memory.fin_segs_out = value!(sk, data_segs_out, u32) as u16;
+    if memory.sampled != 0 {
+        let quiet = jiffies().wrapping_sub(memory.active);
+        memory.fin_quiet = if quiet == 0 { 1 } else { quiet };
+        memory.fin_said_segs = (value!(sk, data_segs_in, u32) as u16).wrapping_sub(memory.sampled_segs_in);
+    }
     // Who asked and was not answered was no idle client; a tie of the jiffies is an answer that came at once.
     let quiet = if ages.sent < ages.received { ages.sent } else { ages.received };
     let open = ages.sent < ages.received;
@@ -211,11 +217,32 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
+        memory.closing_ack = ages.ack;
         quiet_before(memory, sk);
         memory.rcv_nxt = value!(sk, rcv_nxt, u32);
-        let written = value!(sk, write_seq, u32);
-        memory.closing_outstanding = written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written));
+        memory.closing_outstanding = unacknowledged(sk);
     }
+}
+
+/// Bytes written and not acknowledged.
+#[inline(always)]
+fn unacknowledged(sk: u64) -> u32 {
+    let written = value!(sk, write_seq, u32);
+    written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written))
+}
+
+/// A half-closed socket ends for good without another state that is seen, in the call of whoever held it: close() or exit
+/// orphans it before its last state (net/ipv4/tcp.c, __tcp_close). Only then is it closed, and only then is it known how.
+#[inline(always)]
+fn let_go(memory: &mut Memory, sk: u64) {
+    let orphaned = value!(sk, skc_flags, u32) & sock_flag::DEAD != 0;
+    if memory.marks & mark::HALF_CLOSED == 0 || !orphaned {
+        return;
+    }
+    own_if(memory, false);
+    memory.marks &= !mark::HALF_CLOSED;
+    memory.closing_ns = 0;
+    closing(memory, sk);
 }
 
 /// What the last sample knew of the silence before our side ended, and what we have said since. A goodbye after a silence
@@ -245,7 +272,10 @@ pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
         let ages = ages_of(sk);
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
+        memory.closing_ack = ages.ack;
+        memory.closing_outstanding = unacknowledged(sk);
     }
+    let_go(memory, sk);
     memory.old_state = old_state;
     memory.bytes_sent = value!(sk, bytes_sent, u64);
     memory.bytes_received = value!(sk, bytes_received, u64);

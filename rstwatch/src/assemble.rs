@@ -9,7 +9,7 @@ use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present
 use crate::aside;
 use crate::cause::Sender;
 use crate::classify::Verdict;
-use crate::evidence::{self, Context, Evidence};
+use crate::evidence::{self, Context, Ending, Evidence};
 use crate::owner;
 use crate::pair::seq_of_sent;
 use crate::record::{Event, Family, Role, Rst, TimeoutCandidate};
@@ -80,7 +80,8 @@ fn idle(evidence: &Evidence) -> Option<Duration> {
     match evidence {
         Evidence::Received(received) if !received.connecting => received.gap.length,
         Evidence::Sent(sent) => {
-            let measured = sent.end.as_ref().filter(|end| !end.unmeasured);
+            // A half-closed connection may have been busy ever since.
+            let measured = sent.end.as_ref().filter(|end| !end.unmeasured && end.ending != Ending::HalfClosed);
             measured.and_then(|end| Some(end.idle?.saturating_add(end.ago)))
         }
         _ => None,

@@ -185,7 +185,6 @@ mod tests {
             sender: Sender::LocalApp,
             confidence: Confidence::Certain,
             because: "linger".into(),
-            derived: false,
         }
     }
 

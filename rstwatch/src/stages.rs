@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
 use crate::assemble;
+use crate::cause::Cause;
 use crate::classify::classify;
 use crate::company::Companies;
-use crate::evidence::{self, Context, Evidence, SenderSaw};
+use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 use crate::record::Event;
@@ -23,8 +24,8 @@ pub struct Stages {
     context: Context,
     pairing: Pairing,
     companies: Companies,
-    /// Whether connections were idle when an RST ended them: the peer may go on.
-    ended_idle: Recent<bool>,
+    /// What ended connections: the peer may go on.
+    ended_by: Recent<EndedBy>,
     ready: VecDeque<Event>,
     /// Phantom receives dropped so far.
     phantoms: u64,
@@ -37,7 +38,7 @@ impl Stages {
             context,
             pairing: Pairing::default(),
             companies: Companies::default(),
-            ended_idle: Recent::new(ENDED),
+            ended_by: Recent::new(ENDED),
             ready: VecDeque::new(),
             phantoms: 0,
         }
@@ -83,7 +84,7 @@ impl Stages {
         }
         let mut evidence = evidence::of_record(record, &self.context);
         if let Evidence::Sent(sent) = &mut evidence {
-            sent.ended_idle = self.ended_idle.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
+            sent.ended_by = self.ended_by.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
         }
         let verdict = classify(&evidence);
         let seen = SenderSaw {
@@ -91,7 +92,6 @@ impl Stages {
             sender: verdict.sender,
             confidence: verdict.confidence,
             because: verdict.because.clone(),
-            derived: evidence.is_derived(),
         };
         self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {
@@ -128,7 +128,12 @@ impl Stages {
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {
-            self.ended_idle.push(ready.record.flow, received.gap.is_idle());
+            let ended_by = match (verdict.cause, received.gap.is_idle()) {
+                (Cause::FirewallReject, _) => EndedBy::Reject,
+                (_, true) => EndedBy::Idle,
+                (_, false) => EndedBy::Busy,
+            };
+            self.ended_by.push(ready.record.flow, ended_by);
         }
         self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
     }

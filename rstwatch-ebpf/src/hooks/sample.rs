@@ -70,5 +70,6 @@ fn look(kept: &mut Memory, sk: u64) {
     kept.sampled_spoke = spoke_last(ages.sent, ages.received);
     kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
     kept.sampled_segs = value!(sk, data_segs_out, u32) as u16;
+    kept.sampled_segs_in = value!(sk, data_segs_in, u32) as u16;
     kept.sampled = if now == 0 { 1 } else { now };
 }

@@ -28,10 +28,9 @@ pub struct Verdict {
 
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
-    let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(Received { sender_saw: Some(saw), .. }) => both_ends(saw, &alone),
-        _ => alone,
+        Evidence::Received(Received { sender_saw: Some(saw), .. }) => both_ends(saw),
+        _ => from_table(RULES, evidence),
     }
 }
 
@@ -51,11 +50,10 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
 }
 
 /// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
-/// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open.
-/// If this end alone comes to the same cause, both ends agree.
-fn both_ends(saw: &SenderSaw, alone: &Verdict) -> Verdict {
-    let agree = saw.cause == alone.cause && saw.cause != Cause::Unknown && !saw.derived;
-    let confidence = if agree { Confidence::Certain } else { saw.confidence };
+/// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open, and what it infers is
+/// not surer for that this end would infer the same: both read the same silence.
+fn both_ends(saw: &SenderSaw) -> Verdict {
+    let confidence = saw.confidence;
     let sender = match saw.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
         other => other,

@@ -148,7 +148,12 @@ pub(super) fn say_fin(evidence: &Evidence) -> String {
 }
 
 pub(super) fn half_closed_unread(evidence: &Evidence) -> bool {
-    holds(evidence, |it| after_fin(it) && it.shape == Shape::Abort && it.delivery.unanswered)
+    holds(evidence, |it| after_fin(it) && it.shape == Shape::Abort && wrote(it))
+}
+
+/// Some proxies drop a server's connection so when all is read.
+pub(super) fn half_closed_aborted(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape == Shape::Abort)
 }
 
 /// Both sides had closed; what the RST answers is our FIN.
@@ -212,7 +217,9 @@ pub(super) fn say_unread(evidence: &Evidence) -> String {
 
 /// An idle timer that fires with an RST; only where the silence fits a well-known timeout.
 pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
-    holds(evidence, |it| abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && it.gap.fits_timeout)
+    holds(evidence, |it| {
+        abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && it.gap.fits_timeout && !it.delivery.owing
+    })
 }
 
 pub(super) fn say_reaped(evidence: &Evidence) -> String {

@@ -93,6 +93,7 @@ rules! {
     closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when s::half_closed_then_data; says s::say_closed;
     data_after_close: DataAfterClose by LocalKernel, Likely; when s::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();
+    outlived_reject: FirewallReject by LocalKernel, Likely; when s::outlived_reject; says |_| "a firewall had ended this connection here by an RST, and the peer sends on".into();
     outlived_idle: MiddleboxIdle by LocalKernel, Likely; when s::outlived_idle; says s::say_outlived;
     outlived: MiddleboxInjected by LocalKernel, Likely; when s::outlived; says s::say_outlived;
     tail: Unknown by LocalKernel, Likely; when s::tail; says s::say_tail;
@@ -114,7 +115,8 @@ rules! {
     // Received after the peer's FIN.
     reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
     wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
-    half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data unread".into();
+    half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data under way".into();
+    half_closed_aborted: LingerAbort by Peer, Guess; when r::half_closed_aborted; says |_| "the peer closed its side, then aborted, with nothing of ours under way".into();
     fin_met_nothing: Unknown by Peer, Likely; when r::fin_met_nothing; says |_| "our FIN met a connection that the peer had closed and forgotten: no data was lost".into();
 
     peer_did_not_linger: LingerAbort by Peer, Guess; when r::peer_did_not_linger; says |_| "the peer closed, and its stack forgot the connection at once: TCP_LINGER2 below zero".into();
@@ -130,7 +132,7 @@ rules! {
     peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
     peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;
     peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before a byte was exchanged: it never accepted the connection, or closed it at once".into();
-    peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unread: SO_LINGER 0, or destroyed from outside".into();
+    peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection with nothing of ours unacknowledged: SO_LINGER 0, or destroyed from outside".into();
 
     // Received from a stack that does not know the connection (bare RST), without a FIN before.
     never_completed: ListenOverflow by Peer, Guess; when r::never_completed; says |_| "the peer answered our SYN, acknowledged none of our data, and then did not know the connection: most likely it had no room to accept it".into();

@@ -3,7 +3,7 @@
 use super::seconds;
 use std::time::Duration;
 
-use crate::evidence::{Abort, End, Ending, Evidence, Exit, GAP, Met, Reason, Sent};
+use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Met, Reason, Sent};
 
 /// Segments are under way for at most so long.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
@@ -340,12 +340,12 @@ fn idle(end: &End) -> bool {
 }
 
 pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| idle(end) && !end.goodbye) && with_data(evidence)
+    closed(evidence).is_some_and(|end| idle(end) && !end.goodbye && !end.unsure) && with_data(evidence)
 }
 
-/// What was said last may also have been a late answer.
+/// What was said last may also have been a late answer; a question that bears the time of the last answer may have been open.
 pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| idle(end) && end.goodbye) && with_data(evidence)
+    closed(evidence).is_some_and(idle) && with_data(evidence)
 }
 
 pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
@@ -361,7 +361,7 @@ pub(super) fn half_closed_then_data(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn late_timed_out(evidence: &Evidence) -> bool {
-    past(evidence).is_some_and(|end| end.ending == Ending::Silent)
+    past(evidence).is_some_and(|end| end.ending == Ending::Silent && end.outstanding)
 }
 
 pub(super) fn late_while_full(evidence: &Evidence) -> bool {
@@ -389,11 +389,15 @@ pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
 /// The peer sends on beyond the RST that ended the connection here: it was not the peer's. Without that RST's record the
 /// silence before it is not known, so neither is the cause.
 pub(super) fn outlived(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(false))
+    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Busy))
 }
 
 pub(super) fn outlived_idle(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_idle == Some(true))
+    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Idle))
+}
+
+pub(super) fn outlived_reject(evidence: &Evidence) -> bool {
+    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Reject))
 }
 
 fn outlives(evidence: &Evidence) -> Option<&Sent> {
@@ -458,6 +462,9 @@ pub(super) fn unknown_here(evidence: &Evidence) -> bool {
 pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
     if let Some(end) = past(evidence) {
         let ago = seconds(end.ago);
+        if end.ending == Ending::Silent {
+            return format!("this side had given the connection up {ago} before, without a word");
+        }
         return format!(
             "this side had aborted the connection {ago} before, but its RST did not arrive: a segment came"
         );

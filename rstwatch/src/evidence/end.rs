@@ -15,8 +15,10 @@ pub struct End {
     pub idle: Option<Duration>,
     /// The last word was ours, after a silence: a goodbye, or a late answer.
     pub goodbye: bool,
-    /// Whether work was open is not sure.
+    /// Whether work was open is not sure: question and answer bear the same time.
     pub unsure: bool,
+    /// Bytes of ours were not acknowledged.
+    pub outstanding: bool,
     /// Nobody looked at the connection before its last words: how long it was silent is a guess.
     pub unmeasured: bool,
     /// How it ended.
@@ -77,7 +79,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    fn of(memory: &Memory) -> Self {
+    /// `idle`: nothing was open.
+    fn of(memory: &Memory, idle: bool) -> Self {
         let owner = &memory.owner;
         if owner.flags & PF_EXITING == 0 {
             return Self::Running;
@@ -87,7 +90,8 @@ impl Exit {
         let serves_one =
             memory.role == role::SERVER && memory.established_ns != 0 && owner.start_ns > memory.established_ns;
         match (signal, status) {
-            (0, _) if serves_one => Self::PerConnection,
+            // Some report their idle timer by an error status.
+            (0, status) if serves_one && (status == 0 || idle) => Self::PerConnection,
             (0, 0) => Self::Orderly,
             (0, status) => Self::Failed(status),
             (signal, _) => Self::Signal(signal),
@@ -109,7 +113,7 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     }
     let (idle, goodbye, unsure) = match interrupted(memory, context) {
         Interrupted::Work { unsure } => (None, false, unsure),
-        Interrupted::Silence { jiffies, goodbye } => (context.jiffies(jiffies), goodbye, false),
+        Interrupted::Silence { jiffies, goodbye, unsure } => (context.jiffies(jiffies), goodbye, unsure),
     };
     let unmeasured = goodbye && memory.closing_quiet == 0;
     Some(End {
@@ -118,8 +122,9 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         goodbye,
         unsure,
         unmeasured,
+        outstanding: outstanding(memory) > 0,
         ending: ending(memory, context),
-        exit: Exit::of(memory),
+        exit: Exit::of(memory, idle.is_some()),
     })
 }
 
@@ -128,7 +133,7 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
 pub(super) const GOODBYE: u32 = 512;
 
 /// A goodbye leaves in so many: a protocol's own, and that of its encryption.
-const GOODBYE_SEGMENTS: u16 = 2;
+pub(super) const GOODBYE_SEGMENTS: u16 = 2;
 
 /// Our side had closed already when the agent came: how, and after which silence, was not seen.
 fn closed_before_the_agent(memory: &Memory) -> bool {
@@ -154,44 +159,69 @@ enum Interrupted {
         jiffies: u32,
         /// The server said something short before it went, as TLS and many protocols do; or it was a late answer.
         goodbye: bool,
+        /// A question may have been open: it bears the time of the last answer.
+        unsure: bool,
     },
 }
 
-/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie: late data at
-/// a client is then an answer that it did not await; a server that closes has answered.
+/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie. Then the last
+/// ACK may tell: one that came later than both was sent for its own sake, for what was said last. If it bears the same time too,
+/// a client has its answer, and a server that closes has answered, most likely.
 fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     let (sent, received) = (memory.closing_sent, memory.closing_received);
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
-    let asked = memory.role == role::CLIENT && memory.bytes_sent > 0 && sent <= received;
-    let owing = memory.role == role::SERVER && received < sent;
+    let tie = sent == received;
+    let acknowledged_later = tie && memory.closing_ack < received;
+    let (said, heard) = (memory.bytes_sent > 0, memory.bytes_received > 0);
+    let asked = memory.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
+    let owing = memory.role == role::SERVER && (received < sent || (heard && !said));
+    let answered_for_sure = memory.role == role::SERVER && acknowledged_later;
     if asked || owing || outstanding(memory) > GOODBYE {
         // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
         let goodbye = !quiet(sent) && quiet(received);
-        return Interrupted::Work { unsure: asked && memory.bytes_received > 0 && (sent == received || goodbye) };
+        return Interrupted::Work { unsure: asked && memory.bytes_received > 0 && goodbye };
     }
+    let unsure = tie && !answered_for_sure;
     let last = sent.min(received);
     if memory.role == role::CLIENT || quiet(sent) || !quiet(received) {
-        return Interrupted::Silence { jiffies: last, goodbye: false };
+        return Interrupted::Silence { jiffies: last, goodbye: false, unsure };
     }
-    match silence_before_last_words(memory) {
-        Some(silence) => Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence) },
-        None => Interrupted::Silence { jiffies: received, goodbye: true },
+    match last_words(memory) {
+        LastWords::Goodbye { silence } => {
+            Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence), unsure: false }
+        }
+        LastWords::Answer => Interrupted::Silence { jiffies: last, goodbye: false, unsure: false },
+        LastWords::Long => Interrupted::Work { unsure: true },
+        LastWords::Unseen => Interrupted::Silence { jiffies: received, goodbye: true, unsure: true },
     }
 }
 
-/// How long a server was quiet before it said its last. Zero where that was no goodbye: it was speaking all the while, or
-/// said more than one. `None`: nobody looked in time, and what it said is short.
-fn silence_before_last_words(memory: &Memory) -> Option<u32> {
-    let short = u32::from(memory.closing_said) <= GOODBYE && memory.closing_segs <= GOODBYE_SEGMENTS;
-    // Asked before the silence, and answered after it.
-    if memory.sampled_spoke == spoke::PEER {
-        return Some(0);
-    }
-    match memory.closing_quiet {
-        0 if memory.bytes_sent > u64::from(GOODBYE) => Some(0),
-        0 => None,
-        quiet if short => Some(quiet.saturating_sub(memory.closing_sent)),
-        _ => Some(0),
+/// What a server said after the client had been silent, before it closed.
+enum LastWords {
+    /// Something short, after so many jiffies in which it had nothing to answer.
+    Goodbye {
+        /// Jiffies.
+        silence: u32,
+    },
+    /// An answer, or the end of a stream.
+    Answer,
+    /// Too much for a goodbye, after a silence in which it had nothing to answer.
+    Long,
+    /// Nobody looked in time, and what it said is short.
+    Unseen,
+}
+
+fn last_words(memory: &Memory) -> LastWords {
+    let few = memory.closing_segs <= GOODBYE_SEGMENTS;
+    let short = few && u32::from(memory.closing_said) <= GOODBYE;
+    match (memory.closing_quiet, memory.sampled_spoke) {
+        (0, _) if memory.bytes_sent > u64::from(GOODBYE) => LastWords::Answer,
+        (0, _) => LastWords::Unseen,
+        // Asked before the silence, and answered after it.
+        (_, spoke::PEER) => LastWords::Answer,
+        (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(memory.closing_sent) },
+        (_, spoke::WE) if few => LastWords::Long,
+        _ => LastWords::Answer,
     }
 }
 

@@ -169,9 +169,13 @@ fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
         return None;
     }
     let (hops, peer_hops) = (hops(ttl), hops(expected));
+    // The peer itself sets its TTL by hand: BGP between neighbours uses 1. Then it is no measure of its path.
+    if peer_hops > MAX_HOPS {
+        return None;
+    }
     if INITIAL_TTLS.contains(&ttl) && peer_hops > 0 {
         Some(Signal::MadeOnThisLink { ttl, expected })
-    } else if hops > MAX_HOPS && peer_hops <= MAX_HOPS {
+    } else if hops > MAX_HOPS {
         Some(Signal::ImplausibleTtl { ttl, expected })
     } else if hops.abs_diff(peer_hops) >= 2 {
         Some(Signal::OtherHops { ttl, expected })
@@ -264,6 +268,9 @@ mod tests {
             (255, 64, "none"),
             // Nothing to compare with.
             (64, 0, "none"),
+            // Set by hand.
+            (64, 1, "none"),
+            (255, 1, "none"),
         ];
         for (ttl, expected, sign) in cases {
             let found = ttl_signal(ttl, expected).map_or("none".into(), |signal| format!("{signal:?}"));

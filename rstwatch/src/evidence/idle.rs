@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, TcpFacts, role, sock_flag, spoke};
+use rstwatch_common::record::{Memory, ResetRecord, TcpFacts, role, sock_flag, spoke};
 
-use super::end::GOODBYE;
+use super::end::{GOODBYE, GOODBYE_SEGMENTS};
 use super::{Context, GAP};
 use crate::timeouts;
 
@@ -44,6 +44,8 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
     let length = match (outstanding, fin_ago) {
         // The FIN itself is no activity: count from before it.
+        // Unless we have been writing ever since.
+        (true, Some(_)) if wrote_before(record) => None,
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
@@ -69,10 +71,27 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     if asked || owing || late_answer {
         Some(Duration::ZERO)
     } else if goodbye {
-        context.jiffies(memory.fin_sent)
+        context.jiffies(silence_before_goodbye(memory))
     } else {
         context.jiffies(memory.fin_sent.min(memory.fin_received))
     }
+}
+
+/// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.
+fn silence_before_goodbye(memory: &Memory) -> u32 {
+    match memory.fin_quiet {
+        0 => memory.fin_sent,
+        _ if memory.fin_said_segs > GOODBYE_SEGMENTS => memory.fin_received,
+        quiet => memory.fin_sent.min(quiet.saturating_sub(memory.fin_received)),
+    }
+}
+
+/// Whether we had written after the peer's FIN before what is under way now.
+fn wrote_before(record: &ResetRecord) -> bool {
+    let tcp = &record.tcp;
+    #[expect(clippy::cast_possible_truncation, reason = "the memory keeps the low half")]
+    let since = (tcp.data_segs_out as u16).wrapping_sub(record.memory.fin_segs_out);
+    tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
 }
 
 /// Unacknowledged and unsent bytes of ours; a FIN that we sent is no payload.

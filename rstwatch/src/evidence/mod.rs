@@ -73,12 +73,23 @@ pub struct Sent {
     pub subflow: bool,
     /// An RST had ended the connection here, and this segment of the peer's lies beyond it.
     pub resumed: bool,
-    /// Whether that RST came after a silence, if its record was seen.
-    pub ended_idle: Option<bool>,
+    /// What that RST was found to be, if its record was seen.
+    pub ended_by: Option<EndedBy>,
     /// How long before the reset this node's conntrack table was full, if it was since the peer was last heard.
     pub conntrack_full: Option<Duration>,
     /// The task that ran, as `comm[pid]`: who destroyed the socket, where it was destroyed alive.
     pub actor: String,
+}
+
+/// The RST that ended a connection on which the peer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// A firewall's.
+    Reject,
+    /// Another's, after a silence.
+    Idle,
+    /// Another's, on a busy connection.
+    Busy,
 }
 
 /// The segment that provoked a reset.
@@ -158,8 +169,6 @@ pub struct SenderSaw {
     pub confidence: Confidence,
     /// Its sentence.
     pub because: String,
-    /// The kernel did not say so: see [`Evidence::is_derived`].
-    pub derived: bool,
 }
 
 /// A firewall reject.

@@ -30,6 +30,8 @@ pub struct Delivery {
     pub uploading: bool,
     /// It was sent more than once.
     pub retransmitted: bool,
+    /// We are the server, and had been asked last.
+    pub owing: bool,
     /// We are the server.
     pub we_serve: bool,
     /// Whether we ever sent payload.
@@ -55,6 +57,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         nothing_acknowledged: acknowledged_nothing(record, context),
         uploading: record.memory.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
+        owing: record.memory.role == role::SERVER && tcp.received_age < tcp.sent_age,
         we_serve: record.memory.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,

@@ -31,7 +31,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         subflow: record.subflow != 0,
         resumed: resumed(record),
-        ended_idle: None,
+        ended_by: None,
         conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context).min(DYING)),
         actor: actor(&record.task),
     }

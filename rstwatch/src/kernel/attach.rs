@@ -227,14 +227,12 @@ impl Loader {
 
     /// Handshakes that end at a full accept queue. Answers what has to be inferred.
     fn overflows(&mut self) -> u64 {
-        let attached = self.fentry("tcp_v4_syn_recv_sock");
-        let inferred = if attached.is_ok() { 0 } else { infer::OVERFLOWS };
-        // IPv6 may be absent, or a module.
-        let attached = attached.and_then(|()| match self.btf.function_parameters("tcp_v6_syn_recv_sock") {
-            Some(_) => self.fentry("tcp_v6_syn_recv_sock"),
-            None => Ok(()),
-        });
-        self.record("tcp_syn_recv_sock", attached, "late resets by a full accept queue look like a restart");
+        const WITHOUT: &str = "late resets by a full accept queue look like a restart";
+        let v4 = self.function("tcp_v4_syn_recv_sock", "k_v4_syn_recv");
+        let v6 = self.function("tcp_v6_syn_recv_sock", "k_v6_syn_recv");
+        let inferred = if v4.is_ok() && v6.is_ok() { 0 } else { infer::OVERFLOWS };
+        self.record("tcp_v4_syn_recv_sock", v4, WITHOUT);
+        self.record("tcp_v6_syn_recv_sock", v6, WITHOUT);
         inferred
     }
 
@@ -254,7 +252,7 @@ impl Loader {
             Array::try_from(self.ebpf.map_mut("INFER").context("the eBPF object lacks INFER")?)?;
         infer.set(0, wanted, 0)?;
         let missing: Vec<_> = self.probes.iter().filter(|probe| !probe.attached).map(|probe| probe.name).collect();
-        let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_syn_recv_sock"];
+        let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
         let missing: Vec<_> = stands_in.into_iter().filter(|name| missing.contains(name)).collect();
         self.record_stand_in("kfree_skb", &missing.join(", "), attached, "what those would show");
         Ok(())

@@ -187,13 +187,7 @@ fn received_record(reset: &Reset) -> ResetRecord {
 /// A verdict that carries its sender's number.
 fn verdict(reset: &Reset) -> SenderSaw {
     let because = reset.id.to_string();
-    SenderSaw {
-        cause: Cause::LingerAbort,
-        sender: Sender::LocalApp,
-        confidence: Confidence::Certain,
-        because,
-        derived: false,
-    }
+    SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
 }
 
 fn left(ready: Ready) -> Left {

@@ -87,29 +87,15 @@ fn what_the_kernel_did_not_say_is_not_certain() {
     }
 }
 
-/// Each end by itself says idle_reaped, so together they are certain.
+/// Each end by itself says idle_reaped; both read the same silence.
 #[test]
-fn ends_that_agree_are_certain() {
-    use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderSaw;
-    let mut evidence = evidence_of(&after_fin(bare(), 60_000));
-    if let Evidence::Received(received) = &mut evidence {
-        let (cause, sender) = (Cause::IdleReaped, Sender::LocalKernel);
-        let confidence = Confidence::Likely;
-        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: false });
-    }
-    assert_eq!(classify(&evidence).confidence, Confidence::Certain);
-}
-
-/// Two readings of fields that agree are still readings.
-#[test]
-fn ends_that_agree_on_what_nobody_said_are_not_certain() {
+fn ends_that_agree_are_as_sure_as_the_sender() {
     use crate::cause::{Cause, Confidence, Sender};
     use crate::evidence::SenderSaw;
     let mut evidence = evidence_of(&after_fin(bare(), 60_000));
     if let Evidence::Received(received) = &mut evidence {
         let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
-        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: true });
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
     }
     assert_eq!(classify(&evidence).confidence, Confidence::Likely);
 }
@@ -136,7 +122,7 @@ fn the_sending_end_decides() {
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into(), derived: false });
+            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

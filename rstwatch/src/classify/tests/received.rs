@@ -112,6 +112,15 @@ pub(super) const CASES: &[Case] = &[
         record.memory.fin_ns = NOW_NS - 5 * SECOND;
         record
     }),
+    // Pushed to until the end, and the program did not read: no goodbye after a silence.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 300;
+        record.memory.fin_quiet = jiffies(1_200);
+        record.memory.fin_said_segs = 5;
+        record
+    }),
     // A short answer that came late, with the FIN: not read yet, but no goodbye.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
@@ -163,10 +172,11 @@ pub(super) const CASES: &[Case] = &[
     ("half_closed_unread", || {
         let mut record = after_fin(fixture::received(), 0);
         record.tcp.sent_age = 0;
+        record.tcp.write_seq += 10;
         record
     }),
-    // A client that half-closed waits for the answer alone: it has no reason to abort once it has read it.
-    ("half_closed_unread", || {
+    // haproxy, done with a server's answer.
+    ("half_closed_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
         record.memory.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
@@ -262,7 +272,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("peer_aborted", fixture::received),
     // It had half-closed, and had read our answer.
-    ("peer_aborted", || after_fin(fixture::received(), 0)),
+    ("half_closed_aborted", || after_fin(fixture::received(), 0)),
     // A client that asks and aborts: nothing of ours can be unread.
     ("peer_aborted", || {
         let mut record = fixture::received();

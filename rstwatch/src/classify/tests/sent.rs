@@ -108,6 +108,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = late(0);
         record.memory.marks = 0;
         record.memory.closing_received = jiffies(30_000);
+        record.memory.closing_outstanding = 10;
         full(record, 10 * SECOND)
     }),
     // Looked at while the server was computing: what it said then was the answer, however short and late.
@@ -251,12 +252,60 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_outstanding = 24;
         record
     }),
-    // The client's request and the answer before it bear the same time.
-    ("gave_up_or_closed", || {
+    // The client's request and the answer before it bear the same time, and the ACK too: most likely it was answered.
+    ("closed_with_goodbye", || {
         let mut record = late(5_000);
         record.memory.role = role::CLIENT;
         record.memory.bytes_sent = 100;
         record.memory.bytes_received = 100;
+        record.memory.closing_ack = jiffies(5_000);
+        record
+    }),
+    // The ACK came later, for its own sake: for a request that was not answered.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.role = role::CLIENT;
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_ack = jiffies(4_960);
+        record
+    }),
+    // A server's answer and the request bear the same time. An ACK of its own came for the answer.
+    ("closed_when_idle", || {
+        let mut record = late(5_000);
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_ack = jiffies(4_960);
+        record
+    }),
+    // The next request may have brought the ACK.
+    ("closed_with_goodbye", || {
+        let mut record = late(5_000);
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_ack = jiffies(5_000);
+        record
+    }),
+    // Asked, and never said a word.
+    ("closed_then_data", || {
+        let mut record = late(5_000);
+        record.memory.bytes_received = 100;
+        record
+    }),
+    // A page of farewell after a silence, too long for a goodbye: it may be one all the same.
+    ("gave_up_or_closed", || {
+        let mut record = late(3_000);
+        record.memory.closing_sent = 0;
+        record.memory.closing_quiet = jiffies(3_000);
+        (record.memory.closing_said, record.memory.closing_segs) = (700, 1);
+        record.memory.sampled_spoke = spoke::WE;
+        record
+    }),
+    // inetd's child, in the middle of its work.
+    ("late_killed", || {
+        let mut record = exiting(late(3_000), 1 << 8);
+        record.memory.bytes_received = 100;
+        record.memory.owner.start_ns = record.memory.established_ns + SECOND;
         record
     }),
     // Its first request, never answered.
@@ -290,6 +339,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("half_closed_then_data", || marked(late(60_000), mark::HALF_CLOSED)),
     ("late_timed_out", || {
+        let mut record = late(60_000);
+        record.memory.marks = 0;
+        record.memory.closing_outstanding = 10;
+        record
+    }),
+    // Nothing of ours was under way: socket repair took it away.
+    ("unknown_here", || {
         let mut record = late(60_000);
         record.memory.marks = 0;
         record

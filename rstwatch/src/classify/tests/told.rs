@@ -1,7 +1,7 @@
 //! Resets whose verdict takes more than their own record: what came after, and what became of other connections.
 
 use super::{evidence_of, received, sent};
-use crate::evidence::{Aftermath, Company, Evidence};
+use crate::evidence::{Aftermath, Company, EndedBy, Evidence};
 use crate::fixture;
 use rstwatch_common::record::{ResetRecord, present, tcp_flag};
 
@@ -36,10 +36,10 @@ fn resumed() -> ResetRecord {
     record
 }
 
-fn after(record: &ResetRecord, idle: bool) -> Evidence {
+fn after(record: &ResetRecord, ended_by: EndedBy) -> Evidence {
     let mut evidence = evidence_of(record);
     if let Evidence::Sent(sent) = &mut evidence {
-        sent.ended_idle = Some(idle);
+        sent.ended_by = Some(ended_by);
     }
     evidence
 }
@@ -48,21 +48,23 @@ fn after(record: &ResetRecord, idle: bool) -> Evidence {
 type Told = (&'static str, fn() -> Evidence);
 
 pub(super) const CASES: &[Told] = &[
-    ("outlived", || after(&resumed(), false)),
-    ("outlived_idle", || after(&resumed(), true)),
+    ("outlived", || after(&resumed(), EndedBy::Busy)),
+    ("outlived_idle", || after(&resumed(), EndedBy::Idle)),
+    // Our own firewall had made it.
+    ("outlived_reject", || after(&resumed(), EndedBy::Reject)),
     // The RST's own record was lost: whether the connection was idle is not known.
     ("tail", || evidence_of(&resumed())),
     // Data that was under way before the RST.
     ("tail", || {
         let mut record = resumed();
         record.segment.seq = 4990;
-        after(&record, false)
+        after(&record, EndedBy::Busy)
     }),
     // Its own host's rule made the RST: same distance, and a reject's shape.
     ("tail", || {
         let mut record = resumed();
         record.memory.rst.ttl = 63;
-        after(&record, false)
+        after(&record, EndedBy::Busy)
     }),
     ("peers_firewall", || outlived(&received::bare())),
     ("path_injected", || {
