@@ -9,6 +9,7 @@
 
 mod emit;
 mod facts;
+mod files;
 mod hooks;
 mod kernel;
 mod maps;

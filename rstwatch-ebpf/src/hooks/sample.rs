@@ -1,37 +1,29 @@
-//! `iter/bpf_sk_storage_map`: looks at each connection every second or so, and finds the idle gaps that it survived.
+//! `iter/task_file`, again and again: looks at each connection every second or so, and finds the idle gaps that it survived.
 //!
 //! A look costs nothing per packet. A gap is measured from the last payload to the last look that found the connection
 //! still quiet: never more than it was, and short of it by less than the time between two looks.
 
-use core::ffi::c_void;
 use rstwatch_common::record::{Memory, role, spoke, state};
 
 use crate::facts::{ages_of, jiffies};
+use crate::files::{TaskFile, tcp_socket};
 use crate::kernel::{setting, value};
+use crate::maps::SOCKETS;
 use crate::memory;
 
-/// `struct bpf_iter__bpf_sk_storage_map`, net/core/bpf_sk_storage.c; each pointer is aligned to eight bytes.
-#[repr(C)]
-pub struct SocketStorageEntry {
-    meta: u64,
-    map: u64,
-    sk: *mut c_void,
-    value: *mut Memory,
-}
-
-/// Runs once for each socket with memory, while the daemon reads the iterator.
+/// Runs for each open file of each task, while the daemon reads the iterator. The iterator over socket storage itself would be
+/// shorter, but it reads a storage that is just being freed (seen on Linux 7.3: a NULL dereference in
+/// __bpf_sk_storage_map_seq_show, net/core/bpf_sk_storage.c).
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_sk_storage_map")]
-pub fn sample(ctx: *mut SocketStorageEntry) -> i32 {
-    // SAFETY: the context that the kernel passes.
-    let (sk, kept) = unsafe { ((*ctx).sk, (*ctx).value) };
-    if sk.is_null() || kept.is_null() {
+#[unsafe(link_section = "iter/task_file")]
+pub fn sample(ctx: *mut TaskFile) -> i32 {
+    let Some((_, typed)) = tcp_socket(ctx) else { return 0 };
+    let sk = typed as u64;
+    if value!(sk, skc_state, u8) != state::ESTABLISHED {
         return 0;
     }
-    // SAFETY: the storage of the socket that the iterator holds.
-    let kept = unsafe { &mut *kept };
-    let sk = sk as u64;
-    if kept.role != role::LISTENER && value!(sk, skc_state, u8) == state::ESTABLISHED {
+    // SAFETY: storage of a socket that the file holds.
+    if let Some(kept) = unsafe { SOCKETS.get(typed).as_mut() } {
         look(kept, sk);
     }
     0

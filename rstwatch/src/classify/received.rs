@@ -271,6 +271,14 @@ pub(super) fn reused_idle(evidence: &Evidence) -> bool {
     })
 }
 
+/// A server that speaks first after a silence: no pool reuses anything there, so more is possible.
+pub(super) fn pushed_after_idle(evidence: &Evidence) -> bool {
+    holds(evidence, |it| {
+        let pushed = it.gap.is_idle() && it.gap.ended_by_us && it.delivery.we_serve;
+        forgot(it) && pushed && !it.delivery.retransmitted
+    })
+}
+
 pub(super) fn say_reused_idle(evidence: &Evidence) -> String {
     let gap = received(evidence).and_then(|it| it.gap.length).map(seconds).unwrap_or_default();
     format!("first operation after {gap} of silence met a stack that no longer knows the connection")

@@ -139,5 +139,6 @@ rules! {
     unexplained: Unknown by Nobody, Guess; when r::unexplained; says r::say_unexplained;
     handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
     reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;
+    pushed_after_idle: Unknown by Peer, Guess; when r::pushed_after_idle; says |_| "what we sent after a silence met a stack that does not know the connection: the client had closed it unheard, or restarted, or a device forgot it".into();
     forgotten: NoSuchConnection by Peer, Likely; when r::forgotten; says |_| "the peer's stack does not know this connection: restart, failover, or lost NAT state".into();
 }

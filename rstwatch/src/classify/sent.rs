@@ -349,7 +349,7 @@ pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.unsure) && with_data(evidence)
+    closed(evidence).is_some_and(|end| end.unsure && end.idle.is_none()) && with_data(evidence)
 }
 
 pub(super) fn closed_then_data(evidence: &Evidence) -> bool {

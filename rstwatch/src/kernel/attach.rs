@@ -295,16 +295,13 @@ impl Loader {
             Err(why) => (None, Err(why)),
         };
         self.sampler = sampler;
-        self.record("sk_storage_map", attached, "idle gaps that connections survived: timeouts have no lower bound");
+        self.record("task_file_looks", attached, "idle gaps that connections survived: timeouts have no lower bound");
     }
 
     fn sampler(&mut self) -> anyhow::Result<Sampler> {
-        let map = self.ebpf.map("SOCKETS").context("the eBPF object lacks SOCKETS")?;
-        let Map::SkStorage(sockets) = map else { bail!("SOCKETS is no socket storage") };
-        let sockets = sockets.fd().as_fd().try_clone_to_owned()?;
         let program: &mut Iter = program(&mut self.ebpf, "sample")?.try_into()?;
-        program.load("bpf_sk_storage_map", &self.aya_btf)?;
-        Ok(Sampler::new(program.fd()?.as_fd(), sockets.as_fd())?)
+        program.load("task_file", &self.aya_btf)?;
+        Ok(Sampler::new(program.fd()?.as_fd())?)
     }
 
     fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {

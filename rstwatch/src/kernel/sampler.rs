@@ -1,6 +1,6 @@
-//! Looks at every connection from time to time, by an iterator over the socket storage.
+//! Looks at every connection from time to time, by an iterator over the files of all tasks.
 //!
-//! aya attaches iterators without telling the kernel which map to walk, so the two system calls are made here.
+//! aya's link of an iterator is spent by its first run, so the two system calls are made here.
 
 use std::fs::File;
 use std::io::Read;
@@ -43,21 +43,20 @@ struct IterCreate {
 pub struct Sampler(OwnedFd);
 
 impl Sampler {
-    /// Attaches a loaded `iter/bpf_sk_storage_map` program to a map.
+    /// Attaches a loaded iterator.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn new(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> std::io::Result<Self> {
-        let map = fd_number(map);
+    pub fn new(program: BorrowedFd<'_>) -> std::io::Result<Self> {
         let attr = LinkCreate {
             program: fd_number(program),
             target: 0,
             attach_type: BPF_TRACE_ITER,
             flags: 0,
-            // `union bpf_iter_link_info` with its only member `map.map_fd`.
-            iter_info: (&raw const map).expose_provenance() as u64,
-            iter_info_len: 4,
+            // Of all tasks.
+            iter_info: 0,
+            iter_info_len: 0,
             reserved: 0,
         };
         bpf(BPF_LINK_CREATE, &attr).map(Self)

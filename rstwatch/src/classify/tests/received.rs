@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A server that pushes after a silence: no pool reuses anything there.
-    ("forgotten", || {
+    ("pushed_after_idle", || {
         let mut record = after_silence(bare(), 60_000);
         record.memory.role = role::SERVER;
         record

@@ -1,0 +1,48 @@
+//! The sockets behind open files, for iterators over the files of all tasks.
+
+use aya_ebpf::helpers::generated::bpf_sock_from_file;
+use core::ffi::c_void;
+
+use crate::kernel::field;
+
+const IPPROTO_TCP: u16 = 6;
+
+/// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
+#[repr(C)]
+pub struct TaskFile {
+    meta: u64,
+    task: *mut c_void,
+    fd: u64,
+    file: *mut c_void,
+}
+
+/// The task, and the TCP socket behind its file as the storage helper wants it; `None` for other files, and at the end.
+#[inline(always)]
+pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {
+    // SAFETY: the context that the kernel passes.
+    let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
+    if task.is_null() || file.is_null() {
+        return None;
+    }
+    // SAFETY: typed by the verifier; answers NULL for what is no socket.
+    let socket = unsafe { bpf_sock_from_file(file.cast()) };
+    if socket.is_null() {
+        return None;
+    }
+    let typed = socket_sk(socket.cast());
+    if typed.is_null() || field!(typed as u64, sk_protocol, u16) != Some(IPPROTO_TCP) {
+        return None;
+    }
+    Some((task as u64, typed))
+}
+
+/// `socket->sk` by a typed load.
+#[inline(always)]
+fn socket_sk(socket: *mut u8) -> *mut c_void {
+    let offset = crate::kernel::offset!(socket_sk);
+    if offset == rstwatch_common::layout::ABSENT {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: a typed pointer plus a constant; the verifier checks that a pointer to a sock stands there.
+    unsafe { *socket.add(offset as usize).cast::<*mut c_void>() }
+}
