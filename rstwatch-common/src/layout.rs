@@ -101,6 +101,7 @@ layout! {
     srtt_us: "tcp_sock" "srtt_us",
     ts_recent: "tcp_sock" "rx_opt.ts_recent",
     first_tx_mstamp: "tcp_sock" "first_tx_mstamp",
+    tcp_mstamp: "tcp_sock" "tcp_mstamp",
     rcv_wup: "tcp_sock" "rcv_wup",
     is_mptcp: "tcp_sock" "is_mptcp",
     rtt_min: "tcp_sock" "rtt_min",

@@ -27,8 +27,8 @@ wire! {
         pub hz: u32,
         /// Inode of the host's own network namespace, whose conntrack table pods' packets pass too; 0: not known.
         pub host_netns: u32,
-        /// Padding.
-        pub reserved2: u32,
+        /// Microseconds of a jiffy.
+        pub jiffy_us: u32,
         /// The cgroup's id.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -62,7 +62,7 @@ impl Settings {
         listen_overflow: u32::MAX,
         hz: 0,
         host_netns: 0,
-        reserved2: 0,
+        jiffy_us: 0,
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,

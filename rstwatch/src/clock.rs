@@ -21,6 +21,12 @@ pub fn monotonic_ns() -> u64 {
     u64::try_from(clock_ns(ClockId::Monotonic)).unwrap_or(0)
 }
 
+/// What the calling thread has used of a CPU.
+pub fn thread_time() -> Duration {
+    let nanoseconds = u64::try_from(clock_ns(ClockId::ThreadCPUTime)).unwrap_or(0);
+    Duration::from_nanos(nanoseconds)
+}
+
 /// To be added to monotonic nanoseconds for the time of day.
 pub fn wall_offset_ns() -> i128 {
     clock_ns(ClockId::Realtime) - clock_ns(ClockId::Monotonic)

@@ -147,3 +147,18 @@ fn kill_9_leaves_nothing_attached() {
     }
     assert_eq!(still_loaded(&programs), Vec::<u32>::new());
 }
+
+/// What the verifier refuses of our own programs degrades evidence in silence, so it must not come to that here.
+#[test]
+fn this_kernel_refuses_no_program_for_its_code() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_rstwatch")).arg("check").output().expect("rstwatch check");
+    let said = String::from_utf8_lossy(&output.stdout);
+    // EINVAL and E2BIG come from the verifier (kernel/bpf/verifier.c); policy says EPERM.
+    for answer in ["Invalid argument", "Argument list too long"] {
+        assert!(!said.contains(answer), "{said}");
+    }
+}

@@ -5,7 +5,7 @@
 
 use rstwatch_common::record::{Memory, role, spoke, state};
 
-use crate::facts::{ages_of, jiffies};
+use crate::facts::{Ages, ages_of, jiffies, now};
 use crate::files::{TaskFile, tcp_socket};
 use crate::kernel::{setting, value};
 use crate::maps::SOCKETS;
@@ -29,28 +29,41 @@ pub fn sample(ctx: *mut TaskFile) -> i32 {
     0
 }
 
+/// Of a quick exchange with one time for both the last ACK may tell. One that came later, for its own sake, was for what we
+/// said last. One that came at that time brought a client its answer; to a server it may have come with the next question, and
+/// then the server has acknowledged that a moment later, and done nothing since.
 #[inline(always)]
-fn spoke_last(sent: u32, received: u32) -> u16 {
-    if sent < received {
+fn spoke_last(ages: &Ages, client: bool, sk: u64) -> u16 {
+    let tie = ages.sent == ages.received;
+    if ages.sent < ages.received || (tie && ages.ack < ages.received) {
         spoke::WE
-    } else if received < sent {
+    } else if ages.received < ages.sent || client || acted_after(sk, ages.received) {
         spoke::PEER
     } else {
         spoke::NOBODY
     }
 }
 
+/// Whether the socket has received or sent anything since that many jiffies ago, a tick or two apart. `tcp_mstamp` is its
+/// clock, set by whatever it does (net/ipv4/tcp_output.c, tcp_mstamp_refresh); microseconds of `ktime_get_ns`.
+#[inline(always)]
+fn acted_after(sk: u64, jiffies_ago: u32) -> bool {
+    let tick = setting!(jiffy_us) as u64;
+    let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
+    idle + 2 * tick < jiffies_ago as u64 * tick
+}
+
 #[inline(always)]
 fn look(kept: &mut Memory, sk: u64) {
-    let now = jiffies();
+    let tick = jiffies();
     let ages = ages_of(sk);
     let youngest = if ages.sent < ages.received { ages.sent } else { ages.received };
-    let active = now.wrapping_sub(youngest);
+    let active = tick.wrapping_sub(youngest);
     if kept.sampled != 0 && active != kept.active {
         let quiet = kept.sampled.wrapping_sub(kept.active);
         // Signed: a time before the last payload wraps.
         if kept.role == role::CLIENT && quiet as i32 >= setting!(hz) as i32 {
-            let answered = now.wrapping_sub(ages.received).wrapping_sub(kept.sampled) as i32 > 0;
+            let answered = tick.wrapping_sub(ages.received).wrapping_sub(kept.sampled) as i32 > 0;
             if !answered {
                 // Asked, but not yet answered: it may still turn out to be dead.
                 return;
@@ -59,9 +72,9 @@ fn look(kept: &mut Memory, sk: u64) {
         }
     }
     kept.active = active;
-    kept.sampled_spoke = spoke_last(ages.sent, ages.received);
+    kept.sampled_spoke = spoke_last(&ages, kept.role == role::CLIENT, sk);
     kept.sampled_sent = value!(sk, bytes_sent, u64) as u32;
     kept.sampled_segs = value!(sk, data_segs_out, u32) as u16;
     kept.sampled_segs_in = value!(sk, data_segs_in, u32) as u16;
-    kept.sampled = if now == 0 { 1 } else { now };
+    kept.sampled = if tick == 0 { 1 } else { tick };
 }

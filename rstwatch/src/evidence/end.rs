@@ -176,6 +176,12 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     let asked = memory.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
     let owing = memory.role == role::SERVER && (received < sent || (heard && !said));
     let answered_for_sure = memory.role == role::SERVER && acknowledged_later;
+    // A client delays the ACK of an answer, once it has had some: an ACK with the times of both came with the next question.
+    let asked_last = memory.sampled_spoke == spoke::PEER || is_old(memory);
+    let next_question = memory.role == role::SERVER && tie && !acknowledged_later && asked_last;
+    if next_question && quiet(received) {
+        return Interrupted::Work { unsure: true };
+    }
     if asked || owing || outstanding(memory) > GOODBYE {
         // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
         let goodbye = !quiet(sent) && quiet(received);
@@ -194,6 +200,13 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
         LastWords::Long => Interrupted::Work { unsure: true },
         LastWords::Unseen => Interrupted::Silence { jiffies: received, goodbye: true, unsure: true },
     }
+}
+
+/// Segments that are acknowledged at once when a connection is new (TCP_MAX_QUICKACKS, include/net/tcp.h).
+const QUICK_ACKS: u16 = 16;
+
+fn is_old(memory: &Memory) -> bool {
+    memory.closing_quiet != 0 && memory.sampled_segs.saturating_add(memory.closing_segs) > QUICK_ACKS
 }
 
 /// What a server said after the client had been silent, before it closed.

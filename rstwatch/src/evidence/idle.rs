@@ -59,7 +59,11 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
 /// that was not seen.
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let memory = &record.memory;
-    let asked = memory.role == role::CLIENT && memory.fin_sent < memory.fin_received;
+    // A tie of the jiffies is settled by who had spoken last when somebody looked.
+    let tie = memory.fin_sent == memory.fin_received;
+    let unanswered = memory.fin_sent < memory.fin_received || (tie && memory.sampled_spoke == spoke::WE);
+    let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
+    let asked = memory.role == role::CLIENT && (unanswered || never_answered);
     // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
     let owing = memory.role == role::SERVER && memory.fin_received <= memory.fin_sent && record.tcp.data_segs_in > 0;
     // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN

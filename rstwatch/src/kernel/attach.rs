@@ -14,7 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use rstwatch_common::settings::infer;
 use zerocopy::IntoBytes;
 
-use self::each::reason_of;
+use self::each::told_reason;
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
 use super::gaps::GapMap;
@@ -279,14 +279,14 @@ impl Loader {
 
     /// Owners of the sockets that are older than the agent.
     fn seed(&mut self) {
-        let seeded = self.run_iterator().map_err(|error| reason_of(&error));
+        let seeded = self.run_iterator().map_err(|error| told_reason("task_file", &error));
         self.record("task_file", seeded, "owners of connections older than the agent");
     }
 
     /// Looks at all connections from time to time.
     fn sample(&mut self) {
         let sampler = if constants::has_socket_storage(&self.btf) {
-            self.sampler().map_err(|error| reason_of(&error))
+            self.sampler().map_err(|error| told_reason("task_file_looks", &error))
         } else {
             Err("this kernel has no socket storage for tracing programs".to_owned())
         };

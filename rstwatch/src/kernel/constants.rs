@@ -44,6 +44,7 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
             .unwrap_or(u32::MAX),
         listen_overflow: drop_reason(btf, "TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         hz: crate::clock::hz(),
+        jiffy_us: u32::try_from(crate::clock::jiffy().as_micros()).unwrap_or(u32::MAX),
         host_netns: host_netns().unwrap_or(0),
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,

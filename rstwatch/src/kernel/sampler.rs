@@ -6,7 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::thread_time;
 
 /// Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_LINK_CREATE: libc::c_int = 28;
@@ -16,7 +18,7 @@ const BPF_TRACE_ITER: u32 = 28;
 
 /// Between two looks; the precision of survived gaps.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A look may take this part of the time.
+/// A look may take this part of a CPU's time.
 const SHARE: u32 = 50;
 
 /// `link_create` of `union bpf_attr`, as far as iterators use it.
@@ -80,12 +82,12 @@ impl Sampler {
         std::thread::Builder::new().name("sampler".into()).spawn(move || {
             let mut pause = INTERVAL;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                let began = Instant::now();
+                let began = thread_time();
                 if let Err(error) = self.look() {
                     tracing::warn!("survived idle gaps are no longer measured: {error}");
                     return;
                 }
-                pause = INTERVAL.max(began.elapsed() * SHARE);
+                pause = INTERVAL.max(thread_time().saturating_sub(began) * SHARE);
             }
         })?;
         Ok(Sampling { _stop: stop })

@@ -18,6 +18,7 @@ use super::wait::{SOON, until_true};
 
 mod admin;
 mod alive;
+mod answer;
 mod app;
 mod death;
 mod firewall;
@@ -48,6 +49,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     stream::ROWS,
     idle::ROWS,
     alive::ROWS,
+    answer::ROWS,
     silence::ROWS,
     middlebox::ROWS,
     nat::ROWS,

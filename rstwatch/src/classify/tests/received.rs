@@ -112,6 +112,12 @@ pub(super) const CASES: &[Case] = &[
         record.memory.fin_ns = NOW_NS - 5 * SECOND;
         record
     }),
+    // The question bears the time of the answer before it; somebody looked while it was open.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        record.memory.sampled_spoke = spoke::WE;
+        record
+    }),
     // Pushed to until the end, and the program did not read: no goodbye after a silence.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);

@@ -286,6 +286,16 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_ack = jiffies(5_000);
         record
     }),
+    // An old connection, whose client delays its ACKs: this one came with a question.
+    ("gave_up_or_closed", || {
+        let mut record = late(5_000);
+        record.memory.bytes_sent = 100;
+        record.memory.bytes_received = 100;
+        record.memory.closing_ack = jiffies(5_000);
+        record.memory.closing_quiet = jiffies(5_000);
+        record.memory.sampled_segs = 50;
+        record
+    }),
     // Asked, and never said a word.
     ("closed_then_data", || {
         let mut record = late(5_000);

@@ -95,14 +95,16 @@ impl Loader {
 }
 
 fn attach_or_reason(name: &str, mut attach: impl FnMut() -> anyhow::Result<()>) -> Result<(), String> {
-    attach().map_err(|error| {
-        tracing::debug!(probe = name, "{error:#}");
-        reason_of(&error)
-    })
+    attach().map_err(|error| told_reason(name, &error))
 }
 
-/// The kernel's answer in a few words; verifier logs go to the debug log.
-pub(super) fn reason_of(error: &anyhow::Error) -> String {
+/// The kernel's answer in a few words; the whole goes to the debug log.
+pub(super) fn told_reason(name: &str, error: &anyhow::Error) -> String {
+    tracing::debug!(probe = name, "{error:#}");
+    reason_of(error)
+}
+
+fn reason_of(error: &anyhow::Error) -> String {
     let io_error = error.chain().find_map(|cause| match cause.downcast_ref::<ProgramError>() {
         Some(ProgramError::LoadError { io_error, .. }) => Some(io_error),
         Some(ProgramError::SyscallError(error)) => Some(&error.io_error),

@@ -266,7 +266,7 @@ fn pushed<'a>(scene: &Scene<'a>, ns: &'a Ns, hook: &str) -> Result<()> {
     Ok(())
 }
 
-fn reject<'a>(scene: &Scene<'a>, ns: &'a Ns, hook: &str) -> Result<Rule<'a>> {
+pub(super) fn reject<'a>(scene: &Scene<'a>, ns: &'a Ns, hook: &str) -> Result<Rule<'a>> {
     Rule::reject(ns, scene.rejects, hook, &scene.to_server())
 }
 
