@@ -155,7 +155,7 @@ fn this_kernel_refuses_no_program_for_its_code() {
         eprintln!("skipped: not root");
         return;
     }
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_rstwatch")).arg("check").output().expect("rstwatch check");
+    let output = Command::new(env!("CARGO_BIN_EXE_rstwatch")).arg("check").output().expect("rstwatch check");
     let said = String::from_utf8_lossy(&output.stdout);
     // EINVAL and E2BIG come from the verifier (kernel/bpf/verifier.c); policy says EPERM.
     for answer in ["Invalid argument", "Argument list too long"] {
