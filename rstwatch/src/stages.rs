@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
 use crate::assemble;
-use crate::cause::Cause;
+use crate::cause::{Cause, Sender};
 use crate::classify::classify;
 use crate::company::Companies;
 use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
@@ -84,7 +84,7 @@ impl Stages {
         }
         let mut evidence = evidence::of_record(record, &self.context);
         if let Evidence::Sent(sent) = &mut evidence {
-            sent.ended_by = self.ended_by.newest_mut(&record.flow).copied().filter(|_| sent.resumed);
+            sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
         }
         let verdict = classify(&evidence);
         let seen = SenderSaw {
@@ -128,10 +128,11 @@ impl Stages {
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {
-            let ended_by = match (verdict.cause, received.gap.is_idle()) {
-                (Cause::FirewallReject, _) => EndedBy::Reject,
-                (_, true) => EndedBy::Idle,
-                (_, false) => EndedBy::Busy,
+            let ended_by = match (verdict.cause, verdict.sender, received.gap.is_idle()) {
+                (Cause::FirewallReject, Sender::LocalFirewall, _) => EndedBy::LocalFirewall,
+                (Cause::FirewallReject, ..) => EndedBy::AnotherFirewall,
+                (_, _, true) => EndedBy::Idle,
+                (_, _, false) => EndedBy::Busy,
             };
             self.ended_by.push(ready.record.flow, ended_by);
         }

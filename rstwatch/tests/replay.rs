@@ -46,8 +46,8 @@ fn captured_records_keep_their_verdicts() {
         v4 received unread_data peer certain ESTABLISHED -
         v4 sent listener_closed local_app certain ESTABLISHED TCP_STATE
         v4 received listener_closed peer certain ESTABLISHED -
-        v4 sent idle_reaped local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET
-        v4 received idle_reaped peer certain CLOSE_WAIT -
+        v4 sent idle_reaped local_kernel likely FIN_WAIT2 TCP_TIMEWAIT_SOCKET
+        v4 received idle_reaped peer likely CLOSE_WAIT -
         v4 sent data_after_close local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET
         v4 received data_after_close peer certain CLOSE_WAIT -
         v4 sent process_died local_kernel certain FIN_WAIT2 TCP_TIMEWAIT_SOCKET

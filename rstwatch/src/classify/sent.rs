@@ -397,7 +397,8 @@ pub(super) fn outlived_idle(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn outlived_reject(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Reject))
+    let ended = past(evidence).is_some_and(|end| end.ending == Ending::ResetByPeer);
+    ended && answer(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::LocalFirewall))
 }
 
 fn outlives(evidence: &Evidence) -> Option<&Sent> {

@@ -164,9 +164,9 @@ enum Interrupted {
     },
 }
 
-/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie. Then the last
-/// ACK may tell: one that came later than both was sent for its own sake, for what was said last. If it bears the same time too,
-/// a client has its answer, and a server that closes has answered, most likely.
+/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie, and nothing that
+/// follows is sure. The last ACK is a hint: one that came later than both was sent for its own sake, for what was said last. If
+/// it bears the same time too, a client has its answer, and a server that closes has answered, most likely.
 fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     let (sent, received) = (memory.closing_sent, memory.closing_received);
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
@@ -175,7 +175,6 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     let (said, heard) = (memory.bytes_sent > 0, memory.bytes_received > 0);
     let asked = memory.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
     let owing = memory.role == role::SERVER && (received < sent || (heard && !said));
-    let answered_for_sure = memory.role == role::SERVER && acknowledged_later;
     // A client delays the ACK of an answer, once it has had some: an ACK with the times of both came with the next question.
     let asked_last = memory.sampled_spoke == spoke::PEER || is_old(memory);
     let next_question = memory.role == role::SERVER && tie && !acknowledged_later && asked_last;
@@ -185,9 +184,9 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
     if asked || owing || outstanding(memory) > GOODBYE {
         // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
         let goodbye = !quiet(sent) && quiet(received);
-        return Interrupted::Work { unsure: asked && memory.bytes_received > 0 && goodbye };
+        return Interrupted::Work { unsure: asked && heard && (goodbye || tie) };
     }
-    let unsure = tie && !answered_for_sure;
+    let unsure = tie;
     let last = sent.min(received);
     if memory.role == role::CLIENT || quiet(sent) || !quiet(received) {
         return Interrupted::Silence { jiffies: last, goodbye: false, unsure };
@@ -233,7 +232,7 @@ fn last_words(memory: &Memory) -> LastWords {
         // Asked before the silence, and answered after it.
         (_, spoke::PEER) => LastWords::Answer,
         (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(memory.closing_sent) },
-        (_, spoke::WE) if few => LastWords::Long,
+        _ if memory.closing_segs <= GOODBYE_SEGMENTS => LastWords::Long,
         _ => LastWords::Answer,
     }
 }

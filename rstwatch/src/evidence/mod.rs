@@ -84,8 +84,10 @@ pub struct Sent {
 /// The RST that ended a connection on which the peer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// A firewall's.
-    Reject,
+    /// This host's firewall's.
+    LocalFirewall,
+    /// Perhaps another firewall's.
+    AnotherFirewall,
     /// Another's, after a silence.
     Idle,
     /// Another's, on a busy connection.

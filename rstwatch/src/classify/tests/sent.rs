@@ -40,7 +40,8 @@ pub(super) fn late(idle_ms: u32) -> ResetRecord {
     record.memory.closing_ns = NOW_NS - SECOND / 5;
     record.memory.closed_ns = record.memory.closing_ns;
     record.memory.closing_sent = jiffies(idle_ms);
-    record.memory.closing_received = jiffies(idle_ms);
+    // Asked, and answered a moment later.
+    record.memory.closing_received = jiffies(idle_ms) + 2;
     record
 }
 
@@ -259,23 +260,26 @@ pub(super) const CASES: &[Case] = &[
         record.memory.bytes_sent = 100;
         record.memory.bytes_received = 100;
         record.memory.closing_ack = jiffies(5_000);
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
-    // The ACK came later, for its own sake: for a request that was not answered.
-    ("closed_then_data", || {
+    // The ACK came later, for its own sake: for a request that was not answered, most likely.
+    ("gave_up_or_closed", || {
         let mut record = late(5_000);
         record.memory.role = role::CLIENT;
         record.memory.bytes_sent = 100;
         record.memory.bytes_received = 100;
         record.memory.closing_ack = jiffies(4_960);
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
-    // A server's answer and the request bear the same time. An ACK of its own came for the answer.
-    ("closed_when_idle", || {
+    // A server's answer and the request bear the same time. An ACK of its own came later: no proof.
+    ("closed_with_goodbye", || {
         let mut record = late(5_000);
         record.memory.bytes_sent = 100;
         record.memory.bytes_received = 100;
         record.memory.closing_ack = jiffies(4_960);
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
     // The next request may have brought the ACK.
@@ -284,6 +288,7 @@ pub(super) const CASES: &[Case] = &[
         record.memory.bytes_sent = 100;
         record.memory.bytes_received = 100;
         record.memory.closing_ack = jiffies(5_000);
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
     // An old connection, whose client delays its ACKs: this one came with a question.
@@ -294,6 +299,7 @@ pub(super) const CASES: &[Case] = &[
         record.memory.closing_ack = jiffies(5_000);
         record.memory.closing_quiet = jiffies(5_000);
         record.memory.sampled_segs = 50;
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
     // Asked, and never said a word.
@@ -323,6 +329,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = late(5_000);
         record.memory.role = role::CLIENT;
         record.memory.bytes_sent = 100;
+        record.memory.closing_received = record.memory.closing_sent;
         record
     }),
     ("closed_then_data", || late(10)),

@@ -51,7 +51,9 @@ pub(super) const CASES: &[Told] = &[
     ("outlived", || after(&resumed(), EndedBy::Busy)),
     ("outlived_idle", || after(&resumed(), EndedBy::Idle)),
     // Our own firewall had made it.
-    ("outlived_reject", || after(&resumed(), EndedBy::Reject)),
+    ("outlived_reject", || after(&resumed(), EndedBy::LocalFirewall)),
+    // Perhaps somebody else's: no surer than that.
+    ("tail", || after(&resumed(), EndedBy::AnotherFirewall)),
     // The RST's own record was lost: whether the connection was idle is not known.
     ("tail", || evidence_of(&resumed())),
     // Data that was under way before the RST.
