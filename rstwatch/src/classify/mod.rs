@@ -2,6 +2,7 @@
 //!
 //! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict.
 
+mod late;
 mod received;
 pub mod rules;
 mod sent;

@@ -1,6 +1,6 @@
 //! The table of rules, in order. Each line is one way for a connection to be reset.
 
-use super::{received as r, sent as s};
+use super::{late as l, received as r, sent as s};
 use crate::cause::Cause::{
     AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection,
@@ -75,29 +75,29 @@ rules! {
 
     // Sent, answering a segment of a connection whose end is remembered: the first cause counts.
     linger2: LingerAbort by LocalKernel, Certain; when s::linger2; says |_| "the peer acknowledged our FIN, and TCP_LINGER2 below zero ends the socket there".into();
-    late_overflow: ListenOverflow by LocalKernel, Certain; when s::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
-    late_killed: ProcessDied by LocalKernel, Certain; when s::late_killed; says s::say_exit;
-    late_exited: ProcessDied by LocalKernel, Likely; when s::late_exited; says s::say_exit;
-    late_while_full: ConntrackFull by LocalKernel, Likely; when s::late_while_full; says s::say_unheard_while_full;
-    late_timed_out: KeepaliveTimeout by LocalKernel, Likely; when s::late_timed_out; says s::say_late_timeout;
-    late_out_of_memory: ResourceLimit by LocalKernel, Certain; when s::late_out_of_memory; says s::say_late_abort;
-    late_unread: UnreadData by LocalKernel, Certain; when s::late_unread; says s::say_late_abort;
-    late_never_accepted: ListenerClosed by LocalKernel, Certain; when s::late_never_accepted; says s::say_late_abort;
-    late_linger: LingerAbort by LocalKernel, Certain; when s::late_linger; says s::say_late_abort;
-    late_disconnected: LingerAbort by LocalKernel, Likely; when s::late_disconnected; says s::say_late_abort;
-    late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when s::late_keepalive; says s::say_late_abort;
-    late_destroyed: AdminAbort by LocalKernel, Certain; when s::late_destroyed; says s::say_late_abort;
-    closed_when_idle: IdleReaped by LocalKernel, Certain; when s::closed_when_idle; says s::say_closed;
-    closed_with_goodbye: IdleReaped by LocalKernel, Likely; when s::closed_with_goodbye; says s::say_closed;
-    gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when s::gave_up_or_closed; says s::say_closed;
-    closed_then_data: DataAfterClose by LocalKernel, Certain; when s::closed_then_data; says s::say_closed;
-    half_closed_then_data: DataAfterClose by LocalKernel, Likely; when s::half_closed_then_data; says s::say_closed;
-    data_after_close: DataAfterClose by LocalKernel, Likely; when s::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();
-    outlived_reject: FirewallReject by LocalKernel, Likely; when s::outlived_reject; says |_| "a firewall had ended this connection here by an RST, and the peer sends on".into();
-    outlived_idle: MiddleboxIdle by LocalKernel, Likely; when s::outlived_idle; says s::say_outlived;
-    outlived: MiddleboxInjected by LocalKernel, Likely; when s::outlived; says s::say_outlived;
-    tail: Unknown by LocalKernel, Likely; when s::tail; says s::say_tail;
-    unknown_here: NoSuchConnection by LocalKernel, Likely; when s::unknown_here; says s::say_unknown_here;
+    late_overflow: ListenOverflow by LocalKernel, Certain; when l::late_overflow; says |_| "the segment belongs to a handshake that a full accept queue ended".into();
+    late_killed: ProcessDied by LocalKernel, Certain; when l::late_killed; says s::say_exit;
+    late_exited: ProcessDied by LocalKernel, Likely; when l::late_exited; says s::say_exit;
+    late_while_full: ConntrackFull by LocalKernel, Likely; when l::late_while_full; says s::say_unheard_while_full;
+    late_timed_out: KeepaliveTimeout by LocalKernel, Likely; when l::late_timed_out; says l::say_late_timeout;
+    late_out_of_memory: ResourceLimit by LocalKernel, Certain; when l::late_out_of_memory; says l::say_late_abort;
+    late_unread: UnreadData by LocalKernel, Certain; when l::late_unread; says l::say_late_abort;
+    late_never_accepted: ListenerClosed by LocalKernel, Certain; when l::late_never_accepted; says l::say_late_abort;
+    late_linger: LingerAbort by LocalKernel, Certain; when l::late_linger; says l::say_late_abort;
+    late_disconnected: LingerAbort by LocalKernel, Likely; when l::late_disconnected; says l::say_late_abort;
+    late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when l::late_keepalive; says l::say_late_abort;
+    late_destroyed: AdminAbort by LocalKernel, Certain; when l::late_destroyed; says l::say_late_abort;
+    closed_when_idle: IdleReaped by LocalKernel, Certain; when l::closed_when_idle; says l::say_closed;
+    closed_with_goodbye: IdleReaped by LocalKernel, Likely; when l::closed_with_goodbye; says l::say_closed;
+    gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when l::gave_up_or_closed; says l::say_closed;
+    closed_then_data: DataAfterClose by LocalKernel, Certain; when l::closed_then_data; says l::say_closed;
+    half_closed_then_data: DataAfterClose by LocalKernel, Likely; when l::half_closed_then_data; says l::say_closed;
+    data_after_close: DataAfterClose by LocalKernel, Likely; when l::data_after_close; says |_| "data came after this side had closed; how long it was idle before was not seen".into();
+    outlived_reject: FirewallReject by LocalKernel, Likely; when l::outlived_reject; says |_| "a firewall had ended this connection here by an RST, and the peer sends on".into();
+    outlived_idle: MiddleboxIdle by LocalKernel, Likely; when l::outlived_idle; says l::say_outlived;
+    outlived: MiddleboxInjected by LocalKernel, Likely; when l::outlived; says l::say_outlived;
+    tail: Unknown by LocalKernel, Likely; when l::tail; says l::say_tail;
+    unknown_here: NoSuchConnection by LocalKernel, Likely; when l::unknown_here; says l::say_unknown_here;
 
     // Received, answering our SYN.
     refused_nearby: Refused by Nobody, Likely; when r::refused_nearby; says r::say_refused_nearby;
