@@ -10,6 +10,7 @@
 mod emit;
 mod facts;
 mod files;
+mod gaps;
 mod hooks;
 mod kernel;
 mod maps;
@@ -18,6 +19,7 @@ mod reject;
 mod segment;
 mod sent;
 mod stray;
+mod ttl;
 
 /// The helpers for tracing are for GPL-compatible programs only.
 #[unsafe(no_mangle)]

@@ -1,12 +1,13 @@
 //! What is kept with a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
-use rstwatch_common::gap::Gaps;
 use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
 
-use crate::facts::{ages_of, current, flow_of, in_cgroup, jiffies, kept_ttl, netns_of_sock, now, unread_of, watched};
+use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
+use crate::gaps::ended_idle;
 use crate::kernel::{clear, field, setting, value};
-use crate::maps::{GAPS, NOTHING, PEER_TTL, SOCKETS_BY_ADDRESS, TOMBSTONES};
+use crate::maps::{NOTHING, SOCKETS_BY_ADDRESS, TOMBSTONES};
+use crate::ttl::{remember_ttl, take_handshake_ttl};
 
 /// No task.
 pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; 16] };
@@ -87,47 +88,6 @@ pub fn established(memory: &mut Memory, sk: u64) {
     }
 }
 
-/// The TTL of the handshakes with an address and port, for attempts that get none.
-#[inline(always)]
-fn remember_ttl(sk: u64, ttl: u8) {
-    let key = peer_key(&flow_of(sk), netns_of_sock(sk));
-    let _ = PEER_TTL.insert(&key, &ttl, 0);
-}
-
-/// The hop limit of a handshake's last ACK, where the kernel keeps none with the socket.
-#[inline(always)]
-pub fn handshake_ttl(flow: &Flow, netns: u32, ttl: u8) {
-    let _ = PEER_TTL.insert(&NetnsFlow { flow: *flow, netns }, &ttl, 0);
-}
-
-#[inline(never)]
-fn take_handshake_ttl(sk: u64) -> u8 {
-    let key = NetnsFlow { flow: flow_of(sk), netns: netns_of_sock(sk) };
-    // SAFETY: one byte; a torn read is not possible.
-    let ttl = unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0);
-    if ttl != 0 {
-        let _ = PEER_TTL.remove(&key);
-    }
-    ttl
-}
-
-/// The TTL of earlier handshakes with the same address and port; 0: none seen.
-#[inline(never)]
-pub fn peer_ttl(flow: &Flow, netns: u32) -> u8 {
-    let key = peer_key(flow, netns);
-    // SAFETY: one byte; a torn read is not possible.
-    unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0)
-}
-
-#[inline(always)]
-fn peer_key(flow: &Flow, netns: u32) -> NetnsFlow {
-    // Not by address alone: behind one address each port may be served by another machine or container.
-    NetnsFlow {
-        flow: Flow { remote: flow.remote, remote_port: flow.remote_port, family: flow.family, ..Flow::EMPTY },
-        netns,
-    }
-}
-
 /// The peer's FIN came.
 #[inline(always)]
 pub fn peer_closed(memory: &mut Memory, sk: u64) {
@@ -155,46 +115,6 @@ pub fn peer_closed(memory: &mut Memory, sk: u64) {
 pub fn challenged(memory: &mut Memory, time_ns: u64) {
     memory.challenges = memory.challenges.saturating_add(1);
     memory.challenge_ns = time_ns;
-}
-
-/// A connection that was quiet for so many jiffies was used again, and answered.
-#[inline(never)]
-pub fn survived(sk: u64, quiet: u32) {
-    let Some(gaps) = gaps_of(sk) else { return };
-    gaps.survived += 1;
-    gaps.last_ns = now();
-    if quiet > gaps.survived_longest {
-        gaps.survived_longest = quiet;
-    }
-}
-
-/// The peer closed after so many quiet jiffies, with nothing open.
-#[inline(never)]
-fn ended_idle(sk: u64, quiet: u32) {
-    let Some(gaps) = gaps_of(sk) else { return };
-    gaps.closed += 1;
-    gaps.last_ns = now();
-    // What a survived gap refutes was no timeout's work, but a restart's: it gives way.
-    let refuted = gaps.closed_shortest < gaps.survived_longest;
-    if refuted || gaps.closed_shortest == 0 || quiet < gaps.closed_shortest {
-        gaps.closed_shortest = quiet;
-    }
-}
-
-/// The gaps of the destination that a connection leads to.
-#[inline(always)]
-fn gaps_of(sk: u64) -> Option<&'static mut Gaps> {
-    let netns = netns_of_sock(sk);
-    if !watched(netns) || !in_cgroup(sk) {
-        return None;
-    }
-    let key = peer_key(&flow_of(sk), netns);
-    if GAPS.get_ptr_mut(&key).is_none() {
-        let none = Gaps { survived_longest: 0, closed_shortest: 0, survived: 0, closed: 0, last_ns: 0 };
-        let _ = GAPS.insert(&key, &none, 0);
-    }
-    // SAFETY: an LRU element may be reused under us, and CPUs may count at once: a statistic, of plain numbers.
-    unsafe { GAPS.get_ptr_mut(&key)?.as_mut() }
 }
 
 /// The running task closed its side: close(), shutdown(), or exit.

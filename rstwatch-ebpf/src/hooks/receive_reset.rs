@@ -16,9 +16,9 @@ use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
 use crate::kernel::{argument, clear, setting, value};
 use crate::maps::{DROPS, Drop, SOCKETS, conntrack_full_ns};
-use crate::memory;
 use crate::reject;
 use crate::segment::{NO_SEGMENT, Seen};
+use crate::ttl;
 
 /// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
 /// segment, which the peer itself may answer, takes an RTO.
@@ -49,7 +49,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     // An attempt has no handshake of its own to compare with. A connection whose handshake was not seen gets none: the
     // one that answered another may be another machine.
     if kept.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
-        kept.ttl = memory::peer_ttl(&flow, netns);
+        kept.ttl = ttl::peer_ttl(&flow, netns);
     }
     // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset. A reject belongs to no cgroup.
     if setting!(filter_cgroup) == 0

@@ -7,9 +7,9 @@ use rstwatch_common::record::{Memory, role, spoke, state};
 
 use crate::facts::{Ages, ages_of, jiffies, now};
 use crate::files::{TaskFile, tcp_socket};
+use crate::gaps;
 use crate::kernel::{setting, value};
 use crate::maps::SOCKETS;
-use crate::memory;
 
 /// Runs for each open file of each task, while the daemon reads the iterator. The iterator over socket storage itself would be
 /// shorter, but it reads a storage that is just being freed (seen on Linux 7.3: a NULL dereference in
@@ -68,7 +68,7 @@ fn look(kept: &mut Memory, sk: u64) {
                 // Asked, but not yet answered: it may still turn out to be dead.
                 return;
             }
-            memory::survived(sk, quiet);
+            gaps::survived(sk, quiet);
         }
     }
     kept.active = active;

@@ -16,6 +16,7 @@ use crate::kernel::{argument, offset, register};
 use crate::maps::SOCKETS;
 use crate::memory;
 use crate::segment::{self, Seen};
+use crate::ttl;
 
 /// `tcp_v4_syn_recv_sock(sk, skb, ..)`, net/ipv4/tcp_ipv4.c: gives up first thing where the queue is full.
 #[fentry(function = "tcp_v4_syn_recv_sock")]
@@ -63,7 +64,7 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     let flow = seen.flow.reversed();
     if !full {
         if seen.flow.family == IPV6 {
-            memory::handshake_ttl(&flow, netns, seen.segment.ttl);
+            ttl::handshake_ttl(&flow, netns, seen.segment.ttl);
         }
         return 0;
     }
