@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
+use crate::kernel::sampler;
 use crate::output::Output;
 use crate::probe::Probes;
 use crate::record::Event;
@@ -54,7 +55,7 @@ impl Watcher for Bounds {
 
 /// Whether silences that connections survive are measured.
 fn measured(probes: &Probes) -> bool {
-    probes.0.iter().any(|probe| probe.name == "sk_storage_map" && probe.attached)
+    probes.0.iter().any(|probe| probe.name == sampler::PROBE && probe.attached)
 }
 
 /// All that is printed; the field order is the JSON order.

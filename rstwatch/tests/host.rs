@@ -162,3 +162,19 @@ fn this_kernel_refuses_no_program_for_its_code() {
         assert!(!said.contains(answer), "{said}");
     }
 }
+
+/// The command finds the probe that it depends on.
+#[test]
+fn timeouts_knows_whether_survived_silences_are_measured() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let run =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rstwatch")).args(args).output().expect("rstwatch").stdout;
+    let check = String::from_utf8(run(&["check"])).expect("text");
+    let looks = check.lines().find(|line| line.contains("task_file_looks")).expect("the probe's line").contains(" ok ");
+    let found: serde_json::Value =
+        serde_json::from_slice(&run(&["timeouts", "--json", "--duration", "1s"])).expect("JSON");
+    assert_eq!(found["survived_measured"], looks);
+}

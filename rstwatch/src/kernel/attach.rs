@@ -21,7 +21,7 @@ use super::gaps::GapMap;
 use super::reasons::Reasons;
 use super::sampler::Sampler;
 use super::scope::Scope;
-use super::{constants, layout, object};
+use super::{constants, layout, object, sampler};
 use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
 
@@ -286,7 +286,7 @@ impl Loader {
     /// Looks at all connections from time to time.
     fn sample(&mut self) {
         let sampler = if constants::has_socket_storage(&self.btf) {
-            self.sampler().map_err(|error| told_reason("task_file_looks", &error))
+            self.sampler().map_err(|error| told_reason(sampler::PROBE, &error))
         } else {
             Err("this kernel has no socket storage for tracing programs".to_owned())
         };
@@ -295,7 +295,7 @@ impl Loader {
             Err(why) => (None, Err(why)),
         };
         self.sampler = sampler;
-        self.record("task_file_looks", attached, "idle gaps that connections survived: timeouts have no lower bound");
+        self.record(sampler::PROBE, attached, "idle gaps that connections survived: timeouts have no lower bound");
     }
 
     fn sampler(&mut self) -> anyhow::Result<Sampler> {

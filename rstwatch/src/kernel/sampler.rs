@@ -16,6 +16,8 @@ const BPF_ITER_CREATE: libc::c_int = 33;
 /// `enum bpf_attach_type`.
 const BPF_TRACE_ITER: u32 = 28;
 
+/// The probe's name.
+pub const PROBE: &str = "task_file_looks";
 /// Between two looks; the precision of survived gaps.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A look may take this part of a CPU's time.
