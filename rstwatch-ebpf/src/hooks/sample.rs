@@ -3,7 +3,7 @@
 //! A look costs nothing per packet. A gap is measured from the last payload to the last look that found the connection
 //! still quiet: never more than it was, and short of it by less than the time between two looks.
 
-use rstwatch_common::record::{Memory, role, spoke, state};
+use rstwatch_common::record::{Memory, role, sock_flag, spoke, state};
 
 use crate::facts::{Ages, ages_of, jiffies, now};
 use crate::files::{TaskFile, tcp_socket};
@@ -45,9 +45,15 @@ fn spoke_last(ages: &Ages, client: bool, sk: u64) -> u16 {
 }
 
 /// Whether the socket has received or sent anything since that many jiffies ago, a tick or two apart. `tcp_mstamp` is its
-/// clock, set by whatever it does (net/ipv4/tcp_output.c, tcp_mstamp_refresh); microseconds of `ktime_get_ns`.
+/// clock, set by whatever it does (net/ipv4/tcp_output.c, tcp_mstamp_refresh); microseconds of `ktime_get_ns`. Keepalives of
+/// either side set it too: then it tells nothing.
 #[inline(always)]
 fn acted_after(sk: u64, jiffies_ago: u32) -> bool {
+    let probed = value!(sk, last_oow_ack_time, u32);
+    let ours = value!(sk, skc_flags, u32) & sock_flag::KEEPOPEN != 0;
+    if ours || (probed != 0 && jiffies().wrapping_sub(probed) < jiffies_ago) {
+        return false;
+    }
     let tick = setting!(jiffy_us) as u64;
     let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
     idle + 2 * tick < jiffies_ago as u64 * tick

@@ -88,6 +88,11 @@ pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| idle(end) && !end.goodbye && !end.unsure) && with_data(evidence)
 }
 
+/// It said something short after a silence, and closed; nobody had looked at it before.
+pub(super) fn closed_unseen(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.unmeasured && idle(end)) && with_data(evidence)
+}
+
 /// What was said last may also have been a late answer; a question that bears the time of the last answer may have been open.
 pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(idle) && with_data(evidence)

@@ -127,6 +127,11 @@ pub(super) fn reused_after_fin(evidence: &Evidence) -> bool {
     holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.was_idle_at_fin() && wrote(it))
 }
 
+/// What came with the FIN after a silence may answer our question; whether one was open nobody saw.
+pub(super) fn last_words_unseen(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.unseen && wrote(it))
+}
+
 pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
     holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && wrote(it))
 }

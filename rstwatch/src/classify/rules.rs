@@ -88,6 +88,7 @@ rules! {
     late_keepalive: KeepaliveTimeout by LocalKernel, Certain; when l::late_keepalive; says l::say_late_abort;
     late_destroyed: AdminAbort by LocalKernel, Certain; when l::late_destroyed; says l::say_late_abort;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when l::closed_when_idle; says l::say_closed;
+    closed_unseen: Unknown by LocalKernel, Likely; when l::closed_unseen; says |_| "this side closed after a silence and a few last words: a goodbye, or a late answer".into();
     closed_with_goodbye: IdleReaped by LocalKernel, Likely; when l::closed_with_goodbye; says l::say_closed;
     gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when l::gave_up_or_closed; says l::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when l::closed_then_data; says l::say_closed;
@@ -113,6 +114,7 @@ rules! {
     died_together: ProcessDied by Peer, Guess; when r::died_together; says r::say_died_together;
 
     // Received after the peer's FIN.
+    last_words_unseen: Unknown by Peer, Guess; when r::last_words_unseen; says |_| "the peer closed after a silence and a few last words: a goodbye, or a late answer; then we wrote".into();
     reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
     wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
     half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer had closed its side and aborted with our data under way".into();

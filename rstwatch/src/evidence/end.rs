@@ -114,6 +114,7 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     let (idle, goodbye, unsure) = match interrupted(memory, context) {
         Interrupted::Work { unsure } => (None, false, unsure),
         Interrupted::Silence { jiffies, goodbye, unsure } => (context.jiffies(jiffies), goodbye, unsure),
+        Interrupted::Unseen { jiffies } => (context.jiffies(jiffies), true, true),
     };
     let unmeasured = goodbye && memory.closing_quiet == 0;
     Some(End {
@@ -162,6 +163,11 @@ enum Interrupted {
         /// A question may have been open: it bears the time of the last answer.
         unsure: bool,
     },
+    /// A silence of so many jiffies, which our own last words ended: an answer or a goodbye, and nobody had looked.
+    Unseen {
+        /// Jiffies.
+        jiffies: u32,
+    },
 }
 
 /// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie, and nothing that
@@ -197,7 +203,7 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
         }
         LastWords::Answer => Interrupted::Silence { jiffies: last, goodbye: false, unsure: false },
         LastWords::Long => Interrupted::Work { unsure: true },
-        LastWords::Unseen => Interrupted::Silence { jiffies: received, goodbye: true, unsure: true },
+        LastWords::Unseen => Interrupted::Unseen { jiffies: received },
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Gap {
     pub ended_by_us: bool,
     /// How much of it had passed when the peer's FIN came.
     pub until_fin: Option<Duration>,
+    /// A few last words of the peer's came with its FIN after a silence, and nobody had looked: a goodbye, or a late answer.
+    pub unseen: bool,
     /// Its length is that of a well-known idle timeout.
     pub fits_timeout: bool,
     /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
@@ -52,7 +54,8 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
     let fits_timeout = length.is_some_and(|length| !timeouts::fitting(length, None).is_empty());
-    Gap { length, ended_by_us: outstanding, until_fin, fits_timeout, threshold: threshold(tcp, context) }
+    let unseen = fin_ago.is_some() && last_words_unseen(&record.memory, context);
+    Gap { length, ended_by_us: outstanding, until_fin, unseen, fits_timeout, threshold: threshold(tcp, context) }
 }
 
 /// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
@@ -79,6 +82,12 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     } else {
         context.jiffies(memory.fin_sent.min(memory.fin_received))
     }
+}
+
+fn last_words_unseen(memory: &Memory, context: &Context) -> bool {
+    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let client = memory.role == role::CLIENT && memory.fin_unread > 1;
+    client && memory.fin_quiet == 0 && quiet(memory.fin_sent) && !quiet(memory.fin_received)
 }
 
 /// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.

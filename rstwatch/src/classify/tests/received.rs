@@ -118,6 +118,13 @@ pub(super) const CASES: &[Case] = &[
         record.memory.sampled_spoke = spoke::WE;
         record
     }),
+    // Before Linux 5.11 nobody looks.
+    ("last_words_unseen", || {
+        let mut record = after_fin(bare(), 60_000);
+        record.memory.fin_received = 0;
+        record.memory.fin_unread = 25;
+        record
+    }),
     // Pushed to until the end, and the program did not read: no goodbye after a silence.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
@@ -132,6 +139,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 3_000);
         record.memory.fin_received = 0;
         record.memory.fin_unread = 25;
+        record.memory.fin_quiet = jiffies(3_000);
         record.memory.sampled_spoke = spoke::WE;
         record
     }),
@@ -201,6 +209,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 60_000);
         record.memory.fin_received = 0;
         record.memory.fin_unread = 25;
+        record.memory.fin_quiet = jiffies(60_000);
         record
     }),
     // A stream that only the peer spoke on, to its last moment: the FIN is no goodbye.

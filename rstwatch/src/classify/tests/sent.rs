@@ -247,7 +247,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // TLS says close_notify before an idle close.
-    ("closed_with_goodbye", || {
+    ("closed_unseen", || {
         let mut record = late(60_000);
         record.memory.closing_sent = 0;
         record.memory.closing_outstanding = 24;
@@ -370,7 +370,7 @@ pub(super) const CASES: &[Case] = &[
     ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
     ("late_disconnected", || late_abort("TCP_STATE", 0, state::CLOSE)),
     // A farewell of MySQL's.
-    ("closed_with_goodbye", || {
+    ("closed_unseen", || {
         let mut record = late(60_000);
         record.memory.closing_sent = 0;
         record.memory.closing_outstanding = 155;

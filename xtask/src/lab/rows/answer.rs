@@ -7,6 +7,7 @@ use libc::{ECONNRESET, EPIPE};
 
 use super::firewall::reject;
 use super::{HELLO, Scene, idle};
+use crate::lab::kernel::Kernel;
 use crate::lab::place::Place;
 use crate::lab::procnet::State;
 use crate::lab::sock::Tcp;
@@ -21,6 +22,17 @@ const OLD: usize = 20;
 const FORGOTTEN: Alike = like("no_such_connection", PEER, "why the other end forgot is not on the wire");
 
 const CLOSED_BUSY: &[Want] = &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)];
+const ANSWERED_LATE: &[Want] = &[
+    sent(S, "data_after_close", KERNEL).no_socket().also(&[like("unknown", KERNEL, UNSEEN)]),
+    received(C, "data_after_close", PEER).also(&[like("unknown", PEER, UNSEEN)]),
+];
+pub(super) const UNSEEN: &str =
+    "where nobody looks at connections (before Linux 5.11) a late answer and a goodbye are the same";
+
+/// A question that comes within a tick of the last answer is told from none by a look alone.
+fn no_looks(_scene: &Scene) -> Option<String> {
+    (!Kernel::running().since((5, 11))).then(|| "nobody looks at connections before Linux 5.11".to_owned())
+}
 
 pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
@@ -29,12 +41,13 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         families: BOTH,
         make: late_answer,
         rsts: &[(S, 1)],
-        wants: CLOSED_BUSY,
+        wants: ANSWERED_LATE,
         ..BASE
     },
     Row {
         id: "owing",
         what: "quick exchanges, the last question right after an answer and never answered; the server closes",
+        unless: no_looks,
         make: owing,
         rsts: &[(S, 1)],
         wants: CLOSED_BUSY,

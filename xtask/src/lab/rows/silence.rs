@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
-use super::idle::{PAUSE, QUIET, REAPED_BY_SERVER};
+use super::answer::UNSEEN;
+use super::idle::{PAUSE, QUIET};
 use super::{HELLO, Scene, idle};
 use crate::lab::nft::Rule;
 use crate::lab::place::Place;
@@ -41,7 +42,10 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         families: BOTH,
         make: goodbye,
         rsts: &[(S, 1)],
-        wants: REAPED_BY_SERVER,
+        wants: &[
+            sent(S, "idle_reaped", KERNEL).no_socket().also(&[like("unknown", KERNEL, UNSEEN)]),
+            received(C, "idle_reaped", PEER).also(&[like("unknown", PEER, UNSEEN)]),
+        ],
         ..BASE
     },
     Row {
