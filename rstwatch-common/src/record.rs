@@ -249,7 +249,7 @@ wire! {
         pub closing_sent: u32,
         /// Jiffies since the peer had sent payload when our side closed.
         pub closing_received: u32,
-        /// Jiffies since the peer had acknowledged anything when our side closed.
+        /// Jiffies since the peer had acknowledged anything when our side closed; as `closing_received` where we send keepalives.
         pub closing_ack: u32,
         /// Bytes written and not acknowledged when our side closed.
         pub closing_outstanding: u32,

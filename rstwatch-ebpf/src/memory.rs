@@ -137,7 +137,9 @@ fn closing(memory: &mut Memory, sk: u64) {
         memory.closing_ns = now();
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
-        memory.closing_ack = ages.ack;
+        // The answer to a keepalive of ours tells nothing.
+        let probes = value!(sk, skc_flags, u32) & sock_flag::KEEPOPEN != 0;
+        memory.closing_ack = if probes { ages.received } else { ages.ack };
         quiet_before(memory, sk);
         memory.rcv_nxt = value!(sk, rcv_nxt, u32);
         memory.closing_outstanding = unacknowledged(sk);

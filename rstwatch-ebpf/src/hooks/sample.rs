@@ -34,8 +34,10 @@ pub fn sample(ctx: *mut TaskFile) -> i32 {
 /// then the server has acknowledged that a moment later, and done nothing since.
 #[inline(always)]
 fn spoke_last(ages: &Ages, client: bool, sk: u64) -> u16 {
+    // The answer to a keepalive of ours is an ACK that came later, too.
+    let tells = value!(sk, skc_flags, u32) & sock_flag::KEEPOPEN == 0;
     let tie = ages.sent == ages.received;
-    if ages.sent < ages.received || (tie && ages.ack < ages.received) {
+    if ages.sent < ages.received || (tie && tells && ages.ack < ages.received) {
         spoke::WE
     } else if ages.received < ages.sent || client || acted_after(sk, ages.received) {
         spoke::PEER
