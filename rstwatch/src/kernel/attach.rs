@@ -122,8 +122,7 @@ impl Loader {
         let mut loader = Self::new(kernel_btf()?, scope, limits)?;
         // What adds evidence comes first: a reset is not to be counted before it can be judged.
         loader.headers();
-        loader.challenges();
-        loader.handshakes();
+        loader.handshakes_and_challenges();
         let infer = loader.rejects() | loader.overflows();
         loader.drops(infer)?;
         loader.conntrack();
@@ -191,22 +190,17 @@ impl Loader {
         self.record_stand_in("cgroup_skb", "tcp_reset", ingress, WITHOUT);
     }
 
-    /// Segments that sockets did not believe: the cgroup program sees RSTs among them too.
-    fn challenges(&mut self) {
-        let attached = self.fentry("tcp_send_challenge_ack");
-        self.record("tcp_send_challenge_ack", attached, "challenge ACKs, one sign of forgery");
-    }
-
-    /// Numbers of SYNs: the cgroup program sees them too.
-    fn handshakes(&mut self) {
-        let stands_in = self.probes.iter().any(|probe| probe.name == "cgroup_skb" && probe.attached);
-        if !stands_in {
-            let attached = self.fentry("tcp_conn_request");
-            self.record(
-                "tcp_conn_request",
-                attached,
-                "a bad ACK in a handshake looks like a connection that is not known",
-            );
+    /// Segments that sockets did not believe, and numbers of SYNs: the cgroup program sees both, where it stands in.
+    fn handshakes_and_challenges(&mut self) {
+        if self.probes.iter().any(|probe| probe.name == "cgroup_skb" && probe.attached) {
+            return;
+        }
+        for (name, degrades) in [
+            ("tcp_send_challenge_ack", "challenge ACKs, one sign of forgery"),
+            ("tcp_conn_request", "a bad ACK in a handshake looks like a connection that is not known"),
+        ] {
+            let attached = self.fentry(name);
+            self.record(name, attached, degrades);
         }
     }
 
@@ -254,6 +248,10 @@ impl Loader {
         let missing: Vec<_> = self.probes.iter().filter(|probe| !probe.attached).map(|probe| probe.name).collect();
         let stands_in = ["nf_send_reset", "nf_send_reset6", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
         let missing: Vec<_> = stands_in.into_iter().filter(|name| missing.contains(name)).collect();
+        if attached.is_ok() && constants::drop_reason(&self.btf, "TCP_LISTEN_OVERFLOW").is_some() {
+            let overflows = |probe: &&mut Probe| probe.name.ends_with("_syn_recv_sock") && !probe.attached;
+            self.probes.iter_mut().filter(overflows).for_each(|probe| probe.degrades = "nothing, kfree_skb stands in");
+        }
         self.record_stand_in("kfree_skb", &missing.join(", "), attached, "what those would show");
         Ok(())
     }
