@@ -44,7 +44,9 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let outstanding = payload_outstanding(record) > 0;
     let fin_ago = since(record, record.memory.fin_ns);
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
+    let unseen = fin_ago.is_some() && last_words_unseen(&record.memory, context);
     let length = match (outstanding, fin_ago) {
+        (_, Some(_)) if unseen => None,
         // The FIN itself is no activity: count from before it.
         // Unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
@@ -54,7 +56,6 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
     let fits_timeout = length.is_some_and(|length| !timeouts::fitting(length, None).is_empty());
-    let unseen = fin_ago.is_some() && last_words_unseen(&record.memory, context);
     Gap { length, ended_by_us: outstanding, until_fin, unseen, fits_timeout, threshold: threshold(tcp, context) }
 }
 

@@ -111,6 +111,8 @@ fn idle_fault(idle: Idle, event: &Event) -> Option<String> {
             Some(format!("idle {} ms of a busy connection", said.as_millis()))
         }
         (Idle::Busy, _) => None,
+        // Who does not know the cause need not know the silence.
+        (Idle::Was(..), None) if event.cause == "unknown" => None,
         (Idle::Was(least, _), None) => Some(format!("no idle_ms; it was {} ms", least.as_millis())),
         (Idle::Was(least, most), Some(said)) => {
             let allowed = TOLERANCE.max(least * PERCENT / 100);

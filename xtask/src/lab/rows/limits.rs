@@ -18,6 +18,8 @@ use crate::lab::wait::{SOON, until_true};
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Segments are under way for a second at most.
+const LOST: &str = "more than a second after it the abort's own RST has evidently been lost";
 const ABORT: Alike = like("linger_abort", PEER, "an abort as any other: the peer's limit is not on the wire");
 
 const NOT_KNOWN: Alike = like(
@@ -40,8 +42,12 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         // that the second.
         wants: &[
             sent(S, "resource_limit", KERNEL).sure(),
-            sent(S, "resource_limit", KERNEL).no_socket(),
-            received(C, "resource_limit", PEER).alone(&[ABORT, NOT_KNOWN]),
+            sent(S, "resource_limit", KERNEL).no_socket().also(&[like("no_such_connection", KERNEL, LOST)]),
+            received(C, "resource_limit", PEER).alone(&[ABORT, NOT_KNOWN]).also(&[like(
+                "no_such_connection",
+                PEER,
+                LOST,
+            )]),
         ],
         ..BASE
     },
