@@ -83,17 +83,19 @@ impl Capture {
     fn record(&mut self, record: &ResetRecord) {
         let line = self.ledger.entry(assemble::ends(&record.flow)).or_default();
         match record.kind {
-            kind::SENT | kind::FIREWALL => line.sent += 1,
+            kind::SENT | kind::FIREWALL => {
+                line.sent += 1;
+                if record.flags & flags::PHANTOM != 0 {
+                    line.told += 1;
+                    self.counted += 1;
+                }
+            }
             kind::RECEIVED => {
                 line.received += 1;
                 line.doubtful += i64::from(evidence::is_phantom(record));
             }
             // Evidence for other records, without an event of its own.
             _ => {}
-        }
-        if record.kind != kind::RECEIVED && record.flags & flags::PHANTOM != 0 {
-            line.told += 1;
-            self.counted += 1;
         }
         self.now_ns = record.time_ns;
         let counted = self.counted;
