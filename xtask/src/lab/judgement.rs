@@ -99,7 +99,7 @@ pub(super) fn write(path: &Path, judgements: &[Judgement]) -> Result<()> {
     file.flush().with_context(name)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(super) fn read(path: &Path) -> Result<Vec<Judgement>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parse = |(index, line)| {
