@@ -60,8 +60,16 @@ pub(super) fn build() -> Result<Net> {
     Net::build().context("the lab's network")
 }
 
-/// How often a row is tried that must not take its time.
+/// How often a scenario is made at most.
 const TRIES: u32 = 4;
+
+/// What came of a scenario.
+enum Take {
+    /// It stands; what was played, if there is something to judge.
+    Done(Option<Played>),
+    /// To be made again, and why.
+    Again(String),
+}
 
 struct Lab<'a> {
     net: &'a Net,
@@ -85,26 +93,26 @@ impl<'a> Lab<'a> {
         let mut played = Vec::new();
         for row in rows().filter(|row| wanted(row.id)) {
             for family in row.families {
-                played.extend(self.play_briskly(row, *family, run)?);
+                played.extend(self.play_again(row, *family, run)?);
             }
         }
         Ok(played)
     }
 
-    /// A row that must be busy is made again where the machine was too slow for it. What
-    /// was said of the slow one is not judged: it has a port of its own.
-    fn play_briskly(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<Played>> {
-        for _ in 1..TRIES {
-            match self.play(row, family, run)? {
-                Some((_, true)) => eprintln!("row {}: too slow, once more", row.id),
-                played => return Ok(played.map(|(played, _)| played)),
+    /// A row is made again where the machine was too slow for it, or something else came of it than its resets. What was
+    /// said of the first one is not judged: it has a port of its own.
+    fn play_again(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<Played>> {
+        for take in 1..=TRIES {
+            match self.play(row, family, run, take == TRIES)? {
+                Take::Done(played) => return Ok(played),
+                Take::Again(why) => eprintln!("row {} {}: {why}: once more", row.id, family.name()),
             }
         }
-        Ok(self.play(row, family, run)?.map(|(played, _)| played))
+        Ok(None)
     }
 
-    /// One scenario, and whether it dawdled.
-    fn play(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<(Played, bool)>> {
+    /// One scenario. The last take stands, whatever came of it.
+    fn play(&mut self, row: &'static Row, family: Family, run: u32, is_last: bool) -> Result<Take> {
         // Some scenarios use the next port as well.
         self.port += 2;
         let name = format!("{} {}", row.id, family.name());
@@ -113,7 +121,7 @@ impl<'a> Lab<'a> {
         if let Some(why) = obstacle {
             self.report.skip(&format!("row {name}"), &why);
             self.report.not_judged(row, family, run, &self.kernel, Err(why));
-            return Ok(None);
+            return Ok(Take::Done(None));
         }
         let counted = self.agents.as_ref().filter(|_| row.flood).map(|agents| agents.daemon.metrics());
         let proof = Proof::begin(&scene)?;
@@ -122,22 +130,28 @@ impl<'a> Lab<'a> {
         let dawdled = scene.dawdled();
         let made = made.and_then(|()| proof.end(&scene, row));
         if let Err(why) = made {
-            eprintln!("row {name}: not produced: {why:#}");
             let why = format!("not produced: {why:#}");
+            if !is_last {
+                return Ok(Take::Again(why));
+            }
+            eprintln!("row {name}: {why}");
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Else(why.clone(), Vec::new()));
             self.report.not_judged(row, family, run, &self.kernel, Ok(why));
-            return Ok(None);
+            return Ok(Take::Done(None));
         }
         eprintln!("row {name}: {} (port {}, {} ms)", row.what, self.port, started.elapsed().as_millis());
         let Some(agents) = self.agents.as_ref() else {
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Expected);
-            return Ok(None);
+            return Ok(Take::Done(None));
         };
+        if dawdled && !is_last {
+            return Ok(Take::Again("too slow".to_owned()));
+        }
         if let Some(before) = counted {
             let got = before.and_then(|before| judge::flooded(agents, row, &before));
             self.report.enter_result(&name, "metrics", format!("{FLOOD} sent"), got);
         }
-        Ok(Some((Played { row, family, port: self.port, run, idle: scene.idle() }, dawdled)))
+        Ok(Take::Done(Some(Played { row, family, port: self.port, run, idle: scene.idle() })))
     }
 
     fn judge(&mut self, played: &[Played]) -> Result<()> {

@@ -182,6 +182,8 @@ fn unread_half_closed(scene: &Scene) -> Result<()> {
     client.send(HELLO)?;
     client.finish()?;
     scene.reaches(Place::Server, State::CLOSE_WAIT, SOON)?;
+    // A FIN sent again before its ACK came would draw a second RST.
+    scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
     server.close();
     client.dies(ECONNRESET)
 }
