@@ -80,6 +80,7 @@ impl Findings {
             history: Arc::clone(&self.history),
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
+            capacity: Arc::default(),
         }
     }
 }

@@ -30,6 +30,9 @@ pub mod aggregate;
 pub mod bounds;
 pub mod history;
 
+// Queues and tables that fill up.
+pub mod capacity;
+
 // What people see.
 pub mod escape;
 pub mod text;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::bounds::SharedBounds;
+use crate::capacity::Capacity;
 use crate::history::History;
 use crate::probe::{Probe, Probes};
 
@@ -48,6 +49,8 @@ pub struct AppState {
     pub bounds: Arc<SharedBounds>,
     /// The kernel's exact counts.
     pub counts: CountsHandle,
+    /// Queues and tables that fill up.
+    pub capacity: Arc<Capacity>,
 }
 
 impl AppState {

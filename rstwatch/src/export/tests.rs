@@ -37,6 +37,7 @@ impl Service {
             history: Arc::clone(&history),
             bounds: Arc::new(SharedBounds::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
+            capacity: Arc::default(),
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");
