@@ -68,6 +68,7 @@ layout! {
     sk_socket: "sock" "sk_socket",
     sk_ack_backlog: "sock" "sk_ack_backlog",
     sk_max_ack_backlog: "sock" "sk_max_ack_backlog",
+    sk_drops: "sock" "sk_drops",
     sk_cgroup: "sock" "sk_cgrp_data.cgroup",
     sk_rtx_queue: "sock" "tcp_rtx_queue",
     cgroup_kn: "cgroup" "kn",

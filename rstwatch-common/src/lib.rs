@@ -19,5 +19,6 @@ pub mod counts;
 pub mod flow;
 pub mod gap;
 pub mod layout;
+pub mod listener;
 pub mod record;
 pub mod settings;

@@ -5,7 +5,8 @@ use rstwatch_common::record::ResetRecord;
 
 use crate::facts::now;
 use crate::kernel::setting;
-use crate::maps::{COUNTS, EVENTS, LOSSES, RATES};
+use crate::maps::{COUNTS, EVENTS, LOSSES, RATES, SENT_BY_NETNS};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::PerCpuArray;
 
 /// Kinds of detail events, each with a rate of its own, so that a scan of closed ports drowns nothing else.
@@ -28,6 +29,18 @@ pub enum Rate {
 #[inline(always)]
 pub fn count(counted: Counted, reason: u32) {
     bump(&COUNTS, count_slot(counted, reason));
+}
+
+/// Counts a reset that the stack of a namespace sent. Beyond the map's limit it is not compared with the kernel's count.
+#[inline(never)]
+pub fn count_in(netns: u32) {
+    if SENT_BY_NETNS.get_ptr(&netns).is_none() {
+        // Somebody else may be first: then it is theirs that counts.
+        let _ = SENT_BY_NETNS.insert(&netns, &0, BPF_NOEXIST as u64);
+    }
+    if let Some(counter) = SENT_BY_NETNS.get_ptr_mut(&netns) {
+        add_one(counter);
+    }
 }
 
 /// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every
@@ -65,11 +78,16 @@ pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord)) {
 #[inline(always)]
 fn bump(counters: &PerCpuArray<u64>, slot: u32) {
     if let Some(counter) = counters.get_ptr_mut(slot) {
-        // Several programs count here, and one may interrupt another between a load and a store. The target has no
-        // read-modify-write in `core::sync::atomic`.
-        // SAFETY: an aligned slot of the map.
-        unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
+        add_one(counter);
     }
+}
+
+/// Several programs count here, and one may interrupt another between a load and a store. The target has no
+/// read-modify-write in `core::sync::atomic`.
+#[inline(always)]
+fn add_one(counter: *mut u64) {
+    // SAFETY: an aligned slot of the map.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
 }
 
 /// The generic cell rate algorithm (ITU-T I.371) in nanoseconds.

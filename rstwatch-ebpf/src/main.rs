@@ -13,6 +13,7 @@ mod files;
 mod gaps;
 mod hooks;
 mod kernel;
+mod listeners;
 mod maps;
 mod memory;
 mod reject;

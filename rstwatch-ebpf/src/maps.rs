@@ -10,6 +10,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use rstwatch_common::counts::{COUNTS_LEN, LOSSES_LEN};
 use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::gap::Gaps;
+use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Memory, Segment};
 
 use crate::kernel::setting;
@@ -50,6 +51,18 @@ pub static DROPS: LruHashMap<Flow, Drop> = LruHashMap::with_max_entries(4096, 0)
 /// Idle gaps that connections survived or died of, by destination (`local` is empty).
 #[map]
 pub static GAPS: LruHashMap<NetnsFlow, Gaps> = LruHashMap::with_max_entries(4096, 0);
+
+/// Listeners by the address of their socket. One beyond the limit is not seen.
+#[map]
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(8192, 0);
+
+/// Listeners that dropped something and listen no more, until the daemon has read them.
+#[map]
+pub static GONE: HashMap<Gone, Listener> = HashMap::with_max_entries(1024, 0);
+
+/// Resets that the stack of a network namespace sent, for comparison with its `OutRsts`.
+#[map]
+pub static SENT_BY_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
 
 /// Initial sequence numbers of SYNs that came to listeners, by the flow of their sender.
 #[map]

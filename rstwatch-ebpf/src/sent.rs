@@ -4,7 +4,7 @@ use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, sk_class, tcp_flag};
 
-use crate::emit::{Rate, count, emit};
+use crate::emit::{Rate, count, count_in, emit};
 use crate::facts;
 use crate::kernel::{clear, setting, value};
 use crate::maps::{SYNS, conntrack_full_ns};
@@ -40,6 +40,7 @@ impl Sent {
             _ => self.of_nothing(),
         };
         self.emit(remembered, found);
+        count_in(self.netns);
     }
 
     /// A connection's socket that is (or was, a moment ago) alive.

@@ -6,6 +6,7 @@ mod early_drop;
 mod finish_connect;
 mod ingress;
 mod kfree_skb;
+mod listeners;
 mod nf_send_reset;
 mod receive_reset;
 mod sample;

@@ -5,6 +5,7 @@ use rstwatch_common::record::{Task, role, state};
 use crate::facts::{flow_of, kept_ttl};
 use crate::files::{TaskFile, tcp_socket};
 use crate::kernel::{field, value};
+use crate::listeners;
 use crate::maps::SOCKETS;
 
 /// Runs once for each open file of each task, while the daemon reads the iterator.
@@ -19,15 +20,19 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     }
     // SAFETY: storage of a socket that the file holds.
     let Some(kept) = (unsafe { SOCKETS.get_or_create(typed).as_mut() }) else { return 0 };
+    let listens = field!(sk, skc_state, u8) == Some(state::LISTEN);
     if kept.owner.tgid != 0 {
         return 0;
     }
     fill_owner(&mut kept.owner, task);
+    if listens {
+        listeners::opened(sk, &kept.owner);
+    }
     let ttl = kept_ttl(sk, family);
-    kept.role = match field!(sk, skc_state, u8) {
-        Some(state::LISTEN) => role::LISTENER,
-        _ if ttl != 0 => role::SERVER,
-        _ => role::CLIENT,
+    kept.role = match ttl {
+        _ if listens => role::LISTENER,
+        0 => role::CLIENT,
+        _ => role::SERVER,
     };
     kept.ttl = ttl;
     0

@@ -7,6 +7,7 @@ use core::ffi::c_void;
 use rstwatch_common::record::{role, state};
 
 use crate::kernel::{argument, field};
+use crate::listeners;
 use crate::maps::SOCKETS;
 use crate::memory;
 
@@ -25,6 +26,9 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         memory::forget_address(sk);
         return 0;
     }
+    if old == state::LISTEN {
+        listeners::closed(sk);
+    }
     let never_connected = new == state::CLOSE && matches!(old, state::CLOSE | state::LISTEN | state::SYN_SENT);
     if never_connected {
         return 0;
@@ -37,7 +41,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let kept = unsafe { &mut *kept };
     match (old, new) {
         (_, state::SYN_SENT) => memory::opened(kept, role::CLIENT),
-        (_, state::LISTEN) => memory::listens(kept, sk),
+        (_, state::LISTEN) => {
+            memory::listens(kept, sk);
+            listeners::opened(sk, &kept.owner);
+        }
         (_, state::ESTABLISHED) => memory::established(kept, sk),
         (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
         // Only close(), shutdown() and exit lead here, in the context of the one who calls.

@@ -13,6 +13,7 @@ use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
 use crate::kernel::{argument, offset, register};
+use crate::listeners;
 use crate::maps::SOCKETS;
 use crate::memory;
 use crate::segment::{self, Seen};
@@ -51,6 +52,9 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     let hops_wanted = offset!(mcast_hops) == ABSENT;
     if !full && !hops_wanted {
         return 0;
+    }
+    if full {
+        listeners::met_full(listener);
     }
     let netns = facts::netns_of_sock(listener);
     let mut seen = Seen::NOTHING;
