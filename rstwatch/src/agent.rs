@@ -8,10 +8,15 @@ use tokio::sync::watch;
 
 use crate::aggregate::Aggregate;
 use crate::bounds::SharedBounds;
+use crate::capacity::Capacity;
+use crate::capacity::watcher::Watcher;
+use crate::cause::Direction;
 use crate::config::Config;
 use crate::export::{AppState, Build, http, router};
 use crate::history::History;
+use crate::kernel::counts::MISSED;
 use crate::kernel::object;
+use crate::looks::Looking;
 use crate::pipeline::Capture;
 use crate::probe::{Probe, Probes};
 use crate::record::Event;
@@ -35,6 +40,7 @@ async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
     let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
     log_probes(capture.probes());
     let findings = Findings::new(&settings, &capture);
+    let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
     let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(http::serve(listeners, router, stopped));
@@ -53,6 +59,7 @@ struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
     bounds: Arc<SharedBounds>,
+    capacity: Arc<Capacity>,
 }
 
 impl Findings {
@@ -62,6 +69,7 @@ impl Findings {
             aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
             history: Arc::default(),
             bounds: Arc::new(bounds),
+            capacity: Arc::default(),
         }
     }
 
@@ -80,9 +88,23 @@ impl Findings {
             history: Arc::clone(&self.history),
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
-            capacity: Arc::default(),
+            capacity: Arc::clone(&self.capacity),
         }
     }
+}
+
+/// Looks at queues and tables until the guard is dropped.
+fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, capacity: &Arc<Capacity>) -> Option<Looking> {
+    let counts = capture.counts_handle();
+    let missed = move || {
+        let resets = counts().map(|counts| counts.resets).unwrap_or_default();
+        let missed = resets.iter().filter(|(way, reason, _)| *way == Direction::Sent && &**reason == MISSED);
+        missed.map(|(_, _, count)| count).sum()
+    };
+    let (tables, scope) = capture.take_tables()?;
+    let watcher = Watcher::new(tables, scope, settings.listener_series, missed, Arc::clone(capacity));
+    let looking = watcher.start();
+    looking.inspect_err(|error| tracing::error!("queues and tables are not looked at: {error}")).ok()
 }
 
 /// Takes events until it is told to stop.
@@ -110,12 +132,13 @@ fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
     findings.aggregate.set_workload_limit(config.workload_limit);
     let running = &settings.capture;
     let wanted = CaptureSettings::new(running.netns.clone(), running.cgroup.clone(), &config);
-    let limits = (config.timeout_destinations, config.timeout_series);
-    if wanted == *running && limits == (settings.timeout_destinations, settings.timeout_series) {
+    let limits = [config.timeout_destinations, config.timeout_series, config.listener_series];
+    let applied = [settings.timeout_destinations, settings.timeout_series, settings.listener_series];
+    if wanted == *running && limits == applied {
         tracing::info!("configuration read from {}", path.display());
     } else {
         tracing::warn!(
-            "configuration read from {}: the node's name, sizes and rates of the kernel side and timeouts change with a restart only",
+            "configuration read from {}: the node's name, sizes and rates of the kernel side, timeouts and listeners change with a restart only",
             path.display()
         );
     }

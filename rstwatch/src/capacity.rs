@@ -7,11 +7,22 @@ use serde::Serialize;
 
 use crate::record::Workload;
 
+mod ledger;
+mod netns;
+pub mod procfs;
+mod reconcile;
+pub mod series;
+pub mod watcher;
+
 /// What one look found. What cannot be read is absent, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// Listeners, the fullest first.
     pub listeners: Vec<Listener>,
+    /// Listeners beyond the limit, which have no entry of their own.
+    pub listeners_folded: u64,
+    /// Overflows of such.
+    pub folded_overflows: u64,
     /// Overflows of listeners that nobody knows, so that the sum is the kernel's.
     pub unattributed_overflows: u64,
     /// Connection tracking of the agent's own network namespace; `None`: there is none, or it does not show.

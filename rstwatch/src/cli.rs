@@ -144,7 +144,7 @@ impl AgentArgs {
         let Self { capture, listen, telemetry_path } = self;
         let path = capture.config.clone();
         let (capture, node, config) = capture.settings()?;
-        let Config { workload_limit, timeout_destinations, timeout_series, .. } = config;
+        let Config { workload_limit, timeout_destinations, timeout_series, listener_series, .. } = config;
         Ok(AgentSettings {
             capture,
             node,
@@ -153,6 +153,7 @@ impl AgentArgs {
             workload_limit,
             timeout_destinations,
             timeout_series,
+            listener_series,
             config: path,
         })
     }

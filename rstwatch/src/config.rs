@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use crate::aggregate;
 use crate::bounds;
+use crate::capacity::series;
 use crate::escape::printable;
 use crate::timeouts::Timeout;
 use crate::timeouts::file::{Written, checked};
@@ -30,6 +31,8 @@ pub struct Config {
     pub timeout_destinations: usize,
     /// How many of them are in the metrics.
     pub timeout_series: usize,
+    /// Listeners with series of their own.
+    pub listener_series: usize,
     /// Well-known timeouts beside the shipped ones, or instead of them.
     pub timeouts: Vec<Timeout>,
 }
@@ -44,6 +47,7 @@ impl Default for Config {
             detail_burst: 2_000,
             timeout_destinations: bounds::DEFAULT_LIMIT,
             timeout_series: 64,
+            listener_series: series::DEFAULT_LIMIT,
             timeouts: Vec::new(),
         }
     }
@@ -59,6 +63,7 @@ Configuration file (TOML; every key may be left out; SIGHUP re-reads it):
   detail_burst = 2000              details that may run ahead of that rate, 1 to 1000000
   timeout_destinations = 1024      destinations whose idle timeouts are bracketed, 1 to 100000
   timeout_series = 64              those of them that rstwatch_idle_timeout_seconds shows, 0 (none) to 10000
+  listener_series = 1000           listeners with series of their own, 1 to 100000
 
 Idle timeouts of your own hops: candidates beside those that rstwatch knows, or instead of those of the same name:
 
@@ -71,6 +76,7 @@ on_expiry = \"fin\"                  fin, rst or silent; may be left out";
 const WORKLOADS: RangeInclusive<i64> = 1..=100_000;
 const RING_BYTES: RangeInclusive<i64> = 65_536..=1 << 30;
 const DETAILS: RangeInclusive<i64> = 1..=1_000_000;
+const LISTENERS: RangeInclusive<i64> = 1..=100_000;
 const DESTINATIONS: RangeInclusive<i64> = 1..=100_000;
 const SERIES: RangeInclusive<i64> = 0..=10_000;
 const NODE_NAME_BYTES: usize = 253;
@@ -86,6 +92,7 @@ struct File {
     detail_burst: Option<Spanned<i64>>,
     timeout_destinations: Option<Spanned<i64>>,
     timeout_series: Option<Spanned<i64>>,
+    listener_series: Option<Spanned<i64>>,
     #[serde(default)]
     timeout: Vec<Spanned<Written>>,
 }
@@ -118,6 +125,7 @@ impl Config {
         let default = Self::default();
         let (rate, burst) = (default.detail_rate_per_second, default.detail_burst);
         let (destinations, series) = (default.timeout_destinations, default.timeout_series);
+        let listeners = default.listener_series;
         Ok(Self {
             node_name: file.node_name.map(checked_name).transpose()?,
             workload_limit: number("workload_limit", file.workload_limit, WORKLOADS, default.workload_limit)?,
@@ -131,6 +139,7 @@ impl Config {
                 destinations,
             )?,
             timeout_series: number("timeout_series", file.timeout_series, SERIES, series)?,
+            listener_series: number("listener_series", file.listener_series, LISTENERS, listeners)?,
             timeouts: checked(file.timeout).map_err(|(at, what)| Fault { at, what })?,
         })
     }
@@ -247,7 +256,7 @@ mod tests {
                 format!("{key} = {}\n", rest.split(' ').next().expect("value"))
             })
             .collect();
-        assert_eq!(keys.lines().count(), 6);
+        assert_eq!(keys.lines().count(), 7);
         assert_eq!(parse(&keys), Ok(Config::default()));
     }
 }

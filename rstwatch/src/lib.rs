@@ -6,6 +6,7 @@
 // The kernel's side.
 pub mod kernel;
 pub mod clock;
+pub mod looks;
 pub mod privileges;
 pub mod probe;
 

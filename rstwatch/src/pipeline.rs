@@ -17,8 +17,9 @@ use crate::evidence::Context;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};
-use crate::kernel::sampler::Sampling;
 use crate::kernel::scope::Scope;
+use crate::kernel::tables::Tables;
+use crate::looks::Looking;
 use crate::pair::HOLD;
 use crate::probe::Probes;
 use crate::record::Event;
@@ -36,7 +37,10 @@ pub struct Capture {
     stages: Stages,
     shared: Arc<Shared>,
     /// Ends the looking for survived gaps with this.
-    _sampling: Option<Sampling>,
+    _sampling: Option<Looking>,
+    /// For looks at queues and tables; taken by who makes them.
+    tables: Option<Tables>,
+    scope: Scope,
     /// Owns the programs.
     _programs: aya::Ebpf,
 }
@@ -62,7 +66,7 @@ impl Capture {
             rate: settings.detail_rate_per_second,
             burst: settings.detail_burst,
         };
-        let Attached { programs, events, counters, reasons, probes, gaps, sampler } = attach(&scope, &limits)?;
+        let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attach(&scope, &limits)?;
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
         Ok(Self {
@@ -71,6 +75,8 @@ impl Capture {
             shared: Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) }),
             attached: probes,
             _sampling: sampling,
+            tables: Some(tables),
+            scope,
             _programs: programs,
         })
     }
@@ -78,6 +84,11 @@ impl Capture {
     /// What is attached.
     pub fn probes(&self) -> &Probes {
         &self.attached
+    }
+
+    /// What looks at queues and tables need, once.
+    pub fn take_tables(&mut self) -> Option<(Tables, Scope)> {
+        Some((self.tables.take()?, self.scope.clone()))
     }
 
     /// Exact counts since the start.

@@ -54,6 +54,8 @@ pub struct AgentSettings {
     pub timeout_destinations: usize,
     /// How many of them are in the metrics.
     pub timeout_series: usize,
+    /// Listeners with series of their own.
+    pub listener_series: usize,
     /// The configuration file, to be read again on SIGHUP.
     pub config: Option<PathBuf>,
 }

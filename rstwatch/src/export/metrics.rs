@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
+use crate::capacity::Snapshot;
 use crate::probe::{Probe, Probes};
 use crate::text::fraction;
 
@@ -47,6 +48,8 @@ pub struct Exposition {
     pub totals: Totals,
     /// Idle timeouts of destinations, as many as are shown.
     pub brackets: Vec<Bracket>,
+    /// Queues and tables that fill up.
+    pub capacity: Arc<Snapshot>,
     /// Events that HTTP followers were too slow to take; counted in the totals all the same.
     pub follower_missed: u64,
     /// What is attached.
@@ -95,6 +98,7 @@ impl Collector for Exposition {
         self.kernel_resets(&mut encoder)?;
         self.idle(&mut encoder)?;
         self.idle_timeout(&mut encoder)?;
+        capacity::encode(&self.capacity, &mut encoder)?;
         self.own(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
         self.build_info(&mut encoder)
@@ -199,5 +203,6 @@ where
     family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
 }
 
+mod capacity;
 #[cfg(test)]
 mod tests;

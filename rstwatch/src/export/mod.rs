@@ -107,6 +107,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
     let exposition = metrics::Exposition {
         totals: state.totals(),
         brackets: state.bounds.shown(),
+        capacity: state.capacity.get(),
         follower_missed: state.history.missed(),
         probes: Arc::clone(&state.probes),
         build: state.build,

@@ -18,9 +18,12 @@ use self::each::told_reason;
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
 use super::gaps::GapMap;
+use super::iterator::Iterator;
+use super::listeners::{self, Listeners};
 use super::reasons::Reasons;
 use super::sampler::Sampler;
 use super::scope::Scope;
+use super::tables::Tables;
 use super::{constants, layout, object, sampler};
 use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
@@ -52,6 +55,8 @@ pub struct Attached {
     pub gaps: GapMap,
     /// Finds the gaps that connections survive, once it is started.
     pub sampler: Option<Sampler>,
+    /// What looks at queues and tables read here.
+    pub tables: Tables,
 }
 
 /// Reads this kernel's BTF.
@@ -115,6 +120,7 @@ struct Loader {
     ebpf: Ebpf,
     probes: Vec<Probe>,
     sampler: Option<Sampler>,
+    listeners: Option<Iterator>,
 }
 
 impl Loader {
@@ -130,6 +136,7 @@ impl Loader {
         loader.unseen_senders();
         loader.seed();
         loader.sample();
+        loader.listeners();
         loader.probes.sort_by_key(|probe| !probe.required);
         Ok(loader)
     }
@@ -150,7 +157,7 @@ impl Loader {
         }
         let mut ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         watch_only(&mut ebpf, &scope.netns)?;
-        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None })
+        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None, listeners: None })
     }
 
     /// All are loaded before the first is attached: verifying takes a while, and no reset must be counted on one side alone.
@@ -299,11 +306,30 @@ impl Loader {
     fn sampler(&mut self) -> anyhow::Result<Sampler> {
         let program: &mut Iter = program(&mut self.ebpf, "sample")?.try_into()?;
         program.load("task_file", &self.aya_btf)?;
-        Ok(Sampler::new(program.fd()?.as_fd())?)
+        Ok(Sampler(Iterator::new(program.fd()?.as_fd(), None)?))
+    }
+
+    /// Looks at accept queues.
+    fn listeners(&mut self) {
+        let iterator = self.listener_iterator().map_err(|error| told_reason(listeners::PROBE, &error));
+        let (iterator, attached) = match iterator {
+            Ok(iterator) => (Some(iterator), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        self.listeners = iterator;
+        self.record(listeners::PROBE, attached, "accept queues, and whose they are that overflow");
+    }
+
+    fn listener_iterator(&mut self) -> anyhow::Result<Iterator> {
+        let program: &mut Iter = program(&mut self.ebpf, "listeners")?.try_into()?;
+        program.load("bpf_map_elem", &self.aya_btf)?;
+        let program = program.fd()?.as_fd().try_clone_to_owned()?;
+        let Some(Map::HashMap(map)) = self.ebpf.map("LISTENERS") else { bail!("the eBPF object lacks LISTENERS") };
+        Ok(Iterator::new(program.as_fd(), Some(map.fd().as_fd()))?)
     }
 
     fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {
-        let Self { btf, mut ebpf, probes, sampler, .. } = self;
+        let Self { btf, mut ebpf, probes, sampler, listeners, .. } = self;
         let probes = Probes(probes);
         if let Some(probe) = probes.missing().next() {
             bail!("cannot attach {}: {}: rstwatch check tells what this host allows", probe.name, probe.detail);
@@ -318,7 +344,15 @@ impl Loader {
         };
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
         let gaps = GapMap { map: HashMap::try_from(map(&mut ebpf, "GAPS")?)?, jiffy: crate::clock::jiffy() };
-        Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler })
+        let gone = HashMap::try_from(map(&mut ebpf, "GONE")?)?;
+        let evictions_seen = probes.0.iter().any(|probe| probe.name == "early_drop" && probe.attached);
+        let conntrack_full = HashMap::try_from(map(&mut ebpf, "CONNTRACK_FULL")?)?;
+        let tables = Tables {
+            listeners: listeners.map(|iterator| Listeners { iterator, gone }),
+            sent: HashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
+            conntrack_full: (!evictions_seen).then_some(conntrack_full),
+        };
+        Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler, tables })
     }
 }
 

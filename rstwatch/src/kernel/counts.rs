@@ -28,7 +28,7 @@ const NONE: &str = "none";
 const NF_REJECT: &str = "nf_reject";
 
 /// `reason` of resets that the kernel did not show to the programs, only counted.
-const MISSED: &str = "missed";
+pub const MISSED: &str = "missed";
 
 /// `recursion_misses` of a program (kernel/bpf/syscall.c, bpf_prog_show_fdinfo; since Linux 5.12).
 fn recursion_misses(program: &OwnedFd) -> Option<u64> {

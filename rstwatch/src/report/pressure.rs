@@ -1,8 +1,10 @@
 //! Pressure on queues and on connection tracking, as this process's network namespace counts it.
 
-use std::fs::read_to_string;
+use std::path::Path;
 
 use serde::Serialize;
+
+use crate::capacity::procfs::{Reading, setting};
 
 /// The counters at one moment; `None`: the file is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,18 +37,15 @@ pub(super) struct Change {
 impl Pressure {
     /// Reads what there is.
     pub(super) fn read() -> Self {
-        let netstat = read_to_string("/proc/self/net/netstat").unwrap_or_default();
-        let number = |name: &str| {
-            read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok().and_then(|text| text.trim().parse().ok())
-        };
-        let conntrack = read_to_string("/proc/self/net/stat/nf_conntrack").unwrap_or_default();
+        let reading = Reading::of(Path::new("/proc/self/net")).unwrap_or_default();
+        let number = |name: &str| setting(&Path::new("/proc/sys/net/netfilter").join(name));
         Self {
-            overflows: tcp_ext(&netstat, "ListenOverflows"),
-            drops: tcp_ext(&netstat, "ListenDrops"),
+            overflows: reading.counter("tcp_ext_listen_overflows"),
+            drops: reading.counter("tcp_ext_listen_drops"),
             entries: number("nf_conntrack_count"),
             limit: number("nf_conntrack_max"),
-            table_full: column(&conntrack, "drop"),
-            evicted: column(&conntrack, "early_drop"),
+            table_full: reading.drops.full,
+            evicted: reading.drops.early_drop,
         }
     }
 
@@ -64,34 +63,9 @@ impl Pressure {
     }
 }
 
-/// A counter of `/proc/net/netstat`: a line of names, then one of values.
-fn tcp_ext(netstat: &str, name: &str) -> Option<u64> {
-    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next()?, lines.next()?);
-    let at = names.split(' ').position(|it| it == name)?;
-    values.split(' ').nth(at)?.parse().ok()
-}
-
-/// A column of `/proc/net/stat/nf_conntrack`, summed over its lines, one for each CPU; hexadecimal.
-fn column(stat: &str, name: &str) -> Option<u64> {
-    let mut lines = stat.lines();
-    let at = lines.next()?.split_whitespace().position(|it| it == name)?;
-    lines.map(|line| u64::from_str_radix(line.split_whitespace().nth(at)?, 16).ok()).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters_are_found_by_name() {
-        let netstat = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 7 9\nIpExt: A\nIpExt: 1\n";
-        assert_eq!((tcp_ext(netstat, "ListenOverflows"), tcp_ext(netstat, "ListenDrops")), (Some(7), Some(9)));
-        assert_eq!((tcp_ext(netstat, "NoSuch"), tcp_ext("", "ListenDrops")), (None, None));
-        let conntrack = "entries  drop early_drop\n00000005  00000010 00000000\n00000005  00000001 00000002\n";
-        assert_eq!((column(conntrack, "drop"), column(conntrack, "early_drop")), (Some(17), Some(2)));
-        assert_eq!((column(conntrack, "x"), column("", "drop")), (None, None));
-    }
 
     #[test]
     fn what_is_absent_is_left_out() {

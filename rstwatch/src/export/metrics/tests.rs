@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::aggregate::KernelCounts;
 use crate::bounds::Bounds;
+use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::gaps::PeerGaps;
 use crate::record::WorkloadKind;
@@ -37,9 +38,43 @@ fn exposition() -> Exposition {
     Exposition {
         totals,
         brackets: bounds.brackets(),
+        capacity: Arc::new(snapshot()),
         follower_missed: 3,
         probes: Arc::new(Probes(vec![probe("tcp_send_reset", true), probe("nf_send_reset", false)])),
         build: Build { version: "0.1.0", revision: "abc", object: "def" },
+    }
+}
+
+/// A host without conntrack procfs, with one busy listener.
+fn snapshot() -> Snapshot {
+    let listener = Listener {
+        address: "0.0.0.0".into(),
+        port: 8080,
+        workload: Some(sample::workload(WorkloadKind::Pod, "shop", "orders-api")),
+        netns: 1,
+        sockets: 1,
+        length: 3,
+        limit: 2,
+        overflows: 7,
+    };
+    let closed =
+        Listener { port: 81, workload: None, sockets: 0, length: 0, limit: 0, overflows: 1, ..listener.clone() };
+    Snapshot {
+        listeners: vec![listener, closed],
+        unattributed_overflows: 2,
+        conntrack: Some(Conntrack { entries: 200, limit: 262_144 }),
+        conntrack_drops: Some(ConntrackDrops {
+            full: Some(3),
+            early_drop: None,
+            insert_failed: Some(0),
+            invalid: Some(1),
+        }),
+        conntrack_elsewhere: vec![(4_026_532_200, 258)],
+        stack: Stack { orphans: Some(0), memory_bytes: Some(4096), ..Stack::default() },
+        counters: [("tcp_ext_listen_overflows".to_owned(), 10)].into(),
+        out_rsts_difference: Some(-1),
+        netns_readable: 2,
+        ..Snapshot::default()
     }
 }
 
@@ -90,6 +125,48 @@ fn openmetrics_text() {
         # UNIT rstwatch_idle_timeout_seconds seconds
         rstwatch_idle_timeout_seconds{peer="10.0.7.12:5432",bound="survived"} 58.9
         rstwatch_idle_timeout_seconds{peer="10.0.7.12:5432",bound="died"} 60.01
+        # HELP rstwatch_listen_queue_length Connections in the accept queue; of several sockets alike, in the fullest.
+        # TYPE rstwatch_listen_queue_length gauge
+        rstwatch_listen_queue_length{address="0.0.0.0",port="8080",workload_kind="pod",namespace="shop",workload="orders-api"} 3
+        # HELP rstwatch_listen_queue_limit Limit of that accept queue (sk_max_ack_backlog); it takes one more.
+        # TYPE rstwatch_listen_queue_limit gauge
+        rstwatch_listen_queue_limit{address="0.0.0.0",port="8080",workload_kind="pod",namespace="shop",workload="orders-api"} 2
+        # HELP rstwatch_listen_overflows Connections lost to a full accept queue, by listener. Without an address: nobody knows whose; _other: beyond the limit of listeners.
+        # TYPE rstwatch_listen_overflows counter
+        rstwatch_listen_overflows_total{address="0.0.0.0",port="8080",workload_kind="pod",namespace="shop",workload="orders-api"} 7
+        rstwatch_listen_overflows_total{address="0.0.0.0",port="81",workload_kind="",namespace="",workload=""} 1
+        rstwatch_listen_overflows_total{address="",port="",workload_kind="",namespace="",workload=""} 2
+        # HELP rstwatch_conntrack_entries Entries in the conntrack table of the host's network namespace.
+        # TYPE rstwatch_conntrack_entries gauge
+        rstwatch_conntrack_entries 200
+        # HELP rstwatch_conntrack_limit Most entries that a network namespace's conntrack table takes (nf_conntrack_max).
+        # TYPE rstwatch_conntrack_limit gauge
+        rstwatch_conntrack_limit 262144
+        # HELP rstwatch_conntrack_drops What conntrack lost, over all network namespaces that can be read: packets because the table was full, entries evicted, entries not inserted, packets that fit no connection.
+        # TYPE rstwatch_conntrack_drops counter
+        rstwatch_conntrack_drops_total{kind="full"} 3
+        rstwatch_conntrack_drops_total{kind="insert_failed"} 0
+        rstwatch_conntrack_drops_total{kind="invalid"} 1
+        # HELP rstwatch_netns_conntrack_entries Entries in the conntrack tables of other network namespaces, by inode; the fullest.
+        # TYPE rstwatch_netns_conntrack_entries gauge
+        rstwatch_netns_conntrack_entries{netns="4026532200"} 258
+        # HELP rstwatch_tcp_orphans TCP sockets of this host that no program holds any more.
+        # TYPE rstwatch_tcp_orphans gauge
+        rstwatch_tcp_orphans 0
+        # HELP rstwatch_tcp_memory_bytes Memory in the buffers of this host's TCP sockets.
+        # TYPE rstwatch_tcp_memory_bytes gauge
+        # UNIT rstwatch_tcp_memory_bytes bytes
+        rstwatch_tcp_memory_bytes 4096
+        # HELP rstwatch_tcp_ext_listen_overflows The kernel's counter of this name, since the agent's start, over all network namespaces that can be read.
+        # TYPE rstwatch_tcp_ext_listen_overflows counter
+        rstwatch_tcp_ext_listen_overflows_total 10
+        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read; 0: they agree.
+        # TYPE rstwatch_out_rsts_difference gauge
+        rstwatch_out_rsts_difference -1
+        # HELP rstwatch_netns Network namespaces whose counters can be read, and those with listeners whose cannot.
+        # TYPE rstwatch_netns gauge
+        rstwatch_netns{state="readable"} 2
+        rstwatch_netns{state="unreadable"} 0
         # HELP rstwatch_events Events classified and counted.
         # TYPE rstwatch_events counter
         rstwatch_events_total 4
@@ -127,6 +204,30 @@ fn prometheus_text() {
         # TYPE rstwatch_reset_idle_seconds histogram
         # HELP rstwatch_idle_timeout_seconds Idle timeout of a destination, inferred: the longest silence that a connection survived, the shortest that one died of.
         # TYPE rstwatch_idle_timeout_seconds gauge
+        # HELP rstwatch_listen_queue_length Connections in the accept queue; of several sockets alike, in the fullest.
+        # TYPE rstwatch_listen_queue_length gauge
+        # HELP rstwatch_listen_queue_limit Limit of that accept queue (sk_max_ack_backlog); it takes one more.
+        # TYPE rstwatch_listen_queue_limit gauge
+        # HELP rstwatch_listen_overflows_total Connections lost to a full accept queue, by listener. Without an address: nobody knows whose; _other: beyond the limit of listeners.
+        # TYPE rstwatch_listen_overflows_total counter
+        # HELP rstwatch_conntrack_entries Entries in the conntrack table of the host's network namespace.
+        # TYPE rstwatch_conntrack_entries gauge
+        # HELP rstwatch_conntrack_limit Most entries that a network namespace's conntrack table takes (nf_conntrack_max).
+        # TYPE rstwatch_conntrack_limit gauge
+        # HELP rstwatch_conntrack_drops_total What conntrack lost, over all network namespaces that can be read: packets because the table was full, entries evicted, entries not inserted, packets that fit no connection.
+        # TYPE rstwatch_conntrack_drops_total counter
+        # HELP rstwatch_netns_conntrack_entries Entries in the conntrack tables of other network namespaces, by inode; the fullest.
+        # TYPE rstwatch_netns_conntrack_entries gauge
+        # HELP rstwatch_tcp_orphans TCP sockets of this host that no program holds any more.
+        # TYPE rstwatch_tcp_orphans gauge
+        # HELP rstwatch_tcp_memory_bytes Memory in the buffers of this host's TCP sockets.
+        # TYPE rstwatch_tcp_memory_bytes gauge
+        # HELP rstwatch_tcp_ext_listen_overflows_total The kernel's counter of this name, since the agent's start, over all network namespaces that can be read.
+        # TYPE rstwatch_tcp_ext_listen_overflows_total counter
+        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read; 0: they agree.
+        # TYPE rstwatch_out_rsts_difference gauge
+        # HELP rstwatch_netns Network namespaces whose counters can be read, and those with listeners whose cannot.
+        # TYPE rstwatch_netns gauge
         # HELP rstwatch_events_total Events classified and counted.
         # TYPE rstwatch_events_total counter
         # HELP rstwatch_events_lost_total Events lost by stage. Their resets are counted all the same: as unsampled, or by their cause at the stage follower.

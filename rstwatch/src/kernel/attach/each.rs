@@ -7,7 +7,7 @@ use aya::programs::{
 };
 
 use super::{Loader, program};
-use crate::kernel::sampler::drive;
+use crate::kernel::iterator;
 use crate::kernel::scope::cgroup2_mount;
 use crate::probe::Probe;
 
@@ -57,7 +57,7 @@ impl Loader {
         program.load("task_file", &self.aya_btf)?;
         let link = program.attach()?;
         let link = program.take_link(link)?;
-        Ok(drive(&mut link.into_file()?)?)
+        Ok(iterator::read(&mut link.into_file()?).map(drop)?)
     }
 
     pub(super) fn ingress(&mut self) -> Result<(), String> {

@@ -1,0 +1,146 @@
+//! Listeners and their accept queues, as the kernel side keeps them.
+
+use std::net::SocketAddr;
+
+use aya::maps::{HashMap, MapData};
+use rstwatch_common::listener::{Gone, Listener};
+use zerocopy::FromBytes;
+
+use super::iterator::Iterator;
+use crate::owner;
+use crate::record::Workload;
+
+/// The probe's name.
+pub const PROBE: &str = "bpf_map_elem";
+
+/// The iterator over the listeners, and those that it finds no more.
+pub struct Listeners {
+    /// Over the map `LISTENERS`.
+    pub iterator: Iterator,
+    /// The map `GONE`.
+    pub gone: HashMap<MapData, PlainGone, PlainListener>,
+}
+
+/// A listener at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Tells it from others: its socket's address, and when it began to listen or was first seen.
+    pub id: (u64, u64),
+    /// Where it listens.
+    pub local: SocketAddr,
+    /// Inode of its network namespace.
+    pub netns: u32,
+    /// Whose it is.
+    pub workload: Option<Workload>,
+    /// Process that called listen().
+    pub pid: u32,
+    /// Connections in its accept queue.
+    pub length: u32,
+    /// The queue's limit; it takes one more.
+    pub limit: u32,
+    /// What was dropped at it since it was first seen; modulo 2^32, as the kernel counts.
+    pub drops: u32,
+    /// When a handshake was last seen to meet the queue full, monotonic nanoseconds; 0: never.
+    pub full_ns: u64,
+    /// It listens no more; this is the last that is heard of it.
+    pub gone: bool,
+}
+
+/// [`Gone`], for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct PlainGone(Gone);
+
+/// [`Listener`], for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct PlainListener(Listener);
+
+// SAFETY: plain numbers without padding, valid in any bit pattern (the `wire!` macro derives zerocopy's proof of it).
+unsafe impl aya::Pod for PlainGone {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PlainListener {}
+
+impl Listeners {
+    /// Every listener, and each that has gone since the last look and had dropped something.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn look(&mut self) -> std::io::Result<Vec<Seen>> {
+        // Those that listen first: one that goes meanwhile is then met among the gone.
+        let mut all = listed(&self.iterator.run()?);
+        all.extend(self.take_gone().iter().map(seen));
+        Ok(all)
+    }
+
+    fn take_gone(&mut self) -> Vec<Listener> {
+        // Read whole before any is removed: removing the element that a walk stands on begins the walk anew.
+        let gone: Vec<_> = self.gone.iter().filter_map(Result::ok).collect();
+        for (key, _) in &gone {
+            // An error means that it is not there, and then nothing is left to remove.
+            _ = self.gone.remove(key);
+        }
+        gone.into_iter().map(|(_, listener)| listener.0).collect()
+    }
+}
+
+/// What the iterator wrote: listeners, one behind the other.
+fn listed(written: &[u8]) -> Vec<Seen> {
+    written
+        .chunks_exact(size_of::<Listener>())
+        .filter_map(|one| Listener::read_from_bytes(one).ok())
+        .map(|it| seen(&it))
+        .collect()
+}
+
+fn seen(listener: &Listener) -> Seen {
+    let local = crate::assemble::ends(&listener.flow).0;
+    Seen {
+        id: (listener.sock, listener.since_ns),
+        local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+        netns: listener.netns,
+        workload: owner::process(&listener.owner).as_ref().map(owner::workload),
+        pid: listener.owner.tgid,
+        length: listener.length,
+        limit: listener.limit,
+        drops: listener.drops.wrapping_sub(listener.drops_before),
+        full_ns: listener.full_ns,
+        gone: listener.gone != 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+    use rstwatch_common::flow::IPV6;
+
+    #[test]
+    fn listeners_stand_one_behind_the_other() {
+        let mut one = Listener::new_zeroed();
+        (one.sock, one.since_ns, one.netns, one.length, one.limit) = (7, 8, 9, 3, 2);
+        (one.drops_before, one.drops) = (u32::MAX, 4);
+        (one.flow.family, one.flow.local_port) = (IPV6, 80);
+        one.owner.tgid = 5;
+        one.owner.comm[..2].copy_from_slice(b"\x1ba");
+        let mut written = one.as_bytes().to_vec();
+        written.extend_from_slice(one.as_bytes());
+        written.extend_from_slice(&[1, 2, 3]);
+        let all = listed(&written);
+        assert_eq!(all.len(), 2, "and a fragment is none");
+        let Seen { id, local, drops, gone, .. } = &all[1];
+        assert_eq!((*id, local.to_string().as_str(), *drops, *gone), ((7, 8), "[::]:80", 5, false));
+        assert_eq!(all[0].workload.as_ref().map(|it| it.name.as_str()), Some("\\u{1b}a"));
+    }
+
+    #[test]
+    fn a_mapped_address_is_shown_as_v4() {
+        let mut one = Listener::new_zeroed();
+        one.flow.family = IPV6;
+        one.flow.local[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 1]);
+        assert_eq!(seen(&one).local.ip().to_string(), "10.0.0.1");
+        assert_eq!(seen(&one).workload, None);
+    }
+}

@@ -1,0 +1,59 @@
+//! What looks at queues and tables read from the kernel side, and tell it.
+
+use aya::maps::{HashMap, MapData};
+
+use super::listeners::{Listeners, Seen};
+
+/// The maps and the iterator that belong to them.
+pub struct Tables {
+    /// Accept queues; `None` where the kernel refuses the iterator.
+    pub listeners: Option<Listeners>,
+    /// The map `SENT_BY_NETNS`.
+    pub sent: HashMap<MapData, u32, u64>,
+    /// The map `CONNTRACK_FULL`, where no hook fills it.
+    pub conntrack_full: Option<HashMap<MapData, u32, u64>>,
+}
+
+/// What a watcher of queues and tables asks the kernel side, and tells it.
+pub trait KernelSide {
+    /// Every listener, and each that has gone since the last look and had dropped something.
+    fn listeners(&mut self) -> Vec<Seen>;
+
+    /// Resets that the stack of a network namespace sent, as far as it is watched.
+    fn sent(&self, netns: u32) -> u64;
+
+    /// Forgets the counts of namespaces that are not there any more.
+    fn forget_sent(&mut self, there: impl Fn(u32) -> bool);
+
+    /// Tells it that a namespace's conntrack table was full at that time: resets bear it from now on.
+    fn conntrack_was_full(&mut self, netns: u32, at_ns: u64);
+}
+
+impl KernelSide for Tables {
+    fn listeners(&mut self) -> Vec<Seen> {
+        let looked = self.listeners.as_mut().map_or(Ok(Vec::new()), Listeners::look);
+        looked.unwrap_or_else(|error| {
+            tracing::warn!("accept queues cannot be looked at: {error}");
+            Vec::new()
+        })
+    }
+
+    fn sent(&self, netns: u32) -> u64 {
+        self.sent.get(&netns, 0).unwrap_or(0)
+    }
+
+    fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {
+        let gone: Vec<_> = self.sent.keys().filter_map(Result::ok).filter(|netns| !there(*netns)).collect();
+        for netns in gone {
+            // An error means that it is not there, and then nothing is left to remove.
+            _ = self.sent.remove(&netns);
+        }
+    }
+
+    fn conntrack_was_full(&mut self, netns: u32, at_ns: u64) {
+        if let Some(map) = &mut self.conntrack_full {
+            // An error leaves the evidence out, as without this.
+            _ = map.insert(netns, at_ns, 0);
+        }
+    }
+}
