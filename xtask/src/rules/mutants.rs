@@ -13,6 +13,18 @@ use crate::paths;
 /// What a mutant is, its expression, and how long it must hold.
 type Mutant = (String, String, String);
 
+/// Parts of expressions, and what is wrong in their place: series that have just appeared, gaps between scrapes, filters.
+const SWAPS: [(&str, &str); 8] = [
+    ("unless", "and"),
+    ("rstwatch_events_total offset 5m", "rstwatch_events_total"),
+    ("increase(", "0 * increase("),
+    ("min_over_time(", "max_over_time("),
+    ("max_over_time(", "min_over_time("),
+    ("cause=", "sender!="),
+    ("kind=\"full\"", "kind!=\"invalid\""),
+    ("probe=~", "probe!~"),
+];
+
 #[test]
 fn every_damaged_alert_is_noticed() {
     let Some(promtool) = paths::program("promtool") else {
@@ -71,6 +83,8 @@ fn mutants(alert: &Alert) -> Vec<Mutant> {
     if pending != "0m" {
         mutants.push(("does not wait".to_owned(), expr.clone(), "0m".to_owned()));
     }
+    let swapped = SWAPS.iter().filter(|(from, _)| expr.contains(from));
+    mutants.extend(swapped.map(|(from, to)| (format!("{to} for {from}"), expr.replace(from, to), pending.clone())));
     mutants.extend(thresholds(expr).into_iter().map(|(what, expr)| (what, expr, pending.clone())));
     mutants
 }
