@@ -12,6 +12,7 @@ mod linker;
 mod lock;
 mod outcome;
 mod paths;
+mod rules;
 mod run;
 mod setup;
 mod signals;
