@@ -11,6 +11,8 @@ pub(super) struct Metrics {
     /// By direction and cause, summed over all other labels.
     resets: BTreeMap<(String, String), u64>,
     probes: Vec<String>,
+    /// What is said of listeners: name of the metric, port, workload, value.
+    listeners: Vec<(String, String, String, u64)>,
 }
 
 impl Metrics {
@@ -22,7 +24,20 @@ impl Metrics {
         }
         let attached = samples(text, PROBES).filter(|(_, value)| *value == 1);
         metrics.probes = attached.map(|(labels, _)| label(labels, "probe")).collect();
+        for name in ["listen_queue_length", "listen_queue_limit", "listen_overflows_total"] {
+            let start = format!("rstwatch_{name}{{");
+            let all = samples(text, &start)
+                .map(|(labels, value)| (name.to_owned(), label(labels, "port"), label(labels, "workload"), value));
+            metrics.listeners.extend(all);
+        }
         metrics
+    }
+
+    /// What a metric says of the listener on a port: its owner, and the value.
+    pub(super) fn listener(&self, metric: &str, port: u16) -> Option<(&str, u64)> {
+        let port = port.to_string();
+        let mut found = self.listeners.iter().filter(|(name, on, ..)| name == metric && *on == port);
+        found.next().map(|(_, _, workload, value)| (workload.as_str(), *value))
     }
 
     /// Whether the daemon says that this probe is attached.

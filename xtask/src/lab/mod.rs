@@ -28,6 +28,7 @@ mod place;
 mod procnet;
 mod program;
 mod proof;
+mod queues;
 mod report;
 mod rows;
 mod run;

@@ -1,6 +1,7 @@
 //! Helper processes: this very program, started again under another hat. For scenarios
 //! in which a process has to die, and for the janitor.
 
+use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,10 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use socket2::{Domain, Socket, Type};
 
 use super::janitor::{self, Janitor};
 use super::kernel;
 use super::ns::Ns;
+use super::queues;
 use super::wait::{readable, until};
 
 const ASKED: &str = "RSTWATCH_LAB_PEER";
@@ -40,6 +43,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["janitor"] => janitor::serve(),
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
         ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
         _ => bail!("no such helper: {what}"),
@@ -96,6 +100,17 @@ fn die_as_told() -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Listens, and accepts nothing until the lab lets go of it.
+fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
+    rustix::thread::set_name(&CString::new(queues::OWNER)?)?;
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    listener.bind(&address.into())?;
+    listener.listen(backlog)?;
+    say("listening")?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 /// As inetd, sshd or a forking database does it: a process of its own for the connection.

@@ -29,10 +29,21 @@ pub(super) fn own_out_rsts() -> Result<u64> {
     tcp_counter(&snmp, "OutRsts").context("no OutRsts in /proc/net/snmp")
 }
 
+/// `ListenOverflows`: handshakes that met a full accept queue.
+pub(super) fn listen_overflows(ns: &Ns) -> Result<u64> {
+    let netstat = ns.proc_net("netstat")?;
+    counter(&netstat, "TcpExt: ", "ListenOverflows").context("no ListenOverflows in /proc/net/netstat")
+}
+
 fn tcp_counter(snmp: &str, name: &str) -> Option<u64> {
-    let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let at = tcp.next()?.split(' ').position(|word| word == name)?;
-    tcp.next()?.split(' ').nth(at)?.parse().ok()
+    counter(snmp, "Tcp: ", name)
+}
+
+/// A line of names, then one of values.
+fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
+    let at = lines.next()?.split(' ').position(|word| word == name)?;
+    lines.next()?.split(' ').nth(at)?.parse().ok()
 }
 
 /// The states of every socket, orphan, TIME_WAIT and half-open connection on a server's

@@ -15,9 +15,10 @@ use super::net::Net;
 use super::nft::Rejects;
 use super::place::Family;
 use super::proof::Proof;
+use super::queues;
 use super::report::{Got, MAKING, Report};
 use super::rows::Scene;
-use super::select::{BURST, ids, installed, missing, names};
+use super::select::{BURST, QUEUES, ids, installed, missing, names};
 use super::table::{FLOOD, Row, rows};
 use super::vantage::Vantage;
 
@@ -43,6 +44,9 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     for run in 1..=args.repeat {
         let played = lab.play_all(run, &wanted)?;
         lab.judge(&played)?;
+    }
+    if wanted(QUEUES) {
+        lab.overflow();
     }
     lab.close(wanted(BURST), started, args.json.as_deref())
 }
@@ -164,6 +168,26 @@ impl<'a> Lab<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Accept queues that overflow, with and without an RST for it.
+    fn overflow(&mut self) {
+        for abort in [false, true] {
+            let row = format!("{QUEUES} tcp_abort_on_overflow={}", u8::from(abort));
+            self.port += 2;
+            let Some(agents) = &self.agents else {
+                self.report.skip(&row, "no daemon");
+                continue;
+            };
+            let got = match queues::overflow(self.net, &agents.daemon, abort, self.port) {
+                Ok(said) => {
+                    eprintln!("{row}: {said}");
+                    Got::Expected
+                }
+                Err(why) => Got::Else(format!("{why:#}"), Vec::new()),
+            };
+            self.report.enter(&row, "metrics", "each overflow counted at its listener and owner".to_owned(), got);
+        }
     }
 
     fn close(mut self, burst: bool, started: Instant, json: Option<&Path>) -> Result<()> {

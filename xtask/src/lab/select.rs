@@ -5,6 +5,9 @@ use super::table::{Row, rows};
 /// The pseudo row of the 20,000 resets at the end.
 pub(super) const BURST: &str = "burst";
 
+/// The pseudo row of the overflowing accept queues.
+pub(super) const QUEUES: &str = "queues";
+
 /// A row by its name, or, where no row has just that name, all rows of a family: "8"
 /// means every "8-…" and "18" means 18a and 18b, but "4" means 4 alone.
 pub(super) fn names(asked: &str, id: &str) -> bool {
@@ -16,7 +19,7 @@ pub(super) fn names(asked: &str, id: &str) -> bool {
 }
 
 pub(super) fn ids() -> impl Iterator<Item = &'static str> {
-    rows().map(|row| row.id).chain([BURST])
+    rows().map(|row| row.id).chain([QUEUES, BURST])
 }
 
 /// The first program that a row needs and that is not there.

@@ -64,6 +64,16 @@ impl Tcp {
         Ok(tcp)
     }
 
+    /// Asks for a connection and does not wait for it.
+    pub(super) fn offer(ns: &Ns, to: SocketAddr) -> Result<Self> {
+        let tcp = Self::new(ns, to)?;
+        tcp.socket.set_nonblocking(true)?;
+        match tcp.socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error.into()),
+            _ => Ok(tcp),
+        }
+    }
+
     /// Sends a SYN from a known source port and does not wait for the answer.
     pub(super) fn knock(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
         let tcp = Self::new(ns, to)?;
