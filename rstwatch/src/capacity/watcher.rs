@@ -19,6 +19,8 @@ use crate::looks::{Looking, every_second};
 
 /// Namespaces of the host's that are shown one by one, the fullest conntrack tables first.
 const SHOWN_NETNS: usize = 64;
+/// So many looks may miss a listener before it is forgotten.
+const MISSED_LOOKS: u32 = 10;
 /// A table so full may have dropped for want of room, in percent.
 const NEARLY_FULL: u64 = 95;
 
@@ -56,9 +58,15 @@ struct Open {
     /// Those that are told apart.
     settled: u32,
     full: bool,
+    /// Looks since it was seen.
+    unseen: u32,
 }
 
 impl Open {
+    fn new(seen: &Seen) -> Self {
+        Self { seen: seen.clone(), settled: 0, full: false, unseen: 0 }
+    }
+
     fn pending(&self) -> Pending {
         Pending { drops: self.seen.drops.wrapping_sub(self.settled).into(), full: self.full }
     }
@@ -108,14 +116,13 @@ impl<K: KernelSide> Watcher<K> {
 
     fn look(&mut self) {
         let now = monotonic_ns();
-        let listeners = self.listeners();
+        self.listeners();
         let owners: Vec<_> = self.open.values().map(|open| (open.seen.netns, open.seen.pid)).collect();
         let mut readable = self.namespaces.look(&self.proc, owners);
         let watched = |netns: u32| self.scope.netns.is_empty() || self.scope.netns.contains(&netns);
         readable.retain(|it| watched(it.netns));
         let readings = self.read(&readable);
         self.settle(&readings);
-        self.series.show(&listeners);
         self.conntrack_was_full(&readings, now);
         self.publish(&readings);
         for (netns, reading) in readings {
@@ -124,22 +131,20 @@ impl<K: KernelSide> Watcher<K> {
         self.last_look_ns = now;
     }
 
-    /// The listeners, with what is new at each. Those that listen no more are in the books alone.
-    fn listeners(&mut self) -> Vec<Seen> {
-        let seen = self.kernel.listeners();
+    /// What is new at each listener. Those that listen no more are in the books alone.
+    fn listeners(&mut self) {
+        let Some(seen) = self.kernel.listeners() else { return };
+        self.open.values_mut().for_each(|open| open.unseen += 1);
         for listener in &seen {
             let full = listener.length > listener.limit || listener.full_ns > self.last_look_ns;
-            let open = self.open.entry(listener.id).or_insert_with(|| Open {
-                seen: listener.clone(),
-                settled: 0,
-                full: false,
-            });
+            let open = self.open.entry(listener.id).or_insert_with(|| Open::new(listener));
             open.seen = listener.clone();
             open.full |= full;
+            open.unseen = 0;
         }
-        let here: HashSet<_> = seen.iter().map(|it| it.id).collect();
-        self.open.retain(|id, open| here.contains(id) || open.pending().drops > 0);
-        seen
+        // A walk over a table that changes meanwhile can miss one, whose drops must not be counted anew.
+        self.open.retain(|_, open| open.unseen <= MISSED_LOOKS || open.pending().drops > 0);
+        self.series.show(&seen);
     }
 
     /// Every namespace's counters. What is new against the last look goes to the totals.

@@ -16,8 +16,9 @@ pub struct Tables {
 
 /// What a watcher of queues and tables asks the kernel side, and tells it.
 pub trait KernelSide {
-    /// Every listener, and each that has gone since the last look and had dropped something.
-    fn listeners(&mut self) -> Vec<Seen>;
+    /// Every listener, and each that has gone since the last look and had dropped something; `None` where the kernel does
+    /// not say.
+    fn listeners(&mut self) -> Option<Vec<Seen>>;
 
     /// Resets that the stack of a network namespace sent, as far as it is watched.
     fn sent(&self, netns: u32) -> u64;
@@ -30,12 +31,9 @@ pub trait KernelSide {
 }
 
 impl KernelSide for Tables {
-    fn listeners(&mut self) -> Vec<Seen> {
-        let looked = self.listeners.as_mut().map_or(Ok(Vec::new()), Listeners::look);
-        looked.unwrap_or_else(|error| {
-            tracing::warn!("accept queues cannot be looked at: {error}");
-            Vec::new()
-        })
+    fn listeners(&mut self) -> Option<Vec<Seen>> {
+        let looked = self.listeners.as_mut()?.look();
+        looked.inspect_err(|error| tracing::warn!("accept queues cannot be looked at: {error}")).ok()
     }
 
     fn sent(&self, netns: u32) -> u64 {

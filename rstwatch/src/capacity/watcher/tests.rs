@@ -19,8 +19,8 @@ struct Fake {
 }
 
 impl KernelSide for Fake {
-    fn listeners(&mut self) -> Vec<Seen> {
-        self.seen.clone()
+    fn listeners(&mut self) -> Option<Vec<Seen>> {
+        Some(self.seen.clone())
     }
 
     fn sent(&self, netns: u32) -> u64 {
@@ -177,5 +177,21 @@ fn a_listener_that_went_is_counted_before_it_is_forgotten() {
     assert_eq!(found.listeners.iter().map(|it| (it.overflows, it.sockets)).collect::<Vec<_>>(), [(7, 0)]);
     watcher.kernel.seen.clear();
     assert_eq!(looked(&mut watcher).listeners.len(), 1);
+    assert!(watcher.open.is_empty());
+}
+
+#[test]
+fn a_listener_that_one_look_missed_is_not_counted_anew() {
+    let mut watcher = watcher(fixture(), Scope::default());
+    watcher.kernel.seen = vec![listener(80, POD, 7)];
+    looked(&mut watcher);
+    let seen = std::mem::take(&mut watcher.kernel.seen);
+    assert_eq!(looked(&mut watcher).listeners.iter().map(|it| it.overflows).collect::<Vec<_>>(), [7]);
+    watcher.kernel.seen = seen;
+    assert_eq!(looked(&mut watcher).listeners.iter().map(|it| it.overflows).collect::<Vec<_>>(), [7]);
+    watcher.kernel.seen.clear();
+    for _ in 0..=MISSED_LOOKS {
+        looked(&mut watcher);
+    }
     assert!(watcher.open.is_empty());
 }
