@@ -87,10 +87,10 @@ fn ask_on(scene: &Scene, client: &Tcp) -> Result<()> {
 
 fn late_answer(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    scene.busy();
     client.send(HELLO)?;
     server.hear(HELLO.len())?;
     idle(THINKS);
+    scene.busy();
     server.send(HELLO)?;
     server.close();
     client.hear(HELLO.len())?;
