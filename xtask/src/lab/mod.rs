@@ -36,6 +36,7 @@ mod select;
 mod sock;
 mod table;
 mod tally;
+mod traffic;
 mod vantage;
 mod wait;
 mod wire;
@@ -43,6 +44,7 @@ mod wire;
 use std::path::PathBuf;
 
 pub(crate) use peer::peer_if_asked;
+pub(crate) use traffic::Traffic;
 
 /// What `cargo xtask lab` accepts.
 #[derive(clap::Args, Debug)]

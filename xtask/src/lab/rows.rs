@@ -36,6 +36,7 @@ mod quiet;
 mod reboot;
 mod silence;
 mod stream;
+pub(super) mod timers;
 
 const HELLO: &[u8] = b"hello";
 /// Less than any silence that counts as one.

@@ -79,9 +79,18 @@ impl Tcp {
         let tcp = Self::new(ns, to)?;
         tcp.socket.set_reuse_address(true)?;
         tcp.socket.bind(&from.into())?;
-        tcp.socket.set_nonblocking(true)?;
-        match tcp.socket.connect(&to.into()) {
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(tcp),
+        tcp.started(to)
+    }
+
+    /// The same from any port.
+    pub(super) fn start(ns: &Ns, to: SocketAddr) -> Result<Self> {
+        Self::new(ns, to)?.started(to)
+    }
+
+    fn started(self, to: SocketAddr) -> Result<Self> {
+        self.socket.set_nonblocking(true)?;
+        match self.socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(self),
             Err(error) => Err(error.into()),
             Ok(()) => bail!("connected at once, which no remote peer allows"),
         }
