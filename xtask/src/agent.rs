@@ -26,12 +26,7 @@ impl Agent {
     pub(crate) fn start(args: &[OsString]) -> Result<Self> {
         let mut command = Command::new(paths::rstwatch());
         command.arg("agent").args(args);
-        // Its own process group: Ctrl-C then reaches it once, through us.
-        command.process_group(0);
-        // SAFETY: prctl(2) is async-signal-safe, and the closure touches no memory of ours.
-        unsafe {
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
-        }
+        tie(&mut command);
         Ok(Self(command.spawn().context("cannot start rstwatch")?))
     }
 
@@ -101,6 +96,16 @@ impl Drop for Agent {
         if let Err(error) = self.stop() {
             eprintln!("warning: rstwatch may still run: {error:#}");
         }
+    }
+}
+
+/// A command whose process gets signals through us alone, and ends when we do.
+pub(crate) fn tie(command: &mut Command) {
+    // Its own process group: Ctrl-C then reaches it once, through us.
+    command.process_group(0);
+    // SAFETY: prctl(2) is async-signal-safe, and the closure touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }
 }
 

@@ -1,9 +1,10 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | vm`.
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | vm | dashboards`.
 
 mod agent;
 mod builder;
 mod cargo;
 mod command;
+mod dashboards;
 mod ebpf;
 mod flags;
 mod lab;
@@ -47,6 +48,8 @@ enum Task {
     Test(test::TestArgs),
     /// Build the eBPF object, or check that the committed one is right
     Ebpf(ebpf::EbpfArgs),
+    /// Write the Grafana dashboards; ask their queries of a Prometheus
+    Dashboards(dashboards::DashboardsArgs),
     /// Make every kind of reset for real, and judge what rstwatch says of each
     Lab(lab::LabArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::run(&args).map(|()| true),
         Task::Test(args) => Ok(test::test(&args)),
         Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
+        Task::Dashboards(args) => dashboards::dashboards(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
         Task::Vm(args) => vm::vm(&args),
     };

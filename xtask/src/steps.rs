@@ -6,7 +6,7 @@ use clap::Parser as _;
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, command, ebpf, lab, licences, paths, rules, vm};
+use crate::{Cli, Task, command, dashboards, ebpf, lab, licences, paths, rules, vm};
 
 /// A step.
 pub(crate) struct Step {
@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 11] = [
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
@@ -29,6 +29,7 @@ pub(crate) const STEPS: [Step; 10] = [
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
     Step { name: "lab", quick: false, run: lab_rows },
+    Step { name: "dashboards", quick: false, run: dashboards::step },
     Step { name: "kernel VMs", quick: false, run: kernel_vms },
 ];
 

@@ -1,0 +1,82 @@
+//! A dashboard drawn from its JSON and the results of its queries. No Grafana has a part in it, and the picture says so.
+
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::dashboard::Dashboard;
+use super::live::Question;
+use crate::agent::tie;
+use crate::paths;
+
+const UPLOT: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.iife.min.js");
+const UPLOT_STYLE: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.min.css");
+const STYLE: &str = include_str!("picture/style.css");
+const FORMAT: &str = include_str!("picture/format.js");
+const SCRIPT: &str = include_str!("picture/draw.js");
+
+const WIDTH: u64 = 1600;
+/// Grafana's cell of the grid, with its gap, and what stands above and below.
+const CELL: u64 = 38;
+const AROUND: u64 = 110;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Writes `docs/grafana-NAME.png`.
+pub(super) fn draw(name: &str, dashboard: &Dashboard, instance: &str, questions: &[Question]) -> Result<()> {
+    let dashboard = dashboard.json();
+    let room = tempfile::tempdir()?;
+    let page = room.path().join("page.html");
+    fs::write(&page, html(&dashboard, instance, questions)?)?;
+    let picture = paths::root().join(format!("docs/grafana-{name}.png"));
+    let mut chromium = Command::new(paths::program("chromium").context("no chromium: install it")?);
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+    chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    chromium.args(["--hide-scrollbars", "--virtual-time-budget=4000"]);
+    chromium.arg(format!("--user-data-dir={}", room.path().join("profile").display()));
+    chromium.arg(format!("--window-size={WIDTH},{}", height(&dashboard)));
+    chromium.arg(format!("--screenshot={}", picture.display())).arg(&page);
+    run(chromium)?;
+    ensure!(picture.is_file(), "chromium drew nothing");
+    println!("drawn: {}", picture.strip_prefix(paths::root()).unwrap_or(&picture).display());
+    Ok(())
+}
+
+/// It does not always end by itself.
+fn run(mut chromium: Command) -> Result<()> {
+    chromium.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    tie(&mut chromium);
+    let mut child = chromium.spawn().context("cannot start chromium")?;
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "chromium failed ({status})");
+            return Ok(());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("chromium did not end within {} s", PATIENCE.as_secs())
+}
+
+fn height(dashboard: &Value) -> u64 {
+    let panels = dashboard["panels"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let end = |panel: &Value| panel["gridPos"]["y"].as_u64().zip(panel["gridPos"]["h"].as_u64()).map(|(y, h)| y + h);
+    panels.iter().filter_map(end).max().unwrap_or_default() * CELL + AROUND
+}
+
+fn html(dashboard: &Value, instance: &str, questions: &[Question]) -> Result<String> {
+    let answer = |it: &Question| json!({ "panel": it.panel, "target": it.target, "answer": it.answer });
+    let answers: Vec<_> = questions.iter().map(answer).collect();
+    // No string may end the script.
+    let data = serde_json::to_string(&json!({ "dashboard": dashboard, "instance": instance, "answers": answers }))?
+        .replace('<', "\\u003c");
+    Ok(format!(
+        "<!doctype html><meta charset=utf-8><style>{UPLOT_STYLE}{STYLE}</style><body>\
+         <script>{UPLOT}</script><script>const DATA = {data};</script><script>{FORMAT}{SCRIPT}</script>"
+    ))
+}
