@@ -245,7 +245,7 @@ fn counts() -> Vec<Panel> {
         series(
             "rstwatch against the kernel",
             "Sent resets that rstwatch counted, firewall rejects left out, and OutRsts of the readable \
-             network namespaces. The two lines must lie on each other.",
+             network namespaces. The two lines lie on each other where every namespace is readable.",
             PerSecond,
             "sum(rate(@resets_total{direction='sent',sender!='local_firewall'}[rate]))",
             "rstwatch",

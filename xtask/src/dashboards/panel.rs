@@ -254,7 +254,8 @@ fn options(kind: Kind) -> Value {
             "reduceOptions": reduced,
         }),
         Kind::TimeSeries => json!({
-            "legend": { "displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": ["mean", "max"] },
+            "legend": { "displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": ["mean", "max"],
+                "sortBy": "Max", "sortDesc": true },
             "tooltip": { "mode": "multi", "sort": "desc" },
         }),
         Kind::Heatmap => json!({

@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::net::Net;
 use super::nft::Rejects;
-use super::place::{Family, at};
+use super::peer::Process;
+use super::place::{Family, Place, at};
 use super::rows::Scene;
 use super::rows::timers::{Timed, survive_and_die};
 use super::run::{FIRST_PORT, build};
@@ -29,12 +31,14 @@ const TRIES: u32 = 3;
 
 /// The lab's network, with servers that stay from round to round.
 pub(crate) struct Traffic {
-    net: Net,
     rejects: Rejects,
     /// Its queue is left full between rounds.
     crowded: Listener,
     crowd: Vec<Tcp>,
     minutes: VecDeque<Timed>,
+    _inhabitants: Vec<Process>,
+    // Last: nothing of ours must be left in it.
+    net: Net,
 }
 
 impl Traffic {
@@ -42,7 +46,8 @@ impl Traffic {
         let net = build()?;
         let crowded = Listener::open(&net.server, at(Family::V4.server(), CROWDED), BACKLOG)?;
         let (rejects, crowd, minutes) = (Rejects::default(), Vec::new(), VecDeque::new());
-        Ok(Self { net, rejects, crowded, crowd, minutes })
+        let inhabitants = Place::ALL.into_iter().map(|place| inhabit(&net, place)).collect::<Result<_>>()?;
+        Ok(Self { rejects, crowded, crowd, minutes, _inhabitants: inhabitants, net })
     }
 
     /// The namespaces whose programs can stand for hosts of their own, by name.
@@ -93,6 +98,11 @@ impl Traffic {
     fn scene(&self, port: u16) -> Scene<'_> {
         Scene::new(&self.net, &self.rejects, Family::V4, port)
     }
+}
+
+/// A process that lives in the namespace, as in any container: counters are read where one does.
+fn inhabit(net: &Net, place: Place) -> Result<Process> {
+    Process::start(net.ns(place), &net.janitor, Command::new("sleep").arg("infinity"))
 }
 
 /// On a busy machine a scenario may miss its moment; then it is made again.

@@ -27,7 +27,9 @@ function timeseries(panel, box) {
   const plot = element("div", "plot");
   const names = element("div", "legend");
   names.style.columns = panel.gridPos.w > 18 ? 3 : panel.gridPos.w > 8 ? 2 : 1;
-  all.forEach(({ name }, index) => names.append(entry(name, series[index].stroke, values[index], unit)));
+  const entries = all.map(({ name }, index) => entry(name, series[index].stroke, values[index], unit));
+  const top = (index) => Math.max(...values[index].filter((it) => it != null));
+  names.append(...[...entries.keys()].sort((a, b) => top(b) - top(a)).map((index) => entries[index]));
   box.append(plot, names);
   const log = custom.scaleDistribution?.type === "log";
   const order = stacked ? series.map((_, index) => series.length - 1 - index) : series.map((_, index) => index);
