@@ -13,6 +13,7 @@ mod linker;
 mod lock;
 mod outcome;
 mod paths;
+mod prometheus;
 mod rules;
 mod run;
 mod setup;

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::dashboard::Dashboard;
 use super::picture;
-use super::prometheus::{Prometheus, free};
 use crate::agent::Agent;
 use crate::lab::Traffic;
+use crate::prometheus::{Prometheus, free};
 
 /// Each round takes some ten seconds; the first makes series, the others their rates.
 const ROUNDS: u32 = 8;
@@ -94,7 +94,7 @@ fn watch(traffic: &Traffic) -> Result<(Vec<Agent>, Prometheus)> {
         agents.push(agent(at, filter)?);
         scraped.push((name, at));
     }
-    let prometheus = Prometheus::start(&scraped)?;
+    let prometheus = Prometheus::start(&scraped, None)?;
     Ok((agents, prometheus))
 }
 

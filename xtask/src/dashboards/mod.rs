@@ -10,7 +10,6 @@ mod live;
 mod palette;
 mod panel;
 mod picture;
-mod prometheus;
 mod query;
 mod resets;
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Watcher {
 pub(super) struct Daemon {
     program: Program,
     client: ureq::Agent,
-    at: SocketAddr,
+    pub(super) at: SocketAddr,
 }
 
 impl Daemon {

@@ -7,6 +7,7 @@
 //! is judged by that truth, and by what can be known from where it was given.
 
 mod agents;
+mod alerts;
 mod certainty;
 mod conserve;
 mod demo;

@@ -27,7 +27,7 @@ mod guard;
 mod handshake;
 mod idle;
 mod late;
-mod limits;
+pub(super) mod limits;
 mod middlebox;
 mod mptcp;
 mod nat;

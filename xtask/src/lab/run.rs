@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::LabArgs;
 use super::agents::Agents;
+use super::alerts;
 use super::conserve::Conservation;
 use super::judge::{self, Judge, Played};
 use super::judgement;
@@ -17,8 +18,8 @@ use super::place::Family;
 use super::proof::Proof;
 use super::queues;
 use super::report::{Got, MAKING, Report};
-use super::rows::Scene;
-use super::select::{BURST, QUEUES, ids, installed, missing, names};
+use super::rows::{Scene, limits};
+use super::select::{ALERTS, BURST, QUEUES, ids, installed, missing, names};
 use super::table::{FLOOD, Row, rows};
 use super::vantage::Vantage;
 
@@ -47,6 +48,9 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     }
     if wanted(QUEUES) {
         lab.overflow();
+    }
+    if wanted(ALERTS) {
+        lab.alert();
     }
     lab.close(wanted(BURST), started, args.json.as_deref())
 }
@@ -179,15 +183,32 @@ impl<'a> Lab<'a> {
                 self.report.skip(&row, "no daemon");
                 continue;
             };
-            let got = match queues::overflow(self.net, &agents.daemon, abort, self.port) {
-                Ok(said) => {
-                    eprintln!("{row}: {said}");
-                    Got::Expected
-                }
-                Err(why) => Got::Else(format!("{why:#}"), Vec::new()),
-            };
-            self.report.enter(&row, "metrics", "each overflow counted at its listener and owner".to_owned(), got);
+            let got = queues::overflow(self.net, &agents.daemon, abort, self.port);
+            self.enter(&row, "each overflow counted at its listener and owner", got);
         }
+    }
+
+    /// A conntrack table that fills up, until the shipped rules fire.
+    fn alert(&mut self) {
+        self.port += 2;
+        let agents = self.agents.as_ref().filter(|_| limits::not_ours().is_none() && installed("prometheus"));
+        let Some(agents) = agents else {
+            let why = limits::not_ours().unwrap_or_else(|| "no daemon, or no prometheus".to_owned());
+            return self.report.skip(ALERTS, &why);
+        };
+        let got = alerts::conntrack_full(self.net, agents.daemon.at, self.port);
+        self.enter(ALERTS, "a full conntrack table fires its alert", got);
+    }
+
+    fn enter(&mut self, row: &str, expected: &str, got: Result<String>) {
+        let got = match got {
+            Ok(said) => {
+                eprintln!("{row}: {said}");
+                Got::Expected
+            }
+            Err(why) => Got::Else(format!("{why:#}"), Vec::new()),
+        };
+        self.report.enter(row, "metrics", expected.to_owned(), got);
     }
 
     fn close(mut self, burst: bool, started: Instant, json: Option<&Path>) -> Result<()> {

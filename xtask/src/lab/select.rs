@@ -8,6 +8,9 @@ pub(super) const BURST: &str = "burst";
 /// The pseudo row of the overflowing accept queues.
 pub(super) const QUEUES: &str = "queues";
 
+/// The pseudo row of the alert that a full conntrack table fires.
+pub(super) const ALERTS: &str = "alerts";
+
 /// A row by its name, or, where no row has just that name, all rows of a family: "8"
 /// means every "8-…" and "18" means 18a and 18b, but "4" means 4 alone.
 pub(super) fn names(asked: &str, id: &str) -> bool {
@@ -19,7 +22,7 @@ pub(super) fn names(asked: &str, id: &str) -> bool {
 }
 
 pub(super) fn ids() -> impl Iterator<Item = &'static str> {
-    rows().map(|row| row.id).chain([QUEUES, BURST])
+    rows().map(|row| row.id).chain([QUEUES, ALERTS, BURST])
 }
 
 /// The first program that a row needs and that is not there.

@@ -19,7 +19,8 @@ const PROGRAMS: [&str; 11] =
 
 /// Taken along where this machine has them: for rows that do without, and for looking
 /// around with `--shell-command`.
-const EXTRAS: [&str; 34] = [
+const EXTRAS: [&str; 35] = [
+    "prometheus",
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",

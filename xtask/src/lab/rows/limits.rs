@@ -15,7 +15,7 @@ use crate::lab::sock::{Tcp, expect};
 use crate::lab::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
 use crate::lab::wait::{SOON, until_true};
 
-const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+pub(in crate::lab) const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Segments are under way for a second at most.
@@ -33,7 +33,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         id: "15",
         what: "more orphans than tcp_max_orphans",
         families: BOTH,
-        unless: not_ours,
+        unless: only_ours,
         make: orphans,
         rsts: &[(S, 2)],
         // Orphans that other rows left behind are hit as well.
@@ -54,7 +54,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
     Row {
         id: "7",
         what: "conntrack table full: SYNs are dropped, no reset is made",
-        unless: not_ours,
+        unless: only_ours,
         make: conntrack_full,
         ..BASE
     },
@@ -62,7 +62,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         id: "7-probes",
         what: "keepalive probes of a forgotten connection are dropped while the conntrack table is full",
         needs: &["conntrack"],
-        unless: not_ours,
+        unless: only_ours,
         make: probes_dropped,
         rsts: &[(S, 1)],
         wants: &[sent(S, "conntrack_full", KERNEL)],
@@ -72,7 +72,7 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         id: "7-lost",
         what: "a forgotten connection's data are dropped while the conntrack table is full, then rejected",
         needs: &["conntrack"],
-        unless: not_ours,
+        unless: only_ours,
         make: lost_while_full,
         rejects: 1,
         wants: &[
@@ -85,18 +85,23 @@ pub(in crate::lab) const ROWS: &[Row] = &[
 
 const REJECTED: Alike = like("firewall_reject", MIDDLEBOX, "why the router rejects is not on the wire");
 
-fn not_ours(_scene: &Scene) -> Option<String> {
+fn only_ours(_scene: &Scene) -> Option<String> {
+    not_ours()
+}
+
+/// Why limits of the whole machine are left alone here.
+pub(in crate::lab) fn not_ours() -> Option<String> {
     (!kernel::is_ours()).then(|| "its limit is the whole machine's: only in a VM (cargo xtask vm)".to_owned())
 }
 
 /// A setting of the whole machine, until this goes.
-struct Limit {
+pub(in crate::lab) struct Limit {
     file: &'static str,
     old: String,
 }
 
 impl Limit {
-    fn set(file: &'static str, value: &str) -> Result<Self> {
+    pub(in crate::lab) fn set(file: &'static str, value: &str) -> Result<Self> {
         let old = fs::read_to_string(file).context(file)?;
         fs::write(file, value).context(file)?;
         Ok(Self { file, old })
