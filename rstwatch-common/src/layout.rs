@@ -105,6 +105,7 @@ layout! {
     tcp_mstamp: "tcp_sock" "tcp_mstamp",
     rcv_wup: "tcp_sock" "rcv_wup",
     is_mptcp: "tcp_sock" "is_mptcp",
+    mptcp_first: "mptcp_sock" "first",
     rtt_min: "tcp_sock" "rtt_min",
     skb_head: "sk_buff" "head",
     skb_network_header: "sk_buff" "network_header",

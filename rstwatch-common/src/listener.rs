@@ -12,15 +12,17 @@ wire! {
         pub sock: u64,
         /// When it began to listen, or was first seen, `CLOCK_MONOTONIC` nanoseconds.
         pub since_ns: u64,
-        /// When a handshake last met its queue full; 0: never, or not seen.
-        pub full_ns: u64,
+        /// Handshakes that met its queue full, as far as they are seen.
+        pub met_full: u64,
+        /// Of these, last ACKs that were seen where they are dropped, for want of another hook. `sk_drops` has them twice.
+        pub met_full_late: u64,
         /// Where it listens; there is no remote end.
         pub flow: Flow,
         /// Inode of its network namespace.
         pub netns: u32,
         /// `sk_drops` when it was first seen.
         pub drops_before: u32,
-        /// `sk_drops`: what was dropped at it, overflows of its accept queue included.
+        /// `sk_drops`: what was dropped at it. An overflow is in it once, or twice if it was the last ACK's.
         pub drops: u32,
         /// Connections in the accept queue.
         pub length: u32,

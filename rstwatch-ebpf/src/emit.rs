@@ -1,13 +1,13 @@
 //! Count first, exactly; then the detail, if its kind is within its rate and the ring has room.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::maps::PerCpuArray;
 use rstwatch_common::counts::{Counted, Loss, count_slot, loss_slot};
 use rstwatch_common::record::ResetRecord;
 
 use crate::facts::now;
 use crate::kernel::setting;
 use crate::maps::{COUNTS, EVENTS, LOSSES, RATES, SENT_BY_NETNS};
-use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::maps::PerCpuArray;
 
 /// Kinds of detail events, each with a rate of its own, so that a scan of closed ports drowns nothing else.
 #[derive(Clone, Copy)]
@@ -34,10 +34,11 @@ pub fn count(counted: Counted, reason: u32) {
 /// Counts a reset that the stack of a namespace sent. Beyond the map's limit it is not compared with the kernel's count.
 #[inline(never)]
 pub fn count_in(netns: u32) {
-    if SENT_BY_NETNS.get_ptr(&netns).is_none() {
-        // Somebody else may be first: then it is theirs that counts.
-        let _ = SENT_BY_NETNS.insert(&netns, &0, BPF_NOEXIST as u64);
+    if let Some(counter) = SENT_BY_NETNS.get_ptr_mut(&netns) {
+        return add_one(counter);
     }
+    // Another program may be first: then its element is the one that counts.
+    let _ = SENT_BY_NETNS.insert(&netns, &0, BPF_NOEXIST as u64);
     if let Some(counter) = SENT_BY_NETNS.get_ptr_mut(&netns) {
         add_one(counter);
     }
@@ -85,7 +86,7 @@ fn bump(counters: &PerCpuArray<u64>, slot: u32) {
 /// Several programs count here, and one may interrupt another between a load and a store. The target has no
 /// read-modify-write in `core::sync::atomic`.
 #[inline(always)]
-fn add_one(counter: *mut u64) {
+pub fn add_one(counter: *mut u64) {
     // SAFETY: an aligned slot of the map.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
 }

@@ -6,6 +6,8 @@ use core::ffi::c_void;
 use crate::kernel::field;
 
 const IPPROTO_TCP: u16 = 6;
+/// include/uapi/linux/in.h.
+const IPPROTO_MPTCP: u16 = 262;
 
 /// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]
@@ -19,6 +21,18 @@ pub struct TaskFile {
 /// The task, and the TCP socket behind its file as the storage helper wants it; `None` for other files, and at the end.
 #[inline(always)]
 pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {
+    socket_of(ctx, IPPROTO_TCP)
+}
+
+/// The task, and the first subflow of the MPTCP socket behind its file: of a listener, the one that listens.
+#[inline(always)]
+pub fn mptcp_first(ctx: *mut TaskFile) -> Option<(u64, u64)> {
+    let (task, sk) = socket_of(ctx, IPPROTO_MPTCP)?;
+    field!(sk as u64, mptcp_first, u64).filter(|first| *first != 0).map(|first| (task, first))
+}
+
+#[inline(always)]
+fn socket_of(ctx: *mut TaskFile, protocol: u16) -> Option<(u64, *mut c_void)> {
     // SAFETY: the context that the kernel passes.
     let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
     if task.is_null() || file.is_null() {
@@ -30,7 +44,7 @@ pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {
         return None;
     }
     let typed = socket_sk(socket.cast());
-    if typed.is_null() || field!(typed as u64, sk_protocol, u16) != Some(IPPROTO_TCP) {
+    if typed.is_null() || field!(typed as u64, sk_protocol, u16) != Some(protocol) {
         return None;
     }
     Some((task as u64, typed))

@@ -3,15 +3,35 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use rstwatch_common::listener::{Gone, Listener};
-use rstwatch_common::record::Task;
+use rstwatch_common::record::{Task, state};
 
+use crate::emit::add_one;
 use crate::facts::{self, flow_of, netns_of_sock, now};
 use crate::kernel::value;
-use crate::maps::{GONE, LISTENERS};
+use crate::maps::{GONE, LISTENERS, UNLISTED};
 
-/// A socket listens from now on, or is found listening.
+/// A socket listens from now on. An element that is there already is a former listener's.
 #[inline(never)]
 pub fn opened(sk: u64, owner: &Task) {
+    insert(sk, owner, 0);
+}
+
+/// A socket was found listening. It may have ended meanwhile, on another CPU: then nobody would take its element away.
+#[inline(never)]
+pub fn found(sk: u64, owner: &Task) {
+    if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
+        // SAFETY: an element of the map.
+        unsafe { (*listener).owner = *owner };
+        return;
+    }
+    insert(sk, owner, BPF_NOEXIST as u64);
+    if value!(sk, skc_state, u8) != state::LISTEN {
+        let _ = LISTENERS.remove(&sk);
+    }
+}
+
+#[inline(always)]
+fn insert(sk: u64, owner: &Task, flags: u64) {
     let netns = netns_of_sock(sk);
     if !facts::watched(netns) || !facts::in_cgroup(sk) {
         return;
@@ -21,7 +41,8 @@ pub fn opened(sk: u64, owner: &Task) {
         owner: *owner,
         sock: sk,
         since_ns: now(),
-        full_ns: 0,
+        met_full: 0,
+        met_full_late: 0,
         flow: flow_of(sk),
         netns,
         drops_before: drops,
@@ -30,8 +51,11 @@ pub fn opened(sk: u64, owner: &Task) {
         limit: value!(sk, sk_max_ack_backlog, u32),
         gone: 0,
     };
-    // One that is there already is this very one, found by both hook and iterator.
-    let _ = LISTENERS.insert(&sk, &listener, BPF_NOEXIST as u64);
+    if LISTENERS.insert(&sk, &listener, flags).is_err()
+        && let Some(unlisted) = UNLISTED.get_ptr_mut(0)
+    {
+        add_one(unlisted);
+    }
 }
 
 /// It listens no more. What it dropped is kept until the daemon has read it.
@@ -49,12 +73,21 @@ pub fn closed(sk: u64) {
     let _ = LISTENERS.remove(&sk);
 }
 
-/// A handshake met its queue full.
+/// A handshake meets its queue full: an overflow.
 #[inline(always)]
 pub fn met_full(sk: u64) {
     if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
-        // SAFETY: an element of the map; a number is written.
-        unsafe { (*listener).full_ns = now() };
+        // SAFETY: the address of an element's field.
+        add_one(unsafe { &raw mut (*listener).met_full });
+    }
+}
+
+/// A handshake's last ACK was dropped for that, which is seen after the event.
+#[inline(always)]
+pub fn dropped_last_ack(sk: u64) {
+    if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
+        // SAFETY: the address of an element's field.
+        add_one(unsafe { &raw mut (*listener).met_full_late });
     }
 }
 

@@ -6,7 +6,7 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use rstwatch_common::counts::{COUNTS_LEN, LOSSES_LEN};
 use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::gap::Gaps;
@@ -52,9 +52,13 @@ pub static DROPS: LruHashMap<Flow, Drop> = LruHashMap::with_max_entries(4096, 0)
 #[map]
 pub static GAPS: LruHashMap<NetnsFlow, Gaps> = LruHashMap::with_max_entries(4096, 0);
 
-/// Listeners by the address of their socket. One beyond the limit is not seen.
+/// Listeners by the address of their socket.
 #[map]
-pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(8192, 0);
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(16_384, 0);
+
+/// How many found no room among them.
+#[map]
+pub static UNLISTED: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Listeners that dropped something and listen no more, until the daemon has read them.
 #[map]
@@ -62,7 +66,7 @@ pub static GONE: HashMap<Gone, Listener> = HashMap::with_max_entries(1024, 0);
 
 /// Resets that the stack of a network namespace sent, for comparison with its `OutRsts`.
 #[map]
-pub static SENT_BY_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(8192, 0);
+pub static SENT_BY_NETNS: PerCpuHashMap<u32, u64> = PerCpuHashMap::with_max_entries(8192, 0);
 
 /// Initial sequence numbers of SYNs that came to listeners, by the flow of their sender.
 #[map]

@@ -10,8 +10,10 @@ use crate::record::Workload;
 mod ledger;
 mod netns;
 pub mod procfs;
+mod queues;
 mod reconcile;
 pub mod series;
+mod totals;
 pub mod watcher;
 
 /// What one look found. What cannot be read is absent, never 0.
@@ -21,11 +23,13 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// Listeners beyond the limit, which have no entry of their own.
     pub listeners_folded: u64,
-    /// Overflows of such.
+    /// Listeners that the kernel side had no room for, since the start. They are not seen at all.
+    pub listeners_unlisted: u64,
+    /// Overflows of those beyond the limit.
     pub folded_overflows: u64,
     /// Overflows of listeners that nobody knows, so that the sum is the kernel's.
     pub unattributed_overflows: u64,
-    /// Connection tracking of the agent's own network namespace; `None`: there is none, or it does not show.
+    /// Connection tracking of the host's first network namespace; `None`: there is none, or it does not show.
     pub conntrack: Option<Conntrack>,
     /// Packets and entries lost to connection tracking since the start, over all namespaces that can be read.
     pub conntrack_drops: Option<ConntrackDrops>,
@@ -86,7 +90,7 @@ pub struct ConntrackDrops {
     pub invalid: Option<u64>,
 }
 
-/// How near TCP is to its limits, in this host or, for TIME_WAIT, in the agent's own network namespace.
+/// How near TCP is to its limits, in this host or, for TIME_WAIT, in its first network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stack {
     /// Sockets that no program holds any more.

@@ -10,11 +10,12 @@ use rstwatch_common::settings::infer;
 
 use crate::facts;
 use crate::kernel::{argument, setting};
+use crate::listeners;
 use crate::maps::{DROPS, Drop, INFER};
 use crate::memory;
 use crate::segment::{self, Seen};
 
-/// `trace_kfree_skb(skb, location, reason, ..)`, net/core/skbuff.c; `reason` since Linux 5.17.
+/// `trace_kfree_skb(skb, location, reason, rx_sk)`, net/core/skbuff.c; `reason` since Linux 5.17, `rx_sk` since 6.12.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let reason = argument(ctx.as_ptr(), 2) as u32;
@@ -34,7 +35,8 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let rejects = if seen.flow.family == IPV4 { infer::REJECTS_V4 } else { infer::REJECTS_V6 };
     if reason == setting!(listen_overflow) {
         if wanted & infer::OVERFLOWS != 0 {
-            // The handshake's last ACK. Its listener, and with it the owner, is not at hand.
+            // The handshake's last ACK. Its listener, and with it the owner, is at hand since Linux 6.12 alone.
+            listeners::dropped_last_ack(argument(ctx.as_ptr(), 3));
             memory::overflowed_somewhere(&seen.flow.reversed(), netns, &seen.segment);
         }
     } else if wanted & rejects != 0 {

@@ -3,15 +3,27 @@
 use rstwatch_common::record::{Task, role, state};
 
 use crate::facts::{flow_of, kept_ttl};
-use crate::files::{TaskFile, tcp_socket};
+use crate::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::kernel::{field, value};
 use crate::listeners;
 use crate::maps::SOCKETS;
+use crate::memory::NO_TASK;
+
+/// The first process.
+const INIT: u32 = 1;
 
 /// Runs once for each open file of each task, while the daemon reads the iterator.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub fn seed(ctx: *mut TaskFile) -> i32 {
+    if let Some((task, subflow)) = mptcp_first(ctx) {
+        if value!(subflow, skc_state, u8) == state::LISTEN {
+            let mut owner = NO_TASK;
+            fill_owner(&mut owner, task);
+            listeners::found(subflow, &owner);
+        }
+        return 0;
+    }
     let Some((task, typed)) = tcp_socket(ctx) else { return 0 };
     let sk = typed as u64;
     let family = flow_of(sk).family;
@@ -20,19 +32,19 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     }
     // SAFETY: storage of a socket that the file holds.
     let Some(kept) = (unsafe { SOCKETS.get_or_create(typed).as_mut() }) else { return 0 };
-    let listens = field!(sk, skc_state, u8) == Some(state::LISTEN);
-    if kept.owner.tgid != 0 {
+    // Who activates sockets for others holds them too, and comes first.
+    if kept.owner.tgid != 0 && kept.owner.tgid != INIT {
         return 0;
     }
     fill_owner(&mut kept.owner, task);
-    if listens {
-        listeners::opened(sk, &kept.owner);
-    }
     let ttl = kept_ttl(sk, family);
-    kept.role = match ttl {
-        _ if listens => role::LISTENER,
-        0 => role::CLIENT,
-        _ => role::SERVER,
+    kept.role = match field!(sk, skc_state, u8) {
+        Some(state::LISTEN) => {
+            listeners::found(sk, &kept.owner);
+            role::LISTENER
+        }
+        _ if ttl != 0 => role::SERVER,
+        _ => role::CLIENT,
     };
     kept.ttl = ttl;
     0

@@ -12,40 +12,44 @@ use rstwatch_common::layout::ABSENT;
 use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
-use crate::kernel::{argument, offset, register};
+use crate::kernel::{argument, offset, register, value};
 use crate::listeners;
 use crate::maps::SOCKETS;
 use crate::memory;
 use crate::segment::{self, Seen};
 use crate::ttl;
 
+/// include/uapi/linux/if_ether.h.
+const ETH_P_IP: u16 = 0x0800;
+
 /// `tcp_v4_syn_recv_sock(sk, skb, ..)`, net/ipv4/tcp_ipv4.c: gives up first thing where the queue is full.
 #[fentry(function = "tcp_v4_syn_recv_sock")]
 pub fn tcp_v4_syn_recv_sock(ctx: FEntryContext) -> i32 {
-    completes(ctx.as_ptr(), argument, ctx.arg(0))
+    completes(ctx.as_ptr(), argument, ctx.arg(0), false)
 }
 
 /// `tcp_v6_syn_recv_sock(sk, skb, ..)`, net/ipv6/tcp_ipv6.c; passes IPv4 on to the above.
 #[fentry(function = "tcp_v6_syn_recv_sock")]
 pub fn tcp_v6_syn_recv_sock(ctx: FEntryContext) -> i32 {
-    completes(ctx.as_ptr(), argument, ctx.arg(0))
+    completes(ctx.as_ptr(), argument, ctx.arg(0), true)
 }
 
 /// The same by a kprobe: fentry takes no function with more than six arguments, as some kernels have it.
 #[kprobe]
 pub fn k_v4_syn_recv(ctx: ProbeContext) -> u32 {
-    completes(ctx.as_ptr(), register, core::ptr::null_mut()) as u32
+    completes(ctx.as_ptr(), register, core::ptr::null_mut(), false) as u32
 }
 
 /// The same by a kprobe.
 #[kprobe]
 pub fn k_v6_syn_recv(ctx: ProbeContext) -> u32 {
-    completes(ctx.as_ptr(), register, core::ptr::null_mut()) as u32
+    completes(ctx.as_ptr(), register, core::ptr::null_mut(), true) as u32
 }
 
-/// `typed`: the listener as the storage helper wants it; NULL where the verifier has not typed it.
+/// `typed`: the listener as the storage helper wants it; NULL where the verifier has not typed it. `v6`: in the function for
+/// IPv6.
 #[inline(always)]
-fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mut c_void) -> i32 {
+fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mut c_void, v6: bool) -> i32 {
     let (listener, skb) = (argument(ctx, 0), argument(ctx, 1));
     let full = facts::queue_is_full(listener);
     // mcast_hops cannot be read where it is a bit field (before Linux 6.6).
@@ -53,7 +57,8 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     if !full && !hops_wanted {
         return 0;
     }
-    if full {
+    // What is passed on to the function for IPv4 is seen there.
+    if full && !(v6 && u16::from_be(value!(skb, skb_protocol, u16)) == ETH_P_IP) {
         listeners::met_full(listener);
     }
     let netns = facts::netns_of_sock(listener);

@@ -1,30 +1,17 @@
 //! Which listener overflowed how often, in one network namespace.
 //!
-//! The kernel counts overflows for the namespace (`ListenOverflows`) and drops for each listener (`sk_drops`), and a drop is
-//! an overflow or something else (`ListenDrops` counts both). While the namespace has none of the something else, each
-//! listener's drops are its overflows, exactly. Otherwise they are told apart if only one listener can be meant; what
-//! cannot be told apart is counted without a listener. So the sum is always the namespace's count.
+//! The kernel counts overflows for the namespace (`ListenOverflows`), never for a listener. Where the functions that meet a
+//! full queue can be hooked, each listener's are counted there, a moment before the kernel decides. Elsewhere only those at a
+//! handshake's last ACK may be seen, and the others are told from its drops (`sk_drops`), which other things raise as well: a
+//! SYN that came twice, a deferred accept, a socket filter. Either way listeners get no more than the namespace has, and
+//! what none can be shown to have had is counted without a listener. So the sum is always the namespace's count.
 
-/// The namespace's counters at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// `ListenOverflows`.
-    pub(super) overflows: u64,
-    /// `ListenDrops`, those included.
-    pub(super) drops: u64,
-}
-
-impl Counted {
-    /// Drops that were no overflows. The two counters are not read at one moment.
-    fn others(self) -> u64 {
-        self.drops.saturating_sub(self.overflows)
-    }
-}
-
-/// What was dropped at a listener and is not yet told apart.
+/// What may have been overflows of a listener, and is not yet told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pending {
-    /// How many.
+    /// Those that were seen.
+    pub(super) seen: u64,
+    /// Drops that may have been more.
     pub(super) drops: u64,
     /// Its queue was seen full meanwhile.
     pub(super) full: bool,
@@ -40,11 +27,9 @@ pub(super) struct Ledger {
 struct Books {
     /// Overflows that have been given to somebody, or were there before us.
     settled: u64,
-    /// Drops of other kinds that are known of.
-    others: u64,
-    /// The counters at the last look.
-    last: Counted,
-    /// The last look could not tell the drops apart: perhaps it came between two counters.
+    /// The namespace's count at the last look.
+    last: u64,
+    /// The last look could not tell: overflows may have come between its two readings.
     doubtful: bool,
 }
 
@@ -58,61 +43,98 @@ pub(super) struct Settled {
 }
 
 impl Ledger {
-    /// Takes the counters and what was dropped at each listener before they were read.
-    pub(super) fn settle(&mut self, now: Counted, pending: &[Pending]) -> Settled {
-        let dropped: u64 = pending.iter().map(|it| it.drops).sum();
-        let books = self.books.get_or_insert_with(|| Books::open(now, dropped));
-        if now.overflows < books.last.overflows {
+    /// Takes the namespace's count of overflows, and what was pending at each listener before that was read.
+    pub(super) fn settle(&mut self, overflows: u64, pending: &[Pending]) -> Settled {
+        let books = self.books.get_or_insert_with(|| Books::open(overflows, pending));
+        if overflows < books.last {
             // Another namespace has got the inode.
-            *books = Books::open(now, dropped);
+            *books = Books::open(overflows, pending);
         }
-        let settled = books.settle(now, pending, dropped);
-        books.last = now;
+        let settled = books.settle(overflows, pending);
+        books.last = overflows;
         settled
     }
 }
 
-/// Where the namespace's counters cannot be read: drops are overflows where the queue was seen full.
+/// Where the namespace's count cannot be read: what was seen, and what was dropped while the queue was seen full.
 pub(super) fn unread(pending: &[Pending]) -> Vec<u64> {
-    pending.iter().map(|it| if it.full { it.drops } else { 0 }).collect()
+    pending.iter().map(|it| it.seen + if it.full { it.drops } else { 0 }).collect()
 }
 
 impl Books {
-    /// At first sight. What was dropped since a listener is known can only be new.
-    fn open(now: Counted, dropped: u64) -> Self {
-        let ours = if now.others() == 0 { dropped.min(now.overflows) } else { 0 };
-        Self { settled: now.overflows - ours, others: now.others(), last: now, doubtful: false }
+    /// At first sight. What a listener has had since it is known can only be new.
+    fn open(overflows: u64, pending: &[Pending]) -> Self {
+        let sums = Sums::of(pending);
+        let ours = if sums.all() == overflows { overflows } else { (sums.seen + sums.full).min(overflows) };
+        Self { settled: overflows - ours, last: overflows, doubtful: false }
     }
 
-    fn settle(&mut self, now: Counted, pending: &[Pending], dropped: u64) -> Settled {
-        let owed = now.overflows.saturating_sub(self.settled);
-        let overflows = if now.others() <= self.others && dropped <= owed {
-            self.doubtful = false;
-            pending.iter().map(|it| it.drops).collect()
-        } else if !self.doubtful {
-            self.doubtful = true;
-            return Settled::default();
-        } else {
-            self.doubtful = false;
-            self.others = now.others();
-            tell_apart(pending, owed)
-        };
-        self.settled += overflows.iter().sum::<u64>();
+    fn settle(&mut self, overflows: u64, pending: &[Pending]) -> Settled {
+        let owed = overflows.saturating_sub(self.settled);
+        let told = tell(pending, owed).or_else(|| self.doubtful.then(|| share(pending, owed)));
+        self.doubtful = told.is_none();
+        let Some(told) = told else { return Settled::default() };
+        self.settled += told.iter().sum::<u64>();
         // What had been counted by the last look has been seen at its listener by this one, if at any.
-        let unattributed = self.last.overflows.saturating_sub(self.settled);
+        let unattributed = self.last.saturating_sub(self.settled);
         self.settled += unattributed;
-        Settled { overflows: Some(overflows), unattributed }
+        Settled { overflows: Some(told), unattributed }
     }
 }
 
-/// Gives the overflows to the only listener that dropped anything, or to the only one of those whose queue was full.
-fn tell_apart(pending: &[Pending], owed: u64) -> Vec<u64> {
-    let only = |fits: fn(&Pending) -> bool| {
-        let mut fitting = pending.iter().enumerate().filter(|(_, it)| it.drops > 0 && fits(it));
-        fitting.next().filter(|_| fitting.next().is_none()).map(|(at, _)| at)
+/// What is pending, over all listeners.
+struct Sums {
+    seen: u64,
+    /// Drops of those whose queue was seen full.
+    full: u64,
+    /// Drops of the others.
+    others: u64,
+}
+
+impl Sums {
+    fn of(pending: &[Pending]) -> Self {
+        let drops = |full: bool| pending.iter().filter(|it| it.full == full).map(|it| it.drops).sum();
+        Self { seen: pending.iter().map(|it| it.seen).sum(), full: drops(true), others: drops(false) }
+    }
+
+    fn all(&self) -> u64 {
+        self.seen + self.full + self.others
+    }
+}
+
+/// The overflows of each, if that is plain: what was seen, all drops at full queues, and those of others only where they
+/// make up the sum. The namespace's count was read later: when nothing is left of it, drops were of another kind.
+fn tell(pending: &[Pending], owed: u64) -> Option<Vec<u64>> {
+    let sums = Sums::of(pending);
+    let left = owed.checked_sub(sums.seen)?;
+    if left == 0 {
+        return Some(pending.iter().map(|it| it.seen).collect());
+    }
+    let left = left.checked_sub(sums.full)?;
+    match sums.others {
+        others if others == left => Some(pending.iter().map(|it| it.seen + it.drops).collect()),
+        others if others == 0 || left == 0 => Some(unread(pending)),
+        _ => None,
+    }
+}
+
+/// What is left to tell by: who was seen comes first, then full queues, and nobody gets more than there is. Of several full
+/// ones that would, who had them is not known.
+fn share(pending: &[Pending], owed: u64) -> Vec<u64> {
+    let sums = Sums::of(pending);
+    let mut left = owed;
+    let mut take = |count: u64| {
+        let taken = count.min(left);
+        left -= taken;
+        taken
     };
-    let whose = only(|_| true).or_else(|| only(|it| it.full));
-    pending.iter().enumerate().map(|(at, it)| if Some(at) == whose { it.drops.min(owed) } else { 0 }).collect()
+    let mut shares: Vec<_> = pending.iter().map(|it| take(it.seen)).collect();
+    let several = pending.iter().filter(|it| it.full && it.drops > 0).count() > 1;
+    if !(several && sums.seen + sums.full > owed) {
+        let full = shares.iter_mut().zip(pending).filter(|(_, it)| it.full);
+        full.for_each(|(share, it)| *share += take(it.drops));
+    }
+    shares
 }
 
 #[cfg(test)]

@@ -61,7 +61,12 @@ impl Namespaces {
 
 /// The namespace of the host's first process, or, where that is hidden, of this one.
 pub(super) fn hosts(proc: &Path) -> Option<u32> {
-    netns_of(&proc.join("1")).or_else(|| netns_of(&proc.join("self")))
+    netns_of(&proc.join("1")).or_else(|| own(proc))
+}
+
+/// The namespace of this process.
+pub(super) fn own(proc: &Path) -> Option<u32> {
+    netns_of(&proc.join("self"))
 }
 
 fn pids(proc: &Path) -> Vec<u32> {

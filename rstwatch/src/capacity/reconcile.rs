@@ -7,20 +7,33 @@ pub(super) struct Reconciled {
     offset: Option<i64>,
     last: Option<i64>,
     difference: i64,
+    /// Looks since it changed.
+    stands: u32,
 }
+
+/// A difference that stands still so long is over: an RST without a route back, say, which the kernel shows to the programs
+/// and then does not send (net/ipv6/tcp_ipv6.c, tcp_v6_send_response). What goes on growing is not.
+const OVER: u32 = 300;
 
 impl Reconciled {
     /// Takes the kernel's count, and ours from before and after that was read. Under a flood they are never the same; then
-    /// a difference is what cannot have happened in between.
-    pub(super) fn look(&mut self, before: u64, kernel: u64, after: u64) {
+    /// a difference is what cannot have happened in between. Answers one that is over, and from now on left out.
+    pub(super) fn look(&mut self, before: u64, kernel: u64, after: u64) -> Option<i64> {
         let (low, high) = (less(before, kernel), less(after, kernel));
         let Some(offset) = self.offset else {
             let now = (low == high).then_some(low);
             self.offset = now.filter(|_| now == self.last);
             self.last = now;
-            return;
+            return None;
         };
-        self.difference = 0.clamp(low.saturating_sub(offset), high.saturating_sub(offset));
+        let difference = 0.clamp(low.saturating_sub(offset), high.saturating_sub(offset));
+        self.stands = if difference == self.difference { self.stands + 1 } else { 0 };
+        self.difference = difference;
+        if difference == 0 || self.stands < OVER {
+            return None;
+        }
+        *self = Self { offset: Some(offset + difference), ..Self::default() };
+        Some(difference)
     }
 
     /// Ours less the kernel's; `None`: not known yet.
@@ -54,8 +67,20 @@ mod tests {
             ((25, 120, 25), Some(0)),
         ];
         for ((before, kernel, after), expected) in looks {
-            reconciled.look(before, kernel, after);
+            assert_eq!(reconciled.look(before, kernel, after), None);
             assert_eq!(reconciled.difference(), expected, "{before} {kernel} {after}");
         }
+    }
+
+    #[test]
+    fn a_difference_that_stands_still_is_over() {
+        let mut reconciled = Reconciled::default();
+        (0..2).for_each(|_| assert_eq!(reconciled.look(0, 0, 0), None));
+        let over: Vec<_> = (0..=OVER).filter_map(|_| reconciled.look(3, 0, 3)).collect();
+        assert_eq!((over.as_slice(), reconciled.difference()), (&[3][..], Some(0)));
+        for growing in 4..4 + u64::from(2 * OVER) {
+            assert_eq!(reconciled.look(growing, 0, growing), None);
+        }
+        assert_eq!(reconciled.difference(), Some(600));
     }
 }

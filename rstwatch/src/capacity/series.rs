@@ -15,7 +15,7 @@ type Key = (SocketAddr, Labels);
 
 /// What was counted of each, and what they look like now.
 #[derive(Debug)]
-pub struct Series {
+pub(super) struct Series {
     limit: usize,
     rows: HashMap<Key, Listener>,
     /// Overflows of those beyond the limit.
@@ -26,49 +26,58 @@ pub struct Series {
 
 impl Series {
     /// At most so many.
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self { limit, rows: HashMap::new(), others: 0, folded: 0 }
     }
 
     /// What is seen now, instead of what was seen before. A row with overflows stays: a counter that vanishes loses them.
-    pub fn show(&mut self, seen: &[Seen]) {
-        self.rows.retain(|_, row| row.overflows > 0);
+    pub(super) fn show(&mut self, seen: &[Seen]) {
         for row in self.rows.values_mut() {
             (row.sockets, row.length, row.limit) = (0, 0, 0);
         }
-        self.folded = 0;
+        let mut without = Vec::new();
         for listener in seen.iter().filter(|seen| !seen.gone) {
-            match self.row(listener) {
+            match self.rows.get_mut(&key(listener)) {
                 Some(row) => show(row, listener),
-                None => self.folded += 1,
+                None => without.push(listener),
             }
         }
+        self.rows.retain(|_, row| row.sockets > 0 || row.overflows > 0);
+        // Where there is no room for all, the fullest matter most.
+        without.sort_by(|left, right| fuller(&empty(right), &empty(left)));
+        self.folded = without.into_iter().filter(|listener| !self.admit(listener)).count() as u64;
     }
 
-    /// Counts overflows of a listener.
-    pub fn overflowed(&mut self, listener: &Seen, count: u64) {
+    fn admit(&mut self, listener: &Seen) -> bool {
+        let key = key(listener);
+        if !self.rows.contains_key(&key) && self.rows.len() >= self.limit {
+            return false;
+        }
+        show(self.rows.entry(key).or_insert_with(|| empty(listener)), listener);
+        true
+    }
+
+    /// Counts overflows of a listener. One without a row gets that of a listener that had none, or of one that is gone.
+    pub(super) fn overflowed(&mut self, listener: &Seen, count: u64) {
         if count == 0 {
             return;
         }
-        match self.row(listener) {
-            Some(row) => row.overflows += count,
-            None => self.others += count,
-        }
-    }
-
-    fn row(&mut self, listener: &Seen) -> Option<&mut Listener> {
         let key = key(listener);
-        if !self.rows.contains_key(&key) {
-            if self.rows.len() >= self.limit {
-                return None;
-            }
-            self.rows.insert(key.clone(), empty(listener));
+        if !self.rows.contains_key(&key) && self.rows.len() >= self.limit {
+            let idle = |row: &Listener| (row.overflows == 0, row.sockets == 0);
+            let idlest =
+                self.rows.iter().filter(|(_, row)| idle(row) != (false, false)).max_by_key(|(_, row)| idle(row));
+            let Some(idlest) = idlest.map(|(key, _)| key.clone()) else {
+                self.others += count;
+                return;
+            };
+            self.rows.remove(&idlest);
         }
-        self.rows.get_mut(&key)
+        self.rows.entry(key).or_insert_with(|| empty(listener)).overflows += count;
     }
 
     /// The rows, the fullest first.
-    pub fn rows(&self) -> Vec<Listener> {
+    pub(super) fn rows(&self) -> Vec<Listener> {
         let mut rows: Vec<_> = self.rows.values().cloned().collect();
         rows.sort_by(|left, right| {
             fuller(right, left).then_with(|| (&left.address, left.port).cmp(&(&right.address, right.port)))
@@ -77,12 +86,12 @@ impl Series {
     }
 
     /// Overflows of listeners without a row.
-    pub fn others(&self) -> u64 {
+    pub(super) fn others(&self) -> u64 {
         self.others
     }
 
     /// How many listeners of the last look have none.
-    pub fn folded(&self) -> u64 {
+    pub(super) fn folded(&self) -> u64 {
         self.folded
     }
 }
@@ -91,6 +100,7 @@ fn key(listener: &Seen) -> Key {
     (listener.local, listener.workload.as_ref().map(Labels::from).unwrap_or_default())
 }
 
+/// A row for it, with nothing counted.
 fn empty(listener: &Seen) -> Listener {
     let workload = listener.workload.as_ref();
     Listener {
@@ -99,8 +109,8 @@ fn empty(listener: &Seen) -> Listener {
         workload: workload.map(|workload| Workload { container: None, ..workload.clone() }),
         netns: listener.netns,
         sockets: 0,
-        length: 0,
-        limit: 0,
+        length: listener.length,
+        limit: listener.limit,
         overflows: 0,
     }
 }
@@ -136,8 +146,8 @@ mod tests {
             pid: 1,
             length,
             limit,
+            met_full: 0,
             drops: 0,
-            full_ns: 0,
             gone: false,
         }
     }
@@ -165,10 +175,17 @@ mod tests {
     #[test]
     fn beyond_the_limit_they_share_one() {
         let mut series = Series::new(2);
-        for port in 0..10 {
-            series.overflowed(&seen(port, 0, 0), 1);
-        }
-        series.show(&(0..10).map(|port| seen(port, 1, 1)).collect::<Vec<_>>());
-        assert_eq!((series.rows().len(), series.others(), series.folded()), (2, 8, 8));
+        series.show(&(0..10).map(|port| seen(port, u32::from(port), 5)).collect::<Vec<_>>());
+        let ports = |series: &Series| series.rows().iter().map(|row| row.port).collect::<Vec<_>>();
+        assert_eq!((ports(&series), series.folded()), (vec![9, 8], 8), "the fullest");
+        series.overflowed(&seen(1, 0, 0), 1);
+        assert!(ports(&series).contains(&1), "instead of one that had no overflow");
+        series.overflowed(&seen(2, 0, 0), 1);
+        series.show(&[seen(1, 1, 1), seen(2, 1, 1)]);
+        series.overflowed(&seen(3, 0, 0), 4);
+        assert_eq!((ports(&series), series.others()), (vec![1, 2], 4), "all others have had some, and are there");
+        series.show(&[seen(2, 1, 1)]);
+        series.overflowed(&seen(3, 0, 0), 5);
+        assert_eq!((ports(&series), series.others()), (vec![2, 3], 4), "instead of one that is gone");
     }
 }

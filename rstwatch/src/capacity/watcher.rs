@@ -1,26 +1,22 @@
 //! Looks at queues and tables every second, on a thread of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::ledger::{Counted, Ledger, Pending, unread};
-use super::netns::{Namespaces, Readable, hosts};
-use super::procfs::{Counters, Reading, setting, sockstat};
-use super::reconcile::Reconciled;
-use super::series::Series;
+use super::netns::{Namespaces, Readable, hosts, own};
+use super::procfs::{Reading, setting, sockstat};
+use super::queues::Queues;
+use super::totals::Totals;
 use super::{Capacity, Conntrack, ConntrackDrops, Snapshot, Stack};
 use crate::clock::monotonic_ns;
-use crate::kernel::listeners::Seen;
 use crate::kernel::scope::Scope;
 use crate::kernel::tables::KernelSide;
 use crate::looks::{Looking, every_second};
 
-/// Namespaces of the host's that are shown one by one, the fullest conntrack tables first.
+/// Other namespaces than the host's that are shown one by one, the fullest conntrack tables first.
 const SHOWN_NETNS: usize = 64;
-/// So many looks may miss a listener before it is forgotten.
-const MISSED_LOOKS: u32 = 10;
 /// A table so full may have dropped for want of room, in percent.
 const NEARLY_FULL: u64 = 95;
 
@@ -32,44 +28,12 @@ pub struct Watcher<K> {
     scope: Scope,
     /// Sent resets that the kernel did not show to the programs, only counted.
     missed: Box<dyn Fn() -> u64 + Send>,
+    /// Those before the first look.
+    missed_before: u64,
     namespaces: Namespaces,
-    states: BTreeMap<u32, State>,
-    /// What was dropped at each listener and is not yet told apart.
-    open: HashMap<(u64, u64), Open>,
-    series: Series,
-    unattributed: u64,
-    counters: Counters,
-    drops: Option<ConntrackDrops>,
-    last_look_ns: u64,
+    queues: Queues,
+    totals: Totals,
     capacity: Arc<Capacity>,
-}
-
-/// What is kept of a namespace between looks.
-#[derive(Default)]
-struct State {
-    ledger: Ledger,
-    reconciled: Reconciled,
-    last: Option<Reading>,
-}
-
-/// A listener's drops.
-struct Open {
-    seen: Seen,
-    /// Those that are told apart.
-    settled: u32,
-    full: bool,
-    /// Looks since it was seen.
-    unseen: u32,
-}
-
-impl Open {
-    fn new(seen: &Seen) -> Self {
-        Self { seen: seen.clone(), settled: 0, full: false, unseen: 0 }
-    }
-
-    fn pending(&self) -> Pending {
-        Pending { drops: self.seen.drops.wrapping_sub(self.settled).into(), full: self.full }
-    }
 }
 
 impl<K: KernelSide> Watcher<K> {
@@ -85,15 +49,11 @@ impl<K: KernelSide> Watcher<K> {
             proc: "/proc".into(),
             kernel,
             scope,
+            missed_before: missed(),
             missed: Box::new(missed),
             namespaces: Namespaces::default(),
-            states: BTreeMap::new(),
-            open: HashMap::new(),
-            series: Series::new(series),
-            unattributed: 0,
-            counters: Counters::new(),
-            drops: None,
-            last_look_ns: 0,
+            queues: Queues::new(series),
+            totals: Totals::default(),
             capacity,
         }
     }
@@ -114,37 +74,25 @@ impl<K: KernelSide> Watcher<K> {
         })
     }
 
+    /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then.
     fn look(&mut self) {
-        let now = monotonic_ns();
-        self.listeners();
-        let owners: Vec<_> = self.open.values().map(|open| (open.seen.netns, open.seen.pid)).collect();
-        let mut readable = self.namespaces.look(&self.proc, owners);
-        let watched = |netns: u32| self.scope.netns.is_empty() || self.scope.netns.contains(&netns);
-        readable.retain(|it| watched(it.netns));
-        let readings = self.read(&readable);
-        self.settle(&readings);
-        self.conntrack_was_full(&readings, now);
-        self.publish(&readings);
-        for (netns, reading) in readings {
-            self.states.entry(netns).or_default().last = Some(reading);
+        if let Some(seen) = self.kernel.listeners() {
+            self.queues.take(&seen);
         }
-        self.last_look_ns = now;
+        let mut readable = self.namespaces.look(&self.proc, self.queues.owners());
+        readable.retain(|it| self.watched(it.netns));
+        let readings = self.read(&readable);
+        let counts = readings.iter().filter_map(|(netns, reading)| Some((*netns, overflows(reading)?)));
+        // The namespace counts what sockets outside a cgroup drop, too.
+        let counts = if self.scope.cgroup.is_none() { counts.collect() } else { BTreeMap::new() };
+        self.queues.settle(&counts);
+        self.conntrack_was_full(&readings);
+        self.capacity.set(self.snapshot(&readings));
+        self.totals.keep(readings);
     }
 
-    /// What is new at each listener. Those that listen no more are in the books alone.
-    fn listeners(&mut self) {
-        let Some(seen) = self.kernel.listeners() else { return };
-        self.open.values_mut().for_each(|open| open.unseen += 1);
-        for listener in &seen {
-            let full = listener.length > listener.limit || listener.full_ns > self.last_look_ns;
-            let open = self.open.entry(listener.id).or_insert_with(|| Open::new(listener));
-            open.seen = listener.clone();
-            open.full |= full;
-            open.unseen = 0;
-        }
-        // A walk over a table that changes meanwhile can miss one, whose drops must not be counted anew.
-        self.open.retain(|_, open| open.unseen <= MISSED_LOOKS || open.pending().drops > 0);
-        self.series.show(&seen);
+    fn watched(&self, netns: u32) -> bool {
+        self.scope.netns.is_empty() || self.scope.netns.contains(&netns)
     }
 
     /// Every namespace's counters. What is new against the last look goes to the totals.
@@ -154,70 +102,26 @@ impl<K: KernelSide> Watcher<K> {
             let before = self.kernel.sent(*netns);
             let Some(reading) = Reading::of(net) else { continue };
             let after = self.kernel.sent(*netns);
-            let state = self.states.entry(*netns).or_default();
-            if *fresh {
-                state.reconciled = Reconciled::default();
-            }
-            if let Some(kernel) = reading.counter("tcp_out_rsts") {
-                state.reconciled.look(before, kernel, after);
-            }
-            let last = state.last.as_ref().unwrap_or(&reading);
-            add_counters(&mut self.counters, &last.counters, &reading.counters);
-            if reading.entries.is_some() {
-                self.drops.get_or_insert_default().add(last.drops, reading.drops);
-            }
+            self.totals.add(*netns, *fresh, &reading, (before, after));
             readings.insert(*netns, reading);
         }
-        // What is not there has no books: a new namespace may get its inode.
-        self.states.retain(|netns, _| readings.contains_key(netns));
+        let fresh = |netns: u32| readable.iter().any(|it| it.netns == netns && it.fresh);
+        self.queues.forget(|netns| readings.contains_key(&netns) && !fresh(netns));
         self.kernel.forget_sent(|netns| readings.contains_key(&netns));
         readings
     }
 
-    /// Tells which drops were overflows.
-    fn settle(&mut self, readings: &BTreeMap<u32, Reading>) {
-        let mut by_netns: BTreeMap<u32, Vec<(u64, u64)>> = readings.keys().map(|netns| (*netns, Vec::new())).collect();
-        for (id, open) in &self.open {
-            by_netns.entry(open.seen.netns).or_default().push(*id);
-        }
-        for (netns, ids) in by_netns {
-            let pending: Vec<_> = ids.iter().map(|id| self.open[id].pending()).collect();
-            let counted = readings.get(&netns).and_then(counted);
-            let overflows = match counted {
-                // The namespace counts what sockets outside the cgroup drop, too.
-                Some(counted) if self.scope.cgroup.is_none() => {
-                    let settled = self.states.entry(netns).or_default().ledger.settle(counted, &pending);
-                    self.unattributed += settled.unattributed;
-                    settled.overflows
-                }
-                _ => Some(unread(&pending)),
-            };
-            for (id, count) in ids.iter().zip(overflows.into_iter().flatten()) {
-                self.close(id, count);
-            }
-        }
-    }
-
-    fn close(&mut self, id: &(u64, u64), overflows: u64) {
-        let Some(open) = self.open.get_mut(id) else { return };
-        self.series.overflowed(&open.seen, overflows);
-        open.settled = open.seen.drops;
-        open.full = false;
-        if open.seen.gone {
-            self.open.remove(id);
-        }
-    }
-
     /// Where no hook tells that a table is full, its counters do, a look later.
-    fn conntrack_was_full(&mut self, readings: &BTreeMap<u32, Reading>, now: u64) {
+    fn conntrack_was_full(&mut self, readings: &BTreeMap<u32, Reading>) {
         let Some(limit) = self.conntrack_limit() else { return };
         for (netns, reading) in readings {
-            let last = self.states.get(netns).and_then(|state| state.last.as_ref());
+            let last = self.totals.last(*netns);
             let rose =
                 |of: fn(&ConntrackDrops) -> Option<u64>| last.is_some_and(|last| of(&reading.drops) > of(&last.drops));
-            let nearly = reading.entries.is_some_and(|entries| entries * 100 >= limit.saturating_mul(NEARLY_FULL));
+            let nearly =
+                reading.entries.is_some_and(|entries| entries.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL));
             if rose(|drops| drops.early_drop) || (nearly && rose(|drops| drops.full)) {
-                self.kernel.conntrack_was_full(*netns, now);
+                self.kernel.conntrack_was_full(*netns, monotonic_ns());
             }
         }
     }
@@ -226,61 +130,48 @@ impl<K: KernelSide> Watcher<K> {
         setting(&self.proc.join("sys/net/netfilter/nf_conntrack_max"))
     }
 
-    fn publish(&self, readings: &BTreeMap<u32, Reading>) {
+    fn snapshot(&self, readings: &BTreeMap<u32, Reading>) -> Snapshot {
         let host = hosts(&self.proc);
         let entries = |netns: Option<u32>| readings.get(&netns?)?.entries;
         let conntrack = entries(host).zip(self.conntrack_limit()).map(|(entries, limit)| Conntrack { entries, limit });
-        let here: HashSet<_> = self.open.values().map(|open| open.seen.netns).collect();
-        self.capacity.set(Snapshot {
-            listeners: self.series.rows(),
-            listeners_folded: self.series.folded(),
-            folded_overflows: self.series.others(),
-            unattributed_overflows: self.unattributed,
+        let mut snapshot = Snapshot {
+            listeners_unlisted: self.kernel.unlisted(),
             conntrack,
-            conntrack_drops: self.drops,
             conntrack_elsewhere: elsewhere(readings, host),
-            stack: self.stack(),
-            counters: self.counters.clone(),
-            out_rsts_difference: self.difference(),
+            stack: self.stack(host),
             netns_readable: readings.len() as u64,
-            netns_unreadable: here.iter().filter(|netns| !readings.contains_key(netns)).count() as u64,
-        });
-    }
-
-    /// Ours less the kernel's. What the programs were not shown is in the kernel's alone.
-    fn difference(&self) -> Option<i64> {
+            netns_unreadable: self.queues.elsewhere(|netns| readings.contains_key(&netns)) as u64,
+            ..Snapshot::default()
+        };
+        self.queues.show(&mut snapshot);
+        self.totals.show(&mut snapshot, (self.missed)().saturating_sub(self.missed_before));
         if self.scope.cgroup.is_some() {
-            return None;
+            // Ours is the cgroup's, the kernel's is not.
+            snapshot.out_rsts_difference = None;
         }
-        let known: Vec<_> = self.states.values().filter_map(|state| state.reconciled.difference()).collect();
-        let sum: i64 = known.iter().sum();
-        let missed = i64::try_from((self.missed)()).unwrap_or(i64::MAX);
-        let sum = if sum < 0 { sum.saturating_add(missed).min(0) } else { sum };
-        (!known.is_empty()).then_some(sum)
+        snapshot
     }
 
-    fn stack(&self) -> Stack {
-        let text = read_to_string(self.proc.join("1/net/sockstat"))
-            .or_else(|_| read_to_string(self.proc.join("self/net/sockstat")))
-            .unwrap_or_default();
+    /// Settings are those of the agent's own namespace; the limits of the whole machine are shown in its first one alone.
+    fn stack(&self, host: Option<u32>) -> Stack {
+        let sockstat_of = |task: &str| read_to_string(self.proc.join(task).join("net/sockstat"));
+        let text = sockstat_of("1").or_else(|_| sockstat_of("self")).unwrap_or_default();
         let limit = |name: &str| setting(&self.proc.join("sys/net/ipv4").join(name));
         let bytes = |pages: u64| pages.saturating_mul(rustix::param::page_size() as u64);
+        let watched = host.is_some_and(|host| self.watched(host));
         Stack {
             orphans: sockstat(&text, "orphan"),
             orphans_limit: limit("tcp_max_orphans"),
-            time_wait: sockstat(&text, "tw"),
-            time_wait_limit: limit("tcp_max_tw_buckets"),
+            time_wait: sockstat(&text, "tw").filter(|_| watched),
+            time_wait_limit: limit("tcp_max_tw_buckets").filter(|_| watched && own(&self.proc) == host),
             memory_bytes: sockstat(&text, "mem").map(bytes),
             memory_limit_bytes: limit("tcp_mem").map(bytes),
         }
     }
 }
 
-fn counted(reading: &Reading) -> Option<Counted> {
-    Some(Counted {
-        overflows: reading.counter("tcp_ext_listen_overflows")?,
-        drops: reading.counter("tcp_ext_listen_drops")?,
-    })
+fn overflows(reading: &Reading) -> Option<u64> {
+    reading.counter("tcp_ext_listen_overflows")
 }
 
 /// Entries of the other namespaces' tables.
@@ -291,32 +182,6 @@ fn elsewhere(readings: &BTreeMap<u32, Reading>, host: Option<u32>) -> Vec<(u32, 
     all.sort_by_key(|(netns, entries)| (std::cmp::Reverse(*entries), *netns));
     all.truncate(SHOWN_NETNS);
     all
-}
-
-/// A counter that went back is that of another namespace, which has got the inode.
-fn rise(last: u64, now: u64) -> u64 {
-    now.checked_sub(last).unwrap_or(now)
-}
-
-fn add_counters(totals: &mut Counters, last: &Counters, now: &Counters) {
-    for (name, value) in now {
-        let total = totals.entry(name.clone()).or_default();
-        *total += rise(last.get(name).copied().unwrap_or(0), *value);
-    }
-}
-
-impl ConntrackDrops {
-    fn add(&mut self, last: Self, now: Self) {
-        let add = |total: &mut Option<u64>, last: Option<u64>, now: Option<u64>| {
-            if let Some(now) = now {
-                *total.get_or_insert(0) += rise(last.unwrap_or(now), now);
-            }
-        };
-        add(&mut self.full, last.full, now.full);
-        add(&mut self.early_drop, last.early_drop, now.early_drop);
-        add(&mut self.insert_failed, last.insert_failed, now.insert_failed);
-        add(&mut self.invalid, last.invalid, now.invalid);
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod each;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::Iter;
 use aya::{Ebpf, EbpfLoader};
 use rstwatch_common::settings::infer;
@@ -18,12 +18,12 @@ use self::each::told_reason;
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
 use super::gaps::GapMap;
-use super::iterator::Iterator;
 use super::listeners::{self, Listeners};
 use super::reasons::Reasons;
 use super::sampler::Sampler;
 use super::scope::Scope;
 use super::tables::Tables;
+use super::walk::Walk;
 use super::{constants, layout, object, sampler};
 use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
@@ -120,7 +120,7 @@ struct Loader {
     ebpf: Ebpf,
     probes: Vec<Probe>,
     sampler: Option<Sampler>,
-    listeners: Option<Iterator>,
+    listeners: Option<Walk>,
 }
 
 impl Loader {
@@ -199,16 +199,22 @@ impl Loader {
 
     /// Segments that sockets did not believe, and numbers of SYNs: the cgroup program sees both, where it stands in.
     fn handshakes_and_challenges(&mut self) {
-        if self.probes.iter().any(|probe| probe.name == "cgroup_skb" && probe.attached) {
-            return;
+        let stands_in = self.is_attached("cgroup_skb");
+        let attached = self.fentry("tcp_conn_request");
+        let without = if stands_in {
+            "exact overflows of each listener: they are told from its drops"
+        } else {
+            "exact overflows of each listener; a bad ACK in a handshake looks like a connection that is not known"
+        };
+        self.record("tcp_conn_request", attached, without);
+        if !stands_in {
+            let attached = self.fentry("tcp_send_challenge_ack");
+            self.record("tcp_send_challenge_ack", attached, "challenge ACKs, one sign of forgery");
         }
-        for (name, degrades) in [
-            ("tcp_send_challenge_ack", "challenge ACKs, one sign of forgery"),
-            ("tcp_conn_request", "a bad ACK in a handshake looks like a connection that is not known"),
-        ] {
-            let attached = self.fentry(name);
-            self.record(name, attached, degrades);
-        }
+    }
+
+    fn is_attached(&self, name: &str) -> bool {
+        self.probes.iter().any(|probe| probe.name == name && probe.attached)
     }
 
     /// Firewall rejects, where they are made. Answers what has to be inferred.
@@ -306,7 +312,7 @@ impl Loader {
     fn sampler(&mut self) -> anyhow::Result<Sampler> {
         let program: &mut Iter = program(&mut self.ebpf, "sample")?.try_into()?;
         program.load("task_file", &self.aya_btf)?;
-        Ok(Sampler(Iterator::new(program.fd()?.as_fd(), None)?))
+        Ok(Sampler(Walk::new(program.fd()?.as_fd(), None)?))
     }
 
     /// Looks at accept queues.
@@ -320,12 +326,12 @@ impl Loader {
         self.record(listeners::PROBE, attached, "accept queues, and whose they are that overflow");
     }
 
-    fn listener_iterator(&mut self) -> anyhow::Result<Iterator> {
+    fn listener_iterator(&mut self) -> anyhow::Result<Walk> {
         let program: &mut Iter = program(&mut self.ebpf, "listeners")?.try_into()?;
         program.load("bpf_map_elem", &self.aya_btf)?;
         let program = program.fd()?.as_fd().try_clone_to_owned()?;
         let Some(Map::HashMap(map)) = self.ebpf.map("LISTENERS") else { bail!("the eBPF object lacks LISTENERS") };
-        Ok(Iterator::new(program.as_fd(), Some(map.fd().as_fd()))?)
+        Ok(Walk::new(program.as_fd(), Some(map.fd().as_fd()))?)
     }
 
     fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {
@@ -345,11 +351,14 @@ impl Loader {
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
         let gaps = GapMap { map: HashMap::try_from(map(&mut ebpf, "GAPS")?)?, jiffy: crate::clock::jiffy() };
         let gone = HashMap::try_from(map(&mut ebpf, "GONE")?)?;
-        let evictions_seen = probes.0.iter().any(|probe| probe.name == "early_drop" && probe.attached);
+        let attached = |name: &str| probes.0.iter().any(|probe| probe.name == name && probe.attached);
+        let hooked = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"].into_iter().all(attached);
+        let evictions_seen = attached("early_drop");
+        let unlisted = Array::try_from(map(&mut ebpf, "UNLISTED")?)?;
         let conntrack_full = HashMap::try_from(map(&mut ebpf, "CONNTRACK_FULL")?)?;
         let tables = Tables {
-            listeners: listeners.map(|iterator| Listeners { iterator, gone }),
-            sent: HashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
+            listeners: listeners.map(|walk| Listeners { walk, gone, unlisted, hooked }),
+            sent: PerCpuHashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
             conntrack_full: (!evictions_seen).then_some(conntrack_full),
         };
         Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler, tables })

@@ -1,6 +1,6 @@
 //! Looks at every connection from time to time, by an iterator over the files of all tasks.
 
-use super::iterator::Iterator;
+use super::walk::Walk;
 use crate::looks::{Looking, every_second};
 
 /// The probe's name.
@@ -8,7 +8,7 @@ pub const PROBE: &str = "task_file_looks";
 
 /// The attached iterator. The program writes nothing; running it drives it through all sockets.
 #[derive(Debug)]
-pub struct Sampler(pub Iterator);
+pub struct Sampler(pub Walk);
 
 impl Sampler {
     /// Looks every second, which is the precision of survived gaps, until the guard is dropped. A look takes about a

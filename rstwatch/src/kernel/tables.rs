@@ -1,6 +1,6 @@
 //! What looks at queues and tables read from the kernel side, and tell it.
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, PerCpuHashMap};
 
 use super::listeners::{Listeners, Seen};
 
@@ -9,7 +9,7 @@ pub struct Tables {
     /// Accept queues; `None` where the kernel refuses the iterator.
     pub listeners: Option<Listeners>,
     /// The map `SENT_BY_NETNS`.
-    pub sent: HashMap<MapData, u32, u64>,
+    pub sent: PerCpuHashMap<MapData, u32, u64>,
     /// The map `CONNTRACK_FULL`, where no hook fills it.
     pub conntrack_full: Option<HashMap<MapData, u32, u64>>,
 }
@@ -19,6 +19,9 @@ pub trait KernelSide {
     /// Every listener, and each that has gone since the last look and had dropped something; `None` where the kernel does
     /// not say.
     fn listeners(&mut self) -> Option<Vec<Seen>>;
+
+    /// How many listeners it has no room for.
+    fn unlisted(&self) -> u64;
 
     /// Resets that the stack of a network namespace sent, as far as it is watched.
     fn sent(&self, netns: u32) -> u64;
@@ -33,11 +36,15 @@ pub trait KernelSide {
 impl KernelSide for Tables {
     fn listeners(&mut self) -> Option<Vec<Seen>> {
         let looked = self.listeners.as_mut()?.look();
-        looked.inspect_err(|error| tracing::warn!("accept queues cannot be looked at: {error}")).ok()
+        looked.inspect_err(|error| tracing::debug!("accept queues cannot be looked at: {error}")).ok()
+    }
+
+    fn unlisted(&self) -> u64 {
+        self.listeners.as_ref().map_or(0, Listeners::unlisted)
     }
 
     fn sent(&self, netns: u32) -> u64 {
-        self.sent.get(&netns, 0).unwrap_or(0)
+        self.sent.get(&netns, 0).map_or(0, |parts| parts.iter().sum())
     }
 
     fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {

@@ -40,6 +40,14 @@ impl Metrics {
         found.next().map(|(_, _, workload, value)| (workload.as_str(), *value))
     }
 
+    /// Overflows of listeners that nobody knows.
+    pub(super) fn unattributed_overflows(&self) -> u64 {
+        let nobodys = |(name, port, workload, _): &&(String, String, String, u64)| {
+            name == "listen_overflows_total" && port.is_empty() && workload.is_empty()
+        };
+        self.listeners.iter().filter(nobodys).map(|(.., value)| value).sum()
+    }
+
     /// Whether the daemon says that this probe is attached.
     pub(super) fn has_probe(&self, name: &str) -> bool {
         self.probes.iter().any(|probe| probe == name)

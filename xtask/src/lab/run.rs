@@ -16,7 +16,7 @@ use super::net::Net;
 use super::nft::Rejects;
 use super::place::Family;
 use super::proof::Proof;
-use super::queues;
+use super::queues::{self, Stage};
 use super::report::{Got, MAKING, Report};
 use super::rows::{Scene, limits};
 use super::select::{ALERTS, BURST, QUEUES, ids, installed, missing, names};
@@ -176,14 +176,14 @@ impl<'a> Lab<'a> {
 
     /// Accept queues that overflow, with and without an RST for it.
     fn overflow(&mut self) {
-        for abort in [false, true] {
-            let row = format!("{QUEUES} tcp_abort_on_overflow={}", u8::from(abort));
+        for (stage, abort) in Stage::EACH.into_iter().flat_map(|stage| [(stage, false), (stage, true)]) {
+            let row = format!("{QUEUES} {stage:?} tcp_abort_on_overflow={}", u8::from(abort));
             self.port += 2;
             let Some(agents) = &self.agents else {
                 self.report.skip(&row, "no daemon");
                 continue;
             };
-            let got = queues::overflow(self.net, &agents.daemon, abort, self.port);
+            let got = queues::overflow(self.net, &agents.daemon, stage, abort, self.port);
             self.enter(&row, "each overflow counted at its listener and owner", got);
         }
     }

@@ -42,12 +42,13 @@ fn overflows(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         counter(&mut family, &Named::of(listener).labels(), listener.overflows)?;
     }
     for (workload, count) in [("", snapshot.unattributed_overflows), ("_other", snapshot.folded_overflows)] {
-        let named = Named { workload: workload.into(), ..Named::default() };
-        if count > 0 {
-            counter(&mut family, &named.labels(), count)?;
-        }
+        counter(&mut family, &Named { workload: workload.into(), ..Named::default() }.labels(), count)?;
     }
-    Ok(())
+    let help = "Listeners without series of their own, because the limit was reached.";
+    gauge(encoder, "listeners_folded", help, Some(snapshot.listeners_folded))?;
+    let help = "Listeners that there was no room for in the kernel side: they are not seen.";
+    let mut unlisted = encoder.encode_descriptor("listeners_unlisted", help, None, MetricType::Counter)?;
+    unlisted.encode_counter::<NoLabelSet, _, u64>(&snapshot.listeners_unlisted, None)
 }
 
 fn conntrack(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

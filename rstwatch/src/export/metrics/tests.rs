@@ -136,6 +136,13 @@ fn openmetrics_text() {
         rstwatch_listen_overflows_total{address="0.0.0.0",port="8080",workload_kind="pod",namespace="shop",workload="orders-api"} 7
         rstwatch_listen_overflows_total{address="0.0.0.0",port="81",workload_kind="",namespace="",workload=""} 1
         rstwatch_listen_overflows_total{address="",port="",workload_kind="",namespace="",workload=""} 2
+        rstwatch_listen_overflows_total{address="",port="",workload_kind="",namespace="",workload="_other"} 0
+        # HELP rstwatch_listeners_folded Listeners without series of their own, because the limit was reached.
+        # TYPE rstwatch_listeners_folded gauge
+        rstwatch_listeners_folded 0
+        # HELP rstwatch_listeners_unlisted Listeners that there was no room for in the kernel side: they are not seen.
+        # TYPE rstwatch_listeners_unlisted counter
+        rstwatch_listeners_unlisted_total 0
         # HELP rstwatch_conntrack_entries Entries in the conntrack table of the host's network namespace.
         # TYPE rstwatch_conntrack_entries gauge
         rstwatch_conntrack_entries 200
@@ -210,6 +217,10 @@ fn prometheus_text() {
         # TYPE rstwatch_listen_queue_limit gauge
         # HELP rstwatch_listen_overflows_total Connections lost to a full accept queue, by listener. Without an address: nobody knows whose; _other: beyond the limit of listeners.
         # TYPE rstwatch_listen_overflows_total counter
+        # HELP rstwatch_listeners_folded Listeners without series of their own, because the limit was reached.
+        # TYPE rstwatch_listeners_folded gauge
+        # HELP rstwatch_listeners_unlisted_total Listeners that there was no room for in the kernel side: they are not seen.
+        # TYPE rstwatch_listeners_unlisted_total counter
         # HELP rstwatch_conntrack_entries Entries in the conntrack table of the host's network namespace.
         # TYPE rstwatch_conntrack_entries gauge
         # HELP rstwatch_conntrack_limit Most entries that a network namespace's conntrack table takes (nf_conntrack_max).

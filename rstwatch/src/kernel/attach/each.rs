@@ -7,8 +7,8 @@ use aya::programs::{
 };
 
 use super::{Loader, program};
-use crate::kernel::iterator;
 use crate::kernel::scope::cgroup2_mount;
+use crate::kernel::walk;
 use crate::probe::Probe;
 
 impl Loader {
@@ -57,7 +57,7 @@ impl Loader {
         program.load("task_file", &self.aya_btf)?;
         let link = program.attach()?;
         let link = program.take_link(link)?;
-        Ok(iterator::read(&mut link.into_file()?).map(drop)?)
+        Ok(walk::read(&mut link.into_file()?).map(drop)?)
     }
 
     pub(super) fn ingress(&mut self) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! Iterators that run again and again. aya's link of one is spent by its first run, so the two system calls are made here.
+//! BPF iterators that run again and again. aya's link of one is spent by its first run, so the two system calls are made here.
 
 use std::fs::File;
 use std::io::Read;
@@ -31,9 +31,9 @@ struct IterCreate {
 
 /// An attached iterator.
 #[derive(Debug)]
-pub struct Iterator(OwnedFd);
+pub struct Walk(OwnedFd);
 
-impl Iterator {
+impl Walk {
     /// Attaches a loaded iterator; `map`: whose elements it is to walk, for iterators over maps.
     ///
     /// # Errors
