@@ -244,8 +244,8 @@ fn counts() -> Vec<Panel> {
         row("Do the counts agree?"),
         series(
             "rstwatch against the kernel",
-            "Sent resets that rstwatch counted, firewall rejects left out, and OutRsts of the readable \
-             network namespaces. The two lines lie on each other where every namespace is readable.",
+            "Sent resets that rstwatch counted, firewall rejects left out, and OutRsts. The two lines lie on each \
+             other, unless resets come from network namespaces that cannot be read: the difference leaves those out.",
             PerSecond,
             "sum(rate(@resets_total{direction='sent',sender!='local_firewall'}[rate]))",
             "rstwatch",
@@ -263,8 +263,8 @@ fn counts() -> Vec<Panel> {
         .size(8, 8),
         series(
             "Network namespaces",
-            "Those whose counters are read, and those that cannot be entered: their resets are counted, \
-             but have nothing to be compared with.",
+            "Those whose counters are read, and those with listeners whose counters cannot be. One in which no \
+             process lives is neither. Resets are counted in all of them.",
             Count,
             "sum by (state) (@netns)",
             "{{state}}",
