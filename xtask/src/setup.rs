@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Vm,
     /// Checking what other programs read: metrics and rules.
     Formats,
+    /// Looking at pages in a browser.
+    Browser,
 }
 
 /// How to see that a package is not needed any more.
@@ -41,7 +43,7 @@ const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
 /// rustc-web brings a rustc with sources of its own core library, and one LLVM for
 /// it and for bpf-linker.
-const NEEDED: [(Purpose, &str, Witness); 15] = [
+const NEEDED: [(Purpose, &str, Witness); 18] = [
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -57,6 +59,9 @@ const NEEDED: [(Purpose, &str, Witness); 15] = [
     (Purpose::Vm, "qemu-system-x86", Program("qemu-system-x86_64")),
     (Purpose::Vm, "xz-utils", Program("xz")),
     (Purpose::Formats, "prometheus", Program("promtool")),
+    (Purpose::Browser, "chromium", Program("chromium")),
+    (Purpose::Browser, "nodejs", Program("node")),
+    (Purpose::Browser, "npm", Program("npm")),
 ];
 
 /// Installs what is missing for a purpose; does nothing when all is there.
