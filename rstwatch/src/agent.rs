@@ -17,6 +17,7 @@ use crate::probe::{Probe, Probes};
 use crate::record::Event;
 use crate::runtime::{Signal, Signals, block_on};
 use crate::settings::{AgentSettings, CaptureSettings};
+use crate::timeline::Timeline;
 
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: object::REVISION, object: object::SHA256 };
 
@@ -52,6 +53,7 @@ async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
 struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
+    timeline: Arc<Timeline>,
     bounds: Arc<SharedBounds>,
 }
 
@@ -61,12 +63,14 @@ impl Findings {
         Self {
             aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
             history: Arc::default(),
+            timeline: Arc::default(),
             bounds: Arc::new(bounds),
         }
     }
 
     fn take(&self, event: Event) {
         self.aggregate.record(&event);
+        self.timeline.record(&event);
         self.bounds.record(&event);
         self.history.push(Arc::new(event));
     }
@@ -78,6 +82,7 @@ impl Findings {
             probes: Arc::new(capture.probes().clone()),
             aggregate: Arc::clone(&self.aggregate),
             history: Arc::clone(&self.history),
+            timeline: Arc::clone(&self.timeline),
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
             capacity: Arc::default(),
