@@ -1,6 +1,7 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | vm`.
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | browser | vm`.
 
 mod agent;
+mod browser;
 mod builder;
 mod cargo;
 mod command;
@@ -48,6 +49,8 @@ enum Task {
     Ebpf(ebpf::EbpfArgs),
     /// Make every kind of reset for real, and judge what rstwatch says of each
     Lab(lab::LabArgs),
+    /// Look at the agent's page in a browser, with resets made in the lab's network
+    Browser(browser::BrowserArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::Test(args) => Ok(test::test(&args)),
         Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
+        Task::Browser(args) => browser::browser(&args).map(|()| true),
         Task::Vm(args) => vm::vm(&args),
     };
     match done {

@@ -33,6 +33,7 @@ mod rows;
 mod run;
 mod select;
 mod sock;
+mod stage;
 mod table;
 mod tally;
 mod vantage;
@@ -42,6 +43,7 @@ mod wire;
 use std::path::PathBuf;
 
 pub(crate) use peer::peer_if_asked;
+pub(crate) use stage::{Played, Stage};
 
 /// What `cargo xtask lab` accepts.
 #[derive(clap::Args, Debug)]

@@ -1,6 +1,7 @@
 //! Helper processes: this very program, started again under another hat. For scenarios
 //! in which a process has to die, and for the janitor.
 
+use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use socket2::SockRef;
 
 use super::janitor::{self, Janitor};
 use super::kernel;
@@ -42,6 +44,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
+        ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
         _ => bail!("no such helper: {what}"),
     }
 }
@@ -116,6 +119,13 @@ fn serve_stdin() -> Result<()> {
     connection.set_read_timeout(Some(FORKED_IS_PATIENT))?;
     while answer(&mut connection).is_ok() {}
     std::process::exit(0);
+}
+
+/// Connects under that name, and aborts.
+fn abort_as(name: &str, address: SocketAddr) -> Result<()> {
+    rustix::thread::set_name(&CString::new(name)?)?;
+    let connection = TcpStream::connect(address)?;
+    Ok(SockRef::from(&connection).set_linger(Some(Duration::ZERO))?)
 }
 
 fn say(word: &str) -> Result<()> {
