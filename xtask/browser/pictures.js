@@ -20,7 +20,7 @@ async function make(lab, minutes) {
 const PICTURES = [
   ["page-light.png", { viewport: { width: 1280, height: 1000 }, colorScheme: "light", deviceScaleFactor: 1.5 }],
   ["page-dark.png", { viewport: { width: 1280, height: 1000 }, colorScheme: "dark", deviceScaleFactor: 1.5 }],
-  ["page-phone.png", { viewport: { width: 375, height: 800 }, colorScheme: "light", deviceScaleFactor: 2 }],
+  ["page-phone.png", { viewport: { width: 375, height: 1250 }, colorScheme: "light", deviceScaleFactor: 1.5 }],
 ];
 
 export async function takePictures(browser, lab, { url, pictures, minutes }) {
@@ -30,6 +30,7 @@ export async function takePictures(browser, lab, { url, pictures, minutes }) {
     await visit.open();
     await visit.until("a chart", async () => Number(await visit.page.getAttribute("#minutes", "data-sum")) > 0);
     await visit.page.locator('details.verdict[data-cause="idle_reaped"] > summary').first().click();
+    await visit.page.evaluate(() => scrollTo(0, 0));
     // What has just arrived fades.
     await visit.page.evaluate(() => Promise.all(document.getAnimations().map((it) => it.finished)));
     await visit.page.screenshot({ path: `${pictures}/${name}` });

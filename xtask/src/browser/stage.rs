@@ -68,6 +68,7 @@ impl Show {
     /// It watches the lab alone, so that what else goes on here disturbs no count.
     fn start(&mut self) -> Result<()> {
         let mut args: Vec<OsString> = vec!["--web.listen-address".into(), self.address.to_string().into()];
+        args.extend(["--node-name".into(), "node-a".into()]);
         for path in self.stage.namespaces() {
             args.extend(["--netns".into(), path.into()]);
         }

@@ -78,7 +78,7 @@ export class Bars {
     return {
       width: this.#place.clientWidth || 300,
       height,
-      padding: [12, 8, 0, 0],
+      padding: [17, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { time: false, range: (_, low, high) => range(low, high) }, y: { range: (_, low, high) => [0, ceiling(high)] } },

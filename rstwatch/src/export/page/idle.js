@@ -78,7 +78,7 @@ function draw(plot, colour) {
     ctx.moveTo(x, top);
     ctx.lineTo(x, top + height);
     ctx.stroke();
-    ctx.fillText(String(i + 1), x, top - 3 * devicePixelRatio);
+    ctx.fillText(String(i + 1), x, top - 5 * devicePixelRatio);
   });
   ctx.restore();
 }

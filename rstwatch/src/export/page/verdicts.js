@@ -8,6 +8,8 @@ import { count, counted, length, moment } from "./format.js";
 const KEPT = 1000;
 /** As many as are on the page at once. */
 const SHOWN = 100;
+/** Younger than this when it is drawn, it shows that it has just come (milliseconds). */
+const NEW = 3000;
 
 const list = byId("verdicts");
 const pause = byId("pause");
@@ -110,7 +112,8 @@ function verdict(event) {
     el("span", { class: "owner" }, owner(event)),
     el("span", { class: "because" }, because.join("; ")),
   );
-  const row = el("details", { class: "verdict", "data-cause": cause }, head);
+  const isNew = Date.now() - Date.parse(event.time) < NEW;
+  const row = el("details", { class: isNew ? "verdict new" : "verdict", "data-cause": cause }, head);
   // What is inside is made when it is looked at.
   row.addEventListener("toggle", () => row.open && row.childElementCount === 1 && row.append(inside(event)));
   return row;
@@ -135,14 +138,14 @@ function inside(event) {
   return el(
     "div",
     { class: "inside" },
-    part("What to change", el("p", { class: "advice" }, advice)),
-    event.because.length > 0 ? part("Evidence", el("ul", {}, ...event.because.map((it) => el("li", {}, it)))) : null,
-    part("What was seen", facts(event)),
-    entry ? part(`About ${event.cause}`, el("p", {}, entry.means), ...confirm(entry)) : null,
+    part("wide", "What to change", el("p", { class: "advice" }, advice)),
+    event.because.length > 0 ? part("", "Evidence", el("ul", {}, ...event.because.map((it) => el("li", {}, it)))) : null,
+    part("facts", "What was seen", facts(event)),
+    entry ? part("", `About ${event.cause}`, el("p", {}, entry.means), ...confirm(entry)) : null,
   );
 }
 
-const part = (title, ...content) => el("div", { class: "part" }, el("h3", {}, title), ...content);
+const part = (kind, title, ...content) => el("div", { class: kind }, el("h3", {}, title), ...content);
 
 function confirm({ confirm }) {
   if (confirm.length === 0) return [];
