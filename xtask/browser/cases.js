@@ -119,9 +119,14 @@ async function newVerdictsLeaveTheOpenOneAlone(visit, lab) {
   const open = visit.page.locator("details.verdict[open]");
   await visit.page.locator("details.verdict > summary").first().click();
   const before = await open.locator("time").getAttribute("datetime");
+  const legend = visit.page.locator("#legend button", { hasText: "linger_abort" });
+  const counted = await visit.legend("linger_abort");
+  await legend.focus();
   const port = await lab.row("2-client");
   await visit.until("both ends", async () => (await visit.verdicts(`:${port}`).count()) === 2, PROMPT);
   assert.equal(await open.locator("time").getAttribute("datetime"), before);
+  await visit.until("the legend", async () => (await visit.legend("linger_abort")) === counted + 2, PROMPT);
+  assert.ok(await legend.evaluate((it) => it === document.activeElement), "the focus stays");
   const times = await visit.page.locator("details.verdict time").evaluateAll((all) => all.map((it) => it.dateTime.slice(0, 19)));
   assert.deepEqual(times, times.toSorted().reverse(), "the newest first");
 }
@@ -177,6 +182,37 @@ async function itSaysWhenTheStreamEnds(visit, lab) {
   visit.forgive();
 }
 
+async function aHiddenPageLetsGo(visit, lab) {
+  await visit.open();
+  const hide = (is) =>
+    visit.page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, is);
+  await hide(true);
+  await visit.state("paused");
+  const port = await lab.row("2");
+  assert.equal(await visit.verdicts(`:${port}`).count(), 0);
+  await hide(false);
+  await visit.verdicts(`:${port}`).first().waitFor({ timeout: PROMPT });
+  await visit.state("live");
+}
+
+/** The agent serves sixteen followers; who comes later still sees what happens. */
+async function tooManyReaders(visit, lab) {
+  const done = new AbortController();
+  const follow = () => fetch(`${visit.url}api/v1/events?follow=1`, { signal: done.signal });
+  const answers = await Promise.all(Array.from({ length: 16 }, follow));
+  assert.ok(answers.every(({ status }) => status === 200));
+  await visit.page.goto(visit.url);
+  await visit.state("busy");
+  const port = await lab.row("2");
+  await visit.verdicts(`:${port}`).first().waitFor({ timeout: 8000 });
+  done.abort();
+  await visit.state("live");
+  visit.forgive();
+}
+
 export const CASES = [
   ["a reset is on the page within 2 s", aResetIsThereAtOnce],
   ["chart and legend follow", theChartFollows],
@@ -189,5 +225,7 @@ export const CASES = [
   ["fits a phone", fitsAPhone],
   ["light and dark are legible", lightAndDark],
   ["works without scripts", worksWithoutScripts],
+  ["lets go of the stream while hidden", aHiddenPageLetsGo],
+  ["reads without a stream where there are too many readers", tooManyReaders],
   ["says when the stream ends, and goes on", itSaysWhenTheStreamEnds],
 ];

@@ -60,9 +60,9 @@ export class Visit {
     return (await cells.count()) > 0 ? Number((await cells.nth(column).textContent()).replaceAll(",", "")) : 0;
   }
 
-  /** The agent went away on purpose: that requests failed is no trouble. */
+  /** The agent refused or went away on purpose: that requests failed is no trouble. */
   forgive() {
-    this.#troubles = this.#troubles.filter((trouble) => !/console: Failed to load resource: net::ERR_/.test(trouble));
+    this.#troubles = this.#troubles.filter((trouble) => !/console: Failed to load resource: (net::ERR_|.*status of 503)/.test(trouble));
   }
 
   /** Nothing must have happened that must never happen. */

@@ -48,6 +48,7 @@ fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::Cause;
 
     #[test]
     fn all_are_in_the_folder_and_ask_no_other_host() {
@@ -57,6 +58,16 @@ mod tests {
             let ours = !path.contains("/vendor/");
             assert!(!ours || kind == SVG || !fetched.iter().any(|word| text.contains(word)), "{path}");
             assert!(!ours || !["innerHTML", "outerHTML", "insertAdjacentHTML"].iter().any(|word| text.contains(word)));
+        }
+    }
+
+    #[test]
+    fn each_cause_has_its_colour_in_either_scheme() {
+        let colours = include_str!("page/causes.css");
+        for cause in Cause::ALL {
+            assert_eq!(colours.matches(&format!(" --cause-{cause}: #")).count(), 2, "{cause}");
+            let named = format!("[data-cause=\"{cause}\"] {{ --cause: var(--cause-{cause}) }}");
+            assert!(colours.contains(&named), "{cause}");
         }
     }
 

@@ -161,17 +161,15 @@ function sums(rows) {
 
 function sentence(rows) {
   const of = (direction) => rows.filter((row) => row.direction === direction).flatMap((row) => row.counts).reduce((a, b) => a + b, 0);
-  byId("sum").textContent = `${count(of("sent"))} sent, ${count(of("received"))} received`;
+  const words = `${count(of("sent"))} sent, ${count(of("received"))} received`;
+  byId("sum").textContent = words;
+  byId("minutes").setAttribute("aria-label", `Resets per minute by cause in the last hour: ${words}; the table beside it has the numbers`);
 }
 
 function line([cause, hour, ever], chosen) {
   const pressed = cause === chosen;
   const button = el("button", { type: "button", "aria-pressed": String(pressed), title: pressed ? "Show every cause" : "Show this cause alone" }, swatch(cause), cause);
-  button.addEventListener("click", () => {
-    toggleCause(cause);
-    // The row was made anew.
-    [...byId("legend").querySelectorAll("button")].find((it) => it.textContent === cause)?.focus();
-  });
+  button.addEventListener("click", () => toggleCause(cause));
   return el(
     "tr",
     { "data-cause": cause, class: chosen && !pressed ? "dim" : null },

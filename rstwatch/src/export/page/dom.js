@@ -38,13 +38,16 @@ export function table(heads, rows, caption) {
   );
 }
 
-/** Replaces the children only when the data have changed, so that focus and open details stay. */
+/** Replaces the children, and only when the data have changed; the focus stays on what says the same as before. */
 export function renewer(place) {
   let before;
   return (data, make) => {
     const now = JSON.stringify(data);
     if (now === before) return;
     before = now;
+    const focused = place.contains(document.activeElement) ? document.activeElement.textContent : null;
     place.replaceChildren(...make());
+    if (focused === null) return;
+    [...place.querySelectorAll("button, summary")].find((it) => it.textContent === focused)?.focus({ preventScroll: true });
   };
 }

@@ -120,7 +120,7 @@ function verdict(event) {
 }
 
 function arrow({ direction }) {
-  return el("span", { class: "arrow", "aria-label": direction === "sent" ? "to" : "from" }, direction === "sent" ? "→" : "←");
+  return el("span", { class: "arrow", role: "img", "aria-label": direction === "sent" ? "to" : "from" }, direction === "sent" ? "→" : "←");
 }
 
 /** `orders-api[4121] pod shop/orders-7c9d` */
