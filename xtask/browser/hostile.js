@@ -67,6 +67,9 @@ async function everyText(visit) {
       listeners: [queue, { ...queue, address: MARKUP, length: 0, overflows: 0 }],
       unattributed_overflows: 3,
       conntrack: { entries: 250_000, limit: 262_144 },
+      conntrack_elsewhere: [[4026532000, 7]],
+      out_rsts_difference: -2,
+      netns_unreadable: 1,
       conntrack_drops: { full: 7, early_drop: null, insert_failed: 0, invalid: 0 },
       stack: { orphans: 1, orphans_limit: 10, time_wait: null, time_wait_limit: null, memory_bytes: 2 ** 20, memory_limit_bytes: 2 ** 30 },
       probes: spoil(status.probes),
@@ -83,9 +86,10 @@ async function everyText(visit) {
   for (const part of ["[::]:443", "129 / 129", "1,234", MARKUP, "3 overflows more"]) assert.ok(listeners.includes(part), `${part} in ${listeners}`);
   assert.equal(await page.locator("#listeners .fill.full").count(), 1);
   const tables = await page.textContent("#tables");
-  for (const part of ["250,000 of 262,144", "conntrack dropped: full 7", "1.0 MiB of 1.0 GiB"]) assert.ok(tables.includes(part), `${part} in ${tables}`);
+  for (const part of ["250,000 of 262,144", "conntrack dropped: full 7", "conntrack, netns 40265320007 of 262,144", "1.0 MiB of 1.0 GiB"]) assert.ok(tables.includes(part), `${part} in ${tables}`);
   assert.ok(!tables.includes("TIME_WAIT"), "what was not seen is left out");
   assert.match(await page.textContent("#losses"), /12 resets without details.*ring_full/s);
+  assert.ok((await page.textContent("#losses")).includes("by -2; 1 network namespace could not be read."));
   assert.equal(await visit.legend("unsampled", 1), 12);
   await isHarmless(page);
 }

@@ -2,19 +2,34 @@
 
 import { Visit } from "./visit.js";
 
-/** What is made for them; what needs a program that is not here is left out. */
-const ROWS = ["1", "3", "5", "4", "2", "8-input", "6a", "9", "4b", "16", "18a", "20", "13"];
+/** Quick ones, where there is no time. */
+const FEW = ["1", "3", "5", "8-input"];
 
-/** Goes round until the minutes are over; at least the quick ones are made. */
+/** A day of a host that is not well: mostly connections reaped while idle, and of everything else a little. */
+const DAY = ["5", "1", "3", "5", "16", "5", "8-input", "2", "5", "6a", "1", "18a", "5", "9", "3", "4b", "5", "13"];
+
+/** And now and then a server dies with many connections, and refuses new ones until it is back. */
+const CRASH = ["4-many", "1", "1", "4", "1"];
+const CRASHES = 4 * 60_000;
+
+const pause = (ms) => new Promise((next) => setTimeout(next, ms));
+
 async function make(lab, minutes) {
-  const end = Date.now() + minutes * 60_000;
-  const rows = minutes > 0 ? ROWS : ["1", "3", "5", "8-input"];
-  for (let round = 0; round === 0 || Date.now() < end; round++) {
-    for (const id of rows.filter((_, i) => round === 0 || (i * 7 + round * 5) % 4 !== 0)) {
-      await lab.row(id).catch((error) => console.error(`  not in the picture: ${error.message}`));
-      if (round > 0 && Date.now() >= end) break;
-    }
+  const row = (id) => lab.row(id).catch((error) => console.error(`  not in the picture: ${error.message}`));
+  if (minutes === 0) return void (await inTurn(FEW, row));
+  const begun = Date.now();
+  let crashes = 0;
+  for (let i = 0; Date.now() < begun + minutes * 60_000; i++) {
+    await row(DAY[i % DAY.length]);
+    await pause(400 + 300 * (i % 5));
+    if (Date.now() < begun + (crashes + 0.5) * CRASHES) continue;
+    crashes++;
+    await inTurn(CRASH, row);
   }
+}
+
+async function inTurn(ids, row) {
+  for (const id of ids) await row(id);
 }
 
 const PICTURES = [

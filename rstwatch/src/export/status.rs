@@ -23,6 +23,9 @@ use crate::timeline::Hour;
 /// How many listeners are told of.
 const LISTENERS: usize = 50;
 
+/// How many other namespaces' conntrack tables are told of.
+const TABLES: usize = 5;
+
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     Json(object(&shared.state)).into_response()
 }
@@ -44,10 +47,13 @@ fn object(state: &AppState) -> Value {
         "listeners": listeners(&capacity),
         "unattributed_overflows": capacity.unattributed_overflows,
         "conntrack": capacity.conntrack,
+        "conntrack_elsewhere": capacity.conntrack_elsewhere.iter().take(TABLES).collect::<Vec<_>>(),
         "conntrack_drops": capacity.conntrack_drops,
         "stack": capacity.stack,
         "probes": probes(&state.probes),
         "events": totals.events(),
+        "out_rsts_difference": capacity.out_rsts_difference,
+        "netns_unreadable": capacity.netns_unreadable,
         "lost": lost(&totals, state.history.missed()),
     })
 }

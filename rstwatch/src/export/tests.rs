@@ -291,7 +291,12 @@ fn the_status_has_what_the_page_draws() {
         overflows: 7,
     };
     let conntrack = Some(Conntrack { entries: 3, limit: 10 });
-    service.capacity.set(Snapshot { listeners: vec![listener], conntrack, ..Snapshot::default() });
+    service.capacity.set(Snapshot {
+        listeners: vec![listener],
+        conntrack,
+        out_rsts_difference: Some(-1),
+        ..Snapshot::default()
+    });
 
     let status: serde_json::Value = serde_json::from_str(&service.get("/api/v1/status").2).expect("JSON");
     let is = |pointer: &str, expected: serde_json::Value| {
@@ -309,6 +314,8 @@ fn the_status_has_what_the_page_draws() {
     is("/listeners/0/port", 443.into());
     is("/listeners/0/workload/namespace", "shop".into());
     is("/conntrack", serde_json::json!({ "entries": 3, "limit": 10 }));
+    is("/conntrack_elsewhere", serde_json::json!([]));
+    is("/out_rsts_difference", (-1).into());
     is("/conntrack_drops", serde_json::Value::Null);
     is("/stack/orphans", serde_json::Value::Null);
     is("/timeouts", serde_json::json!([]));

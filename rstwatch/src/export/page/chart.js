@@ -22,7 +22,7 @@ export function byCause(rows, vocabulary) {
   return vocabulary.filter((cause) => sums.has(cause)).map((cause) => ({ cause, counts: sums.get(cause) }));
 }
 
-/** A chart of stacked bars that is drawn anew when its data, its width or the colours change. */
+/** A chart of stacked bars that fills its place, drawn anew when its data, its size or the colours change. */
 export class Bars {
   #place;
   #options;
@@ -31,7 +31,7 @@ export class Bars {
   #xs = [];
   #stack = [];
 
-  /** Options: height, align (of bars at their x), range(xs), splits, values(splits), readout(index, stack), draw(plot). */
+  /** Options: align (of bars at their x), range(xs), splits, values(splits), readout(index, stack), draw(plot). */
   constructor(place, options) {
     this.#place = place;
     this.#options = options;
@@ -65,19 +65,19 @@ export class Bars {
   }
 
   #resize() {
-    const width = this.#place.clientWidth;
-    if (this.#plot && width > 0 && width !== this.#plot.width) this.#plot.setSize({ width, height: this.#options.height });
+    const { clientWidth: width, clientHeight: height } = this.#place;
+    if (this.#plot && width > 0 && height > 0) this.#plot.setSize({ width, height });
   }
 
   #all() {
-    const { height, range, splits, values, align, size } = this.#options;
+    const { range, splits, values, align, size } = this.#options;
     const axis = { stroke: colour("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false } };
     const grid = { stroke: colour("--line"), width: 1 };
     const bars = uPlot.paths.bars({ size: size ?? [0.8, 60], align: align ?? 0 });
     const layers = this.#stack.length > 0 ? this.#stack.map(({ cause }) => colourOf(cause)).reverse() : ["transparent"];
     return {
       width: this.#place.clientWidth || 300,
-      height,
+      height: this.#place.clientHeight || 200,
       padding: [17, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
@@ -110,7 +110,6 @@ let vocabulary = [];
 let status = null;
 
 const bars = new Bars(byId("minutes"), {
-  height: 210,
   align: 1,
   size: [0.86, 60],
   range: (low, high) => [low, high + 60],

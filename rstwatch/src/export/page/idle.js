@@ -16,7 +16,6 @@ let vocabulary = [];
 let status = null;
 
 const bars = new Bars(byId("idle"), {
-  height: 150,
   range: (_, high) => [-0.6, high + 0.6],
   splits: () => bounds.map((_, i) => i).filter((i) => i % 3 === 0),
   // A bucket ends at its bound.
@@ -55,6 +54,18 @@ function list(all, dead) {
   return [table(heads, rows, "Inferred idle timeouts; the number is that of the line in the chart")];
 }
 
+/** Marks as [x, label]; those that would lie on each other share a line. */
+export function lines(xs, apart) {
+  const sorted = xs.map((x, i) => ({ x, labels: [i + 1] })).sort((a, b) => a.x - b.x);
+  const merged = [];
+  for (const mark of sorted) {
+    const last = merged.at(-1);
+    if (last && mark.x - last.x < apart) last.labels.push(...mark.labels);
+    else merged.push(mark);
+  }
+  return merged.map(({ x, labels }) => [x, labels.sort((a, b) => a - b).join(",")]);
+}
+
 /** Where a time lies on the axis: between two bars by its part of the bucket. */
 export function position(seconds, limits) {
   const i = limits.findIndex((bound) => seconds <= bound);
@@ -72,14 +83,14 @@ function draw(plot, colour) {
   ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
   ctx.font = `600 ${11 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textAlign = "center";
-  marks.forEach((seconds, i) => {
-    const x = Math.round(plot.valToPos(position(seconds, bounds), "x", true));
+  const xs = marks.map((seconds) => Math.round(plot.valToPos(position(seconds, bounds), "x", true)));
+  for (const [x, label] of lines(xs, 12 * devicePixelRatio)) {
     ctx.beginPath();
     ctx.moveTo(x, top);
     ctx.lineTo(x, top + height);
     ctx.stroke();
-    ctx.fillText(String(i + 1), x, top - 5 * devicePixelRatio);
-  });
+    ctx.fillText(label, x, top - 5 * devicePixelRatio);
+  }
   ctx.restore();
 }
 

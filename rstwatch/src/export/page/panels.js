@@ -10,10 +10,13 @@ const panels = Object.fromEntries(["listeners", "tables", "losses", "probes"].ma
 
 /** Draws them all. */
 export function render(status) {
-  const { listeners, unattributed_overflows, conntrack, conntrack_drops, stack, totals, lost, probes } = status;
+  const { listeners, unattributed_overflows, conntrack, conntrack_elsewhere, conntrack_drops, stack } = status;
+  const { totals, lost, out_rsts_difference, netns_unreadable, probes } = status;
   panels.listeners([listeners, unattributed_overflows], () => queues(listeners, unattributed_overflows));
-  panels.tables([conntrack, conntrack_drops, stack], () => tables(conntrack, conntrack_drops, stack));
-  panels.losses([totals, lost], () => losses(totals, lost));
+  panels.tables([conntrack, conntrack_elsewhere, conntrack_drops, stack], () => tables(conntrack, conntrack_elsewhere, conntrack_drops, stack));
+  const unsampled = totals.filter(({ cause }) => cause === "unsampled").reduce((sum, { counts }) => sum + counts, 0);
+  const checks = [out_rsts_difference, netns_unreadable];
+  panels.losses([unsampled, lost, checks], () => [...losses(unsampled, lost), ...reconciled(...checks)]);
   panels.probes(probes, () => hooks(probes));
 }
 
@@ -34,9 +37,11 @@ function queues(listeners, elsewhere) {
 
 const socket = ({ address, port }) => (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
 
-function tables(conntrack, drops, stack) {
+function tables(conntrack, elsewhere, drops, stack) {
   const all = [
     ["conntrack", conntrack?.entries, conntrack?.limit, count],
+    // The limit is the same in every namespace, and each counts its own entries.
+    ...elsewhere.map(([netns, entries]) => [`conntrack, netns ${netns}`, entries, conntrack?.limit, count]),
     ["orphans", stack.orphans, stack.orphans_limit, count],
     ["TIME_WAIT", stack.time_wait, stack.time_wait_limit, count],
     ["TCP memory", stack.memory_bytes, stack.memory_limit_bytes, bytes],
@@ -60,8 +65,7 @@ const STAGES = {
   follower: "a reader of events was too slow",
 };
 
-function losses(totals, lost) {
-  const unsampled = totals.filter(({ cause }) => cause === "unsampled").reduce((sum, { counts }) => sum + counts, 0);
+function losses(unsampled, lost) {
   const some = Object.entries(lost).filter(([, n]) => n > 0);
   const note = el("p", { class: "sub" }, "Resets without details count as unsampled in the totals since the start. Their minute is not known: they are missing in the chart and in the last hour.");
   if (unsampled === 0 && some.length === 0) return [el("p", { class: "good" }, "Nothing was lost."), note];
@@ -71,6 +75,14 @@ function losses(totals, lost) {
     table([["lost at", ""], ["events", "n"]], rows, "Events lost by stage"),
     note,
   ];
+}
+
+/** Whether our count of sent resets is the kernel's; nothing where that is not known. */
+function reconciled(difference, unreadable) {
+  if (difference === null) return [];
+  const beyond = unreadable > 0 ? `; ${counted(unreadable, "network namespace")} could not be read` : "";
+  const words = difference === 0 ? "The count of sent resets is the kernel's own (TcpOutRsts)" : `The count of sent resets differs from the kernel's (TcpOutRsts) by ${count(difference)}`;
+  return [el("p", { class: difference === 0 ? "sub" : "sub warn" }, `${words}${beyond}.`)];
 }
 
 function hooks(probes) {
