@@ -47,7 +47,7 @@ async function filtersWork(visit, lab) {
   const port = await lab.row("2");
   await visit.open();
   const { page } = visit;
-  await visit.verdicts(`:${port}`).first().waitFor();
+  await visit.until("both ends", async () => (await visit.verdicts(`:${port}`).count()) === 2);
   const all = await page.locator("details.verdict").count();
   const causes = () => page.locator("details.verdict .cause b").allTextContents();
   const one = async (what, is) => visit.until(what, async () => ((await is()) && (await causes()).length > 0 ? true : causes()));

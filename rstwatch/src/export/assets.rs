@@ -72,6 +72,14 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_relative_so_that_a_prefix_does_no_harm() {
+        let ours = FILES.iter().filter(|(path, ..)| !path.contains("/vendor/")).map(|(_, _, text)| *text);
+        for text in ours.chain([include_str!("page/index.html")]) {
+            assert!(!["=\"/", "\"/api", "`/api", "\"/page"].iter().any(|absolute| text.contains(absolute)));
+        }
+    }
+
+    #[test]
     fn the_template_names_files_that_are_there() {
         let template = include_str!("page/index.html");
         let named = template.split('"').filter(|word| word.starts_with("page/"));
