@@ -54,7 +54,8 @@ export class Bars {
   /** Bars stand on each other: each series is the sum so far, and the tallest is drawn first. */
   #data() {
     const sums = this.#xs.map(() => 0);
-    const layers = this.#stack.map(({ counts }) => counts.map((n, i) => (sums[i] += n)));
+    // Without a bar where there is nothing: one of no height would leave a hair.
+    const layers = this.#stack.map(({ counts }) => counts.map((n, i) => (sums[i] += n) || null));
     return [this.#xs, ...(layers.length > 0 ? layers.reverse() : [sums])];
   }
 
@@ -84,7 +85,7 @@ export class Bars {
       scales: { x: { time: false, range: (_, low, high) => range(low, high) }, y: { range: (_, low, high) => [0, ceiling(high)] } },
       axes: [
         { ...axis, grid: { show: false }, splits, values, size: 26, gap: 4, space: 44 },
-        { ...axis, grid, size: 42, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6], values: (_, all) => all.map(count), space: 28 },
+        { ...axis, grid, size: 42, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6], values: (_, all) => all.map(count), space: 24 },
       ],
       series: [{}, ...layers.map((fill) => ({ fill, stroke: fill, width: 0, points: { show: false }, paths: bars }))],
       hooks: {
