@@ -22,6 +22,7 @@ use crate::probe::{Probe, Probes};
 use crate::record::Event;
 use crate::runtime::{Signal, Signals, block_on};
 use crate::settings::{AgentSettings, CaptureSettings};
+use crate::timeline::Timeline;
 
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: object::REVISION, object: object::SHA256 };
 
@@ -58,6 +59,7 @@ async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
 struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
+    timeline: Arc<Timeline>,
     bounds: Arc<SharedBounds>,
     capacity: Arc<Capacity>,
 }
@@ -68,6 +70,7 @@ impl Findings {
         Self {
             aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
             history: Arc::default(),
+            timeline: Arc::default(),
             bounds: Arc::new(bounds),
             capacity: Arc::default(),
         }
@@ -75,6 +78,7 @@ impl Findings {
 
     fn take(&self, event: Event) {
         self.aggregate.record(&event);
+        self.timeline.record(&event);
         self.bounds.record(&event);
         self.history.push(Arc::new(event));
     }
@@ -86,6 +90,7 @@ impl Findings {
             probes: Arc::new(capture.probes().clone()),
             aggregate: Arc::clone(&self.aggregate),
             history: Arc::clone(&self.history),
+            timeline: Arc::clone(&self.timeline),
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),

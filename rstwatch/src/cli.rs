@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cause::{Cause, Direction};
 use crate::config::{self, Config};
-use crate::export::RESERVED_PATHS;
+use crate::export::is_reserved;
 use crate::export::listen::ListenAddress;
 use crate::filter::{Filter, network};
 use crate::settings::{AgentSettings, CaptureSettings, ReportSettings, TimeoutsSettings, TraceSettings, host_name};
@@ -261,7 +261,7 @@ fn telemetry_path(path: &str) -> Result<String, String> {
     if !path.starts_with('/') || !path.chars().all(plain) {
         return Err("not a path such as /metrics".to_owned());
     }
-    if RESERVED_PATHS.contains(&path) {
+    if is_reserved(path) {
         return Err("that path serves something else: pick another".to_owned());
     }
     Ok(path.to_owned())

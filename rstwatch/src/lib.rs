@@ -30,6 +30,7 @@ pub mod pipeline;
 pub mod aggregate;
 pub mod bounds;
 pub mod history;
+pub mod timeline;
 
 // Queues and tables that fill up.
 pub mod capacity;

@@ -1,6 +1,7 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | vm | dashboards`.
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | browser | vm | dashboards`.
 
 mod agent;
+mod browser;
 mod builder;
 mod cargo;
 mod command;
@@ -53,6 +54,8 @@ enum Task {
     Dashboards(dashboards::DashboardsArgs),
     /// Make every kind of reset for real, and judge what rstwatch says of each
     Lab(lab::LabArgs),
+    /// Look at the agent's page in a browser, with resets made in the lab's network
+    Browser(browser::BrowserArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => ebpf::ebpf(&args).map(|()| true),
         Task::Dashboards(args) => dashboards::dashboards(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
+        Task::Browser(args) => browser::browser(&args).map(|()| true),
         Task::Vm(args) => vm::vm(&args),
     };
     match done {

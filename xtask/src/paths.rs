@@ -11,6 +11,16 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
+/// What the browser test is made of.
+pub(crate) fn browser() -> PathBuf {
+    root().join("xtask/browser")
+}
+
+/// The page's files, as they are embedded.
+pub(crate) fn page() -> PathBuf {
+    root().join("rstwatch/src/export/page")
+}
+
 /// Cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))

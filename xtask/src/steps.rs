@@ -6,7 +6,7 @@ use clap::Parser as _;
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, command, dashboards, ebpf, lab, licences, paths, rules, vm};
+use crate::{Cli, Task, browser, command, dashboards, ebpf, lab, licences, paths, rules, vm};
 
 /// A step.
 pub(crate) struct Step {
@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 11] = [
+pub(crate) const STEPS: [Step; 12] = [
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
@@ -29,6 +29,7 @@ pub(crate) const STEPS: [Step; 11] = [
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
     Step { name: "lab", quick: false, run: lab_rows },
+    Step { name: "page in a browser", quick: false, run: page_in_a_browser },
     Step { name: "dashboards", quick: false, run: dashboards::step },
     Step { name: "kernel VMs", quick: false, run: kernel_vms },
 ];
@@ -40,6 +41,7 @@ fn tools() -> Result<Outcome> {
     }
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Formats)?;
+    setup::ensure(Purpose::Browser)?;
     Ok(Outcome::Passed)
 }
 
@@ -80,6 +82,14 @@ fn lab_rows() -> Result<Outcome> {
     if let Task::Lab(args) = Cli::try_parse_from(words)?.task {
         lab::lab(&args)?;
     }
+    Ok(Outcome::Passed)
+}
+
+fn page_in_a_browser() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("not root".to_owned()));
+    }
+    browser::browser(&browser::BrowserArgs::default())?;
     Ok(Outcome::Passed)
 }
 

@@ -2,10 +2,12 @@
 //!
 //! The one source for `rstwatch explain`, the advice in traces, the status page and the documentation.
 
+use serde::Serialize;
+
 use crate::cause::Cause;
 
 /// What we know of one cause.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Entry {
     /// The cause.
     pub cause: Cause,

@@ -10,10 +10,12 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{MAX_FOLLOWERS, Shared};
+use crate::explain;
 use crate::filter::Filter;
 use crate::history::{CAPACITY, Follower};
 use crate::record::Event;
@@ -23,6 +25,8 @@ use crate::record::Event;
 struct Wanted {
     filter: Filter,
     follow: bool,
+    /// With what to change, as field `advice`: text, or null where there is nothing to mend.
+    advice: bool,
     /// Recent: the newest so many. Following: ends after so many.
     limit: Option<usize>,
 }
@@ -48,19 +52,20 @@ fn wanted(pairs: &[(String, String)]) -> Result<Wanted, String> {
                 }
             }
             "direction" => wanted.filter.direction = Some(value.parse().map_err(|error| format!("direction {error}"))?),
-            "follow" => wanted.follow = boolean(value)?,
+            "follow" => wanted.follow = boolean(key, value)?,
+            "advice" => wanted.advice = boolean(key, value)?,
             "limit" => wanted.limit = Some(limit(value)?),
-            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit")),
+            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit, advice")),
         }
     }
     Ok(wanted)
 }
 
-fn boolean(value: &str) -> Result<bool, String> {
+fn boolean(key: &str, value: &str) -> Result<bool, String> {
     match value {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        _ => Err(format!("follow {value:?} is neither 1 nor 0")),
+        _ => Err(format!("{key} {value:?} is neither 1 nor 0")),
     }
 }
 
@@ -73,11 +78,35 @@ fn refusal(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-fn recent(shared: &Shared, Wanted { filter, limit, .. }: &Wanted) -> Response {
+fn recent(shared: &Shared, Wanted { filter, limit, advice, .. }: &Wanted) -> Response {
     let mut events = shared.state.history.recent();
     events.retain(|event| filter.admits(event));
     events.drain(..events.len().saturating_sub(limit.unwrap_or(CAPACITY)));
-    Json(events.iter().map(|event| &**event).collect::<Vec<&Event>>()).into_response()
+    let shown = events.iter().map(|event| Shown { event, advice: *advice });
+    Json(shown.collect::<Vec<_>>()).into_response()
+}
+
+/// An event, with the advice if that was asked for.
+struct Shown<'a> {
+    event: &'a Event,
+    advice: bool,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { event, advice } = *self;
+        if !advice {
+            return event.serialize(serializer);
+        }
+        Advised { event, advice: explain::advice(event.cause, event) }.serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct Advised<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    advice: Option<String>,
 }
 
 fn follow(shared: &Shared, wanted: Wanted) -> Response {
@@ -112,7 +141,8 @@ impl Stream {
             let event = self.follower.next().await?;
             if self.wanted.filter.admits(&event) {
                 self.sent += 1;
-                return serde_json::to_string(&*event).ok().map(|line| line + "\n");
+                let shown = Shown { event: &event, advice: self.wanted.advice };
+                return serde_json::to_string(&shown).ok().map(|line| line + "\n");
             }
         }
     }
@@ -135,13 +165,14 @@ mod tests {
             ("direction", "sent"),
             ("follow", "1"),
             ("limit", "5"),
+            ("advice", "1"),
         ];
         let filter = Filter {
             causes: vec![Cause::Refused, Cause::IdleReaped, Cause::Unknown],
             direction: Some(Direction::Sent),
             ..Filter::default()
         };
-        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, limit: Some(5) }));
+        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, advice: true, limit: Some(5) }));
         assert_eq!(parse(&[]), Ok(Wanted::default()));
     }
 
@@ -151,8 +182,9 @@ mod tests {
             (("cause", "tired"), "cause \"tired\" is none of: refused, idle_reaped"),
             (("direction", "up"), "direction \"up\" is none of: sent, received"),
             (("follow", "maybe"), "follow \"maybe\" is neither 1 nor 0"),
+            (("advice", "2"), "advice \"2\" is neither 1 nor 0"),
             (("limit", "0"), "limit \"0\" is no number from 1 to 1000"),
-            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit"),
+            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit, advice"),
         ];
         for (pair, error) in cases {
             let said = parse(&[pair]).expect_err("refused");

@@ -1,4 +1,4 @@
-//! Stage 6: what was found, over HTTP: metrics, status page, events.
+//! Stage 6: what was found, over HTTP: metrics, the page and what it reads, events.
 
 use std::sync::Arc;
 
@@ -15,12 +15,15 @@ use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
 use crate::probe::{Probe, Probes};
+use crate::timeline::Timeline;
 
 mod events;
 pub mod http;
 pub mod listen;
 pub mod metrics;
+mod assets;
 mod page;
+mod status;
 
 /// Which build this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct AppState {
     pub aggregate: Arc<Aggregate>,
     /// Recent events and the feed of new ones.
     pub history: Arc<History>,
+    /// Resets per minute.
+    pub timeline: Arc<Timeline>,
     /// Idle timeouts of destinations.
     pub bounds: Arc<SharedBounds>,
     /// The kernel's exact counts.
@@ -70,30 +75,37 @@ struct Shared {
     followers: Arc<Semaphore>,
 }
 
-/// Paths that `--web.telemetry-path` cannot take.
-pub const RESERVED_PATHS: [&str; 5] = ["/", "/style.css", "/healthz", "/readyz", "/api/v1/events"];
+/// Whether `--web.telemetry-path` cannot have this path.
+pub fn is_reserved(path: &str) -> bool {
+    ["/", "/healthz", "/readyz"].contains(&path) || path.starts_with("/api/") || path.starts_with(assets::FOLDER)
+}
 
 /// Every route.
 pub fn router(state: AppState, telemetry_path: &str) -> Router {
     let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
     let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers };
-    Router::new()
+    assets::routes(Router::new())
         .route("/", get(page::page))
-        .route("/style.css", get(page::style))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/causes", get(status::causes))
         .route(telemetry_path, get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "nothing here: start at /\n") })
         .layer(map_response(harden))
         .with_state(Arc::new(shared))
 }
 
+/// Code, styles and data from here alone, nothing inline; and no string ever becomes markup or code, wherever it came from.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// Forbids browsers whatever the page does not need.
 async fn harden(mut response: Response) -> Response {
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

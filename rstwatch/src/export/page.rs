@@ -1,12 +1,13 @@
-//! `/`: the status page for people. Needs no network, no script; everything from outside is escaped.
+//! The page at `/` for who has nothing but a browser.
+//!
+//! Scripts draw it from `/api/v1/…`; what is written here works without them. Everything from outside is escaped.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{Html, IntoResponse};
+use axum::response::Html;
 
 use super::{AppState, Shared};
 use crate::aggregate::Totals;
@@ -16,54 +17,51 @@ use crate::explain;
 use crate::probe::Probes;
 use crate::record::Event;
 
-/// How many verdicts are shown.
+/// How many verdicts are shown without scripts.
 const SHOWN: usize = 50;
 
-const STYLE: &str = "\
-:root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
-body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884 }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
-small { opacity: .75; display: block }
-.missing { color: #c33; font-weight: 600 }
-";
-
-pub(super) async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
-}
+const TEMPLATE: &str = include_str!("page/index.html");
 
 pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Html<String> {
-    Html(render(&shared.state, &shared.telemetry_path))
+    Html(fill(TEMPLATE, |name| part(name, &shared.state, &shared.telemetry_path)))
 }
 
-fn render(state: &AppState, telemetry_path: &str) -> String {
-    let node = html(&state.node);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>rstwatch on {node}</title>\n\
-         <link rel=\"stylesheet\" href=\"style.css\">\n<h1>rstwatch on {node}</h1>\n\
-         <p>Version {}, revision {}. \
-         <a href=\"{}\">metrics</a> · <a href=\"api/v1/events\">events</a> · <a href=\"readyz\">readiness</a></p>\n",
-        html(state.build.version),
-        html(state.build.revision),
-        // Relative, so that they work behind a prefix.
-        html(telemetry_path.trim_start_matches('/')),
-    );
-    totals(&mut out, &state.totals());
-    verdicts(&mut out, &state.history.recent());
-    probes(&mut out, &state.probes);
+/// A part of the template, harmless in HTML.
+fn part(name: &str, state: &AppState, telemetry_path: &str) -> String {
+    match name {
+        "node" => html(&state.node),
+        "version" => html(state.build.version),
+        "revision" => html(state.build.revision),
+        // Relative, so that it works behind a prefix.
+        "metrics" => html(telemetry_path.trim_start_matches('/')),
+        "totals" => totals(&state.totals()),
+        "verdicts" => verdicts(&state.history.recent()),
+        "probes" => probes(&state.probes),
+        _ => String::new(),
+    }
+}
+
+/// The template with each `{{name}}` replaced, in one pass: what was put in is not looked at again.
+fn fill(template: &str, part: impl Fn(&str) -> String) -> String {
+    let mut pieces = template.split("{{");
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (name, rest) = piece.split_once("}}").unwrap_or(("", piece));
+        out += &part(name);
+        out += rest;
+    }
     out
 }
 
-fn totals(out: &mut String, totals: &Totals) {
-    *out += "<h2>Resets by cause</h2>\n<table>\n<tr><th>cause<th>meaning<th>sent<th>received\n";
+fn totals(totals: &Totals) -> String {
+    let mut out = String::new();
     let mut sums = by_cause(totals);
     sums.sort_by_key(|(_, [sent, received])| std::cmp::Reverse(sent + received));
     for (cause, [sent, received]) in sums {
         let brief = html(explain::entry(cause).brief);
         _ = writeln!(out, "<tr><td>{cause}<td>{brief}<td class=\"n\">{sent}<td class=\"n\">{received}");
     }
-    *out += "</table>\n";
+    out
 }
 
 /// Sent and received resets of each cause that was met.
@@ -79,15 +77,11 @@ fn by_cause(totals: &Totals) -> Vec<(Cause, [u64; 2])> {
     sums.into_iter().collect()
 }
 
-fn verdicts(out: &mut String, recent: &[Arc<Event>]) {
-    _ = writeln!(out, "<h2>Latest verdicts</h2>\n<table>\n<tr><th>time (UTC)<th>connection<th>owner<th>verdict");
-    for event in recent.iter().rev().take(SHOWN) {
-        verdict(out, event);
-    }
-    *out += "</table>\n";
+fn verdicts(recent: &[Arc<Event>]) -> String {
+    recent.iter().rev().take(SHOWN).map(|event| verdict(event)).collect()
 }
 
-fn verdict(out: &mut String, event: &Event) {
+fn verdict(event: &Event) -> String {
     let Event { time, direction, cause, sender, confidence, local, remote, because, .. } = event;
     let time = time.strftime("%F %T");
     let process =
@@ -98,20 +92,19 @@ fn verdict(out: &mut String, event: &Event) {
         .map(|workload| format!("{} {}", workload.kind.as_str(), workload.name))
         .unwrap_or_default();
     let advice = explain::advice(*cause, event).unwrap_or_default();
-    _ = writeln!(
-        out,
+    format!(
         "<tr><td>{time}<td>{direction}<small>{local} {} {remote}</small><td>{}<small>{}</small>\
-         <td><b>{cause}</b> {confidence}, by {sender}<small>{}</small><small>{}</small>",
+         <td><b>{cause}</b> {confidence}, by {sender}<small>{}</small><small>{}</small>\n",
         if *direction == Direction::Sent { "→" } else { "←" },
         html(&process),
         html(&workload),
         html(&because.join("; ")),
         html(&advice),
-    );
+    )
 }
 
-fn probes(out: &mut String, Probes(probes): &Probes) {
-    *out += "<h2>Probes</h2>\n<table>\n<tr><th>probe<th>state<th>detail<th>without it\n";
+fn probes(Probes(probes): &Probes) -> String {
+    let mut out = String::new();
     for probe in probes {
         let (state, class) = (probe.state(), if probe.attached { "" } else { " class=\"missing\"" });
         let required = if probe.required { " (required)" } else { "" };
@@ -123,5 +116,25 @@ fn probes(out: &mut String, Probes(probes): &Probes) {
             html(probe.degrades)
         );
     }
-    *out += "</table>\n";
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_is_not_looked_at_again() {
+        let part = |name: &str| if name == "node" { "{{totals}}".to_owned() } else { format!("<{name}>") };
+        assert_eq!(fill("a {{node}} b {{totals}}", part), "a {{totals}} b <totals>");
+        assert_eq!(fill("{{", |_| "x".to_owned()), "x");
+    }
+
+    #[test]
+    fn the_template_asks_for_nothing_that_is_not_known() {
+        let known = ["node", "version", "revision", "metrics", "totals", "verdicts", "probes"];
+        let asked = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}"));
+        let asked: Vec<_> = asked.map(|(name, _)| name).collect();
+        assert!(asked.iter().all(|name| known.contains(name)) && known.iter().all(|name| asked.contains(name)));
+    }
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::aggregate::KernelCounts;
 use crate::aggregate::LossStage;
+use crate::capacity::{Conntrack, Listener, Snapshot};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::record::{Event, Process};
 use crate::sample;
@@ -18,6 +19,8 @@ struct Service {
     address: SocketAddr,
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
+    timeline: Arc<Timeline>,
+    capacity: Arc<Capacity>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
@@ -27,6 +30,7 @@ impl Service {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let (aggregate, history) = (Arc::new(Aggregate::new(10)), Arc::new(History::default()));
+        let (timeline, capacity) = (Arc::new(Timeline::default()), Arc::new(Capacity::default()));
         let counts =
             || Some(KernelCounts { resets: Vec::new(), undelivered: vec![(Direction::Sent, LossStage::Decode, 2)] });
         let state = AppState {
@@ -35,19 +39,21 @@ impl Service {
             probes: Arc::new(Probes(probes)),
             aggregate: Arc::clone(&aggregate),
             history: Arc::clone(&history),
+            timeline: Arc::clone(&timeline),
             bounds: Arc::new(SharedBounds::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
-            capacity: Arc::default(),
+            capacity: Arc::clone(&capacity),
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = watch::channel(false);
         let server = runtime.spawn(http::serve(vec![listener], router(state, "/metrics"), stopped));
-        Self { runtime, address, aggregate, history, stop, server }
+        Self { runtime, address, aggregate, history, timeline, capacity, stop, server }
     }
 
     fn record(&self, event: Event) {
         self.aggregate.record(&event);
+        self.timeline.record(&event);
         self.history.push(Arc::new(event));
     }
 
@@ -212,7 +218,6 @@ fn the_page_shows_verdicts_and_lets_nothing_in() {
     service.record(event);
     let (status, head, body) = service.get("/");
     assert_eq!(status, 200);
-    assert!(head.contains("content-security-policy: default-src 'none'; style-src 'self'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
     for part in [
         "rstwatch on node&#60;a&#62;",
@@ -223,6 +228,138 @@ fn the_page_shows_verdicts_and_lets_nothing_in() {
     ] {
         assert!(body.contains(part), "{part} in {body}");
     }
-    assert!(!body.contains("<script") && !body.contains("<img"), "{body}");
-    assert_eq!(service.get("/style.css").0, 200);
+    let (before, plain) = body.split_once("<noscript>").expect("the part without scripts");
+    let (plain, after) = plain.split_once("</noscript>").expect("its end");
+    assert!(!plain.contains("<script") && !plain.contains("<img") && plain.contains("<b>idle_reaped</b>"), "{plain}");
+    let ours = |tag: &str| [before, after].map(|part| part.matches(tag).count());
+    assert_eq!((ours("<script"), ours("<img")), ([2, 0], [1, 0]), "the template's own");
+}
+
+#[test]
+fn the_policy_allows_what_the_page_needs_and_nothing_else() {
+    let service = Service::start(vec![]);
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                  img-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'; base-uri 'none'; \
+                  form-action 'none'; frame-ancestors 'none'\r\n";
+    for path in ["/", "/page/page.js", "/api/v1/status", "/api/v1/events", "/metrics", "/nowhere"] {
+        let head = service.get(path).1 + "\r\n";
+        assert!(head.contains(policy), "{path}: {head}");
+        assert!(head.contains("cache-control: no-store\r\n"), "{path}: {head}");
+    }
+}
+
+#[test]
+fn the_page_brings_its_own_files() {
+    let service = Service::start(vec![]);
+    let cases = [
+        ("/", "text/html; charset=utf-8", "<!doctype html>"),
+        ("/page/page.css", "text/css; charset=utf-8", ":root"),
+        ("/page/page.js", "text/javascript; charset=utf-8", "// The page"),
+        ("/page/icon.svg", "image/svg+xml", "<svg"),
+        (
+            "/page/vendor/uplot/uPlot.iife.min.js",
+            "text/javascript; charset=utf-8",
+            "/*! https://github.com/leeoniya/uPlot",
+        ),
+        ("/page/vendor/uplot/uPlot.min.css", "text/css; charset=utf-8", ".uplot"),
+    ];
+    for (path, kind, begins) in cases {
+        let (status, head, body) = service.get(path);
+        assert_eq!(status, 200, "{path}");
+        assert!(head.contains(&format!("content-type: {kind}")), "{path}: {head}");
+        assert!(body.starts_with(begins), "{path}: {}", &body[..40]);
+    }
+    assert_eq!(service.get("/page/").0, 404);
+    assert_eq!(service.get("/page/../mod.rs").0, 404);
+}
+
+#[test]
+fn the_status_has_what_the_page_draws() {
+    let service = Service::start(vec![probe("rst_header", false, false, "EPERM")]);
+    let mut event = sample::idle_reaped();
+    event.time = jiff::Timestamp::now();
+    service.record(event);
+    let workload = sample::workload(crate::record::WorkloadKind::Pod, "shop", "orders");
+    let listener = Listener {
+        address: "::".into(),
+        port: 443,
+        workload: Some(workload),
+        netns: 1,
+        sockets: 1,
+        length: 5,
+        limit: 128,
+        overflows: 7,
+    };
+    let conntrack = Some(Conntrack { entries: 3, limit: 10 });
+    service.capacity.set(Snapshot {
+        listeners: vec![listener],
+        conntrack,
+        out_rsts_difference: Some(-1),
+        ..Snapshot::default()
+    });
+
+    let status: serde_json::Value = serde_json::from_str(&service.get("/api/v1/status").2).expect("JSON");
+    let is = |pointer: &str, expected: serde_json::Value| {
+        assert_eq!(status.pointer(pointer), Some(&expected), "{pointer} in {status}");
+    };
+    is("/node", "node<a>".into());
+    is("/version", "0.1.0".into());
+    is("/events", 1.into());
+    is("/minutes/resets/0/cause", "idle_reaped".into());
+    is("/minutes/resets/0/direction", "received".into());
+    is("/totals/0/counts", 1.into());
+    is("/totals/1", serde_json::json!({ "direction": "sent", "cause": "unsampled", "counts": 2 }));
+    is("/idle/bounds/0", 1.into());
+    is("/idle/resets/0/counts/8", 1.into());
+    is("/listeners/0/port", 443.into());
+    is("/listeners/0/workload/namespace", "shop".into());
+    is("/conntrack", serde_json::json!({ "entries": 3, "limit": 10 }));
+    is("/conntrack_elsewhere", serde_json::json!([]));
+    is("/out_rsts_difference", (-1).into());
+    is("/conntrack_drops", serde_json::Value::Null);
+    is("/stack/orphans", serde_json::Value::Null);
+    is("/timeouts", serde_json::json!([]));
+    is("/lost", serde_json::json!({ "decode": 2, "follower": 0, "missed": 0, "rate_limited": 0, "ring_full": 0 }));
+    is("/probes/0/state", "missing".into());
+    is("/probes/0/missed", true.into());
+    let minutes = |pointer: &str| status.pointer(pointer).and_then(|it| it.as_array()).expect("a list").clone();
+    let (starts, counts) = (minutes("/minutes/starts"), minutes("/minutes/resets/0/counts"));
+    assert_eq!((starts.len(), counts.len()), (60, 60));
+    assert!(starts.iter().all(|start| start.as_i64().is_some_and(|start| start % 60 == 0)));
+    assert_eq!(counts.iter().filter_map(serde_json::Value::as_u64).sum::<u64>(), 1);
+}
+
+#[test]
+fn causes_are_those_of_the_table_in_its_order() {
+    let causes: serde_json::Value =
+        serde_json::from_str(&Service::start(vec![]).get("/api/v1/causes").2).expect("JSON");
+    let words: Vec<_> = causes.as_array().expect("a list").iter().filter_map(|entry| entry["cause"].as_str()).collect();
+    assert_eq!(words, Cause::ALL.iter().map(|cause| cause.as_str()).collect::<Vec<_>>());
+    assert!(causes[0]["means"].is_string() && causes[0]["confirm"][0][0].is_string(), "{}", causes[0]);
+}
+
+#[test]
+fn advice_comes_with_events_if_asked_for() {
+    let service = Service::start(vec![]);
+    let mut answer = service.open("/api/v1/events?follow=1&advice=1&limit=1", "");
+    read_until(&mut answer, "application/x-ndjson");
+    service.record(sample::idle_reaped());
+    let mut lines = String::new();
+    answer.read_to_string(&mut lines).expect("it ends after one");
+    let advice = "\"advice\":\"keep pooled connections idle for less than 60 s";
+    assert!(lines.contains(advice), "{lines}");
+    assert!(service.get("/api/v1/events?advice=1").2.contains(advice));
+    service.record(sample::event(Direction::Sent, Cause::Unknown, Sender::Unknown, Confidence::Guess));
+    assert!(!service.get("/api/v1/events").2.contains("\"advice\""), "the fields are fixed unless asked");
+    let plain = service.get("/api/v1/events?limit=1").2;
+    let advised = service.get("/api/v1/events?limit=1&advice=1").2;
+    assert!(advised.starts_with(&plain[..plain.len() - 2]), "the fields come first, as they are: {advised}");
+}
+
+#[test]
+fn no_route_can_be_taken_by_the_metrics() {
+    for path in ["/", "/healthz", "/readyz", "/api/v1/events", "/api/v1/status", "/api/v1/causes", "/page/page.js"] {
+        assert!(is_reserved(path), "{path}");
+    }
+    assert!(!is_reserved("/metrics") && !is_reserved("/pages"));
 }

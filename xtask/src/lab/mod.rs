@@ -35,6 +35,7 @@ mod rows;
 mod run;
 mod select;
 mod sock;
+mod stage;
 mod table;
 mod tally;
 mod traffic;
@@ -45,6 +46,7 @@ mod wire;
 use std::path::PathBuf;
 
 pub(crate) use peer::peer_if_asked;
+pub(crate) use stage::{Played, Stage};
 pub(crate) use traffic::Traffic;
 
 /// What `cargo xtask lab` accepts.

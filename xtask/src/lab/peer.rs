@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::janitor::{self, Janitor};
 use super::kernel;
@@ -46,6 +46,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
+        ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
         _ => bail!("no such helper: {what}"),
     }
 }
@@ -131,6 +132,13 @@ fn serve_stdin() -> Result<()> {
     connection.set_read_timeout(Some(FORKED_IS_PATIENT))?;
     while answer(&mut connection).is_ok() {}
     std::process::exit(0);
+}
+
+/// Connects under that name, and aborts.
+fn abort_as(name: &str, address: SocketAddr) -> Result<()> {
+    rustix::thread::set_name(&CString::new(name)?)?;
+    let connection = TcpStream::connect(address)?;
+    Ok(SockRef::from(&connection).set_linger(Some(Duration::ZERO))?)
 }
 
 fn say(word: &str) -> Result<()> {

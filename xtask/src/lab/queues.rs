@@ -18,9 +18,9 @@ use super::wait::until_true;
 /// What the helper calls itself: the owner that the daemon is to find.
 pub(super) const OWNER: &str = "lab-queue";
 /// The queue takes one connection more than this.
-const BACKLOG: u32 = 2;
+const BACKLOG: u16 = 2;
 /// Connections that each listener is offered.
-const OFFERED: usize = 12;
+const OFFERED: u16 = 12;
 /// Beyond the range from which the kernel picks source ports.
 const LATE: u16 = 62_100;
 /// The daemon looks every second; a busy or emulated machine less often.
@@ -61,7 +61,7 @@ pub(super) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, po
     let before = (listen_overflows(server)?, nobodys(daemon)?);
     let queues = [(Family::V4, port), (Family::V6, port + 1)].map(|(family, port)| {
         let at = at(family.server(), port);
-        Peer::start(server, &net.janitor, "queue", at, BACKLOG as usize).map(|peer| Queue { _peer: peer, at })
+        Peer::start(server, &net.janitor, "queue", at, BACKLOG.into()).map(|peer| Queue { _peer: peer, at })
     });
     let [first, second] = queues;
     let queues = [first?, second?];
@@ -94,12 +94,12 @@ fn offer(net: &Net, queue: &Queue, stage: Stage) -> Result<Vec<Tcp>> {
         return connect(OFFERED);
     }
     // The SYN-ACKs of the late ones are held back until the early ones have taken the room.
-    let hold = format!("tcp sport {} tcp dport {LATE}-{}", queue.at.port(), LATE + OFFERED as u16);
+    let hold = format!("tcp sport {} tcp dport {LATE}-{}", queue.at.port(), LATE + OFFERED);
     let held = Rule::drop(&net.client, "input", &hold)?;
-    let late = (0..BACKLOG as u16).map(|n| Tcp::knock(&net.client, at(client(queue), LATE + n), queue.at));
+    let late = (0..BACKLOG).map(|n| Tcp::knock(&net.client, at(client(queue), LATE + n), queue.at));
     let mut all = late.collect::<Result<Vec<_>>>()?;
     held.met(u64::from(BACKLOG), NOTICED)?;
-    all.extend(connect(BACKLOG as usize + 1)?);
+    all.extend(connect(BACKLOG + 1)?);
     Ok(all)
 }
 

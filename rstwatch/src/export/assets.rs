@@ -1,0 +1,89 @@
+//! The page's fixed files. They are part of the program: the page needs no network beyond the agent.
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::{MethodRouter, get};
+
+/// Where they are; nothing else is below it.
+pub(super) const FOLDER: &str = "/page/";
+
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// A file by its name in the folder, which is its name in the sources too.
+macro_rules! file {
+    ($name:literal, $kind:expr) => {
+        (concat!("/page/", $name), $kind, include_str!(concat!("page/", $name)))
+    };
+}
+
+/// Path, content type and text of each.
+const FILES: [(&str, &str, &str); 14] = [
+    file!("icon.svg", SVG),
+    file!("page.css", CSS),
+    file!("causes.css", CSS),
+    file!("page.js", JS),
+    file!("dom.js", JS),
+    file!("format.js", JS),
+    file!("filter.js", JS),
+    file!("live.js", JS),
+    file!("verdicts.js", JS),
+    file!("chart.js", JS),
+    file!("idle.js", JS),
+    file!("panels.js", JS),
+    file!("vendor/uplot/uPlot.iife.min.js", JS),
+    file!("vendor/uplot/uPlot.min.css", CSS),
+];
+
+/// With a route to each.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    FILES.iter().fold(router, |router, (path, kind, text)| router.route(path, file(kind, text)))
+}
+
+fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str) -> MethodRouter<S> {
+    get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cause::Cause;
+
+    #[test]
+    fn all_are_in_the_folder_and_ask_no_other_host() {
+        for (path, kind, text) in FILES {
+            assert!(path.starts_with(FOLDER), "{path}");
+            let fetched = ["import(", "url(", "@import", "src=", "from \"http", "from '/", "from \"/"];
+            let ours = !path.contains("/vendor/");
+            assert!(!ours || kind == SVG || !fetched.iter().any(|word| text.contains(word)), "{path}");
+            assert!(!ours || !["innerHTML", "outerHTML", "insertAdjacentHTML"].iter().any(|word| text.contains(word)));
+        }
+    }
+
+    #[test]
+    fn each_cause_has_its_colour_in_either_scheme() {
+        let colours = include_str!("page/causes.css");
+        for cause in Cause::ALL {
+            assert_eq!(colours.matches(&format!(" --cause-{cause}: #")).count(), 2, "{cause}");
+            let named = format!("[data-cause=\"{cause}\"] {{ --cause: var(--cause-{cause}) }}");
+            assert!(colours.contains(&named), "{cause}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_relative_so_that_a_prefix_does_no_harm() {
+        let ours = FILES.iter().filter(|(path, ..)| !path.contains("/vendor/")).map(|(_, _, text)| *text);
+        for text in ours.chain([include_str!("page/index.html")]) {
+            assert!(!["=\"/", "\"/api", "`/api", "\"/page"].iter().any(|absolute| text.contains(absolute)));
+        }
+    }
+
+    #[test]
+    fn the_template_names_files_that_are_there() {
+        let template = include_str!("page/index.html");
+        let named = template.split('"').filter(|word| word.starts_with("page/"));
+        let missing: Vec<_> = named.filter(|name| !FILES.iter().any(|(path, ..)| path[1..] == **name)).collect();
+        assert!(missing.is_empty() && template.contains("\"page/page.js\""), "{missing:?}");
+    }
+}

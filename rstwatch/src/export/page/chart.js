@@ -1,0 +1,180 @@
+// Stacked bars by uPlot, and the two things drawn with them: resets per minute, and the legend with the numbers.
+
+import { byId, el, renewer, swatch } from "./dom.js";
+import { admitsRow, current, toggleCause } from "./filter.js";
+import { count, counted, minute } from "./format.js";
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+/** A colour of the style sheet. */
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** A cause's colour: the same wherever it is shown. */
+const colourOf = (cause) => colour(`--cause-${cause}`) || colour("--cause-unknown");
+
+/** Sums rows {direction, cause, counts} over direction; causes in the order of the vocabulary. */
+export function byCause(rows, vocabulary) {
+  const sums = new Map();
+  for (const { cause, counts } of rows) {
+    const before = sums.get(cause);
+    sums.set(cause, before ? counts.map((n, i) => n + before[i]) : counts);
+  }
+  return vocabulary.filter((cause) => sums.has(cause)).map((cause) => ({ cause, counts: sums.get(cause) }));
+}
+
+/** A chart of stacked bars that fills its place, drawn anew when its data, its size or the colours change. */
+export class Bars {
+  #place;
+  #options;
+  #plot = null;
+  #shape = "";
+  #xs = [];
+  #stack = [];
+
+  /** Options: align (of bars at their x), range(xs), splits, values(splits), readout(index, stack), draw(plot). */
+  constructor(place, options) {
+    this.#place = place;
+    this.#options = options;
+    new ResizeObserver(() => this.#resize()).observe(place);
+    dark.addEventListener("change", () => this.#rebuild());
+  }
+
+  /** What is drawn: causes with their counts at each x. */
+  set(xs, stack) {
+    this.#xs = xs;
+    this.#stack = stack;
+    const shape = stack.map(({ cause }) => cause).join(" ");
+    if (!this.#plot || shape !== this.#shape) this.#rebuild();
+    else this.#plot.setData(this.#data());
+    // For who looks from outside, as tests do.
+    this.#place.dataset.sum = String(stack.flatMap(({ counts }) => counts).reduce((a, b) => a + b, 0));
+    this.#place.dataset.causes = shape;
+  }
+
+  /** Bars stand on each other: each series is the sum so far, and the tallest is drawn first. */
+  #data() {
+    const sums = this.#xs.map(() => 0);
+    // Without a bar where there is nothing: one of no height would leave a hair.
+    const layers = this.#stack.map(({ counts }) => counts.map((n, i) => (sums[i] += n) || null));
+    return [this.#xs, ...(layers.length > 0 ? layers.reverse() : [sums])];
+  }
+
+  #rebuild() {
+    this.#plot?.destroy();
+    this.#shape = this.#stack.map(({ cause }) => cause).join(" ");
+    this.#plot = new uPlot(this.#all(), this.#data(), this.#place);
+  }
+
+  #resize() {
+    const { clientWidth: width, clientHeight: height } = this.#place;
+    if (this.#plot && width > 0 && height > 0) this.#plot.setSize({ width, height });
+  }
+
+  #all() {
+    const { range, splits, values, align, size } = this.#options;
+    const axis = { stroke: colour("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: colour("--line"), width: 1 };
+    const bars = uPlot.paths.bars({ size: size ?? [0.8, 60], align: align ?? 0 });
+    const layers = this.#stack.length > 0 ? this.#stack.map(({ cause }) => colourOf(cause)).reverse() : ["transparent"];
+    return {
+      width: this.#place.clientWidth || 300,
+      height: this.#place.clientHeight || 200,
+      padding: [17, 8, 0, 0],
+      legend: { show: false },
+      cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+      scales: { x: { time: false, range: (_, low, high) => range(low, high) }, y: { range: (_, low, high) => [0, ceiling(high)] } },
+      axes: [
+        { ...axis, grid: { show: false }, splits, values, size: 26, gap: 4, space: 44 },
+        { ...axis, grid, size: 42, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6], values: (_, all) => all.map(count), space: 24 },
+      ],
+      series: [{}, ...layers.map((fill) => ({ fill, stroke: fill, width: 0, points: { show: false }, paths: bars }))],
+      hooks: {
+        setCursor: [(plot) => this.#options.readout?.(plot.cursor.idx ?? null, this.#stack)],
+        draw: [(plot) => this.#options.draw?.(plot, colour)],
+      },
+    };
+  }
+}
+
+/** Room above the tallest bar. */
+const ceiling = (high) => Math.max(4, Math.ceil((high ?? 0) * 1.1));
+
+/** `refused 3, unread_data 1` */
+export function said(stack, index) {
+  const parts = stack.filter(({ counts }) => counts[index] > 0).map(({ cause, counts }) => `${cause} ${count(counts[index])}`);
+  return parts.join(", ");
+}
+
+const readout = byId("readout");
+const legend = renewer(byId("legend"));
+let vocabulary = [];
+let status = null;
+
+const bars = new Bars(byId("minutes"), {
+  align: 1,
+  size: [0.86, 60],
+  range: (low, high) => [low, high + 60],
+  splits: (_, __, low, high) => hands(low, high, byId("minutes").clientWidth < 500 ? 900 : 600),
+  values: (_, all) => all.map(minute),
+  readout: (index, stack) => {
+    if (index === null || !status) return void (readout.textContent = "");
+    const sum = stack.reduce((all, { counts }) => all + counts[index], 0);
+    readout.textContent = `${minute(status.minutes.starts[index])}  ${counted(sum, "reset")}${sum ? `: ${said(stack, index)}` : ""}`;
+  },
+});
+
+/** Whole ten minutes on the clock of the browser's zone. */
+function hands(low, high, step) {
+  const shift = new Date(low * 1000).getTimezoneOffset() * 60;
+  const first = Math.ceil((low - shift) / step) * step + shift;
+  return Array.from({ length: Math.max(0, Math.floor((high - first) / step) + 1) }, (_, i) => first + i * step);
+}
+
+/** Begins, with the vocabulary in its order. */
+export const start = (causes) => void (vocabulary = causes);
+
+/** Draws the hour and the legend. */
+export function render(next) {
+  status = next ?? status;
+  if (!status) return;
+  const { minutes, totals } = status;
+  bars.set(minutes.starts, byCause(minutes.resets.filter(admitsRow), vocabulary));
+  const hour = sums(minutes.resets.map((row) => ({ ...row, counts: row.counts.reduce((a, b) => a + b, 0) })));
+  const ever = sums(totals);
+  sentence(minutes.resets.filter(admitsRow));
+  const chosen = current().cause;
+  const rows = vocabulary.filter((cause) => ever.has(cause) || cause === chosen);
+  const numbers = rows.map((cause) => [cause, hour.get(cause) ?? 0, ever.get(cause) ?? 0]);
+  legend([numbers, chosen], () => numbers.map((row) => line(row, chosen)));
+  byId("nothing").hidden = numbers.length > 0;
+}
+
+/** By cause, in the wanted direction. */
+function sums(rows) {
+  const { direction } = current();
+  const all = new Map();
+  for (const row of rows) {
+    if (!direction || row.direction === direction) all.set(row.cause, (all.get(row.cause) ?? 0) + row.counts);
+  }
+  return all;
+}
+
+function sentence(rows) {
+  const of = (direction) => rows.filter((row) => row.direction === direction).flatMap((row) => row.counts).reduce((a, b) => a + b, 0);
+  const words = `${count(of("sent"))} sent, ${count(of("received"))} received`;
+  byId("sum").textContent = words;
+  byId("minutes").setAttribute("aria-label", `Resets per minute by cause in the last hour: ${words}; the table beside it has the numbers`);
+}
+
+function line([cause, hour, ever], chosen) {
+  const pressed = cause === chosen;
+  const button = el("button", { type: "button", "aria-pressed": String(pressed), title: pressed ? "Show every cause" : "Show this cause alone" }, swatch(cause), cause);
+  button.addEventListener("click", () => toggleCause(cause));
+  return el(
+    "tr",
+    { "data-cause": cause, class: chosen && !pressed ? "dim" : null },
+    el("th", { scope: "row" }, button),
+    el("td", { class: "n" }, count(hour)),
+    el("td", { class: "n" }, count(ever)),
+  );
+}
