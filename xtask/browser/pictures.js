@@ -26,6 +26,8 @@ async function make(lab, minutes) {
     crashes++;
     await inTurn(CRASH, row);
   }
+  // What the picture unfolds stands on top.
+  await row("5");
 }
 
 async function inTurn(ids, row) {
@@ -33,8 +35,8 @@ async function inTurn(ids, row) {
 }
 
 const PICTURES = [
-  ["page-light.png", { viewport: { width: 1280, height: 1000 }, colorScheme: "light", deviceScaleFactor: 1.5 }],
-  ["page-dark.png", { viewport: { width: 1280, height: 1000 }, colorScheme: "dark", deviceScaleFactor: 1.5 }],
+  ["page-light.png", { viewport: { width: 1280, height: 1750 }, colorScheme: "light", deviceScaleFactor: 1.5 }],
+  ["page-dark.png", { viewport: { width: 1280, height: 1750 }, colorScheme: "dark", deviceScaleFactor: 1.5 }],
   ["page-phone.png", { viewport: { width: 375, height: 1250 }, colorScheme: "light", deviceScaleFactor: 1.5 }],
 ];
 
