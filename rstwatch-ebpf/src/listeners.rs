@@ -10,6 +10,9 @@ use crate::facts::{self, flow_of, netns_of_sock, now};
 use crate::kernel::value;
 use crate::maps::{GONE, LISTENERS, UNLISTED};
 
+/// The first process; 0: not known.
+pub const INIT: u32 = 1;
+
 /// A socket listens from now on. An element that is there already is a former listener's.
 #[inline(never)]
 pub fn opened(sk: u64, owner: &Task) {
@@ -21,7 +24,11 @@ pub fn opened(sk: u64, owner: &Task) {
 pub fn found(sk: u64, owner: &Task) {
     if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
         // SAFETY: an element of the map.
-        unsafe { (*listener).owner = *owner };
+        let listener = unsafe { &mut *listener };
+        // Who activates sockets for others holds them too, and comes first.
+        if listener.owner.tgid <= INIT {
+            listener.owner = *owner;
+        }
         return;
     }
     insert(sk, owner, BPF_NOEXIST as u64);
@@ -52,6 +59,7 @@ fn insert(sk: u64, owner: &Task, flags: u64) {
         gone: 0,
     };
     if LISTENERS.insert(&sk, &listener, flags).is_err()
+        && LISTENERS.get_ptr(&sk).is_none()
         && let Some(unlisted) = UNLISTED.get_ptr_mut(0)
     {
         add_one(unlisted);

@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub counters: BTreeMap<String, u64>,
     /// Sent resets that we counted less those that the kernel counted (`TcpOutRsts`), in the namespaces that can be read.
     pub out_rsts_difference: Option<i64>,
+    /// Of such differences those that stood still for five minutes, and are left out since: how many more we had counted,
+    /// and how many fewer.
+    pub out_rsts_over: (u64, u64),
     /// Network namespaces that can be read.
     pub netns_readable: u64,
     /// Network namespaces with listeners that cannot be read.
@@ -80,7 +83,7 @@ pub struct Conntrack {
 /// What connection tracking lost, by kind; `None`: this kernel does not count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConntrackDrops {
-    /// Packets dropped because no entry could be made: the table was full.
+    /// Packets dropped because no entry could be made, as the table was full.
     pub full: Option<u64>,
     /// Entries evicted to make room.
     pub early_drop: Option<u64>,

@@ -5,12 +5,9 @@ use rstwatch_common::record::{Task, role, state};
 use crate::facts::{flow_of, kept_ttl};
 use crate::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::kernel::{field, value};
-use crate::listeners;
+use crate::listeners::{self, INIT};
 use crate::maps::SOCKETS;
 use crate::memory::NO_TASK;
-
-/// The first process.
-const INIT: u32 = 1;
 
 /// Runs once for each open file of each task, while the daemon reads the iterator.
 #[unsafe(no_mangle)]
@@ -33,7 +30,7 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     // SAFETY: storage of a socket that the file holds.
     let Some(kept) = (unsafe { SOCKETS.get_or_create(typed).as_mut() }) else { return 0 };
     // Who activates sockets for others holds them too, and comes first.
-    if kept.owner.tgid != 0 && kept.owner.tgid != INIT {
+    if kept.owner.tgid > INIT {
         return 0;
     }
     fill_owner(&mut kept.owner, task);

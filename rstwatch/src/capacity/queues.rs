@@ -56,8 +56,9 @@ impl Queues {
         Self { open: HashMap::new(), ledgers: BTreeMap::new(), series: Series::new(series), unattributed: 0 }
     }
 
-    /// Takes what a look at the listeners found.
-    pub(super) fn take(&mut self, seen: &[Seen]) {
+    /// Takes what a look at the listeners found. `None`: the kernel did not say, so nothing is known of now.
+    pub(super) fn take(&mut self, seen: Option<&[Seen]>) {
+        let Some(seen) = seen else { return self.series.show(&[]) };
         self.open.values_mut().for_each(|open| open.unseen += 1);
         for listener in seen {
             let open = self.open.entry(listener.id).or_insert_with(|| Open::new(listener));

@@ -1,5 +1,7 @@
 //! Our count of sent resets against the kernel's, in one network namespace.
 
+use std::time::Duration;
+
 /// The comparison. What both counted before it began is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reconciled {
@@ -7,18 +9,19 @@ pub(super) struct Reconciled {
     offset: Option<i64>,
     last: Option<i64>,
     difference: i64,
-    /// Looks since it changed.
-    stands: u32,
+    /// When it last changed.
+    since: Duration,
 }
 
 /// A difference that stands still so long is over: an RST without a route back, say, which the kernel shows to the programs
 /// and then does not send (net/ipv6/tcp_ipv6.c, tcp_v6_send_response). What goes on growing is not.
-const OVER: u32 = 300;
+const OVER: Duration = Duration::from_secs(300);
 
 impl Reconciled {
     /// Takes the kernel's count, and ours from before and after that was read. Under a flood they are never the same; then
-    /// a difference is what cannot have happened in between. Answers one that is over, and from now on left out.
-    pub(super) fn look(&mut self, before: u64, kernel: u64, after: u64) -> Option<i64> {
+    /// a difference is what cannot have happened in between. Answers one that is over, and from now on left out. `now`: since any
+    /// moment.
+    pub(super) fn look(&mut self, before: u64, kernel: u64, after: u64, now: Duration) -> Option<i64> {
         let (low, high) = (less(before, kernel), less(after, kernel));
         let Some(offset) = self.offset else {
             let now = (low == high).then_some(low);
@@ -26,13 +29,14 @@ impl Reconciled {
             self.last = now;
             return None;
         };
-        let difference = 0.clamp(low.saturating_sub(offset), high.saturating_sub(offset));
-        self.stands = if difference == self.difference { self.stands + 1 } else { 0 };
-        self.difference = difference;
-        if difference == 0 || self.stands < OVER {
+        let difference = 0.max(low.saturating_sub(offset)).min(high.saturating_sub(offset));
+        if difference != self.difference {
+            (self.difference, self.since) = (difference, now);
+        }
+        if difference == 0 || now.saturating_sub(self.since) < OVER {
             return None;
         }
-        *self = Self { offset: Some(offset + difference), ..Self::default() };
+        *self = Self { offset: Some(offset.saturating_add(difference)), ..Self::default() };
         Some(difference)
     }
 
@@ -67,7 +71,7 @@ mod tests {
             ((25, 120, 25), Some(0)),
         ];
         for ((before, kernel, after), expected) in looks {
-            assert_eq!(reconciled.look(before, kernel, after), None);
+            assert_eq!(reconciled.look(before, kernel, after, Duration::ZERO), None);
             assert_eq!(reconciled.difference(), expected, "{before} {kernel} {after}");
         }
     }
@@ -75,12 +79,11 @@ mod tests {
     #[test]
     fn a_difference_that_stands_still_is_over() {
         let mut reconciled = Reconciled::default();
-        (0..2).for_each(|_| assert_eq!(reconciled.look(0, 0, 0), None));
-        let over: Vec<_> = (0..=OVER).filter_map(|_| reconciled.look(3, 0, 3)).collect();
-        assert_eq!((over.as_slice(), reconciled.difference()), (&[3][..], Some(0)));
-        for growing in 4..4 + u64::from(2 * OVER) {
-            assert_eq!(reconciled.look(growing, 0, growing), None);
-        }
-        assert_eq!(reconciled.difference(), Some(600));
+        let mut look = |ours, seconds| reconciled.look(ours, 0, ours, Duration::from_secs(seconds));
+        assert_eq!([look(0, 0), look(0, 1), look(3, 7), look(3, 306)], [None; 4]);
+        assert_eq!([look(3, 307), look(3, 400), look(3, 4000)], [Some(3), None, None]);
+        let growing: Vec<_> = (0..100).filter_map(|n| look(4 + n, 5_000 + 299 * n)).collect();
+        assert!(growing.is_empty());
+        assert_eq!(reconciled.difference(), Some(100));
     }
 }

@@ -50,30 +50,37 @@ impl Series {
 
     fn admit(&mut self, listener: &Seen) -> bool {
         let key = key(listener);
-        if !self.rows.contains_key(&key) && self.rows.len() >= self.limit {
+        if !self.has_room(&key, false) {
             return false;
         }
         show(self.rows.entry(key).or_insert_with(|| empty(listener)), listener);
         true
     }
 
-    /// Counts overflows of a listener. One without a row gets that of a listener that had none, or of one that is gone.
+    /// Counts overflows of a listener.
     pub(super) fn overflowed(&mut self, listener: &Seen, count: u64) {
         if count == 0 {
             return;
         }
         let key = key(listener);
-        if !self.rows.contains_key(&key) && self.rows.len() >= self.limit {
-            let idle = |row: &Listener| (row.overflows == 0, row.sockets == 0);
-            let idlest =
-                self.rows.iter().filter(|(_, row)| idle(row) != (false, false)).max_by_key(|(_, row)| idle(row));
-            let Some(idlest) = idlest.map(|(key, _)| key.clone()) else {
-                self.others += count;
-                return;
-            };
-            self.rows.remove(&idlest);
+        if self.has_room(&key, true) {
+            self.rows.entry(key).or_insert_with(|| empty(listener)).overflows += count;
+        } else {
+            self.others += count;
         }
-        self.rows.entry(key).or_insert_with(|| empty(listener)).overflows += count;
+    }
+
+    /// Makes room for a listener without a row: one that is gone gives way, and to an overflow (`urgent`) also one that had
+    /// none.
+    fn has_room(&mut self, key: &Key, urgent: bool) -> bool {
+        if self.rows.contains_key(key) || self.rows.len() < self.limit {
+            return true;
+        }
+        let yields = |row: &Listener| row.sockets == 0 || (urgent && row.overflows == 0);
+        let idlest =
+            self.rows.iter().filter(|(_, row)| yields(row)).min_by_key(|(_, row)| (row.overflows, row.sockets));
+        let Some(idlest) = idlest.map(|(key, _)| key.clone()) else { return false };
+        self.rows.remove(&idlest).is_some()
     }
 
     /// The rows, the fullest first.

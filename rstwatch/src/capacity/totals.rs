@@ -1,6 +1,7 @@
 //! What all network namespaces count, since the start.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::procfs::{Counters, Reading};
 use super::reconcile::Reconciled;
@@ -15,6 +16,22 @@ pub(super) struct Totals {
     states: BTreeMap<u32, State>,
     counters: Counters,
     drops: Option<ConntrackDrops>,
+    /// Differences that are over: resets that we counted more, and fewer.
+    over: (u64, u64),
+}
+
+/// One look at a namespace.
+pub(super) struct Look<'a> {
+    pub(super) netns: u32,
+    /// It may be another namespace than the last time.
+    pub(super) fresh: bool,
+    pub(super) reading: &'a Reading,
+    /// Our count of its sent resets, from before and after the reading; `None` where it cannot be read.
+    pub(super) sent: Option<(u64, u64)>,
+    /// Its conntrack table is full, or was since the last look.
+    pub(super) full: bool,
+    /// Since any moment.
+    pub(super) now: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -23,18 +40,26 @@ struct State {
     last: Option<Reading>,
 }
 
+impl State {
+    fn compare(&mut self, look: &Look<'_>) -> Option<i64> {
+        let kernel = look.reading.counter("tcp_out_rsts")?;
+        let (before, after) = look.sent?;
+        self.reconciled.look(before, kernel, after, look.now)
+    }
+}
+
 impl Totals {
-    /// Takes a namespace's counters, and our count of its sent resets from before and after they were read. `fresh`: it may
-    /// be another namespace than the last time.
-    pub(super) fn add(&mut self, netns: u32, fresh: bool, reading: &Reading, (before, after): (u64, u64)) {
+    /// Takes a namespace's counters, and compares our count with its.
+    pub(super) fn add(&mut self, look: &Look<'_>) {
+        let Look { netns, fresh, reading, full, .. } = *look;
         let state = self.states.entry(netns).or_default();
         if fresh {
             *state = State::default();
         }
-        if let Some(kernel) = reading.counter("tcp_out_rsts")
-            && let Some(forgiven) = state.reconciled.look(before, kernel, after)
-        {
-            tracing::warn!("network namespace {netns}: we counted {forgiven:+} sent resets against TcpOutRsts");
+        if let Some(over) = state.compare(look) {
+            tracing::warn!("network namespace {netns}: we counted {over:+} sent resets against TcpOutRsts");
+            let (more, fewer) = &mut self.over;
+            *(if over > 0 { more } else { fewer }) += over.unsigned_abs();
         }
         let last = state.last.as_ref().unwrap_or(reading);
         for (name, value) in &reading.counters {
@@ -42,8 +67,13 @@ impl Totals {
             *self.counters.entry(name.clone()).or_default() += value.saturating_sub(last);
         }
         if reading.entries.is_some() {
-            self.drops.get_or_insert_default().add(last.drops, reading.drops);
+            self.drops.get_or_insert_default().add(last.drops, reading.drops, full);
         }
+    }
+
+    /// Resets that we counted fewer than the kernel, by differences that are over.
+    pub(super) fn fewer(&self) -> u64 {
+        self.over.1
     }
 
     /// Keeps a look's readings for the next. What is not among them has no past: a new namespace may get its inode.
@@ -74,17 +104,20 @@ impl Totals {
         snapshot.counters = self.counters.clone();
         snapshot.conntrack_drops = self.drops;
         snapshot.out_rsts_difference = self.difference(missed);
+        snapshot.out_rsts_over = self.over;
     }
 }
 
 impl ConntrackDrops {
-    fn add(&mut self, last: Self, now: Self) {
+    /// `full`: the table was. Else the kernel's `drop` counts other things: two packets that made one entry, most of all, which are
+    /// among `insert_failed` too (net/netfilter/nf_conntrack_core.c, nf_ct_resolve_clash).
+    fn add(&mut self, last: Self, now: Self, full: bool) {
         let add = |total: &mut Option<u64>, last: Option<u64>, now: Option<u64>| {
             if let Some(now) = now {
                 *total.get_or_insert(0) += rise(last.unwrap_or(now), now);
             }
         };
-        add(&mut self.full, last.full, now.full);
+        add(&mut self.full, if full { last.full } else { now.full }, now.full);
         add(&mut self.early_drop, last.early_drop, now.early_drop);
         add(&mut self.insert_failed, last.insert_failed, now.insert_failed);
         add(&mut self.invalid, last.invalid, now.invalid);
@@ -100,6 +133,16 @@ fn rise(last: u64, now: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drop_from_a_table_with_room_is_no_full_table() {
+        let at = |full| ConntrackDrops { full: Some(full), insert_failed: Some(full), ..ConntrackDrops::default() };
+        let mut drops = ConntrackDrops::default();
+        drops.add(at(5), at(7), false);
+        assert_eq!((drops.full, drops.insert_failed), (Some(0), Some(2)));
+        drops.add(at(7), at(8), true);
+        assert_eq!((drops.full, drops.insert_failed), (Some(1), Some(3)));
+    }
 
     #[test]
     fn a_sum_that_fell_has_wrapped() {

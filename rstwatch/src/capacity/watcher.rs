@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::netns::{Namespaces, Readable, hosts, own};
 use super::procfs::{Reading, setting, sockstat};
 use super::queues::Queues;
-use super::totals::Totals;
+use super::totals::{Look, Totals};
 use super::{Capacity, Conntrack, ConntrackDrops, Snapshot, Stack};
 use crate::clock::monotonic_ns;
 use crate::kernel::scope::Scope;
@@ -28,8 +29,9 @@ pub struct Watcher<K> {
     scope: Scope,
     /// Sent resets that the kernel did not show to the programs, only counted.
     missed: Box<dyn Fn() -> u64 + Send>,
-    /// Those before the first look.
+    /// Those before the first look, and those that explained a difference that is over.
     missed_before: u64,
+    last_look_ns: u64,
     namespaces: Namespaces,
     queues: Queues,
     totals: Totals,
@@ -51,6 +53,7 @@ impl<K: KernelSide> Watcher<K> {
             scope,
             missed_before: missed(),
             missed: Box::new(missed),
+            last_look_ns: 0,
             namespaces: Namespaces::default(),
             queues: Queues::new(series),
             totals: Totals::default(),
@@ -76,9 +79,8 @@ impl<K: KernelSide> Watcher<K> {
 
     /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then.
     fn look(&mut self) {
-        if let Some(seen) = self.kernel.listeners() {
-            self.queues.take(&seen);
-        }
+        let now = monotonic_ns();
+        self.queues.take(self.kernel.listeners().as_deref());
         let mut readable = self.namespaces.look(&self.proc, self.queues.owners());
         readable.retain(|it| self.watched(it.netns));
         let readings = self.read(&readable);
@@ -86,9 +88,9 @@ impl<K: KernelSide> Watcher<K> {
         // The namespace counts what sockets outside a cgroup drop, too.
         let counts = if self.scope.cgroup.is_none() { counts.collect() } else { BTreeMap::new() };
         self.queues.settle(&counts);
-        self.conntrack_was_full(&readings);
         self.capacity.set(self.snapshot(&readings));
         self.totals.keep(readings);
+        self.last_look_ns = now;
     }
 
     fn watched(&self, netns: u32) -> bool {
@@ -97,33 +99,39 @@ impl<K: KernelSide> Watcher<K> {
 
     /// Every namespace's counters. What is new against the last look goes to the totals.
     fn read(&mut self, readable: &[Readable]) -> BTreeMap<u32, Reading> {
-        let mut readings = BTreeMap::new();
+        let (mut readings, limit, fewer) = (BTreeMap::new(), self.conntrack_limit(), self.totals.fewer());
         for Readable { netns, net, fresh } in readable {
-            let before = self.kernel.sent(*netns);
+            let (netns, fresh) = (*netns, *fresh);
+            let before = self.kernel.sent(netns);
             let Some(reading) = Reading::of(net) else { continue };
-            let after = self.kernel.sent(*netns);
-            self.totals.add(*netns, *fresh, &reading, (before, after));
-            readings.insert(*netns, reading);
+            let sent = before.zip(self.kernel.sent(netns));
+            let full = self.is_full(netns, &reading, limit);
+            if full {
+                self.kernel.conntrack_was_full(netns, monotonic_ns());
+            }
+            let now = Duration::from_nanos(monotonic_ns());
+            self.totals.add(&Look { netns, fresh, reading: &reading, sent, full, now });
+            readings.insert(netns, reading);
         }
+        // What the kernel did not show has explained those, and explains nothing more.
+        self.missed_before += self.totals.fewer() - fewer;
         let fresh = |netns: u32| readable.iter().any(|it| it.netns == netns && it.fresh);
         self.queues.forget(|netns| readings.contains_key(&netns) && !fresh(netns));
         self.kernel.forget_sent(|netns| readings.contains_key(&netns));
         readings
     }
 
-    /// Where no hook tells that a table is full, its counters do, a look later.
-    fn conntrack_was_full(&mut self, readings: &BTreeMap<u32, Reading>) {
-        let Some(limit) = self.conntrack_limit() else { return };
-        for (netns, reading) in readings {
-            let last = self.totals.last(*netns);
-            let rose =
-                |of: fn(&ConntrackDrops) -> Option<u64>| last.is_some_and(|last| of(&reading.drops) > of(&last.drops));
-            let nearly =
-                reading.entries.is_some_and(|entries| entries.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL));
-            if rose(|drops| drops.early_drop) || (nearly && rose(|drops| drops.full)) {
-                self.kernel.conntrack_was_full(*netns, monotonic_ns());
-            }
-        }
+    /// Whether a conntrack table is full, or was since the last look: it evicts, a hook says so, or it drops while there is
+    /// hardly room.
+    fn is_full(&self, netns: u32, reading: &Reading, limit: Option<u64>) -> bool {
+        let Some(last) = self.totals.last(netns) else { return false };
+        let rose = |of: fn(&ConntrackDrops) -> Option<u64>| of(&reading.drops) > of(&last.drops);
+        let nearly = |entries: Option<u64>| {
+            limit.zip(entries).is_some_and(|(limit, n)| n.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL))
+        };
+        let hooked = self.kernel.conntrack_full_ns(netns) > self.last_look_ns;
+        let drops = rose(|drops| drops.full) && (nearly(reading.entries) || nearly(last.entries));
+        hooked || drops || rose(|drops| drops.early_drop)
     }
 
     fn conntrack_limit(&self) -> Option<u64> {

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Serialize, Serializer};
@@ -20,6 +21,9 @@ use crate::filter::Filter;
 use crate::history::{CAPACITY, Follower};
 use crate::record::Event;
 
+/// Between two heartbeats of a quiet stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// What a query asks for.
 #[derive(Debug, Default, PartialEq)]
 struct Wanted {
@@ -27,6 +31,8 @@ struct Wanted {
     follow: bool,
     /// With what to change, as field `advice`: text, or null where there is nothing to mend.
     advice: bool,
+    /// An empty line where nothing came for a while, so that a reader knows that the stream lives.
+    heartbeat: bool,
     /// Recent: the newest so many. Following: ends after so many.
     limit: Option<usize>,
 }
@@ -54,8 +60,9 @@ fn wanted(pairs: &[(String, String)]) -> Result<Wanted, String> {
             "direction" => wanted.filter.direction = Some(value.parse().map_err(|error| format!("direction {error}"))?),
             "follow" => wanted.follow = boolean(key, value)?,
             "advice" => wanted.advice = boolean(key, value)?,
+            "heartbeat" => wanted.heartbeat = boolean(key, value)?,
             "limit" => wanted.limit = Some(limit(value)?),
-            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit, advice")),
+            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit, advice, heartbeat")),
         }
     }
     Ok(wanted)
@@ -121,7 +128,9 @@ fn follow(shared: &Shared, wanted: Wanted) -> Response {
         let line = stream.line().await?;
         Some((Ok::<_, Infallible>(line), stream))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    // A proxy that gathers a buffer full of them first would delay verdicts.
+    let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
+    ([(header::CONTENT_TYPE, "application/x-ndjson"), unbuffered], Body::from_stream(lines)).into_response()
 }
 
 struct Stream {
@@ -132,13 +141,21 @@ struct Stream {
 }
 
 impl Stream {
-    /// The next event that is wanted; none at the end.
+    /// The next event that is wanted, or a heartbeat; none at the end.
     async fn line(&mut self) -> Option<String> {
         if self.wanted.limit.is_some_and(|limit| self.sent >= limit) {
             return None;
         }
         loop {
-            let event = self.follower.next().await?;
+            let next = self.follower.next();
+            let event = if self.wanted.heartbeat {
+                match tokio::time::timeout(HEARTBEAT, next).await {
+                    Ok(event) => event?,
+                    Err(_) => return Some("\n".to_owned()),
+                }
+            } else {
+                next.await?
+            };
             if self.wanted.filter.admits(&event) {
                 self.sent += 1;
                 let shown = Shown { event: &event, advice: self.wanted.advice };
@@ -166,13 +183,14 @@ mod tests {
             ("follow", "1"),
             ("limit", "5"),
             ("advice", "1"),
+            ("heartbeat", "1"),
         ];
         let filter = Filter {
             causes: vec![Cause::Refused, Cause::IdleReaped, Cause::Unknown],
             direction: Some(Direction::Sent),
             ..Filter::default()
         };
-        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, advice: true, limit: Some(5) }));
+        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, advice: true, heartbeat: true, limit: Some(5) }));
         assert_eq!(parse(&[]), Ok(Wanted::default()));
     }
 
@@ -184,7 +202,7 @@ mod tests {
             (("follow", "maybe"), "follow \"maybe\" is neither 1 nor 0"),
             (("advice", "2"), "advice \"2\" is neither 1 nor 0"),
             (("limit", "0"), "limit \"0\" is no number from 1 to 1000"),
-            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit, advice"),
+            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit, advice, heartbeat"),
         ];
         for (pair, error) in cases {
             let said = parse(&[pair]).expect_err("refused");

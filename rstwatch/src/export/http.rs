@@ -7,6 +7,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -19,6 +20,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest request head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// After so long without an acknowledgement a client is given up.
+const VANISHED: Duration = Duration::from_secs(60);
 
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -47,6 +51,7 @@ async fn accept(listener: TcpListener, router: Router, room: Arc<Semaphore>, mut
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                watch_over(&stream);
                 let connection = connection(stream, router.clone(), stopped.clone());
                 connections.spawn(async move {
                     connection.await;
@@ -63,6 +68,14 @@ async fn accept(listener: TcpListener, router: Router, room: Arc<Semaphore>, mut
     // Nobody may connect any more; who does not end in time is cut off when the set is dropped.
     drop(listener);
     _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// A reader that vanished is found out, and gives its place back. An error leaves things as they were.
+fn watch_over(stream: &TcpStream) {
+    _ = sockopt::set_socket_keepalive(stream, true);
+    _ = sockopt::set_tcp_keepidle(stream, VANISHED / 2);
+    _ = sockopt::set_tcp_keepintvl(stream, VANISHED / 6);
+    _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(VANISHED.as_millis()).unwrap_or(u32::MAX));
 }
 
 async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {

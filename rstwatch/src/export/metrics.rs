@@ -101,6 +101,7 @@ impl Collector for Exposition {
         capacity::encode(&self.capacity, &mut encoder)?;
         self.own(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
+        self.probe_missed(&mut encoder)?;
         self.build_info(&mut encoder)
     }
 }
@@ -183,6 +184,15 @@ impl Exposition {
         let mut family = encoder.encode_descriptor("probe_attached", help, None, MetricType::Gauge)?;
         for Probe { name, attached, .. } in &self.probes.0 {
             family.encode_family(&[("probe", *name)])?.encode_gauge(&u64::from(*attached))?;
+        }
+        Ok(())
+    }
+
+    fn probe_missed(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "1 if the probe is not attached and nothing stands in for it, so that evidence is missing; else 0.";
+        let mut family = encoder.encode_descriptor("probe_missed", help, None, MetricType::Gauge)?;
+        for probe in &self.probes.0 {
+            family.encode_family(&[("probe", probe.name)])?.encode_gauge(&u64::from(probe.is_missed()))?;
         }
         Ok(())
     }

@@ -46,6 +46,8 @@ fn object(state: &AppState) -> Value {
         "timeouts": state.bounds.shown(),
         "listeners": listeners(&capacity),
         "unattributed_overflows": capacity.unattributed_overflows,
+        "folded_overflows": capacity.folded_overflows,
+        "listeners_folded": capacity.listeners_folded + capacity.listeners_unlisted,
         "conntrack": capacity.conntrack,
         "conntrack_elsewhere": capacity.conntrack_elsewhere.iter().take(TABLES).collect::<Vec<_>>(),
         "conntrack_drops": capacity.conntrack_drops,
@@ -53,6 +55,7 @@ fn object(state: &AppState) -> Value {
         "probes": probes(&state.probes),
         "events": totals.events(),
         "out_rsts_difference": capacity.out_rsts_difference,
+        "out_rsts_over": capacity.out_rsts_over,
         "netns_unreadable": capacity.netns_unreadable,
         "lost": lost(&totals, state.history.missed()),
     })

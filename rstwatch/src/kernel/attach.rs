@@ -359,7 +359,8 @@ impl Loader {
         let tables = Tables {
             listeners: listeners.map(|walk| Listeners { walk, gone, unlisted, hooked }),
             sent: PerCpuHashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
-            conntrack_full: (!evictions_seen).then_some(conntrack_full),
+            conntrack_full,
+            evictions_seen,
         };
         Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler, tables })
     }

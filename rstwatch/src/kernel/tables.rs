@@ -1,6 +1,6 @@
 //! What looks at queues and tables read from the kernel side, and tell it.
 
-use aya::maps::{HashMap, MapData, PerCpuHashMap};
+use aya::maps::{HashMap, MapData, MapError, PerCpuHashMap};
 
 use super::listeners::{Listeners, Seen};
 
@@ -10,8 +10,10 @@ pub struct Tables {
     pub listeners: Option<Listeners>,
     /// The map `SENT_BY_NETNS`.
     pub sent: PerCpuHashMap<MapData, u32, u64>,
-    /// The map `CONNTRACK_FULL`, where no hook fills it.
-    pub conntrack_full: Option<HashMap<MapData, u32, u64>>,
+    /// The map `CONNTRACK_FULL`.
+    pub conntrack_full: HashMap<MapData, u32, u64>,
+    /// A hook fills it.
+    pub evictions_seen: bool,
 }
 
 /// What a watcher of queues and tables asks the kernel side, and tells it.
@@ -23,8 +25,11 @@ pub trait KernelSide {
     /// How many listeners it has no room for.
     fn unlisted(&self) -> u64;
 
-    /// Resets that the stack of a network namespace sent, as far as it is watched.
-    fn sent(&self, netns: u32) -> u64;
+    /// Resets that the stack of a network namespace sent, as far as it is watched; `None` where the kernel does not say.
+    fn sent(&self, netns: u32) -> Option<u64>;
+
+    /// When a hook last saw a namespace's conntrack table full, monotonic nanoseconds; 0: never.
+    fn conntrack_full_ns(&self, netns: u32) -> u64;
 
     /// Forgets the counts of namespaces that are not there any more.
     fn forget_sent(&mut self, there: impl Fn(u32) -> bool);
@@ -43,8 +48,17 @@ impl KernelSide for Tables {
         self.listeners.as_ref().map_or(0, Listeners::unlisted)
     }
 
-    fn sent(&self, netns: u32) -> u64 {
-        self.sent.get(&netns, 0).map_or(0, |parts| parts.iter().sum())
+    fn sent(&self, netns: u32) -> Option<u64> {
+        match self.sent.get(&netns, 0) {
+            Ok(parts) => Some(parts.iter().sum()),
+            Err(MapError::KeyNotFound) => Some(0),
+            Err(_) => None,
+        }
+    }
+
+    fn conntrack_full_ns(&self, netns: u32) -> u64 {
+        // What we told ourselves is no news.
+        if self.evictions_seen { self.conntrack_full.get(&netns, 0).unwrap_or(0) } else { 0 }
     }
 
     fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {
@@ -56,9 +70,9 @@ impl KernelSide for Tables {
     }
 
     fn conntrack_was_full(&mut self, netns: u32, at_ns: u64) {
-        if let Some(map) = &mut self.conntrack_full {
+        if !self.evictions_seen {
             // An error leaves the evidence out, as without this.
-            _ = map.insert(netns, at_ns, 0);
+            _ = self.conntrack_full.insert(netns, at_ns, 0);
         }
     }
 }

@@ -22,7 +22,7 @@ const SWAPS: [(&str, &str); 8] = [
     ("max_over_time(", "min_over_time("),
     ("cause=", "sender!="),
     ("kind=\"full\"", "kind!=\"invalid\""),
-    ("probe=~", "probe!~"),
+    ("== 1", "< 2"),
 ];
 
 #[test]

@@ -14,13 +14,24 @@ use super::modules::Module;
 use crate::paths;
 
 /// What the lab cannot do without, and what `xtask lab` looks for.
-const PROGRAMS: [&str; 11] =
-    ["bash", "ip", "nft", "iptables", "iptables-nft", "ip6tables-nft", "conntrack", "nginx", "haproxy", "hping3", "ss"];
+const PROGRAMS: [&str; 12] = [
+    "bash",
+    "ip",
+    "nft",
+    "iptables",
+    "iptables-nft",
+    "ip6tables-nft",
+    "conntrack",
+    "nginx",
+    "haproxy",
+    "hping3",
+    "ss",
+    "prometheus",
+];
 
 /// Taken along where this machine has them: for rows that do without, and for looking
 /// around with `--shell-command`.
-const EXTRAS: [&str; 35] = [
-    "prometheus",
+const EXTRAS: [&str; 34] = [
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",

@@ -74,6 +74,7 @@ pub(super) fn run(args: &VmArgs) -> Result<Tally> {
     let task = task(args)?;
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Vm)?;
+    setup::ensure(Purpose::Formats)?;
     let common = rootfs::common(&rstwatch, &task)?;
     let mut tally = Tally { passed: 0, failed: Vec::new(), skipped: Vec::new() };
     let runs = prepare(args, &mirror, &common, &mut tally)?;

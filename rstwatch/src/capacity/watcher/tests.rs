@@ -28,8 +28,12 @@ impl KernelSide for Fake {
         0
     }
 
-    fn sent(&self, netns: u32) -> u64 {
-        if netns == HOST { self.sent } else { 0 }
+    fn sent(&self, netns: u32) -> Option<u64> {
+        Some(if netns == HOST { self.sent } else { 0 })
+    }
+
+    fn conntrack_full_ns(&self, _: u32) -> u64 {
+        0
     }
 
     fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {
@@ -127,8 +131,15 @@ fn counters_are_those_since_the_start() {
     assert!(!counters.counters.contains_key("tcp_ext_delayed_a_c_ks") && counters.counters.len() < 20);
 
     change(&proc, "77/net/netstat", "TcpExt: 0 0 0", "TcpExt: 6 0 0");
-    change(&proc, "77/net/stat/nf_conntrack", "00000102", "0003ffff");
     change(&proc, "77/net/stat/nf_conntrack", "00000002", "00000005");
+    let found = looked(&mut watcher);
+    assert_eq!(
+        (found.conntrack_drops.and_then(|drops| drops.full), watcher.kernel.full.len()),
+        (Some(0), 0),
+        "there is room"
+    );
+    change(&proc, "77/net/stat/nf_conntrack", "00000102", "0003ffff");
+    change(&proc, "77/net/stat/nf_conntrack", "00000005", "00000008");
     let found = looked(&mut watcher);
     assert_eq!(found.counters["tcp_ext_syncookies_sent"], 6);
     assert_eq!(found.conntrack_drops.and_then(|drops| drops.full), Some(3));

@@ -110,8 +110,14 @@ fn kernel_counters(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> 
 
 fn agreement(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     if let Some(difference) = snapshot.out_rsts_difference {
-        let help = "Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read; 0: they agree.";
+        let help = "Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read. A difference that stands still for five minutes moves to out_rsts_over.";
         encoder.encode_descriptor("out_rsts_difference", help, None, MetricType::Gauge)?.encode_gauge(&difference)?;
+    }
+    let help = "Differences between our count of sent resets and the kernel's that stood still for five minutes, by what we had counted: more or fewer.";
+    let mut family = encoder.encode_descriptor("out_rsts_over", help, None, MetricType::Counter)?;
+    let (more, fewer) = snapshot.out_rsts_over;
+    for (counted, over) in [("more", more), ("fewer", fewer)] {
+        counter(&mut family, &[("counted", counted)], over)?;
     }
     let help = "Network namespaces whose counters can be read, and those with listeners whose cannot.";
     let mut family = encoder.encode_descriptor("netns", help, None, MetricType::Gauge)?;

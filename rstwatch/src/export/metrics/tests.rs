@@ -167,9 +167,13 @@ fn openmetrics_text() {
         # HELP rstwatch_tcp_ext_listen_overflows The kernel's counter of this name, since the agent's start, over all network namespaces that can be read.
         # TYPE rstwatch_tcp_ext_listen_overflows counter
         rstwatch_tcp_ext_listen_overflows_total 10
-        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read; 0: they agree.
+        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read. A difference that stands still for five minutes moves to out_rsts_over.
         # TYPE rstwatch_out_rsts_difference gauge
         rstwatch_out_rsts_difference -1
+        # HELP rstwatch_out_rsts_over Differences between our count of sent resets and the kernel's that stood still for five minutes, by what we had counted: more or fewer.
+        # TYPE rstwatch_out_rsts_over counter
+        rstwatch_out_rsts_over_total{counted="more"} 0
+        rstwatch_out_rsts_over_total{counted="fewer"} 0
         # HELP rstwatch_netns Network namespaces whose counters can be read, and those with listeners whose cannot.
         # TYPE rstwatch_netns gauge
         rstwatch_netns{state="readable"} 2
@@ -191,6 +195,10 @@ fn openmetrics_text() {
         # TYPE rstwatch_probe_attached gauge
         rstwatch_probe_attached{probe="tcp_send_reset"} 1
         rstwatch_probe_attached{probe="nf_send_reset"} 0
+        # HELP rstwatch_probe_missed 1 if the probe is not attached and nothing stands in for it, so that evidence is missing; else 0.
+        # TYPE rstwatch_probe_missed gauge
+        rstwatch_probe_missed{probe="tcp_send_reset"} 0
+        rstwatch_probe_missed{probe="nf_send_reset"} 1
         # HELP rstwatch_build_info Always 1; which build runs, and the SHA-256 of its eBPF object.
         # TYPE rstwatch_build_info gauge
         rstwatch_build_info{version="0.1.0",revision="abc",object="def"} 1
@@ -235,8 +243,10 @@ fn prometheus_text() {
         # TYPE rstwatch_tcp_memory_bytes gauge
         # HELP rstwatch_tcp_ext_listen_overflows_total The kernel's counter of this name, since the agent's start, over all network namespaces that can be read.
         # TYPE rstwatch_tcp_ext_listen_overflows_total counter
-        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read; 0: they agree.
+        # HELP rstwatch_out_rsts_difference Sent resets that we counted less those that the kernel counted (TcpOutRsts), in the network namespaces that can be read. A difference that stands still for five minutes moves to out_rsts_over.
         # TYPE rstwatch_out_rsts_difference gauge
+        # HELP rstwatch_out_rsts_over_total Differences between our count of sent resets and the kernel's that stood still for five minutes, by what we had counted: more or fewer.
+        # TYPE rstwatch_out_rsts_over_total counter
         # HELP rstwatch_netns Network namespaces whose counters can be read, and those with listeners whose cannot.
         # TYPE rstwatch_netns gauge
         # HELP rstwatch_events_total Events classified and counted.
@@ -247,6 +257,8 @@ fn prometheus_text() {
         # TYPE rstwatch_series_folded_total counter
         # HELP rstwatch_probe_attached Whether the probe is attached: 1 or 0.
         # TYPE rstwatch_probe_attached gauge
+        # HELP rstwatch_probe_missed 1 if the probe is not attached and nothing stands in for it, so that evidence is missing; else 0.
+        # TYPE rstwatch_probe_missed gauge
         # HELP rstwatch_build_info Always 1; which build runs, and the SHA-256 of its eBPF object.
         # TYPE rstwatch_build_info gauge
     "#]].assert_eq(&heads);

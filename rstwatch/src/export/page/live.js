@@ -2,6 +2,8 @@
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 10_000;
+/** A stream says something every 15 seconds: one that is silent for so long is dead, though nobody has said so. */
+const SILENCE = 45_000;
 
 /**
  * Follows the agent's verdicts.
@@ -46,7 +48,7 @@ export class Live {
   async #run(signal) {
     this.#onState("connecting");
     try {
-      const answer = await fetch("api/v1/events?follow=1&advice=1", { signal });
+      const answer = await fetch("api/v1/events?follow=1&advice=1&heartbeat=1", { signal });
       if (answer.status === 503) return this.#again("busy");
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       // What came before the stream was open.
@@ -77,11 +79,18 @@ async function* batches(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await withinTime(reader.read());
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     const events = lines.filter(Boolean).map((line) => JSON.parse(line));
     if (events.length > 0) yield events;
   }
+}
+
+/** The same, or an error when it takes too long. */
+function withinTime(promise) {
+  let timer;
+  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error("the stream is silent")), SILENCE)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

@@ -10,19 +10,20 @@ const panels = Object.fromEntries(["listeners", "tables", "losses", "probes"].ma
 
 /** Draws them all. */
 export function render(status) {
-  const { listeners, unattributed_overflows, conntrack, conntrack_elsewhere, conntrack_drops, stack } = status;
-  const { totals, lost, out_rsts_difference, netns_unreadable, probes } = status;
-  panels.listeners([listeners, unattributed_overflows], () => queues(listeners, unattributed_overflows));
+  const { listeners, unattributed_overflows, folded_overflows, listeners_folded, conntrack, conntrack_elsewhere, conntrack_drops, stack } = status;
+  const { totals, lost, out_rsts_difference, out_rsts_over, netns_unreadable, probes } = status;
+  const beyond = [unattributed_overflows, listeners_folded, folded_overflows];
+  panels.listeners([listeners, beyond], () => queues(listeners, beyond));
   panels.tables([conntrack, conntrack_elsewhere, conntrack_drops, stack], () => tables(conntrack, conntrack_elsewhere, conntrack_drops, stack));
   const unsampled = totals.filter(({ cause }) => cause === "unsampled").reduce((sum, { counts }) => sum + counts, 0);
-  const checks = [out_rsts_difference, netns_unreadable];
+  const checks = [out_rsts_difference, out_rsts_over, netns_unreadable];
   panels.losses([unsampled, lost, checks], () => [...losses(unsampled, lost), ...reconciled(...checks)]);
   panels.probes(probes, () => hooks(probes));
 }
 
 const empty = (text) => [el("p", { class: "empty" }, text)];
 
-function queues(listeners, elsewhere) {
+function queues(listeners, [nobodys, folded, others]) {
   const shown = listeners.filter(({ sockets, overflows }) => sockets > 0 || overflows > 0).slice(0, LISTENERS);
   if (shown.length === 0) return empty("No listener was looked at yet.");
   const rows = shown.map((it) => [
@@ -31,7 +32,9 @@ function queues(listeners, elsewhere) {
     el("span", {}, gauge(it.length, it.limit + 1, `${it.length} of ${it.limit + 1}`), el("small", {}, `${count(it.length)} / ${count(it.limit + 1)}`)),
     count(it.overflows),
   ]);
-  const rest = elsewhere > 0 ? el("p", { class: "sub" }, `${counted(elsewhere, "overflow")} more of listeners that are gone.`) : null;
+  const unknown = nobodys > 0 ? `${counted(nobodys, "overflow")} more of listeners that are not known. ` : "";
+  const beyond = folded > 0 || others > 0 ? `${counted(folded, "listener")} beyond the limit are not shown, with ${counted(others, "overflow")}.` : "";
+  const rest = unknown || beyond ? el("p", { class: "sub" }, unknown + beyond) : null;
   return [table([["listener", ""], ["queue", ""], ["overflows", "n"]], rows, "Accept queues, the fullest first"), rest].filter(Boolean);
 }
 
@@ -78,11 +81,12 @@ function losses(unsampled, lost) {
 }
 
 /** Whether our count of sent resets is the kernel's; nothing where that is not known. */
-function reconciled(difference, unreadable) {
+function reconciled(difference, [more, fewer], unreadable) {
   if (difference === null) return [];
+  const before = more > 0 || fewer > 0 ? `; before, it counted ${count(more)} more and ${count(fewer)} fewer` : "";
   const beyond = unreadable > 0 ? `; ${counted(unreadable, "network namespace")} could not be read` : "";
   const words = difference === 0 ? "The count of sent resets is the kernel's own (TcpOutRsts)" : `The count of sent resets differs from the kernel's (TcpOutRsts) by ${count(difference)}`;
-  return [el("p", { class: difference === 0 ? "sub" : "sub warn" }, `${words}${beyond}.`)];
+  return [el("p", { class: difference === 0 ? "sub" : "sub warn" }, `${words}${before}${beyond}.`)];
 }
 
 function hooks(probes) {
