@@ -86,13 +86,13 @@ async function everyText(visit) {
   await page.locator("#probes > details > summary").click();
   assert.ok((await page.locator("details.verdict .advice").first().textContent()).includes(MARKUP));
   const listeners = await page.textContent("#listeners");
-  for (const part of ["[::]:443", "129 / 129", "1,234", MARKUP, "3 overflows more"]) assert.ok(listeners.includes(part), `${part} in ${listeners}`);
+  for (const part of ["[::]:443", "129 / 129", "1,234", MARKUP, "3 overflows more", "5 listeners beyond the limit are not shown, with 4 overflows"]) assert.ok(listeners.includes(part), `${part} in ${listeners}`);
   assert.equal(await page.locator("#listeners .fill.full").count(), 1);
   const tables = await page.textContent("#tables");
   for (const part of ["250,000 of 262,144", "conntrack dropped: full 7", "conntrack, netns 40265320007 of 262,144", "1.0 MiB of 1.0 GiB"]) assert.ok(tables.includes(part), `${part} in ${tables}`);
   assert.ok(!tables.includes("TIME_WAIT"), "what was not seen is left out");
   assert.match(await page.textContent("#losses"), /12 resets without details.*ring_full/s);
-  assert.ok((await page.textContent("#losses")).includes("by -2; 1 network namespace could not be read."));
+  assert.ok((await page.textContent("#losses")).includes("by -2; before, it counted 1 more and 2 fewer; 1 network namespace could not be read."));
   assert.equal(await visit.legend("unsampled", 1), 12);
   await isHarmless(page);
 }

@@ -1,6 +1,6 @@
 //! Looks at queues and tables every second, on a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,9 +114,9 @@ impl<K: KernelSide> Watcher<K> {
             readings.insert(netns, reading);
         }
         // What the kernel did not show has explained those, and explains nothing more.
-        self.missed_before += self.totals.fewer() - fewer;
-        let fresh = |netns: u32| readable.iter().any(|it| it.netns == netns && it.fresh);
-        self.queues.forget(|netns| readings.contains_key(&netns) && !fresh(netns));
+        self.missed_before += self.missed_since().min(self.totals.fewer() - fewer);
+        let known: BTreeSet<_> = readable.iter().filter(|it| !it.fresh).map(|it| it.netns).collect();
+        self.queues.forget(|netns| readings.contains_key(&netns) && known.contains(&netns));
         self.kernel.forget_sent(|netns| readings.contains_key(&netns));
         readings
     }
@@ -132,6 +132,10 @@ impl<K: KernelSide> Watcher<K> {
         let hooked = self.kernel.conntrack_full_ns(netns) > self.last_look_ns;
         let drops = rose(|drops| drops.full) && (nearly(reading.entries) || nearly(last.entries));
         hooked || drops || rose(|drops| drops.early_drop)
+    }
+
+    fn missed_since(&self) -> u64 {
+        (self.missed)().saturating_sub(self.missed_before)
     }
 
     fn conntrack_limit(&self) -> Option<u64> {
@@ -152,7 +156,7 @@ impl<K: KernelSide> Watcher<K> {
             ..Snapshot::default()
         };
         self.queues.show(&mut snapshot);
-        self.totals.show(&mut snapshot, (self.missed)().saturating_sub(self.missed_before));
+        self.totals.show(&mut snapshot, self.missed_since());
         if self.scope.cgroup.is_some() {
             // Ours is the cgroup's, the kernel's is not.
             snapshot.out_rsts_difference = None;
