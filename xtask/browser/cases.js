@@ -43,6 +43,16 @@ async function idleTimesAndTimeouts(visit, lab) {
   assert.ok(mark > 10 && bar > 20, `painted pixels: ${mark} ${bar}`);
 }
 
+async function aFullQueueIsThere(visit, lab) {
+  await visit.open();
+  const port = await lab.crowd();
+  const row = visit.page.locator("#listeners tbody tr").filter({ hasText: `:${port}` });
+  await visit.until("the full queue, its owner and its overflows", async () => {
+    const text = (await row.count()) === 1 ? await row.textContent() : "";
+    return (text.includes("lab-queue") && text.includes("9 / 9") && /[1-9]\d*$/.test(text.trim())) || text;
+  }, 12_000);
+}
+
 async function filtersWork(visit, lab) {
   const port = await lab.row("2");
   await visit.open();
@@ -217,6 +227,7 @@ export const CASES = [
   ["a reset is on the page within 2 s", aResetIsThereAtOnce],
   ["chart and legend follow", theChartFollows],
   ["idle times, and timeouts marked", idleTimesAndTimeouts],
+  ["a full accept queue, its owner and overflows", aFullQueueIsThere],
   ["filters by direction, cause, peer, workload; shared by address", filtersWork],
   ["the list can be paused", theListCanBePaused],
   ["the keyboard unfolds the advice", theKeyboardUnfoldsTheAdvice],

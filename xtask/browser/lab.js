@@ -28,6 +28,8 @@ export class Lab {
 
   /** A process of that name connects and aborts; the server's port. */
   abort = (name) => this.#ask(`abort ${name}`);
+  /** More clients than a server's accept queue takes, which has room for nine; the server's port. */
+  crowd = () => this.#ask("crowd");
   stop = () => this.#ask("stop");
   start = () => this.#ask("start");
 }

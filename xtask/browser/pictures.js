@@ -17,6 +17,7 @@ const pause = (ms) => new Promise((next) => setTimeout(next, ms));
 async function make(lab, minutes) {
   const row = (id) => lab.row(id).catch((error) => console.error(`  not in the picture: ${error.message}`));
   if (minutes === 0) return void (await inTurn(FEW, row));
+  await lab.crowd();
   const begun = Date.now();
   let crashes = 0;
   for (let i = 0; Date.now() < begun + minutes * 60_000; i++) {

@@ -8,19 +8,25 @@ use anyhow::{Context, Result, ensure};
 
 use super::net::Net;
 use super::nft::Rejects;
-use super::peer::command;
+use super::peer::{Peer, command};
 use super::place::{Family, Place, at};
 use super::rows::Scene;
 use super::run::{FIRST_PORT, build};
 use super::select::missing;
-use super::sock::Listener;
+use super::sock::{Listener, Tcp};
 use super::table::rows;
 
 /// A scenario is made again where the machine was too slow for it.
 const TRIES: u32 = 3;
 
+/// The queue of a crowd's server takes one more, and that many come.
+const BACKLOG: usize = 8;
+const CROWD: usize = 12;
+
 /// The network, and the next free port of its server. All goes when this goes.
 pub(crate) struct Stage {
+    crowds: Vec<(Peer, Vec<Tcp>)>,
+    // After what lives in it.
     net: Net,
     rejects: Rejects,
     port: u16,
@@ -36,7 +42,7 @@ pub(crate) enum Played {
 
 impl Stage {
     pub(crate) fn build() -> Result<Self> {
-        Ok(Self { net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
+        Ok(Self { crowds: Vec::new(), net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
     }
 
     /// The network namespaces, for `--netns`.
@@ -71,6 +77,16 @@ impl Stage {
         let mut helper = self.net.client.spawn(helper.stdin(Stdio::null()))?;
         let status = helper.wait()?;
         ensure!(status.success(), "the process that should abort: {status}");
+        Ok(port)
+    }
+
+    /// A process accepts nothing, and more clients come than its queue takes, until all goes; the server's port.
+    pub(crate) fn crowd(&mut self) -> Result<u16> {
+        let port = self.next_port();
+        let server = at(Family::V4.server(), port);
+        let peer = Peer::start(&self.net.server, &self.net.janitor, "queue", server, BACKLOG)?;
+        let clients = (0..CROWD).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
+        self.crowds.push((peer, clients));
         Ok(port)
     }
 

@@ -25,7 +25,7 @@ const empty = (text) => [el("p", { class: "empty" }, text)];
 
 function queues(listeners, [nobodys, folded, others]) {
   const shown = listeners.filter(({ sockets, overflows }) => sockets > 0 || overflows > 0).slice(0, LISTENERS);
-  if (shown.length === 0) return empty("No listener was looked at yet.");
+  if (shown.length === 0) return empty("No listener.");
   const rows = shown.map((it) => [
     el("span", {}, el("span", { class: "mono" }, socket(it)), it.workload ? el("small", {}, it.workload.name) : null),
     // It takes one more than its limit.
