@@ -215,4 +215,6 @@ where
 
 mod capacity;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::kernel::gaps::PeerGaps;
 use crate::record::WorkloadKind;
 use crate::sample;
 
-fn exposition() -> Exposition {
+pub(super) fn exposition() -> Exposition {
     let mut totals = Totals::new(2);
     totals.record(&sample::idle_reaped());
     let mut hostile = sample::event(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain);
