@@ -125,5 +125,10 @@ layout! {
     task_group_leader: "task_struct" "group_leader",
     task_tgid: "task_struct" "tgid",
     task_comm: "task_struct" "comm",
+    task_nsproxy: "task_struct" "nsproxy",
+    task_thread_pid: "task_struct" "thread_pid",
+    nsproxy_net: "nsproxy" "net_ns",
+    pid_level: "pid" "level",
+    pid_numbers: "pid" "numbers",
     socket_sk: "socket" "sk",
 }

@@ -22,3 +22,4 @@ pub mod layout;
 pub mod listener;
 pub mod record;
 pub mod settings;
+pub mod tasks;

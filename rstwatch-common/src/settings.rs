@@ -25,10 +25,8 @@ wire! {
         pub listen_overflow: u32,
         /// Jiffies in a second.
         pub hz: u32,
-        /// Inode of the host's own network namespace, whose conntrack table pods' packets pass too; 0: not known.
-        pub host_netns: u32,
         /// Microseconds of a jiffy.
-        pub jiffy_us: u32,
+        pub jiffy_us: u64,
         /// The cgroup's id.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -61,7 +59,6 @@ impl Settings {
         invalid_syn: u32::MAX,
         listen_overflow: u32::MAX,
         hz: 0,
-        host_netns: 0,
         jiffy_us: 0,
         cgroup: 0,
         detail_interval_ns: 0,

@@ -80,6 +80,10 @@ pub static INFER: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static CONNTRACK_FULL: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
+/// Inode of the host's own network namespace, whose conntrack table pods' packets pass too; 0: not known.
+#[map]
+pub static HOST_NETNS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// A memory of nothing, which would not fit on the stack. Never written.
 #[map]
 pub static NOTHING: Array<Memory> = Array::with_max_entries(1, 0);
@@ -87,7 +91,7 @@ pub static NOTHING: Array<Memory> = Array::with_max_entries(1, 0);
 /// When the conntrack table of a namespace, or of the host's own, was last full; 0: never, or not seen.
 #[inline(never)]
 pub fn conntrack_full_ns(netns: u32) -> u64 {
-    let host = setting!(host_netns);
+    let host = HOST_NETNS.get(0).copied().unwrap_or(0);
     // SAFETY: a number; a torn read is not possible.
     let own = unsafe { CONNTRACK_FULL.get(&netns) }.copied().unwrap_or(0);
     // SAFETY: as above.

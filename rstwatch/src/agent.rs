@@ -17,10 +17,11 @@ use crate::history::History;
 use crate::kernel::counts::MISSED;
 use crate::kernel::object;
 use crate::looks::Looking;
-use crate::pipeline::Capture;
+use crate::pipeline::{Attachment, Capture};
+use crate::privileges::{Needs, lockdown, paths};
 use crate::probe::{Probe, Probes};
 use crate::record::Event;
-use crate::runtime::{Signal, Signals, block_on};
+use crate::runtime::{Signal, Signals, block_on, hold_signals_and_reload};
 use crate::settings::{AgentSettings, CaptureSettings};
 use crate::timeline::Timeline;
 
@@ -31,15 +32,29 @@ const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: objec
 /// # Errors
 /// If it cannot listen or attach, in one line.
 pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
-    block_on(agent(settings))
+    hold_signals_and_reload();
+    // Listening fails more often than attaching, and costs nothing to undo.
+    let listeners = listen(&settings)?;
+    let attachment = Attachment::new(&settings.capture)?;
+    log_probes(attachment.probes());
+    // No thread has been started yet: all inherit what is left of our rights.
+    tracing::info!("{}", lockdown(&needs(&settings)));
+    block_on(agent(settings, listeners, attachment))
 }
 
-async fn agent(settings: AgentSettings) -> anyhow::Result<()> {
+/// What is read and reached while it runs, beside what every command reads.
+fn needs(settings: &AgentSettings) -> Needs {
+    Needs { read: settings.config.as_deref().map(paths::of_file).unwrap_or_default(), connect: Vec::new() }
+}
+
+async fn agent(
+    settings: AgentSettings,
+    listeners: Vec<std::net::TcpListener>,
+    attachment: Attachment,
+) -> anyhow::Result<()> {
     let mut signals = Signals::with_reload()?;
-    // Listening fails more often than attaching, and costs nothing to undo.
-    let listeners = listen(&settings).await?;
-    let mut capture = Capture::start(&settings.capture, Arc::clone(&settings.node))?;
-    log_probes(capture.probes());
+    let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?;
+    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
     let findings = Findings::new(&settings, &capture);
     let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
     let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
@@ -149,10 +164,10 @@ fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
     }
 }
 
-async fn listen(settings: &AgentSettings) -> anyhow::Result<Vec<TcpListener>> {
+fn listen(settings: &AgentSettings) -> anyhow::Result<Vec<std::net::TcpListener>> {
     let mut listeners = Vec::new();
     for address in &settings.listen {
-        let listener = address.bind().await?;
+        let listener = address.bind()?;
         tracing::info!("listening on http://{}{}", listener.local_addr()?, settings.telemetry_path);
         listeners.push(listener);
     }

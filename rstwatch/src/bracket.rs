@@ -11,12 +11,13 @@ use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
 use crate::kernel::sampler;
 use crate::output::Output;
+use crate::pipeline::{Attachment, Capture};
 use crate::probe::Probes;
 use crate::record::Event;
-use crate::runtime::{Signals, block_on};
+use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::TimeoutsSettings;
 use crate::text::{count, fraction, length, wrap};
-use crate::watch::{Watcher, scope, start, tell, watch};
+use crate::watch::{Watcher, attach, scope, tell, watch};
 
 const WIDTH: usize = 96;
 
@@ -25,12 +26,14 @@ const WIDTH: usize = 96;
 /// # Errors
 /// If it cannot attach or write, in one line.
 pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
-    block_on(timeouts(settings))
+    hold_signals();
+    let attachment = attach(&settings.capture)?;
+    block_on(timeouts(settings, attachment))
 }
 
-async fn timeouts(settings: TimeoutsSettings) -> anyhow::Result<()> {
+async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = start(&settings.capture, &settings.node)?;
+    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
     tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
     let mut bounds = Bounds::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;

@@ -30,6 +30,36 @@ use crate::timeouts;
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
 
+/// What is attached and collects into the ring, while nobody reads it yet. It needs privileges and no runtime; what follows
+/// is the other way round.
+pub struct Attachment {
+    attached: Attached,
+    scope: Scope,
+}
+
+impl Attachment {
+    /// Attaches.
+    ///
+    /// # Errors
+    ///
+    /// A bad path to watch, no privileges, or a kernel without what is required.
+    pub fn new(settings: &CaptureSettings) -> anyhow::Result<Self> {
+        timeouts::install(&settings.timeouts);
+        let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
+        let limits = Limits {
+            ring_bytes: settings.ring_buffer_bytes,
+            rate: settings.detail_rate_per_second,
+            burst: settings.detail_burst,
+        };
+        Ok(Self { attached: attach(&scope, &limits)?, scope })
+    }
+
+    /// What is attached.
+    pub fn probes(&self) -> &Probes {
+        &self.attached.probes
+    }
+}
+
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -53,20 +83,13 @@ struct Shared {
 }
 
 impl Capture {
-    /// Attaches and starts to collect.
+    /// Starts to read, within the runtime.
     ///
     /// # Errors
     ///
-    /// A bad path to watch, no privileges, or a kernel without what is required.
-    pub fn start(settings: &CaptureSettings, node: Arc<str>) -> anyhow::Result<Self> {
-        timeouts::install(&settings.timeouts);
-        let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
-        let limits = Limits {
-            ring_bytes: settings.ring_buffer_bytes,
-            rate: settings.detail_rate_per_second,
-            burst: settings.detail_burst,
-        };
-        let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attach(&scope, &limits)?;
+    /// When the kernel refuses to await the ring.
+    pub fn start(Attachment { attached, scope }: Attachment, node: Arc<str>) -> anyhow::Result<Self> {
+        let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attached;
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
         Ok(Self {
@@ -206,7 +229,7 @@ pub struct Survey {
 /// Tries everything, and leaves nothing attached.
 pub fn survey() -> Survey {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let privileges = crate::privileges::held();
+    let privileges = crate::privileges::capabilities::held();
     let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
     let (probes, notes) = crate::kernel::attach::survey(&Scope::default(), &limits);
     Survey { kernel, probes, privileges, notes }

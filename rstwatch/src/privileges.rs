@@ -1,23 +1,59 @@
-//! Which capabilities this process holds.
+//! What this process may do: as little as it needs while it attaches, and next to nothing afterwards.
+//!
+//! [`lockdown`] is called on the main thread while there is no other: threads inherit what it leaves, so none is forgotten.
+//! It has no switch: what it takes away nothing needs, and where the kernel lacks a part, that part is left out and said.
 
-use rustix::thread::CapabilitySet;
+use std::fmt;
+use std::path::PathBuf;
 
-/// What the agent wants, by name, and what for.
-const WANTED: &[(&str, CapabilitySet)] = &[
-    ("CAP_BPF (load programs and maps)", CapabilitySet::BPF),
-    ("CAP_PERFMON (read kernel structures)", CapabilitySet::PERFMON),
-    ("CAP_NET_ADMIN (the cgroup program)", CapabilitySet::NET_ADMIN),
-];
+pub mod calls;
+pub mod capabilities;
+pub mod paths;
 
-/// Each wanted capability, and whether it is effective. `CAP_SYS_ADMIN` implies the first two.
-pub fn held() -> Vec<(String, bool)> {
-    let effective = rustix::thread::capabilities(None).map(|sets| sets.effective).unwrap_or(CapabilitySet::empty());
-    let admin = effective.contains(CapabilitySet::SYS_ADMIN);
-    WANTED
-        .iter()
-        .map(|(name, capability)| {
-            let implied = admin && *capability != CapabilitySet::NET_ADMIN;
-            ((*name).to_owned(), implied || effective.contains(*capability))
-        })
-        .collect()
+use capabilities::Dropped;
+use paths::Paths;
+
+/// What is still needed after everything is attached, beside what every command reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Files, and folders with all beneath, that are read. Name the folder of a file that may be replaced: a rule for a file
+    /// ends with that file. What is not there is left out.
+    pub read: Vec<PathBuf>,
+    /// TCP ports to which connections are opened, by name too. Empty: no socket is ever opened.
+    pub connect: Vec<u16>,
+}
+
+/// What was taken away, and what could not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lockdown {
+    /// Capabilities.
+    pub capabilities: Dropped,
+    /// Files and ports, by Landlock.
+    pub paths: Paths,
+    /// System calls, by seccomp; why not, where the kernel refuses.
+    pub calls: Result<(), String>,
+}
+
+/// Takes away whatever is not needed once everything is attached. It cannot be undone.
+pub fn lockdown(needs: &Needs) -> Lockdown {
+    // First the right to do the rest without privileges.
+    let no_new_privs = rustix::thread::set_no_new_privs(true);
+    let capabilities = capabilities::drop_all();
+    let told = |error: rustix::io::Errno| Err(error.to_string());
+    let (paths, calls) = match no_new_privs {
+        Ok(()) => (paths::restrict(needs), calls::restrict(!needs.connect.is_empty())),
+        Err(error) => (Paths::Refused(error.to_string()), told(error)),
+    };
+    Lockdown { capabilities, paths, calls }
+}
+
+impl fmt::Display for Lockdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capabilities, paths, calls } = self;
+        write!(f, "locked down: {capabilities}; {paths}; ")?;
+        match calls {
+            Ok(()) => write!(f, "system calls are filtered (seccomp)"),
+            Err(why) => write!(f, "system calls are not filtered: {why}"),
+        }
+    }
 }

@@ -1,18 +1,20 @@
 //! `rstwatch report`: watches, then says what a good engineer would write who followed the playbook.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;
 use crate::bounds::Bounds;
 use crate::filter::Filter;
 use crate::output::Output;
-use crate::pipeline::Capture;
+use crate::pipeline::{Attachment, Capture};
 use crate::probe::Probes;
 use crate::record::Event;
-use crate::runtime::{Signals, block_on};
+use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::ReportSettings;
 use crate::text::count;
-use crate::watch::{Watcher, colour, scope, start, tell, watch};
+use crate::watch::{Watcher, attach, colour, scope, tell, watch};
 
 mod bursts;
 mod diagnosis;
@@ -30,12 +32,14 @@ use tally::Tally;
 /// # Errors
 /// If it cannot attach or write, in one line.
 pub fn run(settings: ReportSettings) -> anyhow::Result<()> {
-    block_on(report(settings))
+    hold_signals();
+    let attachment = attach(&settings.capture)?;
+    block_on(report(settings, attachment))
 }
 
-async fn report(settings: ReportSettings) -> anyhow::Result<()> {
+async fn report(settings: ReportSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = start(&settings.capture, &settings.node)?;
+    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
     let before = Pressure::read();
     let started = Timestamp::now();
     tell(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));

@@ -1,6 +1,7 @@
 //! The runtime that commands run in, and the signals that end them.
 
 use std::future::Future;
+use std::mem::MaybeUninit;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal as Source, SignalKind, signal};
@@ -31,6 +32,31 @@ pub enum Signal {
     Reload,
 }
 
+/// Keeps the signals that end a command back until it takes them by [`Signals`]: attaching comes before that, and takes a
+/// moment.
+pub fn hold_signals() {
+    mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT]);
+}
+
+/// The same for the agent, which SIGHUP does not end.
+pub fn hold_signals_and_reload() {
+    hold_signals();
+    mask(libc::SIG_BLOCK, &[libc::SIGHUP]);
+}
+
+/// Changes which signals this thread takes.
+fn mask(how: libc::c_int, signals: &[libc::c_int]) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: it makes the set empty, whatever it was.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // SAFETY: the set was made.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
+    }
+    // SAFETY: the set was made; nobody asks for the old one.
+    unsafe { libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut()) };
+}
+
 /// Signals as they come.
 #[derive(Debug)]
 pub struct Signals {
@@ -47,7 +73,9 @@ impl Signals {
     /// If the kernel refuses.
     pub fn stop_only() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot take signals");
-        Ok(Self { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: None })
+        let signals = Self { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: None };
+        mask(libc::SIG_UNBLOCK, &[libc::SIGTERM, libc::SIGINT]);
+        Ok(signals)
     }
 
     /// Takes SIGTERM, SIGINT and SIGHUP.
@@ -56,7 +84,9 @@ impl Signals {
     /// If the kernel refuses.
     pub fn with_reload() -> anyhow::Result<Self> {
         let hup = signal(SignalKind::hangup()).context("cannot take signals")?;
-        Ok(Self { hup: Some(hup), ..Self::stop_only()? })
+        let signals = Self { hup: Some(hup), ..Self::stop_only()? };
+        mask(libc::SIG_UNBLOCK, &[libc::SIGHUP]);
+        Ok(signals)
     }
 
     /// The next signal. Cancel safe.

@@ -1,26 +1,29 @@
 //! `rstwatch trace`: live verdicts, on stdout.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::output::Output;
-use crate::pipeline::Capture;
+use crate::pipeline::{Attachment, Capture};
 use crate::record::Event;
 use crate::render::Renderer;
-use crate::runtime::{Signals, block_on};
+use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::TraceSettings;
-use crate::watch::{colour, scope, start, tell};
+use crate::watch::{attach, colour, scope, tell};
 
 /// Shows events until the count, the time or a signal ends it.
 ///
 /// # Errors
 /// If it cannot attach or write, in one line.
 pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
-    block_on(trace(settings))
+    hold_signals();
+    let attachment = attach(&settings.capture)?;
+    block_on(trace(settings, attachment))
 }
 
-async fn trace(settings: TraceSettings) -> anyhow::Result<()> {
+async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = start(&settings.capture, &settings.node)?;
+    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
     // Scripts wait for this line: events are seen from here on.
     tell(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
     let mut shown = Shown::new(&settings);

@@ -3,13 +3,11 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-
 use crate::escape::printable;
-use crate::pipeline::Capture;
+use crate::pipeline::{Attachment, Capture};
+use crate::privileges::{Needs, lockdown};
 use crate::record::Event;
 use crate::runtime::Signals;
 use crate::settings::CaptureSettings;
@@ -17,16 +15,14 @@ use crate::settings::CaptureSettings;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Attaches; says where a required probe is refused.
+/// Attaches, then gives up every right that is not needed to read what was attached. No thread may have been started.
 ///
 /// # Errors
 /// If it cannot attach, in one line.
-pub fn start(settings: &CaptureSettings, node: &Arc<str>) -> anyhow::Result<Capture> {
-    let capture = Capture::start(settings, Arc::clone(node))?;
-    if let Some(probe) = capture.probes().missing().next() {
-        bail!("cannot watch: {} is not attached ({}): see rstwatch check", probe.name, probe.detail);
-    }
-    Ok(capture)
+pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
+    let attachment = Attachment::new(settings)?;
+    tracing::info!("{}", lockdown(&Needs::default()));
+    Ok(attachment)
 }
 
 /// Who watches.

@@ -14,5 +14,6 @@ mod seed;
 mod send_reset;
 mod set_state;
 mod syn_recv_sock;
+mod tasks;
 mod tcp_reset;
 mod v4_send_reset;

@@ -56,7 +56,7 @@ fn acted_after(sk: u64, jiffies_ago: u32) -> bool {
     if ours || (probed != 0 && jiffies().wrapping_sub(probed) < jiffies_ago) {
         return false;
     }
-    let tick = setting!(jiffy_us) as u64;
+    let tick = setting!(jiffy_us);
     let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
     idle + 2 * tick < jiffies_ago as u64 * tick
 }

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use std::fs::{read_dir, read_link};
 use std::path::{Path, PathBuf};
 
+use rstwatch_common::tasks::TaskNetns;
+
+use crate::kernel::tasks;
+
 /// Namespaces by inode.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
@@ -24,8 +28,37 @@ pub(super) struct Readable {
 }
 
 impl Namespaces {
-    /// Looks for all. `owners`: namespaces and processes that opened sockets there; a thread may be alone in its namespace.
-    pub(super) fn look(&mut self, proc: &Path, owners: impl IntoIterator<Item = (u32, u32)>) -> Vec<Readable> {
+    /// Looks for all. `tasks`: what the kernel side says; where it says nothing, /proc is asked, which tells of those tasks
+    /// alone that the agent may trace. `owners`: namespaces and processes that opened sockets there, for that case: a thread
+    /// may be alone in its namespace.
+    pub(super) fn look(
+        &mut self,
+        proc: &Path,
+        tasks: Option<&[TaskNetns]>,
+        owners: impl IntoIterator<Item = (u32, u32)>,
+    ) -> Vec<Readable> {
+        let found = match tasks {
+            Some(tasks) => self.told(tasks),
+            None => self.walked(proc, owners),
+        };
+        let last = std::mem::replace(&mut self.tasks, found);
+        let readable = |(netns, task): (&u32, &PathBuf)| Readable {
+            netns: *netns,
+            net: proc.join(task).join("net"),
+            fresh: last.get(netns) != Some(task),
+        };
+        self.tasks.iter().map(readable).collect()
+    }
+
+    fn told(&self, tasks: &[TaskNetns]) -> BTreeMap<u32, PathBuf> {
+        let mut found = BTreeMap::new();
+        for task in tasks {
+            self.offer(&mut found, task.netns, folder(task));
+        }
+        found
+    }
+
+    fn walked(&self, proc: &Path, owners: impl IntoIterator<Item = (u32, u32)>) -> BTreeMap<u32, PathBuf> {
         let mut found = BTreeMap::new();
         for pid in pids(proc) {
             let task = PathBuf::from(pid.to_string());
@@ -40,13 +73,7 @@ impl Namespaces {
                 self.offer(&mut found, netns, task);
             }
         }
-        let last = std::mem::replace(&mut self.tasks, found);
-        let readable = |(netns, task): (&u32, &PathBuf)| Readable {
-            netns: *netns,
-            net: proc.join(task).join("net"),
-            fresh: last.get(netns) != Some(task),
-        };
-        self.tasks.iter().map(readable).collect()
+        found
     }
 
     /// The first task stands for its namespace, unless another did already.
@@ -60,13 +87,18 @@ impl Namespaces {
 }
 
 /// The namespace of the host's first process, or, where that is hidden, of this one.
-pub(super) fn hosts(proc: &Path) -> Option<u32> {
-    netns_of(&proc.join("1")).or_else(|| own(proc))
+pub(super) fn hosts(proc: &Path, tasks: &[TaskNetns]) -> Option<u32> {
+    tasks::first(tasks).or_else(|| netns_of(&proc.join("1"))).or_else(|| own(proc))
 }
 
 /// The namespace of this process.
 pub(super) fn own(proc: &Path) -> Option<u32> {
     netns_of(&proc.join("self"))
+}
+
+/// A task's folder below /proc.
+fn folder(TaskNetns { tgid, tid, .. }: &TaskNetns) -> PathBuf {
+    if tid == tgid { PathBuf::from(tgid.to_string()) } else { PathBuf::from(format!("{tgid}/task/{tid}")) }
 }
 
 fn pids(proc: &Path) -> Vec<u32> {

@@ -81,14 +81,16 @@ impl<K: KernelSide> Watcher<K> {
     fn look(&mut self) {
         let now = monotonic_ns();
         self.queues.take(self.kernel.listeners().as_deref());
-        let mut readable = self.namespaces.look(&self.proc, self.queues.owners());
+        let tasks = self.kernel.tasks();
+        let mut readable = self.namespaces.look(&self.proc, tasks.as_deref(), self.queues.owners());
         readable.retain(|it| self.watched(it.netns));
         let readings = self.read(&readable);
         let counts = readings.iter().filter_map(|(netns, reading)| Some((*netns, overflows(reading)?)));
         // The namespace counts what sockets outside a cgroup drop, too.
         let counts = if self.scope.cgroup.is_none() { counts.collect() } else { BTreeMap::new() };
         self.queues.settle(&counts);
-        self.capacity.set(self.snapshot(&readings));
+        let host = hosts(&self.proc, tasks.as_deref().unwrap_or_default());
+        self.capacity.set(self.snapshot(&readings, host));
         self.totals.keep(readings);
         self.last_look_ns = now;
     }
@@ -142,8 +144,7 @@ impl<K: KernelSide> Watcher<K> {
         setting(&self.proc.join("sys/net/netfilter/nf_conntrack_max"))
     }
 
-    fn snapshot(&self, readings: &BTreeMap<u32, Reading>) -> Snapshot {
-        let host = hosts(&self.proc);
+    fn snapshot(&self, readings: &BTreeMap<u32, Reading>, host: Option<u32>) -> Snapshot {
         let entries = |netns: Option<u32>| readings.get(&netns?)?.entries;
         let conntrack = entries(host).zip(self.conntrack_limit()).map(|(entries, limit)| Conntrack { entries, limit });
         let mut snapshot = Snapshot {

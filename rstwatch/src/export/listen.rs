@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
+use std::net::TcpListener;
 use std::str::FromStr;
 
 use anyhow::anyhow;
-use tokio::net::TcpListener;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// `host:port` as in the Prometheus exporter toolkit; without a host every address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,25 +43,32 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Opens the listener.
+    /// Opens the listener, for a runtime to take over. No runtime is needed, so that it can be done while the right to bind
+    /// a privileged port is still there.
     ///
     /// # Errors
     /// In one line that names the address and the flag.
-    pub async fn bind(&self) -> anyhow::Result<TcpListener> {
+    pub fn bind(&self) -> anyhow::Result<TcpListener> {
         let bound = match self.host.as_str() {
-            "" => self.bind_every().await,
-            host => TcpListener::bind((host, self.port)).await,
+            "" => self.bind_every(),
+            host => TcpListener::bind((host, self.port)),
         };
-        bound.map_err(|error| {
+        let ready = |listener: TcpListener| {
+            // The standard library's own backlog is short.
+            rustix::net::listen(&listener, BACKLOG)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        bound.and_then(ready).map_err(|error| {
             anyhow!("cannot listen on {self}: {}: pick another with --web.listen-address", why(&error))
         })
     }
 
-    async fn bind_every(&self) -> Result<TcpListener, Error> {
-        match TcpListener::bind(("::", self.port)).await {
+    fn bind_every(&self) -> Result<TcpListener, Error> {
+        match TcpListener::bind(("::", self.port)) {
             // Hosts without IPv6.
             Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
-                TcpListener::bind(("0.0.0.0", self.port)).await
+                TcpListener::bind(("0.0.0.0", self.port))
             }
             bound => bound,
         }
@@ -88,11 +98,11 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_port_in_use_is_one_clear_line() {
-        let taken = "127.0.0.1:0".parse::<ListenAddress>().expect("address").bind().await.expect("bound");
+    #[test]
+    fn a_port_in_use_is_one_clear_line() {
+        let taken = "127.0.0.1:0".parse::<ListenAddress>().expect("address").bind().expect("bound");
         let address = taken.local_addr().expect("address").to_string();
-        let error = address.parse::<ListenAddress>().expect("address").bind().await.expect_err("in use");
+        let error = address.parse::<ListenAddress>().expect("address").bind().expect_err("in use");
         assert_eq!(
             format!("{error:#}"),
             format!("cannot listen on {address}: address in use: pick another with --web.listen-address")

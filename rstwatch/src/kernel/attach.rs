@@ -4,27 +4,27 @@
 //! are required.
 
 mod each;
+mod iterators;
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::Iter;
 use aya::{Ebpf, EbpfLoader};
 use rstwatch_common::settings::infer;
 use zerocopy::IntoBytes;
 
-use self::each::told_reason;
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
 use super::gaps::GapMap;
-use super::listeners::{self, Listeners};
+use super::listeners::Listeners;
 use super::reasons::Reasons;
 use super::sampler::Sampler;
 use super::scope::Scope;
 use super::tables::Tables;
+use super::tasks::Tasks;
 use super::walk::Walk;
-use super::{constants, layout, object, sampler};
+use super::{constants, layout, object};
 use crate::cause::Direction;
 use crate::probe::{Probe, Probes};
 
@@ -121,11 +121,13 @@ struct Loader {
     probes: Vec<Probe>,
     sampler: Option<Sampler>,
     listeners: Option<Walk>,
+    tasks: Option<Tasks>,
 }
 
 impl Loader {
     fn attached(scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
         let mut loader = Self::new(kernel_btf()?, scope, limits)?;
+        loader.tasks()?;
         // What adds evidence comes first: a reset is not to be counted before it can be judged.
         loader.headers();
         loader.handshakes_and_challenges();
@@ -157,7 +159,7 @@ impl Loader {
         }
         let mut ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         watch_only(&mut ebpf, &scope.netns)?;
-        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None, listeners: None })
+        Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None, listeners: None, tasks: None })
     }
 
     /// All are loaded before the first is attached: verifying takes a while, and no reset must be counted on one side alone.
@@ -288,54 +290,8 @@ impl Loader {
         }
     }
 
-    /// Owners of the sockets that are older than the agent.
-    fn seed(&mut self) {
-        let seeded = self.run_iterator().map_err(|error| told_reason("task_file", &error));
-        self.record("task_file", seeded, "owners of connections older than the agent");
-    }
-
-    /// Looks at all connections from time to time.
-    fn sample(&mut self) {
-        let sampler = if constants::has_socket_storage(&self.btf) {
-            self.sampler().map_err(|error| told_reason(sampler::PROBE, &error))
-        } else {
-            Err("this kernel has no socket storage for tracing programs".to_owned())
-        };
-        let (sampler, attached) = match sampler {
-            Ok(sampler) => (Some(sampler), Ok(())),
-            Err(why) => (None, Err(why)),
-        };
-        self.sampler = sampler;
-        self.record(sampler::PROBE, attached, "idle gaps that connections survived: timeouts have no lower bound");
-    }
-
-    fn sampler(&mut self) -> anyhow::Result<Sampler> {
-        let program: &mut Iter = program(&mut self.ebpf, "sample")?.try_into()?;
-        program.load("task_file", &self.aya_btf)?;
-        Ok(Sampler(Walk::new(program.fd()?.as_fd(), None)?))
-    }
-
-    /// Looks at accept queues.
-    fn listeners(&mut self) {
-        let iterator = self.listener_iterator().map_err(|error| told_reason(listeners::PROBE, &error));
-        let (iterator, attached) = match iterator {
-            Ok(iterator) => (Some(iterator), Ok(())),
-            Err(why) => (None, Err(why)),
-        };
-        self.listeners = iterator;
-        self.record(listeners::PROBE, attached, "accept queues, and whose they are that overflow");
-    }
-
-    fn listener_iterator(&mut self) -> anyhow::Result<Walk> {
-        let program: &mut Iter = program(&mut self.ebpf, "listeners")?.try_into()?;
-        program.load("bpf_map_elem", &self.aya_btf)?;
-        let program = program.fd()?.as_fd().try_clone_to_owned()?;
-        let Some(Map::HashMap(map)) = self.ebpf.map("LISTENERS") else { bail!("the eBPF object lacks LISTENERS") };
-        Ok(Walk::new(program.as_fd(), Some(map.fd().as_fd()))?)
-    }
-
     fn finish(self, unfiltered: bool) -> anyhow::Result<Attached> {
-        let Self { btf, mut ebpf, probes, sampler, listeners, .. } = self;
+        let Self { btf, mut ebpf, probes, sampler, listeners, tasks, .. } = self;
         let probes = Probes(probes);
         if let Some(probe) = probes.missing().next() {
             bail!("cannot attach {}: {}: rstwatch check tells what this host allows", probe.name, probe.detail);
@@ -361,6 +317,7 @@ impl Loader {
             sent: PerCpuHashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
             conntrack_full,
             evictions_seen,
+            tasks,
         };
         Ok(Attached { programs: ebpf, events, counters, reasons, probes, gaps, sampler, tables })
     }

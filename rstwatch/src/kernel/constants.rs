@@ -44,8 +44,7 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
             .unwrap_or(u32::MAX),
         listen_overflow: drop_reason(btf, "TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         hz: crate::clock::hz(),
-        jiffy_us: u32::try_from(crate::clock::jiffy().as_micros()).unwrap_or(u32::MAX),
-        host_netns: host_netns().unwrap_or(0),
+        jiffy_us: u64::try_from(crate::clock::jiffy().as_micros()).unwrap_or(u64::MAX),
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
@@ -53,8 +52,8 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
     }
 }
 
-/// The namespace of the host's first process.
-fn host_netns() -> Option<u32> {
+/// The namespace of the host's first process, as far as the agent may ask for it.
+pub(super) fn host_netns() -> Option<u32> {
     std::fs::metadata("/proc/1/ns/net").ok().and_then(|found| u32::try_from(found.ino()).ok())
 }
 

@@ -12,4 +12,5 @@ pub mod reasons;
 pub mod sampler;
 pub mod scope;
 pub mod tables;
+pub mod tasks;
 pub mod walk;

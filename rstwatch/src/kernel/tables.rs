@@ -1,8 +1,10 @@
 //! What looks at queues and tables read from the kernel side, and tell it.
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuHashMap};
+use rstwatch_common::tasks::TaskNetns;
 
 use super::listeners::{Listeners, Seen};
+use super::tasks::Tasks;
 
 /// The maps and the iterator that belong to them.
 pub struct Tables {
@@ -14,6 +16,8 @@ pub struct Tables {
     pub conntrack_full: HashMap<MapData, u32, u64>,
     /// A hook fills it.
     pub evictions_seen: bool,
+    /// Tasks and their namespaces; `None` where the kernel refuses the iterator.
+    pub tasks: Option<Tasks>,
 }
 
 /// What a watcher of queues and tables asks the kernel side, and tells it.
@@ -21,6 +25,9 @@ pub trait KernelSide {
     /// Every listener, and each that has gone since the last look and had dropped something; `None` where the kernel does
     /// not say.
     fn listeners(&mut self) -> Option<Vec<Seen>>;
+
+    /// Tasks and the network namespaces that they are in; `None` where the kernel does not say.
+    fn tasks(&mut self) -> Option<Vec<TaskNetns>>;
 
     /// How many listeners it has no room for.
     fn unlisted(&self) -> u64;
@@ -42,6 +49,11 @@ impl KernelSide for Tables {
     fn listeners(&mut self) -> Option<Vec<Seen>> {
         let looked = self.listeners.as_mut()?.look();
         looked.inspect_err(|error| tracing::debug!("accept queues cannot be looked at: {error}")).ok()
+    }
+
+    fn tasks(&mut self) -> Option<Vec<TaskNetns>> {
+        let looked = self.tasks.as_ref()?.look();
+        looked.inspect_err(|error| tracing::debug!("tasks cannot be looked at: {error}")).ok()
     }
 
     fn unlisted(&self) -> u64 {

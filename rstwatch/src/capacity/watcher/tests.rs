@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rstwatch_common::tasks::TaskNetns;
+
 use super::*;
 use crate::kernel::listeners::Seen;
 use crate::record::{Workload, WorkloadKind};
@@ -17,11 +19,16 @@ struct Fake {
     seen: Vec<Seen>,
     sent: u64,
     full: Vec<u32>,
+    tasks: Option<Vec<TaskNetns>>,
 }
 
 impl KernelSide for Fake {
     fn listeners(&mut self) -> Option<Vec<Seen>> {
         Some(self.seen.clone())
+    }
+
+    fn tasks(&mut self) -> Option<Vec<TaskNetns>> {
+        self.tasks.clone()
     }
 
     fn unlisted(&self) -> u64 {
@@ -119,6 +126,24 @@ fn one_look_finds_what_proc_shows() {
     assert_eq!((found.netns_readable, found.netns_unreadable), (3, 1));
 }
 
+/// The links below `ns` are taken away: nobody but the kernel side tells.
+#[test]
+fn what_the_kernel_side_tells_needs_no_right_to_trace() {
+    let folder = copy();
+    let proc = folder.path().join("proc");
+    let mut rm = std::process::Command::new("find");
+    assert!(rm.arg(&proc).args(["-name", "ns", "-exec", "rm", "-r", "{}", "+"]).status().expect("find").success());
+    let mut watcher = watcher(proc, Scope::default());
+    assert_eq!(looked(&mut watcher).netns_readable, 0);
+    let tasks = [(HOST, 1, 1), (POD, 77, 77), (POD, 78, 78), (THREADS, 90, 91), (EMPTY, 6, 6)];
+    watcher.kernel.tasks = Some(tasks.map(|(netns, tgid, tid)| TaskNetns { netns, tgid, tid }).into());
+    watcher.kernel.seen = vec![listener(80, POD, 7), listener(81, THREADS, 1)];
+    let found = looked(&mut watcher);
+    assert_eq!((found.netns_readable, found.netns_unreadable), (3, 0), "one has gone meanwhile");
+    assert_eq!(found.conntrack, Some(Conntrack { entries: 200, limit: 262_144 }), "the first process's");
+    assert_eq!(found.conntrack_elsewhere, [(POD, 258)]);
+}
+
 #[test]
 fn counters_are_those_since_the_start() {
     let folder = copy();
@@ -181,7 +206,7 @@ fn absent_files_are_absent() {
     let nothing = tempfile::tempdir().expect("a folder");
     let mut watcher = watcher(nothing.path().to_owned(), Scope { netns: vec![POD], cgroup: None });
     watcher.kernel = Fake::default();
-    let found = watcher.snapshot(&BTreeMap::new());
+    let found = watcher.snapshot(&BTreeMap::new(), None);
     assert_eq!(found, Snapshot::default());
 }
 

@@ -2,13 +2,10 @@
 
 use std::fs::File;
 
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, KProbe, ProgramError,
-};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
 
 use super::{Loader, program};
 use crate::kernel::scope::cgroup2_mount;
-use crate::kernel::walk;
 use crate::probe::Probe;
 
 impl Loader {
@@ -49,15 +46,6 @@ impl Loader {
             Ok(())
         })
         .map_err(|kprobe| format!("fentry: {fentry}; kprobe: {kprobe}"))
-    }
-
-    /// Runs an iterator once.
-    pub(super) fn run_iterator(&mut self) -> anyhow::Result<()> {
-        let program: &mut Iter = program(&mut self.ebpf, "seed")?.try_into()?;
-        program.load("task_file", &self.aya_btf)?;
-        let link = program.attach()?;
-        let link = program.take_link(link)?;
-        Ok(walk::read(&mut link.into_file()?).map(drop)?)
     }
 
     pub(super) fn ingress(&mut self) -> Result<(), String> {
