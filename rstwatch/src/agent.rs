@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Sums};
 use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::capacity::watcher::Watcher;
@@ -38,7 +38,8 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     let attachment = Attachment::new(&settings.capture)?;
     log_probes(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.
-    tracing::info!("{}", lockdown(&needs(&settings)));
+    let lockdown = lockdown(&needs(&settings));
+    tracing::info!("{lockdown}");
     block_on(agent(settings, listeners, attachment))
 }
 
@@ -64,6 +65,7 @@ async fn agent(
     for event in capture.finish() {
         findings.take(event);
     }
+    tracing::info!("ended: {}", Sums::of(&findings.aggregate.snapshot(|| capture.kernel_counts().ok())));
     findings.history.close();
     stop.send_replace(true);
     server.await?;

@@ -11,10 +11,12 @@ use crate::record::Event;
 
 mod idle;
 mod kernel;
+mod sums;
 mod workloads;
 
 pub use idle::{BOUNDS, IdleHistogram};
 pub use kernel::{CountsHandle, KernelCounts, LossStage};
+pub use sums::Sums;
 pub use workloads::{DEFAULT_LIMIT, Labels, WorkloadId};
 
 use kernel::KernelSeen;

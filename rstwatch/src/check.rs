@@ -5,7 +5,9 @@ use std::io::Write;
 
 use crate::escape::printable;
 use crate::pipeline::{Survey, survey};
+use crate::privileges::rights::{Held, Right};
 use crate::probe::{Probe, Probes};
+use crate::text::count;
 
 /// Prints the survey; returns whether the agent can run.
 ///
@@ -17,12 +19,12 @@ pub fn run() -> anyhow::Result<bool> {
     Ok(survey.probes.ready())
 }
 
-fn table(Survey { kernel, probes, privileges, notes }: &Survey) -> String {
-    let mut out = format!("kernel {}\n\nprivileges\n", printable(kernel));
-    let width = privileges.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, held) in privileges {
-        _ = writeln!(out, "  {name:width$}  {}", if *held { "yes" } else { "no" });
-    }
+fn table(survey: &Survey) -> String {
+    let Survey { kernel, probes, notes, .. } = survey;
+    let mut out = format!("kernel {}\n\ncapabilities\n", printable(kernel));
+    out += &capabilities(survey);
+    out += "\nonce everything is attached\n";
+    out.extend(survey.prospect.iter().map(|(part, what)| format!("  {part:12}  {what}\n")));
     out += "\nprobes\n";
     out += &rows(probes);
     if !notes.is_empty() {
@@ -30,6 +32,23 @@ fn table(Survey { kernel, probes, privileges, notes }: &Survey) -> String {
         out.extend(notes.iter().map(|note| format!("  {}\n", printable(note))));
     }
     out + "\n" + &conclusion(probes)
+}
+
+fn capabilities(Survey { rights, other_rights, .. }: &Survey) -> String {
+    let row = |Right { name, held, wanted, purpose }: &Right| {
+        let held = match held {
+            Held::Yes => "yes",
+            Held::Implied => "yes, by CAP_SYS_ADMIN",
+            Held::No => "no",
+        };
+        let wanted = if *wanted { "needed" } else { "not needed here" };
+        format!("  {name:13}  {held:21}  {wanted:15}  {purpose}\n")
+    };
+    let mut rows: String = rights.iter().map(row).collect();
+    if *other_rights > 0 {
+        _ = writeln!(rows, "  {} held, not needed", count(*other_rights as u64, "other", "others"));
+    }
+    rows
 }
 
 fn rows(Probes(probes): &Probes) -> String {
@@ -78,7 +97,12 @@ mod tests {
                 probe("cgroup_skb", false, true, "stands in for tcp_reset"),
                 probe("nf_send_reset", false, false, "fentry is not allowed"),
             ]),
-            privileges: vec![("CAP_BPF".into(), true), ("CAP_PERFMON".into(), false)],
+            rights: vec![
+                Right { name: "CAP_BPF", held: Held::Implied, wanted: true, purpose: "loads" },
+                Right { name: "CAP_NET_ADMIN", held: Held::No, wanted: false, purpose: "attaches" },
+            ],
+            other_rights: 1,
+            prospect: vec![("capabilities", "all are given up".into()), ("seccomp", "few are left".into())],
             notes: vec!["lockdown is on".into()],
         }
     }
@@ -88,9 +112,14 @@ mod tests {
         expect![[r#"
             kernel 6.18.44
 
-            privileges
-              CAP_BPF      yes
-              CAP_PERFMON  no
+            capabilities
+              CAP_BPF        yes, by CAP_SYS_ADMIN  needed           loads
+              CAP_NET_ADMIN  no                     not needed here  attaches
+              1 other held, not needed
+
+            once everything is attached
+              capabilities  all are given up
+              seccomp       few are left
 
             probes
               tcp_send_reset  ok        required

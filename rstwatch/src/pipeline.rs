@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
+use rustix::thread::{MembarrierCommand, membarrier};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -21,6 +22,8 @@ use crate::kernel::scope::Scope;
 use crate::kernel::tables::Tables;
 use crate::looks::Looking;
 use crate::pair::HOLD;
+use crate::privileges::prospect;
+use crate::privileges::rights::{self, Right};
 use crate::probe::Probes;
 use crate::record::Event;
 use crate::settings::CaptureSettings;
@@ -71,8 +74,8 @@ pub struct Capture {
     /// For looks at queues and tables; taken by who makes them.
     tables: Option<Tables>,
     scope: Scope,
-    /// Owns the programs.
-    _programs: aya::Ebpf,
+    /// Owns the programs, until they are detached.
+    programs: Option<aya::Ebpf>,
 }
 
 /// What scrapes read while events flow.
@@ -100,7 +103,7 @@ impl Capture {
             _sampling: sampling,
             tables: Some(tables),
             scope,
-            _programs: programs,
+            programs: Some(programs),
         })
     }
 
@@ -162,8 +165,13 @@ impl Capture {
         }
     }
 
-    /// Everything that is still under way, at the end.
+    /// Detaches, and takes everything that is still under way. Nothing is counted from then on, so that what was counted and
+    /// what was seen agree.
     pub fn finish(&mut self) -> Vec<Event> {
+        drop(self.programs.take());
+        // A program may still run on another CPU: this waits until none does (kernel/sched/membarrier.c, synchronize_rcu()).
+        // Where the kernel refuses, a reset of this very moment may be counted and not seen.
+        _ = membarrier(MembarrierCommand::Global);
         while self.drain() == BATCH {}
         self.stages.flush(&|| self.shared.phantoms());
         std::iter::from_fn(|| self.stages.pop()).collect()
@@ -220,8 +228,12 @@ pub struct Survey {
     pub kernel: String,
     /// Each probe.
     pub probes: Probes,
-    /// Privileges by name, and whether they are held.
-    pub privileges: Vec<(String, bool)>,
+    /// Capabilities that matter here.
+    pub rights: Vec<Right>,
+    /// How many others are held.
+    pub other_rights: usize,
+    /// What becomes of them and of the rest once everything is attached.
+    pub prospect: Vec<(&'static str, String)>,
     /// What else matters.
     pub notes: Vec<String>,
 }
@@ -229,8 +241,8 @@ pub struct Survey {
 /// Tries everything, and leaves nothing attached.
 pub fn survey() -> Survey {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let privileges = crate::privileges::capabilities::held();
     let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
     let (probes, notes) = crate::kernel::attach::survey(&Scope::default(), &limits);
-    Survey { kernel, probes, privileges, notes }
+    let rights = rights::of(&probes);
+    Survey { kernel, probes, rights, other_rights: rights::others(), prospect: prospect(), notes }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 pub mod calls;
 pub mod capabilities;
 pub mod paths;
+pub mod rights;
 
 use capabilities::Dropped;
 use paths::Paths;
@@ -35,6 +36,7 @@ pub struct Lockdown {
 }
 
 /// Takes away whatever is not needed once everything is attached. It cannot be undone.
+#[must_use = "what could not be taken away is to be told"]
 pub fn lockdown(needs: &Needs) -> Lockdown {
     // First the right to do the rest without privileges.
     let no_new_privs = rustix::thread::set_no_new_privs(true);
@@ -45,6 +47,21 @@ pub fn lockdown(needs: &Needs) -> Lockdown {
         Err(error) => (Paths::Refused(error.to_string()), told(error)),
     };
     Lockdown { capabilities, paths, calls }
+}
+
+/// What [`lockdown`] would do here, by the names of its parts.
+pub fn prospect() -> Vec<(&'static str, String)> {
+    let capabilities = match capabilities::bpf_needs_capability() {
+        false => "all are given up",
+        true => "all but CAP_BPF are given up: without it this kernel's bpf() does not read maps",
+    };
+    let landlock = match paths::version() {
+        Some(version) => format!("version {version}: {}", paths::reach(version)),
+        None => "not in this kernel: what may be read and written stays as it is".to_owned(),
+    };
+    let seccomp = if calls::available() { "few system calls are left" } else { "not in this kernel: all are left" };
+    let parts = [("capabilities", capabilities.to_owned()), ("landlock", landlock), ("seccomp", seccomp.to_owned())];
+    parts.into()
 }
 
 impl fmt::Display for Lockdown {

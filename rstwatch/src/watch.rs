@@ -21,7 +21,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// If it cannot attach, in one line.
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
-    tracing::info!("{}", lockdown(&Needs::default()));
+    // Not within the macro: what is not logged is not evaluated.
+    let lockdown = lockdown(&Needs::default());
+    tracing::info!("{lockdown}");
     Ok(attachment)
 }
 

@@ -11,26 +11,6 @@ use rustix::thread::{
 /// `BPF_MAP_LOOKUP_ELEM` of bpf(2).
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 
-/// What the agent wants, by name, and what for.
-const WANTED: &[(&str, CapabilitySet)] = &[
-    ("CAP_BPF (load programs and maps)", CapabilitySet::BPF),
-    ("CAP_PERFMON (read kernel structures)", CapabilitySet::PERFMON),
-    ("CAP_NET_ADMIN (the cgroup program)", CapabilitySet::NET_ADMIN),
-];
-
-/// Each wanted capability, and whether it is effective. `CAP_SYS_ADMIN` implies the first two.
-pub fn held() -> Vec<(String, bool)> {
-    let effective = capabilities(None).map(|sets| sets.effective).unwrap_or(CapabilitySet::empty());
-    let admin = effective.contains(CapabilitySet::SYS_ADMIN);
-    WANTED
-        .iter()
-        .map(|(name, capability)| {
-            let implied = admin && *capability != CapabilitySet::NET_ADMIN;
-            ((*name).to_owned(), implied || effective.contains(*capability))
-        })
-        .collect()
-}
-
 /// What became of the capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {

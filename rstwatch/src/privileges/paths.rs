@@ -98,13 +98,19 @@ pub fn version() -> Option<i32> {
     i32::try_from(answer).ok().filter(|version| *version > 0)
 }
 
+/// What a version restricts.
+pub fn reach(version: i32) -> &'static str {
+    match version {
+        ..4 => "files are read-only and few",
+        4..6 => "files are read-only and few, TCP ports are closed",
+        _ => "files are read-only and few; TCP ports, signals and abstract sockets are closed",
+    }
+}
+
 impl fmt::Display for Paths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Restricted { abi: abi @ 4.. } => {
-                write!(f, "files are read-only and few, ports are closed (Landlock {abi})")
-            }
-            Self::Restricted { abi } => write!(f, "files are read-only and few (Landlock {abi})"),
+            Self::Restricted { abi } => write!(f, "{} (Landlock {abi})", reach(*abi)),
             Self::Absent => write!(f, "files are as before: no Landlock in this kernel"),
             Self::Refused(why) => write!(f, "files are as before: Landlock: {why}"),
         }

@@ -31,7 +31,7 @@ const PROGRAMS: [&str; 12] = [
 
 /// Taken along where this machine has them: for rows that do without, and for looking
 /// around with `--shell-command`.
-const EXTRAS: [&str; 34] = [
+const EXTRAS: [&str; 38] = [
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",
@@ -66,6 +66,10 @@ const EXTRAS: [&str; 34] = [
     "rm",
     "date",
     "stat",
+    "setpriv",
+    "readlink",
+    "tr",
+    "chmod",
 ];
 
 /// Where iptables looks for its matches and targets.

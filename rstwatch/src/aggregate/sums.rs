@@ -1,0 +1,79 @@
+//! The whole in one line, for the end.
+
+use std::fmt;
+
+use super::Totals;
+use crate::cause::{Cause, Direction};
+
+/// Resets of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    /// By cause, those without detail included.
+    causes: u64,
+    /// Without detail.
+    unsampled: u64,
+    /// Counted by the kernel side.
+    kernel: u64,
+}
+
+/// Resets of both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    sent: Sum,
+    received: Sum,
+}
+
+impl Sums {
+    /// Adds up.
+    pub fn of(totals: &Totals) -> Self {
+        let [sent, received] = [Direction::Sent, Direction::Received].map(|direction| {
+            let mut sum = Sum::default();
+            for (series, count) in totals.resets().filter(|(series, _)| series.direction == direction) {
+                sum.causes += count;
+                sum.unsampled += if series.cause == Cause::Unsampled { count } else { 0 };
+            }
+            let kernel = totals.kernel_resets().filter(|(way, ..)| *way == direction);
+            sum.kernel = kernel.map(|(.., count)| count).sum();
+            sum
+        });
+        Self { sent, received }
+    }
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, received } = self;
+        let unsampled = sent.unsampled + received.unsampled;
+        write!(
+            f,
+            "{} sent and {} received resets were told, {unsampled} without detail; ",
+            sent.causes, received.causes
+        )?;
+        write!(f, "{} and {} were counted", sent.kernel, received.kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::{KernelCounts, LossStage};
+    use crate::sample;
+
+    #[test]
+    fn what_was_told_stands_beside_what_was_counted() {
+        let mut totals = Totals::new(10);
+        totals.record(&sample::idle_reaped());
+        let direction = sample::idle_reaped().direction;
+        totals.absorb(&KernelCounts {
+            resets: vec![(direction, "x".into(), 3)],
+            undelivered: vec![(direction, LossStage::RingFull, 2)],
+        });
+        let sum = Sum { causes: 3, unsampled: 2, kernel: 3 };
+        let expected = match direction {
+            Direction::Sent => Sums { sent: sum, received: Sum::default() },
+            Direction::Received => Sums { sent: Sum::default(), received: sum },
+        };
+        assert_eq!(Sums::of(&totals), expected);
+        assert!(expected.to_string().contains("2 without detail"), "{expected}");
+    }
+}
