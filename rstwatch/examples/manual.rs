@@ -1,0 +1,115 @@
+//! Writes the man pages and the shell completions, from the command line as it is: `cargo run --example manual -- FOLDER`.
+//! The pages come into FOLDER/man, gathered from what `--help` says; the completions into FOLDER/completions.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Command, CommandFactory};
+use clap_complete::{Generator, Shell};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+use rstwatch::cli::Cli;
+
+/// A section that no help text holds, by its title.
+type Section = (&'static str, &'static [&'static str]);
+
+/// What `main` does; the words stand in README.md too.
+const EXIT: Section =
+    ("EXIT STATUS", &["0: done.", "1: it could not be done; one line on stderr says why.", "2: wrong usage."]);
+
+const FILES: Section = (
+    "FILES",
+    &[
+        "/sys/kernel/btf/vmlinux: the kernel's types, required.",
+        "/etc/rstwatch/config.toml: what the systemd unit of the Debian package names with --config.",
+    ],
+);
+
+fn main() -> Result<()> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from).context("usage: manual FOLDER")?;
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    for folder in [&man, &completions] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    pages(&man)?;
+    for (shell, name) in [(Shell::Bash, "rstwatch"), (Shell::Zsh, "_rstwatch"), (Shell::Fish, "rstwatch.fish")] {
+        complete(shell, &completions.join(name))?;
+    }
+    Ok(())
+}
+
+/// One page for the program, and one for each command.
+fn pages(folder: &Path) -> Result<()> {
+    // `help` has a page of its own nowhere else either.
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    let all = std::iter::once(&cli).chain(cli.get_subcommands());
+    for command in all {
+        // "rstwatch agent" is the page rstwatch-agent.
+        let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+        let file = folder.join(format!("{name}.1"));
+        let text = page(command.clone(), &name)?;
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn page(command: Command, name: &str) -> Result<Vec<u8>> {
+    // Without a date, which would make each build another.
+    let title = name.to_uppercase();
+    let version = concat!("rstwatch ", env!("CARGO_PKG_VERSION"));
+    let has_commands = command.has_subcommands();
+    let after = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+    let man = Man::new(command);
+    let mut text = Vec::new();
+    let mut head = Roff::new();
+    head.control("TH", [&*title, "1", "", version, "User Commands"]);
+    head.to_writer(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if has_commands {
+        man.render_subcommands_section(&mut text)?;
+    }
+    if let Some(after) = after {
+        literal("CONFIGURATION", &after, &mut text)?;
+    }
+    for (title, lines) in [FILES, EXIT] {
+        let mut section = Roff::new();
+        section.control("SH", [title]);
+        for (n, line) in lines.iter().enumerate() {
+            // A head begins a paragraph of itself.
+            if n > 0 {
+                section.control("PP", []);
+            }
+            section.text([roman(*line)]);
+        }
+        section.to_writer(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// A section whose lines stay as they are: they are a table, or a file.
+fn literal(title: &str, body: &str, text: &mut Vec<u8>) -> Result<()> {
+    let mut section = Roff::new();
+    section.control("SH", [title]).control("nf", []);
+    for line in body.lines() {
+        section.text([roman(line)]);
+    }
+    section.control("fi", []);
+    section.to_writer(text)?;
+    Ok(())
+}
+
+fn complete(shell: Shell, file: &Path) -> Result<()> {
+    let mut cli = Cli::command().bin_name("rstwatch");
+    cli.build();
+    let mut text = Vec::new();
+    shell.generate(&cli, &mut text);
+    let mut out = fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+    out.write_all(&text)?;
+    Ok(())
+}
