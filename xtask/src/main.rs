@@ -13,6 +13,7 @@ mod licences;
 mod linker;
 mod lock;
 mod outcome;
+mod packaging;
 mod paths;
 mod prometheus;
 mod rules;
@@ -56,6 +57,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Look at the agent's page in a browser, with resets made in the lab's network
     Browser(browser::BrowserArgs),
+    /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
+    Packaging,
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
 }
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Dashboards(args) => dashboards::dashboards(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
         Task::Browser(args) => browser::browser(&args).map(|()| true),
+        Task::Packaging => packaging::packaging().map(|()| true),
         Task::Vm(args) => vm::vm(&args),
     };
     match done {

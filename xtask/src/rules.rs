@@ -39,7 +39,7 @@ fn home() -> PathBuf {
 }
 
 /// The one in PATH, else the one that can be installed.
-fn promtool() -> Result<PathBuf> {
+pub(crate) fn promtool() -> Result<PathBuf> {
     if paths::program("promtool").is_none() {
         setup::ensure(Purpose::Formats)?;
     }

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Formats,
     /// Looking at pages in a browser.
     Browser,
+    /// Reading manifests, unit, man pages and completions as their users do.
+    Packaging,
 }
 
 /// How to see that a package is not needed any more.
@@ -43,7 +45,7 @@ const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
 /// rustc-web brings a rustc with sources of its own core library, and one LLVM for
 /// it and for bpf-linker.
-const NEEDED: [(Purpose, &str, Witness); 18] = [
+const NEEDED: [(Purpose, &str, Witness); 25] = [
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -62,6 +64,13 @@ const NEEDED: [(Purpose, &str, Witness); 18] = [
     (Purpose::Browser, "chromium", Program("chromium")),
     (Purpose::Browser, "nodejs", Program("node")),
     (Purpose::Browser, "npm", Program("npm")),
+    (Purpose::Packaging, "npm", Program("npm")),
+    (Purpose::Packaging, "unzip", Program("unzip")),
+    (Purpose::Packaging, "systemd", Program("systemd-analyze")),
+    (Purpose::Packaging, "mandoc", Program("mandoc")),
+    (Purpose::Packaging, "zsh", Program("zsh")),
+    (Purpose::Packaging, "fish", Program("fish")),
+    (Purpose::Packaging, "prometheus", Program("promtool")),
 ];
 
 /// Installs what is missing for a purpose; does nothing when all is there.

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, browser, command, dashboards, ebpf, lab, licences, paths, rules, vm};
+use crate::{Cli, Task, browser, command, dashboards, ebpf, lab, licences, packaging, paths, rules, vm};
 
 /// A step.
 pub(crate) struct Step {
@@ -19,13 +19,14 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 12] = [
+pub(crate) const STEPS: [Step; 13] = [
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "tests", quick: true, run: unit_tests },
     Step { name: "documentation", quick: true, run: documentation },
     Step { name: "Prometheus rules", quick: true, run: rules::rules },
+    Step { name: "packaging", quick: true, run: packaging::step },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
     Step { name: "lab", quick: false, run: lab_rows },
@@ -42,6 +43,7 @@ fn tools() -> Result<Outcome> {
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Formats)?;
     setup::ensure(Purpose::Browser)?;
+    setup::ensure(Purpose::Packaging)?;
     Ok(Outcome::Passed)
 }
 

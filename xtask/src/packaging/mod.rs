@@ -1,0 +1,45 @@
+//! What operators install by: manifests, the unit, man pages and completions. What takes root and an image's build is in
+//! [image](crate::image).
+
+mod document;
+mod kinds;
+mod manifests;
+pub(crate) mod manual;
+mod references;
+mod render;
+pub(crate) mod rights;
+mod rules;
+mod shape;
+mod tools;
+mod unit;
+mod words;
+
+#[cfg(test)]
+mod mutants;
+
+use anyhow::Result;
+
+use crate::outcome::Outcome;
+use crate::setup::{self, Purpose};
+
+/// The step: seconds, without root once its tools are there.
+pub(crate) fn step() -> Result<Outcome> {
+    if let Err(why) = setup::ensure(Purpose::Packaging) {
+        return Ok(Outcome::Skipped(format!("{why:#}")));
+    }
+    check()?;
+    Ok(Outcome::Passed)
+}
+
+/// Runs `cargo xtask packaging`: writes what is generated, then checks all.
+pub(crate) fn packaging() -> Result<()> {
+    setup::ensure(Purpose::Packaging)?;
+    rules::write()?;
+    check()
+}
+
+fn check() -> Result<()> {
+    unit::check()?;
+    manual::check()?;
+    manifests::check()
+}

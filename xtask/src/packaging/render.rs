@@ -1,0 +1,72 @@
+//! What `kubectl apply -k` would send, without a cluster.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::document::documents;
+use crate::paths;
+
+/// Where the manifests stand.
+pub(super) fn home() -> PathBuf {
+    paths::root().join("deploy/kubernetes")
+}
+
+/// The folders that someone may apply, by name.
+pub(super) fn applied() -> Result<Vec<(String, PathBuf)>> {
+    let mut all = vec![("base".to_owned(), home().join("base"))];
+    all.extend(folders("overlays")?);
+    Ok(all)
+}
+
+/// The parts that can be added to any of those.
+pub(super) fn components() -> Result<Vec<(String, PathBuf)>> {
+    folders("components")
+}
+
+fn folders(part: &str) -> Result<Vec<(String, PathBuf)>> {
+    let listed = fs::read_dir(home().join(part)).with_context(|| format!("deploy/kubernetes/{part}"))?;
+    let mut found = Vec::new();
+    for entry in listed {
+        let entry = entry?;
+        found.push((format!("{part}/{}", entry.file_name().display()), entry.path()));
+    }
+    found.sort();
+    if found.is_empty() {
+        bail!("deploy/kubernetes/{part} is empty");
+    }
+    Ok(found)
+}
+
+/// The documents of a folder.
+pub(super) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
+    let mut command = Command::new(kubectl);
+    // No configuration of a cluster is looked for.
+    command.arg("kustomize").arg(folder).env("KUBECONFIG", "/dev/null");
+    let done = command.output().context("cannot start kubectl")?;
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    // Deprecated fields are warned of.
+    if !done.status.success() || !complaint.trim().is_empty() {
+        bail!("{}: {}", folder.display(), complaint.trim());
+    }
+    documents(&String::from_utf8(done.stdout)?)
+}
+
+/// The documents of the base with components added, as an overlay of a user would.
+pub(super) fn with_components(kubectl: &Path, components: &[PathBuf]) -> Result<Vec<Value>> {
+    // Inside the workspace: kustomize takes relative paths only.
+    let scratch = tempfile::Builder::new().prefix(".kustomize").tempdir_in(paths::root())?;
+    let path = |folder: &Path| -> Result<String> {
+        let inside = folder.strip_prefix(paths::root())?;
+        Ok(format!("../{}", inside.display()))
+    };
+    let mut text = format!("resources: [{}]\ncomponents:\n", path(&home().join("base"))?);
+    for component in components {
+        text.push_str(&format!("- {}\n", path(component)?));
+    }
+    fs::write(scratch.path().join("kustomization.yaml"), text)?;
+    render(kubectl, scratch.path())
+}
