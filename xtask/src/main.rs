@@ -1,6 +1,7 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | browser | vm | dashboards`.
+//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | browser | vm | bench | soak | dashboards`.
 
 mod agent;
+mod bench;
 mod browser;
 mod builder;
 mod cargo;
@@ -61,6 +62,8 @@ enum Task {
     Packaging,
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
+    /// Measure what rstwatch costs, against nothing and against other tools
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::Browser(args) => browser::browser(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
         Task::Vm(args) => vm::vm(&args),
+        Task::Bench(args) => bench::bench(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Browser,
     /// Reading manifests, unit, man pages and completions as their users do.
     Packaging,
+    /// Measuring, and the programs to compare with.
+    Bench,
 }
 
 /// How to see that a package is not needed any more.
@@ -45,7 +47,7 @@ const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
 /// rustc-web brings a rustc with sources of its own core library, and one LLVM for
 /// it and for bpf-linker.
-const NEEDED: [(Purpose, &str, Witness); 25] = [
+const NEEDED: &[(Purpose, &str, Witness)] = &[
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -71,6 +73,11 @@ const NEEDED: [(Purpose, &str, Witness); 25] = [
     (Purpose::Packaging, "zsh", Program("zsh")),
     (Purpose::Packaging, "fish", Program("fish")),
     (Purpose::Packaging, "prometheus", Program("promtool")),
+    (Purpose::Bench, "iproute2", Program("ip")),
+    (Purpose::Bench, "bpftool", Program("bpftool")),
+    (Purpose::Bench, "bpftrace", Program("bpftrace")),
+    (Purpose::Bench, "tcpdump", Program("tcpdump")),
+    (Purpose::Bench, "libbpf-tools", Program("tcpstates")),
 ];
 
 /// Installs what is missing for a purpose; does nothing when all is there.

@@ -1,0 +1,107 @@
+//! What the agent counted against what the kernel counted and what was made.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::web::Counts;
+
+/// How long the last events may take to be judged.
+const SETTLES: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(20);
+
+/// The accounts of a moment.
+pub(crate) struct Ledger {
+    counts: Counts,
+    ours: u64,
+    all: BTreeMap<u64, u64>,
+}
+
+impl Ledger {
+    /// Opens them; the agent watches already.
+    pub(crate) fn open() -> Result<Self> {
+        Ok(Self { counts: Counts::now()?, ours: own_out_rsts()?, all: out_rsts() })
+    }
+
+    /// So many resets were made in this namespace since, each sent and received; what does not agree with that.
+    pub(crate) fn close(&self, made: u64) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let sent_here = own_out_rsts()? - self.ours;
+        if sent_here != made {
+            wrong.push(format!("{made} resets were made, but the kernel sent {sent_here}"));
+        }
+        let foreign = self.foreign()?;
+        // Resets of others on this machine are seen too; nobody tells us which of them were received.
+        let right = |counts: Counts| {
+            let received = if foreign == 0 { counts.received == made } else { counts.received >= made };
+            counts.sent == sent_here + foreign && received && counts.all() == counts.kernel
+        };
+        let began = Instant::now();
+        loop {
+            let counts = Counts::now()?.since(self.counts);
+            if right(counts) {
+                return Ok(wrong);
+            }
+            if began.elapsed() > SETTLES {
+                wrong.push(format!(
+                    "{made} resets were made, the kernel sent {sent_here} here and {foreign} elsewhere; counted: {} sent, {} received, {} by the kernel's own count",
+                    counts.sent, counts.received, counts.kernel
+                ));
+                return Ok(wrong);
+            }
+            sleep(TICK);
+        }
+    }
+
+    /// Resets that other namespaces sent meanwhile.
+    fn foreign(&self) -> Result<u64> {
+        let own = fs::metadata("/proc/thread-self/ns/net")?.ino();
+        let others = out_rsts().into_iter().filter(|(netns, _)| *netns != own);
+        Ok(others.map(|(netns, now)| now.saturating_sub(self.all.get(&netns).copied().unwrap_or(0))).sum())
+    }
+}
+
+/// `TcpOutRsts` of this thread's namespace.
+pub(crate) fn own_out_rsts() -> Result<u64> {
+    let snmp = fs::read_to_string("/proc/thread-self/net/snmp").context("/proc/net/snmp")?;
+    out_rsts_in(&snmp).context("no OutRsts in /proc/net/snmp")
+}
+
+/// The same of every namespace that a process is in, by its inode.
+pub(crate) fn out_rsts() -> BTreeMap<u64, u64> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(netns) = fs::metadata(entry.path().join("ns/net")) else { continue };
+        if found.contains_key(&netns.ino()) {
+            continue;
+        }
+        let snmp = fs::read_to_string(entry.path().join("net/snmp")).unwrap_or_default();
+        if let Some(count) = out_rsts_in(&snmp) {
+            found.insert(netns.ino(), count);
+        }
+    }
+    found
+}
+
+/// A line of names, then one of values.
+fn out_rsts_in(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let at = lines.next()?.split(' ').position(|word| word == "OutRsts")?;
+    lines.next()?.split(' ').nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_counter_by_its_heading() {
+        let snmp = "Ip: Forwarding\nIp: 1\nTcp: MaxConn OutSegs OutRsts\nTcp: -1 9 7\n";
+        assert_eq!(out_rsts_in(snmp), Some(7));
+        assert_eq!(out_rsts_in("Tcp: A\nTcp: 1\n"), None);
+    }
+}

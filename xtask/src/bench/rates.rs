@@ -1,0 +1,94 @@
+//! Rates of work with and without.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Findings;
+use super::cost;
+use super::figures::{Figure, Limit};
+use super::load::Load;
+use super::pairs::{Comparison, Plan, compare};
+use super::tool::{self, Running, Tool, Tracefs};
+use super::web;
+
+/// The agent against nothing.
+pub(crate) fn rstwatch(plan: Plan, findings: &mut Findings) -> Result<()> {
+    let packets = looks_at_packets()?;
+    findings.packets = Some(packets);
+    for load in Load::ALL {
+        let comparison = compare(load, Tool::Rstwatch, None, plan).with_context(|| format!("{load:?}"))?;
+        findings.add(vec![promised(&comparison)]);
+        take(comparison, findings);
+    }
+    if !packets {
+        return Ok(());
+    }
+    // What kernels that allow fentry on tcp_reset have: nothing runs for each packet.
+    for load in [Load::Short, Load::Bulk, Load::Small] {
+        let comparison = compare(load, Tool::RstwatchWithoutPackets, None, plan)?;
+        findings.add(vec![ratio(&comparison)]);
+        take(comparison, findings);
+    }
+    Ok(())
+}
+
+/// What people use today, against nothing.
+pub(crate) fn peers(plan: Plan, slice: Duration, findings: &mut Findings) -> Result<()> {
+    let _tracefs = Tracefs::mounted();
+    let of_a_reset = |tool: Tool| -> Result<Vec<Figure>> {
+        let (process, kernel) = cost::of_a_reset(tool, slice, None)?;
+        let name = tool.name();
+        let own = Figure::new(format!("{name}: CPU time of its process for a reset, in a flood"), "ns", process);
+        // A packet socket's work is in no statistics.
+        let told = tool != Tool::Tcpdump;
+        let kernel = Figure::new(format!("{name}: time of its BPF programs for a reset, in a flood"), "ns", kernel);
+        Ok(if told { vec![own, kernel] } else { vec![own] })
+    };
+    findings.add(of_a_reset(Tool::Rstwatch)?);
+    for tool in Tool::PEERS {
+        if let Err(why) = tool::works(tool) {
+            findings.add(vec![Figure::skipped(tool.name(), format!("{why:#}"))]);
+            continue;
+        }
+        for load in [Load::Short, Load::Small, Load::Refused, Load::Aborted] {
+            let comparison = compare(load, tool, None, plan).with_context(|| format!("{} {load:?}", tool.name()))?;
+            findings.add(vec![ratio(&comparison)]);
+            take(comparison, findings);
+        }
+        findings.add(of_a_reset(tool)?);
+    }
+    Ok(())
+}
+
+fn take(comparison: Comparison, findings: &mut Findings) {
+    findings.wrong.extend(comparison.miscounts.iter().cloned());
+    findings.comparisons.push(comparison);
+}
+
+fn promised(comparison: &Comparison) -> Figure {
+    let least = match comparison.load {
+        Load::Short => 0.98,
+        Load::Bulk | Load::Small => 0.99,
+        Load::Refused | Load::Aborted => 0.95,
+    };
+    ratio(comparison).limited(Limit::AtLeast(least))
+}
+
+fn ratio(comparison: &Comparison) -> Figure {
+    let what = match comparison.load {
+        Load::Short => "short connections",
+        Load::Bulk => "bulk throughput",
+        Load::Small => "round trips of 64 bytes",
+        Load::Refused => "refused SYNs",
+        Load::Aborted => "aborted connections",
+    };
+    Figure::median(format!("{}: {what}, rate of that without", comparison.tool.name()), "", &comparison.ratios())
+}
+
+/// Whether the agent had to attach a program that sees each packet.
+fn looks_at_packets() -> Result<bool> {
+    let _running = Running::start(Tool::Rstwatch, None)?;
+    let metrics = web::get("/metrics")?;
+    Ok(metrics.lines().any(|line| line.starts_with("rstwatch_probe_attached{probe=\"cgroup_skb\"} 1")))
+}
