@@ -54,7 +54,10 @@ impl Attachment {
             rate: settings.detail_rate_per_second,
             burst: settings.detail_burst,
         };
-        Ok(Self { attached: attach(&scope, &limits)?, scope })
+        let attached = attach(&scope, &limits)?;
+        // BTF took ten times what is left.
+        crate::runtime::give_back_memory();
+        Ok(Self { attached, scope })
     }
 
     /// What is attached.

@@ -23,6 +23,16 @@ pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::
     result
 }
 
+/// Gives memory back to the kernel that was needed for a moment only, as for the kernel's BTF at the start: the allocator
+/// would keep it for ever.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: glibc's malloc_trim(3) may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What the user or the supervisor wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {

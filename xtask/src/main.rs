@@ -21,6 +21,7 @@ mod rules;
 mod run;
 mod setup;
 mod signals;
+mod soak;
 #[path = "../../rstwatch/ebpf/sources.rs"]
 mod sources;
 mod steps;
@@ -64,6 +65,8 @@ enum Task {
     Vm(vm::VmArgs),
     /// Measure what rstwatch costs, against nothing and against other tools
     Bench(bench::BenchArgs),
+    /// Drive the agent with millions of resets; kill it and stop it in a flood
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Task::Packaging => packaging::packaging().map(|()| true),
         Task::Vm(args) => vm::vm(&args),
         Task::Bench(args) => bench::bench(&args),
+        Task::Soak(args) => soak::soak(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

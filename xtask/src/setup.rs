@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Packaging,
     /// Measuring, and the programs to compare with.
     Bench,
+    /// Driving the agent for long.
+    Soak,
 }
 
 /// How to see that a package is not needed any more.
@@ -78,6 +80,8 @@ const NEEDED: &[(Purpose, &str, Witness)] = &[
     (Purpose::Bench, "bpftrace", Program("bpftrace")),
     (Purpose::Bench, "tcpdump", Program("tcpdump")),
     (Purpose::Bench, "libbpf-tools", Program("tcpstates")),
+    (Purpose::Soak, "iproute2", Program("ip")),
+    (Purpose::Soak, "bpftool", Program("bpftool")),
 ];
 
 /// Installs what is missing for a purpose; does nothing when all is there.

@@ -144,7 +144,9 @@ impl Loader {
     }
 
     fn new(btf: Btf, scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
-        let aya_btf = aya::Btf::from_sys_fs().with_context(|| format!("{VMLINUX}: cannot be read"))?;
+        // The file is read once: the kernel gives it in pieces of a page.
+        let aya_btf = aya::Btf::parse(btf.bytes(), aya::Endianness::default())
+            .with_context(|| format!("{VMLINUX}: cannot be parsed"))?;
         let settings = constants::settings(&btf, scope, limits);
         let layout = layout::resolve(&btf);
         let mut loader = EbpfLoader::new();

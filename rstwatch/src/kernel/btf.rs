@@ -92,6 +92,11 @@ impl Btf {
         Ok(btf)
     }
 
+    /// The section as it was given.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
     fn index(&mut self, section: Range<usize>) -> Result<(), BtfError> {
         let mut at = section.start;
         while at < section.end {
@@ -135,7 +140,13 @@ impl Btf {
             .iter()
             .skip(1)
             .filter_map(|at| self.type_at(*at))
-            .find(|found| found.kind == kind && self.string(found.name) == Some(name.as_bytes()))
+            .find(|found| found.kind == kind && self.is_named(found.name, name))
+    }
+
+    /// Whether the string there is this one. A search asks this of every type, so it looks at no more than it must.
+    fn is_named(&self, offset: u32, name: &str) -> bool {
+        let rest = self.strings.start.checked_add(offset as usize).and_then(|at| self.data.get(at..self.strings.end));
+        rest.and_then(|rest| rest.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// Byte offset of a member, as in `("net", "ns.inum")`; members of anonymous parts are found in their parent.

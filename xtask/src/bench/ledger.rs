@@ -27,8 +27,9 @@ impl Ledger {
         Ok(Self { counts: Counts::now()?, ours: own_out_rsts()?, all: out_rsts() })
     }
 
-    /// So many resets were made in this namespace since, each sent and received; what does not agree with that.
-    pub(crate) fn close(&self, made: u64) -> Result<Vec<String>> {
+    /// So many resets were made since, each sent and received: in this namespace, and in some that are gone. What does not
+    /// agree with that, in sentences.
+    pub(crate) fn close(&self, made: u64, gone: u64) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         let sent_here = own_out_rsts()? - self.ours;
         if sent_here != made {
@@ -37,8 +38,8 @@ impl Ledger {
         let foreign = self.foreign()?;
         // Resets of others on this machine are seen too; nobody tells us which of them were received.
         let right = |counts: Counts| {
-            let received = if foreign == 0 { counts.received == made } else { counts.received >= made };
-            counts.sent == sent_here + foreign && received && counts.all() == counts.kernel
+            let received = if foreign == 0 { counts.received == made + gone } else { counts.received >= made + gone };
+            counts.sent == sent_here + gone + foreign && received && counts.all() == counts.kernel
         };
         let began = Instant::now();
         loop {
@@ -48,7 +49,7 @@ impl Ledger {
             }
             if began.elapsed() > SETTLES {
                 wrong.push(format!(
-                    "{made} resets were made, the kernel sent {sent_here} here and {foreign} elsewhere; counted: {} sent, {} received, {} by the kernel's own count",
+                    "{made} resets were made here and {gone} elsewhere, others made {foreign}; counted: {} sent, {} received, {} by the kernel's own count",
                     counts.sent, counts.received, counts.kernel
                 ));
                 return Ok(wrong);

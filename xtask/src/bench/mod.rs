@@ -25,11 +25,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
+pub(crate) use self::cost::config;
 use self::figures::Figure;
 use self::machine::Machine;
 use self::pairs::{Comparison, Plan};
+pub(crate) use self::size::name;
+use crate::paths;
 use crate::setup::{self, Purpose};
-use crate::{cargo, paths};
 
 /// What `cargo xtask bench` accepts.
 #[derive(clap::Args, Debug)]
@@ -46,6 +48,9 @@ pub(crate) struct BenchArgs {
     /// Write everything that was measured to this file; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH", default_value = "target/bench.json")]
     json: PathBuf,
+    /// The rstwatch to measure, instead of the release build; a relative path starts at the workspace's root
+    #[arg(long, value_name = "PATH")]
+    rstwatch: Option<PathBuf>,
     /// Leave the soak of ten million events out
     #[arg(long)]
     no_soak: bool,
@@ -124,7 +129,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<bool> {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask bench");
     }
     setup::ensure(Purpose::Bench)?;
-    cargo::build_release()?;
+    tool::choose(args.rstwatch.as_deref())?;
     let findings = arena::inside(|| measure(args))?;
     let json = paths::root().join(&args.json);
     std::fs::write(&json, serde_json::to_vec_pretty(&findings)?).with_context(|| json.display().to_string())?;

@@ -72,7 +72,7 @@ pub(crate) fn compare(load: Load, tool: Tool, config: Option<&Path>, plan: Plan)
         cpu = Cpu { user: cpu.user + after.user, system: cpu.system + after.system };
         count += made;
         if let Some(ledger) = ledger {
-            comparison.miscounts.extend(ledger.close(made)?);
+            comparison.miscounts.extend(ledger.close(made, 0)?);
             comparison.compared += made;
         }
         drop(running);

@@ -24,16 +24,6 @@ pub(crate) struct Program {
     /// How often.
     #[serde(default)]
     pub(crate) run_cnt: u64,
-    /// Who holds it; nobody: it is attached by itself, or being freed.
-    #[serde(default)]
-    pub(crate) pids: Vec<Holder>,
-}
-
-/// A process that holds a program.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Holder {
-    /// Its number.
-    pub(crate) pid: u32,
 }
 
 /// All programs of this machine.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::{load, process, web};
-use crate::{agent, paths};
+use crate::{agent, cargo, paths};
 
 /// How long any of them may take to be at work.
 const STARTS: Duration = Duration::from_secs(20);
@@ -20,6 +21,23 @@ const STARTS: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_millis(400);
 const TICK: Duration = Duration::from_millis(5);
 const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// The daemon to be measured, if it is not the release build.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says which daemon is measured: this one, or the release build, which is built then.
+pub(crate) fn choose(binary: Option<&Path>) -> Result<()> {
+    match binary {
+        // What it was told before stays.
+        Some(binary) => _ = BINARY.set(paths::root().join(binary)),
+        None => cargo::build_release()?,
+    }
+    Ok(())
+}
+
+fn binary() -> PathBuf {
+    BINARY.get().cloned().unwrap_or_else(paths::rstwatch)
+}
 
 /// A program to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,7 +86,7 @@ impl Tool {
 
     fn command(self, config: Option<&Path>) -> Result<Command> {
         let mut command = if self == Self::Rstwatch {
-            Command::new(paths::rstwatch())
+            Command::new(binary())
         } else {
             Command::new(
                 paths::program(self.program()).with_context(|| format!("{} is not installed", self.program()))?,
@@ -79,7 +97,7 @@ impl Tool {
             Self::RstwatchWithoutPackets => {
                 // In a mount namespace of its own: there it may unmount what it likes.
                 command.args(["--mount", "--", "sh", "-c", "umount -l -a -t cgroup2; exec \"$0\" \"$@\""]);
-                command.arg(paths::rstwatch()).args(agent_words(config));
+                command.arg(binary()).args(agent_words(config));
             }
             Self::Bpftrace => _ = command.args(["-B", "line", "-e", BPFTRACE]),
             Self::Tcpdump => _ = command.args(["-i", "lo", "-nn", "-l", "tcp[tcpflags] & tcp-rst != 0"]),
@@ -97,7 +115,7 @@ tracepoint:tcp:tcp_receive_reset { printf(\"received %s %d %s:%d %s:%d\\n\", com
     ntop(args->saddr), args->sport, ntop(args->daddr), args->dport); }";
 
 fn agent_words(config: Option<&Path>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["--log-level".into(), "warn".into(), "agent".into()];
+    let mut words: Vec<OsString> = vec!["agent".into()];
     words.extend(["--web.listen-address".into(), web::ADDRESS.to_string().into()]);
     if let Some(path) = config {
         words.extend(["--config".into(), path.into()]);
@@ -115,9 +133,9 @@ impl Running {
     pub(crate) fn start(tool: Tool, config: Option<&Path>) -> Result<Self> {
         let mut running = Self::spawn(tool, config, Stdio::null(), Stdio::null())?;
         if tool.is_agent() {
-            running.ready()?
+            running.ready()?;
         } else {
-            running.settled()?
+            running.settled()?;
         }
         Ok(running)
     }

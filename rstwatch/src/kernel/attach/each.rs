@@ -1,12 +1,16 @@
 //! Attaching one program each, and the kernel's answer in a few words.
 
 use std::fs::File;
+use std::path::Path;
 
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
 
 use super::{Loader, program};
 use crate::kernel::scope::cgroup2_mount;
 use crate::probe::Probe;
+
+/// Where the kernel shows that it has kprobes (CONFIG_KPROBE_EVENTS; since 4.17, kernel/events/core.c).
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
 impl Loader {
     pub(super) fn load_tracepoint(&mut self, name: &'static str) -> Result<(), String> {
@@ -39,6 +43,10 @@ impl Loader {
     /// A function in the kernel or in one of its modules: by fentry, else by a kprobe.
     pub(super) fn function(&mut self, name: &'static str, kprobe: &'static str) -> Result<(), String> {
         let Err(fentry) = self.fentry(name) else { return Ok(()) };
+        // Verifying a program that cannot be attached takes as long as verifying any.
+        if !Path::new(KPROBES).exists() {
+            return Err(format!("fentry: {fentry}; kprobe: this kernel has none"));
+        }
         attach_or_reason(name, || {
             let program: &mut KProbe = program(&mut self.ebpf, kprobe)?.try_into()?;
             program.load()?;
