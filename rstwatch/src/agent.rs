@@ -45,7 +45,9 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
 
 /// What is read and reached while it runs, beside what every command reads.
 fn needs(settings: &AgentSettings) -> Needs {
-    Needs { read: settings.config.as_deref().map(paths::of_file).unwrap_or_default(), connect: Vec::new() }
+    let mut needs = settings.capture.needs();
+    needs.read.extend(settings.config.as_deref().map(paths::of_file).unwrap_or_default());
+    needs
 }
 
 async fn agent(
@@ -55,7 +57,7 @@ async fn agent(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::with_reload()?;
     let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?;
-    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
+    let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let findings = Findings::new(&settings, &capture);
     let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
     let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
@@ -111,6 +113,7 @@ impl Findings {
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),
+            kubernetes: capture.knowledge().cloned(),
         }
     }
 }
@@ -151,16 +154,20 @@ fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
         Ok(config) => config,
         Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
     };
-    findings.aggregate.set_workload_limit(config.workload_limit);
     let running = &settings.capture;
     let wanted = CaptureSettings::new(running.netns.clone(), running.cgroup.clone(), &config);
+    let wanted = match wanted.with_kubernetes(&config, &settings.node) {
+        Ok(wanted) => wanted,
+        Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
+    };
+    findings.aggregate.set_workload_limit(config.workload_limit);
     let limits = [config.timeout_destinations, config.timeout_series, config.listener_series];
     let applied = [settings.timeout_destinations, settings.timeout_series, settings.listener_series];
     if wanted == *running && limits == applied {
         tracing::info!("configuration read from {}", path.display());
     } else {
         tracing::warn!(
-            "configuration read from {}: the node's name, sizes and rates of the kernel side, timeouts and listeners change with a restart only",
+            "configuration read from {}: the node's name, sizes and rates of the kernel side, timeouts, listeners and Kubernetes change with a restart only",
             path.display()
         );
     }

@@ -47,6 +47,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         timeout_candidates: candidates(evidence, verdict.sender),
         rst: rst(record),
         workload: process.as_ref().map(owner::workload),
+        remote_workload: None,
         process,
         aside: aside::of(evidence),
     }

@@ -33,7 +33,7 @@ pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
 
 async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
+    let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
     let mut bounds = Bounds::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;

@@ -95,7 +95,8 @@ impl CaptureArgs {
         let Self { netns, cgroup, node_name, config } = self;
         let config = config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         let named = node_name.or_else(|| config.node_name.clone());
-        Ok((CaptureSettings::new(netns, cgroup, &config), named.map_or_else(host_name, Arc::from), config))
+        let node = named.map_or_else(host_name, Arc::from);
+        Ok((CaptureSettings::new(netns, cgroup, &config).with_kubernetes(&config, &node)?, node, config))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::aggregate;
 use crate::bounds;
 use crate::capacity::series;
 use crate::escape::printable;
+use crate::kubernetes::settings as kubernetes;
 use crate::timeouts::Timeout;
 use crate::timeouts::file::{Written, checked};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub listener_series: usize,
     /// Well-known timeouts beside the shipped ones, or instead of them.
     pub timeouts: Vec<Timeout>,
+    /// What is asked of the Kubernetes API.
+    pub kubernetes: kubernetes::Table,
 }
 
 impl Default for Config {
@@ -49,6 +52,7 @@ impl Default for Config {
             timeout_series: 64,
             listener_series: series::DEFAULT_LIMIT,
             timeouts: Vec::new(),
+            kubernetes: kubernetes::Table::default(),
         }
     }
 }
@@ -71,7 +75,16 @@ Idle timeouts of your own hops: candidates beside those that rstwatch knows, or 
 who = \"internal load balancer\"     shown as the candidate's name
 seconds = 50                       0: who has no timeout here
 place = \"end\"                      end (default: client, server, proxy) or device (forwards packets)
-on_expiry = \"fin\"                  fin, rst or silent; may be left out";
+on_expiry = \"fin\"                  fin, rst or silent; may be left out
+
+Names from the Kubernetes API (pods: list, watch; with remote = true services and nodes too):
+
+[kubernetes]
+enabled = \"auto\"                   true, false, or auto: where KUBERNETES_SERVICE_HOST is set or kubeconfig is given
+node_name = \"...\"                  this node in the API; default: NODE_NAME of the environment, else this host's name
+remote = false                     whether the other end gets the name of the pod, service or node with its address
+remote_limit = 50000               addresses with a name, 1 to 1000000
+kubeconfig = \"/...\"                how the API is reached, if not as a pod does; no programs are run for credentials";
 
 const WORKLOADS: RangeInclusive<i64> = 1..=100_000;
 const RING_BYTES: RangeInclusive<i64> = 65_536..=1 << 30;
@@ -95,6 +108,7 @@ struct File {
     listener_series: Option<Spanned<i64>>,
     #[serde(default)]
     timeout: Vec<Spanned<Written>>,
+    kubernetes: Option<kubernetes::Written>,
 }
 
 /// What is wrong, and at which byte of the file.
@@ -141,6 +155,7 @@ impl Config {
             timeout_series: number("timeout_series", file.timeout_series, SERIES, series)?,
             listener_series: number("listener_series", file.listener_series, LISTENERS, listeners)?,
             timeouts: checked(file.timeout).map_err(|(at, what)| Fault { at, what })?,
+            kubernetes: kubernetes::checked(file.kubernetes).map_err(|(at, what)| Fault { at, what })?,
         })
     }
 }
@@ -238,6 +253,12 @@ mod tests {
             ("[[timeout]]\nwho = \"a\"", 1, "missing field `seconds`"),
             ("[[timeout]]\nwho = \"a\"\nseconds = 1\nwhen = 3", 4, "unknown field `when`"),
             ("workload_limit = 7\nworkload_limit = 8", 2, "duplicate key"),
+            ("[kubernetes]\nenable = true", 2, "unknown field `enable`"),
+            ("[kubernetes]\nenabled = 1", 2, "kubernetes.enabled is neither true nor false nor \"auto\""),
+            ("[kubernetes]\n\nnode_name = \"a,b\"", 3, "kubernetes.node_name is no name of a node: give 1 to 253 of"),
+            ("[kubernetes]\nremote_limit = 0", 2, "kubernetes.remote_limit is 0: give 1 to 1000000"),
+            ("[kubernetes]\nremote = \"yes\"", 2, "invalid type: string \"yes\", expected a boolean"),
+            ("[kubernetes]\nkubeconfig = \"k\"", 2, "kubernetes.kubeconfig is no absolute path"),
         ];
         for (text, line, what) in cases {
             let (found_line, found) = parse(text).expect_err("refused");

@@ -20,6 +20,7 @@ pub mod recent;
 pub mod pair;
 pub mod company;
 pub mod owner;
+pub mod kubernetes;
 pub mod aside;
 pub mod record;
 pub mod assemble;

@@ -7,6 +7,9 @@ use clap::Parser;
 use rstwatch::cli::{self, Cli, Command, LogLevel};
 use rstwatch::{agent, bracket, check, escape, explain, report, trace};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Something is wrong with the world; usage errors are 2.
 const FAILURE: u8 = 1;
@@ -38,11 +41,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn log(cli: &Cli) {
     let default = if matches!(cli.command, Command::Agent(_)) { LogLevel::Info } else { LogLevel::Warn };
+    let level = LevelFilter::from(cli.log_level.unwrap_or(default));
+    // They log each failed attempt, and whole answers that they cannot read; we say once what is wrong.
+    let quiet = ["kube_client", "kube_runtime"].map(|target| (target, LevelFilter::OFF));
     tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(cli.log_level.unwrap_or(default)))
+        .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .with_target(false)
+        .finish()
+        .with(Targets::new().with_default(level).with_targets(quiet))
         .init();
 }
 

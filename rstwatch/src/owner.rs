@@ -24,3 +24,5 @@ pub fn process(task: &Task) -> Option<Process> {
 pub fn workload(process: &Process) -> Workload {
     Workload { kind: WorkloadKind::Process, namespace: None, name: process.comm.clone(), container: None }
 }
+
+pub mod pods;

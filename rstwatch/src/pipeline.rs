@@ -20,6 +20,7 @@ use crate::kernel::counts::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};
 use crate::kernel::scope::Scope;
 use crate::kernel::tables::Tables;
+use crate::kubernetes::{Knowledge, Kubernetes};
 use crate::looks::Looking;
 use crate::pair::HOLD;
 use crate::privileges::prospect;
@@ -77,6 +78,8 @@ pub struct Capture {
     /// For looks at queues and tables; taken by who makes them.
     tables: Option<Tables>,
     scope: Scope,
+    /// Ends the watches of the Kubernetes API with this.
+    kubernetes: Option<Kubernetes>,
     /// Owns the programs, until they are detached.
     programs: Option<aya::Ebpf>,
 }
@@ -89,15 +92,19 @@ struct Shared {
 }
 
 impl Capture {
-    /// Starts to read, within the runtime.
+    /// Starts to read, and to ask the Kubernetes API if the settings say so; within the runtime.
     ///
     /// # Errors
     ///
     /// When the kernel refuses to await the ring.
-    pub fn start(Attachment { attached, scope }: Attachment, node: Arc<str>) -> anyhow::Result<Self> {
+    pub fn start(
+        Attachment { attached, scope }: Attachment,
+        settings: &CaptureSettings,
+        node: &Arc<str>,
+    ) -> anyhow::Result<Self> {
         let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attached;
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
-        let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node };
+        let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
         Ok(Self {
             ring: readable(events)?,
             stages: Stages::new(context),
@@ -106,6 +113,7 @@ impl Capture {
             _sampling: sampling,
             tables: Some(tables),
             scope,
+            kubernetes: settings.kubernetes.as_ref().map(Kubernetes::start),
             programs: Some(programs),
         })
     }
@@ -118,6 +126,19 @@ impl Capture {
     /// What looks at queues and tables need, once.
     pub fn take_tables(&mut self) -> Option<(Tables, Scope)> {
         Some((self.tables.take()?, self.scope.clone()))
+    }
+
+    /// What the Kubernetes API told, if it is asked.
+    pub fn knowledge(&self) -> Option<&Knowledge> {
+        self.kubernetes.as_ref().map(Kubernetes::knowledge)
+    }
+
+    /// An event with what the Kubernetes API told.
+    fn named(&self, mut event: Event) -> Event {
+        if let Some(knowledge) = self.knowledge() {
+            knowledge.name_remote(&mut event);
+        }
+        event
     }
 
     /// Exact counts since the start.
@@ -151,7 +172,7 @@ impl Capture {
         loop {
             // What is ready goes first: a slow consumer must fill the ring, which counts its losses, not our memory.
             if let Some(event) = self.stages.pop() {
-                return Some(event);
+                return Some(self.named(event));
             }
             if self.drain() > 0 || self.stages.is_ready() {
                 continue;
@@ -177,7 +198,7 @@ impl Capture {
         _ = membarrier(MembarrierCommand::Global);
         while self.drain() == BATCH {}
         self.stages.flush(&|| self.shared.phantoms());
-        std::iter::from_fn(|| self.stages.pop()).collect()
+        std::iter::from_fn(|| self.stages.pop().map(|event| self.named(event))).collect()
     }
 
     /// Takes a batch from the ring through all stages; answers its size.

@@ -61,6 +61,8 @@ pub struct Event {
     pub process: Option<Process>,
     /// Whose it was.
     pub workload: Option<Workload>,
+    /// Who has the other end's address in the cluster.
+    pub remote_workload: Option<Arc<RemoteWorkload>>,
     /// For reports; not shown.
     #[serde(skip)]
     pub aside: Aside,
@@ -171,6 +173,40 @@ impl WorkloadKind {
             Self::Container => "container",
             Self::Unit => "unit",
             Self::Process => "process",
+        }
+    }
+}
+
+/// Who has the other end's address in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RemoteWorkload {
+    /// What it is.
+    pub kind: RemoteKind,
+    /// Its namespace; null for a node.
+    pub namespace: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// What may have an address in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemoteKind {
+    /// A pod with an address of its own.
+    Pod,
+    /// A service, by an address that stands for its pods.
+    Service,
+    /// A node, or a pod in its network.
+    Node,
+}
+
+impl RemoteKind {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Service => "service",
+            Self::Node => "node",
         }
     }
 }

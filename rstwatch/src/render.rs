@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::cause::Direction;
 use crate::escape::printable;
 use crate::explain::advice;
-use crate::record::{Event, Process, Role, Rst, Workload};
+use crate::record::{Event, Process, RemoteWorkload, Role, Rst, Workload};
 use crate::text::seconds;
 
 /// Writes events as text. What was not seen is left out.
@@ -64,7 +64,7 @@ impl Renderer {
 
 /// Who, and what was seen; none if nothing was.
 fn evidence(event: &Event) -> Option<String> {
-    let parts = [subject(event), findings(event)];
+    let parts = [subject(event), other_end(event).unwrap_or_default(), findings(event)];
     let line = parts.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect::<Vec<_>>().join("  ");
     (!line.is_empty()).then_some(line)
 }
@@ -89,6 +89,18 @@ fn owner(workload: &Workload, event: &Event) -> Option<String> {
     }
     let namespace = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
     Some(format!("{} {namespace}{name}", kind.as_str()))
+}
+
+/// `to service shop/db`: who has the other end's address.
+fn other_end(event: &Event) -> Option<String> {
+    let RemoteWorkload { kind, namespace, name } = event.remote_workload.as_deref()?;
+    let way = match event.role {
+        Role::Client => "to",
+        Role::Server => "from",
+        Role::Unknown => "with",
+    };
+    let namespace = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
+    Some(format!("{way} {} {namespace}{name}", kind.as_str()))
 }
 
 /// The sentences of the verdict, and what they do not mention.

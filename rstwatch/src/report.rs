@@ -1,6 +1,5 @@
 //! `rstwatch report`: watches, then says what a good engineer would write who followed the playbook.
 
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -39,7 +38,7 @@ pub fn run(settings: ReportSettings) -> anyhow::Result<()> {
 
 async fn report(settings: ReportSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
+    let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let before = Pressure::read();
     let started = Timestamp::now();
     tell(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));

@@ -31,6 +31,7 @@ pub(crate) fn event(direction: Direction, cause: Cause, sender: Sender, confiden
         rst: None,
         process: None,
         workload: None,
+        remote_workload: None,
         aside: Aside::default(),
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::export::listen::ListenAddress;
 use crate::filter::Filter;
+use crate::kubernetes::settings as kubernetes;
+use crate::privileges::Needs;
 use crate::timeouts::Timeout;
 
 /// What to watch, and how much of it.
@@ -26,6 +28,8 @@ pub struct CaptureSettings {
     pub detail_burst: u32,
     /// Well-known timeouts beside the shipped ones, or instead of them.
     pub timeouts: Vec<Timeout>,
+    /// What is asked of the Kubernetes API; none: nothing.
+    pub kubernetes: Option<kubernetes::Settings>,
 }
 
 impl CaptureSettings {
@@ -33,7 +37,30 @@ impl CaptureSettings {
     pub fn new(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> Self {
         let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;
         let timeouts = config.timeouts.clone();
-        Self { netns, cgroup, ring_buffer_bytes, detail_rate_per_second, detail_burst, timeouts }
+        Self { netns, cgroup, ring_buffer_bytes, detail_rate_per_second, detail_burst, timeouts, kubernetes: None }
+    }
+
+    /// With what the configuration asks of the Kubernetes API, in this environment, on the node of this name.
+    ///
+    /// # Errors
+    /// If it cannot be asked although the configuration says so, in one line.
+    pub fn with_kubernetes(self, config: &Config, node: &str) -> anyhow::Result<Self> {
+        let table = &config.kubernetes;
+        let kubernetes = match kubernetes::Settings::resolve(table, node, |name| std::env::var(name).ok()) {
+            Err(error) if table.enabled == Some(true) => anyhow::bail!(error),
+            Err(error) => {
+                tracing::error!("kubernetes: {error}: no names from the API");
+                None
+            }
+            Ok(settings) => settings,
+        };
+        Ok(Self { kubernetes, ..self })
+    }
+
+    /// What has to stay within reach while it runs.
+    pub fn needs(&self) -> Needs {
+        let source = self.kubernetes.as_ref().map(|kubernetes| &kubernetes.source);
+        source.map(|source| source.needs(|name| std::env::var(name).ok())).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,5 @@
 //! `rstwatch trace`: live verdicts, on stdout.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::output::Output;
@@ -23,7 +22,7 @@ pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
 
 async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
-    let mut capture = Capture::start(attachment, Arc::clone(&settings.node))?;
+    let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     // Scripts wait for this line: events are seen from here on.
     tell(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
     let mut shown = Shown::new(&settings);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::escape::printable;
 use crate::pipeline::{Attachment, Capture};
-use crate::privileges::{Needs, lockdown};
+use crate::privileges::lockdown;
 use crate::record::Event;
 use crate::runtime::Signals;
 use crate::settings::CaptureSettings;
@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(500);
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
     // Not within the macro: what is not logged is not evaluated.
-    let lockdown = lockdown(&Needs::default());
+    let lockdown = lockdown(&settings.needs());
     tracing::info!("{lockdown}");
     Ok(attachment)
 }

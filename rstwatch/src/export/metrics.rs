@@ -12,6 +12,7 @@ use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
 use crate::capacity::Snapshot;
+use crate::kubernetes::Snapshot as KubernetesSnapshot;
 use crate::probe::{Probe, Probes};
 use crate::text::fraction;
 
@@ -50,6 +51,8 @@ pub struct Exposition {
     pub brackets: Vec<Bracket>,
     /// Queues and tables that fill up.
     pub capacity: Arc<Snapshot>,
+    /// How the Kubernetes API is, if it is asked.
+    pub kubernetes: Option<KubernetesSnapshot>,
     /// Events that HTTP followers were too slow to take; counted in the totals all the same.
     pub follower_missed: u64,
     /// What is attached.
@@ -99,6 +102,7 @@ impl Collector for Exposition {
         self.idle(&mut encoder)?;
         self.idle_timeout(&mut encoder)?;
         capacity::encode(&self.capacity, &mut encoder)?;
+        self.kubernetes.as_ref().map_or(Ok(()), |snapshot| kubernetes::encode(snapshot, &mut encoder))?;
         self.own(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
         self.probe_missed(&mut encoder)?;
@@ -214,6 +218,7 @@ where
 }
 
 mod capacity;
+mod kubernetes;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
+use crate::kubernetes::Knowledge;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 
@@ -56,6 +57,8 @@ pub struct AppState {
     pub counts: CountsHandle,
     /// Queues and tables that fill up.
     pub capacity: Arc<Capacity>,
+    /// What the Kubernetes API told, if it is asked.
+    pub kubernetes: Option<Knowledge>,
 }
 
 impl AppState {
@@ -120,6 +123,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         totals: state.totals(),
         brackets: state.bounds.shown(),
         capacity: state.capacity.get(),
+        kubernetes: state.kubernetes.as_ref().map(Knowledge::snapshot),
         follower_missed: state.history.missed(),
         probes: Arc::clone(&state.probes),
         build: state.build,

@@ -43,6 +43,7 @@ impl Service {
             bounds: Arc::new(SharedBounds::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
             capacity: Arc::clone(&capacity),
+            kubernetes: None,
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");

@@ -158,8 +158,7 @@ mod tests {
 
     #[test]
     fn last_words_are_understood() {
-        let line =
-            "INFO ended: 12 sent and 30 received resets were told, 5 without detail; 12 and 30 were counted";
+        let line = "INFO ended: 12 sent and 30 received resets were told, 5 without detail; 12 and 30 were counted";
         assert_eq!(totals(line), Some([12, 30, 42]));
         assert_eq!(totals("INFO listening on http://127.0.0.1:9877"), None);
     }

@@ -12,6 +12,7 @@ use crate::bounds::Bounds;
 use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::gaps::PeerGaps;
+use crate::kubernetes::health::Kind;
 use crate::record::WorkloadKind;
 use crate::sample;
 
@@ -39,6 +40,7 @@ pub(super) fn exposition() -> Exposition {
         totals,
         brackets: bounds.brackets(),
         capacity: Arc::new(snapshot()),
+        kubernetes: None,
         follower_missed: 3,
         probes: Arc::new(Probes(vec![probe("tcp_send_reset", true), probe("nf_send_reset", false)])),
         build: Build { version: "0.1.0", revision: "abc", object: "def" },
@@ -300,4 +302,34 @@ fn promtool_has_nothing_to_say() {
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
+}
+
+#[test]
+fn the_kubernetes_api_is_shown_where_it_is_asked() {
+    let lines = |exposition| {
+        let text = encode(exposition, Format::OpenMetrics).expect("text");
+        let shown = |line: &&str| line.starts_with("rstwatch_kubernetes_");
+        text.lines().filter(shown).map(|line| line.to_owned() + "\n").collect::<String>()
+    };
+    assert_eq!(lines(exposition()), "");
+    let snapshot = KubernetesSnapshot {
+        up: true,
+        errors: Kind::ALL.map(|kind| (kind, u64::from(kind == Kind::Gone))),
+        pods: 30,
+        pods_refused: 0,
+        addresses: Some((7, 2)),
+    };
+    expect![[r#"
+        rstwatch_kubernetes_up 1
+        rstwatch_kubernetes_pods 30
+        rstwatch_kubernetes_errors_total{kind="connect"} 0
+        rstwatch_kubernetes_errors_total{kind="forbidden"} 0
+        rstwatch_kubernetes_errors_total{kind="gone"} 1
+        rstwatch_kubernetes_errors_total{kind="decode"} 0
+        rstwatch_kubernetes_errors_total{kind="other"} 0
+        rstwatch_kubernetes_refused_total{what="pod"} 0
+        rstwatch_kubernetes_refused_total{what="address"} 2
+        rstwatch_kubernetes_addresses 7
+    "#]]
+    .assert_eq(&lines(Exposition { kubernetes: Some(snapshot), ..exposition() }));
 }
