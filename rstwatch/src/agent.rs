@@ -12,6 +12,7 @@ use crate::capacity::Capacity;
 use crate::capacity::watcher::Watcher;
 use crate::cause::Direction;
 use crate::config::Config;
+use crate::export::web_config::reload::Web;
 use crate::export::{AppState, Build, http, router};
 use crate::history::History;
 use crate::kernel::counts::MISSED;
@@ -34,24 +35,27 @@ const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: objec
 pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     hold_signals_and_reload();
     // Listening fails more often than attaching, and costs nothing to undo.
-    let listeners = listen(&settings)?;
+    let web = settings.web_config.as_deref().map(Web::open).transpose()?;
+    let listeners = listen(&settings, web.as_deref())?;
     let attachment = Attachment::new(&settings.capture)?;
     log_probes(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.
-    let lockdown = lockdown(&needs(&settings));
+    let lockdown = lockdown(&needs(&settings, web.as_deref()));
     tracing::info!("{lockdown}");
-    block_on(agent(settings, listeners, attachment))
+    block_on(agent(settings, web, listeners, attachment))
 }
 
 /// What is read and reached while it runs, beside what every command reads.
-fn needs(settings: &AgentSettings) -> Needs {
+fn needs(settings: &AgentSettings, web: Option<&Web>) -> Needs {
     let mut needs = settings.capture.needs();
     needs.read.extend(settings.config.as_deref().map(paths::of_file).unwrap_or_default());
+    needs.read.extend(web.map(Web::paths_to_read).unwrap_or_default());
     needs
 }
 
 async fn agent(
     settings: AgentSettings,
+    web: Option<Arc<Web>>,
     listeners: Vec<std::net::TcpListener>,
     attachment: Attachment,
 ) -> anyhow::Result<()> {
@@ -62,8 +66,14 @@ async fn agent(
     let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
     let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listeners, router, stopped));
-    take_events(&mut capture, &findings, &mut signals, &settings).await;
+    let service = http::Service {
+        router,
+        web: web.clone(),
+        max_requests: settings.max_requests,
+        node: Arc::clone(&settings.node),
+    };
+    let server = tokio::spawn(http::serve(listeners, service, stopped));
+    take_events(&mut capture, &findings, &mut signals, &settings, web.as_ref()).await;
     for event in capture.finish() {
         findings.take(event);
     }
@@ -133,23 +143,39 @@ fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, capacity: &Ar
 }
 
 /// Takes events until it is told to stop.
-async fn take_events(capture: &mut Capture, findings: &Findings, signals: &mut Signals, settings: &AgentSettings) {
+async fn take_events(
+    capture: &mut Capture,
+    findings: &Findings,
+    signals: &mut Signals,
+    settings: &AgentSettings,
+    web: Option<&Arc<Web>>,
+) {
     loop {
         tokio::select! {
             event = capture.next() => match event {
                 Some(event) => findings.take(event),
                 None => return,
             },
-            signal = signals.next() => match (signal, &settings.config) {
-                (Signal::Stop, _) => return,
-                (Signal::Reload, Some(path)) => reload(path, findings, settings),
-                (Signal::Reload, None) => tracing::info!("SIGHUP: no --config was given, nothing to read"),
+            signal = signals.next() => match signal {
+                Signal::Stop => return,
+                Signal::Reload => reload(findings, settings, web),
             },
         }
     }
 }
 
-fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
+fn reload(findings: &Findings, settings: &AgentSettings, web: Option<&Arc<Web>>) {
+    if let Some(web) = web.cloned() {
+        tokio::task::spawn_blocking(move || web.reload());
+    }
+    match &settings.config {
+        Some(path) => reload_config(path, findings, settings),
+        None if web.is_none() => tracing::info!("SIGHUP: no --config was given, nothing to read"),
+        None => {}
+    }
+}
+
+fn reload_config(path: &Path, findings: &Findings, settings: &AgentSettings) {
     let config = match Config::read(path) {
         Ok(config) => config,
         Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
@@ -173,11 +199,12 @@ fn reload(path: &Path, findings: &Findings, settings: &AgentSettings) {
     }
 }
 
-fn listen(settings: &AgentSettings) -> anyhow::Result<Vec<std::net::TcpListener>> {
+fn listen(settings: &AgentSettings, web: Option<&Web>) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    let scheme = if web.is_some_and(Web::has_tls) { "https" } else { "http" };
     let mut listeners = Vec::new();
     for address in &settings.listen {
         let listener = address.bind()?;
-        tracing::info!("listening on http://{}{}", listener.local_addr()?, settings.telemetry_path);
+        tracing::info!("listening on {scheme}://{}{}", listener.local_addr()?, settings.telemetry_path);
         listeners.push(listener);
     }
     Ok(listeners)

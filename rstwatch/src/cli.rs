@@ -12,8 +12,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cause::{Cause, Direction};
 use crate::config::{self, Config};
-use crate::export::is_reserved;
 use crate::export::listen::ListenAddress;
+use crate::export::{http, is_reserved};
 use crate::filter::{Filter, network};
 use crate::settings::{AgentSettings, CaptureSettings, ReportSettings, TimeoutsSettings, TraceSettings, host_name};
 
@@ -134,6 +134,12 @@ pub struct AgentArgs {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
+    /// TLS, users and headers, in the format of the Prometheus exporter toolkit; read again when it changes
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config: Option<PathBuf>,
+    /// Requests answered at once, beside 16 that follow events; 0: no limit
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = http::MAX_REQUESTS)]
+    max_requests: usize,
 }
 
 impl AgentArgs {
@@ -142,7 +148,7 @@ impl AgentArgs {
     /// # Errors
     /// If the configuration cannot be used, in one line.
     pub fn settings(self) -> anyhow::Result<AgentSettings> {
-        let Self { capture, listen, telemetry_path } = self;
+        let Self { capture, listen, telemetry_path, web_config, max_requests } = self;
         let path = capture.config.clone();
         let (capture, node, config) = capture.settings()?;
         let Config { workload_limit, timeout_destinations, timeout_series, listener_series, .. } = config;
@@ -151,6 +157,8 @@ impl AgentArgs {
             node,
             listen,
             telemetry_path,
+            web_config: web_config.filter(|path| !path.as_os_str().is_empty()),
+            max_requests,
             workload_limit,
             timeout_destinations,
             timeout_series,

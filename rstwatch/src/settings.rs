@@ -75,6 +75,10 @@ pub struct AgentSettings {
     pub listen: Vec<ListenAddress>,
     /// Path of the metrics.
     pub telemetry_path: String,
+    /// File with TLS, users and headers.
+    pub web_config: Option<PathBuf>,
+    /// Requests answered at once; 0: as many as come.
+    pub max_requests: usize,
     /// Workloads with series of their own.
     pub workload_limit: usize,
     /// Destinations whose idle timeouts are bracketed.

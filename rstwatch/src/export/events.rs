@@ -4,18 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::stream;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{MAX_FOLLOWERS, Shared};
+use super::{Following, MAX_FOLLOWERS, Shared};
 use crate::explain;
 use crate::filter::Filter;
 use crate::history::{CAPACITY, Follower};
@@ -130,7 +130,8 @@ fn follow(shared: &Shared, wanted: Wanted) -> Response {
     });
     // A proxy that gathers a buffer full of them first would delay verdicts.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
-    ([(header::CONTENT_TYPE, "application/x-ndjson"), unbuffered], Body::from_stream(lines)).into_response()
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), unbuffered];
+    (headers, Extension(Following), Body::from_stream(lines)).into_response()
 }
 
 struct Stream {

@@ -25,6 +25,7 @@ pub mod metrics;
 mod assets;
 mod page;
 mod status;
+pub mod web_config;
 
 /// Which build this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,12 @@ impl AppState {
     }
 }
 
-/// How many requests may follow events at once; a few more connections than these stay free for scrapes.
+/// How many requests may follow events at once. They take no place of other requests.
 const MAX_FOLLOWERS: usize = 16;
+
+/// Marks an answer that has no end.
+#[derive(Clone, Copy, Debug)]
+struct Following;
 
 /// What the handlers share.
 struct Shared {

@@ -48,7 +48,7 @@ impl Service {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = watch::channel(false);
-        let server = runtime.spawn(http::serve(vec![listener], router(state, "/metrics"), stopped));
+        let server = runtime.spawn(http::serve(vec![listener], service(router(state, "/metrics")), stopped));
         Self { runtime, address, aggregate, history, timeline, capacity, stop, server }
     }
 
@@ -62,7 +62,7 @@ impl Service {
     fn open(&self, path: &str, headers: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").expect("sent");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").expect("sent");
         BufReader::new(stream)
     }
 
@@ -87,6 +87,10 @@ impl Service {
         self.runtime.block_on(self.server).expect("ended");
         start.elapsed()
     }
+}
+
+fn service(router: Router) -> http::Service {
+    http::Service { router, web: None, max_requests: http::MAX_REQUESTS, node: "node<a>".into() }
 }
 
 fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
