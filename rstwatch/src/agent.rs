@@ -64,7 +64,8 @@ async fn agent(
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let findings = Findings::new(&settings, &capture);
     let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
-    let router = router(findings.state(&settings, &capture), &settings.telemetry_path);
+    let state = AppState { web: web.clone(), ..findings.state(&settings, &capture) };
+    let router = router(state, &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
     let service = http::Service {
         router,
@@ -124,6 +125,7 @@ impl Findings {
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),
             kubernetes: capture.knowledge().cloned(),
+            web: None,
         }
     }
 }

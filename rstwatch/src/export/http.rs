@@ -201,3 +201,6 @@ where
     }
     _ = connection.await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,8 @@ pub struct Exposition {
     pub kubernetes: Option<KubernetesSnapshot>,
     /// Events that HTTP followers were too slow to take; counted in the totals all the same.
     pub follower_missed: u64,
+    /// Whether the newest web configuration is in use; none: there is no such file.
+    pub web_config: Option<bool>,
     /// What is attached.
     pub probes: Arc<Probes>,
     /// Which build this is.
@@ -106,6 +108,7 @@ impl Collector for Exposition {
         self.own(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
         self.probe_missed(&mut encoder)?;
+        self.web_config(&mut encoder)?;
         self.build_info(&mut encoder)
     }
 }
@@ -199,6 +202,14 @@ impl Exposition {
             family.encode_family(&[("probe", probe.name)])?.encode_gauge(&u64::from(probe.is_missed()))?;
         }
         Ok(())
+    }
+
+    fn web_config(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(is_up_to_date) = self.web_config else { return Ok(()) };
+        let help = "1 if the newest --web.config.file is in use with its certificates; 0 if that cannot be used, so that an older one is.";
+        let mut metric =
+            encoder.encode_descriptor("web_config_last_reload_successful", help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&u64::from(is_up_to_date))
     }
 
     fn build_info(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
@@ -18,12 +19,17 @@ use crate::kubernetes::Knowledge;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 
+use metrics::Format;
+use scrape::Scrapes;
+use web_config::reload::Web;
+
 mod events;
 pub mod http;
 pub mod listen;
 pub mod metrics;
 mod assets;
 mod page;
+mod scrape;
 mod status;
 pub mod web_config;
 
@@ -60,11 +66,28 @@ pub struct AppState {
     pub capacity: Arc<Capacity>,
     /// What the Kubernetes API told, if it is asked.
     pub kubernetes: Option<Knowledge>,
+    /// TLS and users, if there are any.
+    pub web: Option<Arc<Web>>,
 }
 
 impl AppState {
     fn totals(&self) -> Totals {
         self.aggregate.snapshot(|| (self.counts)())
+    }
+
+    /// The metrics of this moment.
+    fn text(&self, format: Format) -> Option<Bytes> {
+        let exposition = metrics::Exposition {
+            totals: self.totals(),
+            brackets: self.bounds.shown(),
+            capacity: self.capacity.get(),
+            kubernetes: self.kubernetes.as_ref().map(Knowledge::snapshot),
+            follower_missed: self.history.missed(),
+            web_config: self.web.as_ref().map(|web| web.is_up_to_date()),
+            probes: Arc::clone(&self.probes),
+            build: self.build,
+        };
+        metrics::encode(exposition, format).ok().map(Bytes::from)
     }
 }
 
@@ -81,6 +104,8 @@ struct Shared {
     /// Where the metrics are.
     telemetry_path: String,
     followers: Arc<Semaphore>,
+    /// By dialect.
+    scrapes: [Scrapes; 2],
 }
 
 /// Whether `--web.telemetry-path` cannot have this path.
@@ -91,7 +116,7 @@ pub fn is_reserved(path: &str) -> bool {
 /// Every route.
 pub fn router(state: AppState, telemetry_path: &str) -> Router {
     let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
-    let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers };
+    let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers, scrapes: Default::default() };
     assets::routes(Router::new())
         .route("/", get(page::page))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -121,23 +146,17 @@ async fn harden(mut response: Response) -> Response {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let state = &shared.state;
-    let format =
-        metrics::Format::accepted(headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()));
-    let exposition = metrics::Exposition {
-        totals: state.totals(),
-        brackets: state.bounds.shown(),
-        capacity: state.capacity.get(),
-        kubernetes: state.kubernetes.as_ref().map(Knowledge::snapshot),
-        follower_missed: state.history.missed(),
-        probes: Arc::clone(&state.probes),
-        build: state.build,
+    let format = Format::accepted(headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()));
+    let scrapes = match format {
+        Format::OpenMetrics => &shared.scrapes[0],
+        Format::Prometheus => &shared.scrapes[1],
     };
-    match metrics::encode(exposition, format) {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {error}\n")).into_response()
-        }
+    // Long texts take a while: on a thread that serves nothing else.
+    let state = Arc::clone(&shared);
+    let write = async || tokio::task::spawn_blocking(move || state.state.text(format)).await.ok().flatten();
+    match scrapes.text(write).await {
+        Some(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n").into_response(),
     }
 }
 

@@ -14,11 +14,11 @@ use crate::record::{Event, Process};
 use crate::sample;
 
 /// A served state on a port of its own.
-struct Service {
+pub(super) struct Service {
     runtime: tokio::runtime::Runtime,
-    address: SocketAddr,
-    aggregate: Arc<Aggregate>,
-    history: Arc<History>,
+    pub(super) address: SocketAddr,
+    pub(super) aggregate: Arc<Aggregate>,
+    pub(super) history: Arc<History>,
     timeline: Arc<Timeline>,
     capacity: Arc<Capacity>,
     stop: watch::Sender<bool>,
@@ -26,7 +26,11 @@ struct Service {
 }
 
 impl Service {
-    fn start(probes: Vec<Probe>) -> Self {
+    pub(super) fn start(probes: Vec<Probe>) -> Self {
+        Self::start_with(probes, None)
+    }
+
+    pub(super) fn start_with(probes: Vec<Probe>, web: Option<Arc<Web>>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let (aggregate, history) = (Arc::new(Aggregate::new(10)), Arc::new(History::default()));
@@ -44,22 +48,25 @@ impl Service {
             counts: Arc::new(counts),
             capacity: Arc::clone(&capacity),
             kubernetes: None,
+            web: web.clone(),
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = watch::channel(false);
-        let server = runtime.spawn(http::serve(vec![listener], service(router(state, "/metrics")), stopped));
+        let router = router(state, "/metrics");
+        let service = http::Service { router, web, max_requests: http::MAX_REQUESTS, node: "node<a>".into() };
+        let server = runtime.spawn(http::serve(vec![listener], service, stopped));
         Self { runtime, address, aggregate, history, timeline, capacity, stop, server }
     }
 
-    fn record(&self, event: Event) {
+    pub(super) fn record(&self, event: Event) {
         self.aggregate.record(&event);
         self.timeline.record(&event);
         self.history.push(Arc::new(event));
     }
 
     /// Sends a request and leaves the answer to be read.
-    fn open(&self, path: &str, headers: &str) -> BufReader<TcpStream> {
+    pub(super) fn open(&self, path: &str, headers: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").expect("sent");
@@ -67,7 +74,7 @@ impl Service {
     }
 
     /// Status, head and body of one answer.
-    fn get_with(&self, path: &str, headers: &str) -> (u16, String, String) {
+    pub(super) fn get_with(&self, path: &str, headers: &str) -> (u16, String, String) {
         let mut text = String::new();
         self.open(path, &format!("{headers}Connection: close\r\n")).read_to_string(&mut text).expect("answer");
         let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
@@ -75,12 +82,12 @@ impl Service {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    fn get(&self, path: &str) -> (u16, String, String) {
+    pub(super) fn get(&self, path: &str) -> (u16, String, String) {
         self.get_with(path, "")
     }
 
     /// Stops the server; returns how long it took.
-    fn stop(self) -> Duration {
+    pub(super) fn stop(self) -> Duration {
         let start = Instant::now();
         self.history.close();
         self.stop.send_replace(true);
@@ -89,11 +96,7 @@ impl Service {
     }
 }
 
-fn service(router: Router) -> http::Service {
-    http::Service { router, web: None, max_requests: http::MAX_REQUESTS, node: "node<a>".into() }
-}
-
-fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
+pub(super) fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
     Probe { name, required, attached, detail: detail.into(), degrades: "TTL evidence" }
 }
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 use axum::http::{HeaderName, HeaderValue};
-use tokio_rustls::rustls::ServerConfig;
+use rustls::ServerConfig;
 
 use crate::escape::printable;
 use file::{File, Rate};
@@ -170,4 +170,4 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -41,6 +41,7 @@ impl<S: AsyncWrite + AsyncRead + Unpin> Stream<S> {
         }
         if written.is_ready() {
             self.stalled = None;
+            self.ticket.took();
             return written;
         }
         let until = (Instant::now() + STALLED).min(deadline.unwrap_or_else(|| Instant::now() + STALLED));

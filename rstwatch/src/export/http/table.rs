@@ -12,8 +12,11 @@ use tokio::sync::Notify;
 /// but do not end.
 const MAX_WAITING: usize = 192;
 
-/// An answer that is being taken may be left undisturbed for so long.
-const UNDISTURBED: Duration = Duration::from_millis(250);
+/// Where a request waits for a place, an answer gives way of which nothing was taken for so long.
+const STALLED: Duration = Duration::from_millis(100);
+
+/// So does one that takes longer than this.
+const LONG: Duration = Duration::from_secs(1);
 
 /// How long a request waits for a place before it is refused.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 enum Phase {
     /// There is no request yet, or no more.
     Waiting,
+    /// There is one, which waits for a place.
+    Asking,
     /// The answer is being made.
     Working,
     /// The answer is being taken.
@@ -40,7 +45,15 @@ struct Open {
     peer: IpAddr,
     phase: Phase,
     since: Instant,
-    evict: Arc<Notify>,
+    state: Arc<State>,
+}
+
+/// What a connection's own task shares with the table.
+#[derive(Debug, Default)]
+struct State {
+    evict: Notify,
+    /// When the client last took something, in milliseconds since the table was made.
+    taken: AtomicU64,
 }
 
 /// Every open connection.
@@ -50,32 +63,59 @@ pub(super) struct Table {
     max_requests: usize,
     open: Mutex<HashMap<u64, Open>>,
     next: AtomicU64,
+    began: Instant,
     /// Places that became free.
     freed: Notify,
 }
 
 impl Table {
     pub(super) fn new(max_requests: usize) -> Self {
-        Self { max_requests, open: Mutex::default(), next: AtomicU64::new(0), freed: Notify::new() }
+        Self {
+            max_requests,
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            began: Instant::now(),
+            freed: Notify::new(),
+        }
     }
 
     /// A new connection; another gives way if there are too many.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Ticket {
-        let (id, evict) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::new(Notify::new()));
+        let (id, state) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::<State>::default());
         let mut open = self.open();
-        let waiting = open.values().filter(|it| it.phase == Phase::Waiting).count();
-        if waiting >= MAX_WAITING {
-            evict_from(&mut open, Phase::Waiting, Duration::ZERO);
+        let waits = |it: &Open| [Phase::Waiting, Phase::Asking].contains(&it.phase);
+        if open.values().filter(|it| waits(it)).count() >= MAX_WAITING {
+            evict(&mut open, waits);
         }
-        let entry =
-            Open { peer: network(peer), phase: Phase::Waiting, since: Instant::now(), evict: Arc::clone(&evict) };
-        open.insert(id, entry);
-        Ticket { table: Arc::clone(self), id, evict, deadline: Mutex::new(None) }
+        let phase = Phase::Waiting;
+        open.insert(id, Open { peer: network(peer), phase, since: Instant::now(), state: Arc::clone(&state) });
+        Ticket { table: Arc::clone(self), id, state, deadline: Mutex::new(None) }
     }
 
-    fn has_place(&self, open: &HashMap<u64, Open>) -> bool {
-        let busy = open.values().filter(|it| [Phase::Working, Phase::Answering].contains(&it.phase)).count();
-        self.max_requests == 0 || busy < self.max_requests
+    /// Whether this one, of all that ask, may begin now; another may have to give way.
+    fn admits(&self, open: &mut HashMap<u64, Open>, id: u64) -> bool {
+        if self.max_requests == 0 {
+            return true;
+        }
+        let busy = |it: &Open| [Phase::Working, Phase::Answering].contains(&it.phase);
+        // The peer that holds least comes first, then the newest: who has waited for long waits for all that came before.
+        let held = held(open, busy);
+        let rank = |id: u64, it: &Open| (std::cmp::Reverse(held.get(&it.peer).copied().unwrap_or(0)), id);
+        let asking = open.iter().filter(|(_, it)| it.phase == Phase::Asking);
+        if asking.max_by_key(|(id, it)| rank(**id, it)).is_some_and(|(best, _)| *best != id) {
+            return false;
+        }
+        let now = self.now();
+        let is_slow = |it: &Open| {
+            let stalled = Duration::from_millis(now.saturating_sub(it.state.taken.load(Ordering::Relaxed)));
+            it.phase == Phase::Answering && (stalled >= STALLED || it.since.elapsed() >= LONG)
+        };
+        open.values().filter(|it| busy(it)).count() < self.max_requests || evict(open, is_slow)
+    }
+
+    /// Milliseconds since the table was made.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
@@ -91,17 +131,23 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Of the peer that has most connections in this phase the oldest goes, if it is as old as that.
-fn evict_from(open: &mut HashMap<u64, Open>, phase: Phase, age: Duration) -> bool {
-    let mut held = HashMap::<IpAddr, usize>::new();
-    for it in open.values().filter(|it| it.phase == phase) {
+/// How many such connections each peer has.
+fn held(open: &HashMap<u64, Open>, such: impl Fn(&Open) -> bool) -> HashMap<IpAddr, usize> {
+    let mut held = HashMap::new();
+    for it in open.values().filter(|it| such(it)) {
         *held.entry(it.peer).or_default() += 1;
     }
-    let candidates = open.iter().filter(|(_, it)| it.phase == phase && it.since.elapsed() >= age);
-    let oldest = candidates.max_by_key(|(id, it)| (held[&it.peer], it.since.elapsed(), std::cmp::Reverse(**id)));
+    held
+}
+
+/// Of the peer that has most such connections the oldest goes; false: there is none.
+fn evict(open: &mut HashMap<u64, Open>, such: impl Fn(&Open) -> bool) -> bool {
+    let held = held(open, &such);
+    let those = open.iter().filter(|(_, it)| such(it));
+    let oldest = those.max_by_key(|(id, it)| (held[&it.peer], std::cmp::Reverse((it.since, **id))));
     let Some(id) = oldest.map(|(id, _)| *id) else { return false };
     if let Some(gone) = open.remove(&id) {
-        gone.evict.notify_one();
+        gone.state.evict.notify_one();
     }
     true
 }
@@ -111,7 +157,7 @@ fn evict_from(open: &mut HashMap<u64, Open>, phase: Phase, age: Duration) -> boo
 pub(super) struct Ticket {
     table: Arc<Table>,
     id: u64,
-    evict: Arc<Notify>,
+    state: Arc<State>,
     /// When its answer must have been taken.
     deadline: Mutex<Option<Instant>>,
 }
@@ -119,27 +165,29 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Ends when the connection has to give way.
     pub(super) async fn evicted(&self) {
-        self.evict.notified().await;
+        self.state.evict.notified().await;
     }
 
     /// The request is complete. Waits for its place among those that are answered; false: there is none.
     pub(super) async fn begin(&self) -> bool {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.enter(&mut self.table.open(), Phase::Asking);
         loop {
             let freed = self.table.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             {
                 let mut open = self.table.open();
-                if self.table.has_place(&open) || evict_from(&mut open, Phase::Answering, UNDISTURBED) {
+                if self.table.admits(&mut open, self.id) {
                     self.enter(&mut open, Phase::Working);
                     return true;
                 }
             }
-            // A place may also come because an answer has been taken for long enough.
-            let next = deadline.min(tokio::time::Instant::now() + UNDISTURBED / 4);
+            // A place may also come because an answer is not taken.
+            let next = deadline.min(tokio::time::Instant::now() + STALLED / 4);
             _ = tokio::time::timeout_at(next, freed).await;
             if tokio::time::Instant::now() >= deadline {
+                self.enter(&mut self.table.open(), Phase::Waiting);
                 return false;
             }
         }
@@ -148,10 +196,16 @@ impl Ticket {
     /// The answer is made: it has to be taken in time.
     pub(super) fn answer(&self) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + ANSWER_TIMEOUT);
+        self.took();
         let mut open = self.table.open();
         if open.get(&self.id).is_some_and(|it| it.phase == Phase::Working) {
             self.enter(&mut open, Phase::Answering);
         }
+    }
+
+    /// The client took some of it.
+    pub(super) fn took(&self) {
+        self.state.taken.store(self.table.now(), Ordering::Relaxed);
     }
 
     /// The answer was taken.

@@ -42,6 +42,7 @@ pub(super) fn exposition() -> Exposition {
         capacity: Arc::new(snapshot()),
         kubernetes: None,
         follower_missed: 3,
+        web_config: None,
         probes: Arc::new(Probes(vec![probe("tcp_send_reset", true), probe("nf_send_reset", false)])),
         build: Build { version: "0.1.0", revision: "abc", object: "def" },
     }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_saphyr::Spanned;
-use tokio_rustls::rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use tokio_rustls::rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use super::clients::{self, Policy};
 use super::file::{Tls, at, set};

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bcrypt::HashParts;
+use rustls::crypto::ring;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio_rustls::rustls::crypto::ring;
 
 /// Costs of bcrypt that are taken: beyond 16 one check takes longer than a scrape may.
 pub(super) const COSTS: RangeInclusive<u32> = 4..=16;
