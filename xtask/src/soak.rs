@@ -33,8 +33,10 @@ pub(crate) struct SoakArgs {
 
 /// Every detail is wanted; the buffers are as they are shipped, so a flood overruns them.
 const CONFIG: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
-/// What memory may grow between a tenth of the events and all of them.
+/// What memory may grow after the first sample.
 const GROWTH_KIB: u64 = 1024;
+/// Until then tables fill up to their bounds: so many resets at least.
+const FILLS: u64 = 150_000;
 const TICK: Duration = Duration::from_millis(250);
 
 /// What a soak found.
@@ -46,9 +48,9 @@ pub(crate) struct Soaked {
     pub(crate) judged: u64,
     /// How long it took, in seconds.
     pub(crate) seconds: f64,
-    /// Memory in KiB after a tenth, and at the end.
+    /// Memory in KiB after a tenth (but when the tables are full), and at the end.
     pub(crate) rss_kib: (u64, u64),
-    /// Descriptors after a tenth, and at the end.
+    /// Descriptors at the same moments.
     pub(crate) descriptors: (usize, usize),
     /// What was wrong, in sentences.
     pub(crate) wrong: Vec<String>,
@@ -77,8 +79,8 @@ impl Soaked {
     pub(crate) fn print(&self) {
         let Self { events, judged, seconds, rss_kib, descriptors, wrong } = self;
         println!("{events} resets in {seconds:.1} s, {judged} of them judged one by one, the others counted");
-        println!("memory {} KiB after a tenth, {} KiB at the end", rss_kib.0, rss_kib.1);
-        println!("descriptors {} after a tenth, {} at the end", descriptors.0, descriptors.1);
+        println!("memory {} KiB after the beginning, {} KiB at the end", rss_kib.0, rss_kib.1);
+        println!("descriptors {} after the beginning, {} at the end", descriptors.0, descriptors.1);
         wrong.iter().for_each(|wrong| println!("WRONG  {wrong}"));
     }
 }
@@ -91,7 +93,7 @@ pub(crate) fn run(events: u64) -> Result<Soaked> {
     let _crowd = Crowd::gather()?;
     let ledger = Ledger::open()?;
     let began = Instant::now();
-    let traffic = Traffic::new(events);
+    let traffic = Traffic::new(events, (events / 10).max(FILLS));
     let mut samples = Vec::new();
     let made = thread::scope(|scope| {
         let workers = traffic.start(scope);
@@ -103,9 +105,8 @@ pub(crate) fn run(events: u64) -> Result<Soaked> {
         watched.and(made)
     })?;
     let seconds = began.elapsed().as_secs_f64();
-    let before = Counts::default();
     let mut wrong = ledger.close(0, made)?;
-    let counts = Counts::now()?.since(before);
+    let counts = Counts::now()?;
     samples.push(Sample::of(&running)?);
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { bail!("nothing was sampled") };
     let soaked = Soaked {
@@ -150,13 +151,13 @@ impl Sample {
     }
 }
 
-/// Reads the pages now and then; samples once a tenth is done.
+/// Reads the pages now and then; samples once the tables are full.
 fn sample_until_done(running: &Running, traffic: &Traffic, samples: &mut Vec<Sample>) -> Result<()> {
     while !traffic.is_done() {
         for path in ["/metrics", "/", "/api/v1/status", "/api/v1/events"] {
             web::get(path)?;
         }
-        if samples.is_empty() && traffic.has_done_a_tenth() {
+        if samples.is_empty() && traffic.has_begun() {
             samples.push(Sample::of(running)?);
         }
         thread::sleep(TICK);

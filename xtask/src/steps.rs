@@ -6,7 +6,7 @@ use clap::Parser as _;
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, browser, command, dashboards, ebpf, lab, licences, packaging, paths, rules, vm};
+use crate::{Cli, Task, browser, command, dashboards, ebpf, lab, licences, packaging, paths, rules, soak, vm};
 
 /// A step.
 pub(crate) struct Step {
@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 13] = [
+pub(crate) const STEPS: [Step; 14] = [
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },
@@ -30,6 +30,7 @@ pub(crate) const STEPS: [Step; 13] = [
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
     Step { name: "lab", quick: false, run: lab_rows },
+    Step { name: "soak", quick: false, run: short_soak },
     Step { name: "page in a browser", quick: false, run: page_in_a_browser },
     Step { name: "dashboards", quick: false, run: dashboards::step },
     Step { name: "kernel VMs", quick: false, run: kernel_vms },
@@ -85,6 +86,18 @@ fn lab_rows() -> Result<Outcome> {
         lab::lab(&args)?;
     }
     Ok(Outcome::Passed)
+}
+
+/// The long one belongs to `cargo xtask bench`.
+fn short_soak() -> Result<Outcome> {
+    if !is_root() {
+        return Ok(Outcome::Skipped("not root".to_owned()));
+    }
+    match Cli::try_parse_from(["xtask", "soak", "--events", "300000"])?.task {
+        Task::Soak(args) if soak::soak(&args)? => Ok(Outcome::Passed),
+        Task::Soak(_) => bail!("see what is WRONG above"),
+        _ => bail!("`xtask soak` is another command"),
+    }
 }
 
 fn page_in_a_browser() -> Result<Outcome> {

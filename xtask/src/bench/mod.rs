@@ -30,8 +30,8 @@ use self::figures::Figure;
 use self::machine::Machine;
 use self::pairs::{Comparison, Plan};
 pub(crate) use self::size::name;
-use crate::paths;
 use crate::setup::{self, Purpose};
+use crate::{paths, soak};
 
 /// What `cargo xtask bench` accepts.
 #[derive(clap::Args, Debug)]
@@ -51,9 +51,6 @@ pub(crate) struct BenchArgs {
     /// The rstwatch to measure, instead of the release build; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH")]
     rstwatch: Option<PathBuf>,
-    /// Leave the soak of ten million events out
-    #[arg(long)]
-    no_soak: bool,
 }
 
 /// A part of the measurements.
@@ -73,6 +70,8 @@ enum Part {
     Scrape,
     /// Memory after a million connections
     Memory,
+    /// Ten million resets
+    Soak,
 }
 
 /// How much is measured of everything.
@@ -85,6 +84,7 @@ struct Extent {
     slice: Duration,
     series: u32,
     connections: u64,
+    soak: u64,
 }
 
 impl Extent {
@@ -98,6 +98,7 @@ impl Extent {
                 slice: Duration::from_millis(200),
                 series: 500,
                 connections: 20_000,
+                soak: 200_000,
             };
         }
         Self {
@@ -107,6 +108,7 @@ impl Extent {
             slice: Duration::from_millis(1000),
             series: 10_000,
             connections: 1_000_000,
+            soak: 10_000_000,
         }
     }
 }
@@ -163,6 +165,11 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
         if wanted(part) {
             findings.add(measured().with_context(|| format!("{part:?}"))?);
         }
+    }
+    if wanted(Part::Soak) {
+        let soaked = soak::run(extent.soak).context("the soak")?;
+        findings.wrong.extend(soaked.wrong.iter().cloned());
+        findings.add(size::of_soak(&soaked));
     }
     Ok(findings)
 }

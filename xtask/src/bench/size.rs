@@ -13,6 +13,7 @@ use super::load;
 use super::process;
 use super::tool::{Running, Tool};
 use super::web::{Counts, get};
+use crate::soak::Soaked;
 
 /// How long a page takes with so many series of resets.
 pub(crate) fn scrape(series: u32, times: usize) -> Result<Vec<Figure>> {
@@ -63,6 +64,27 @@ pub(crate) fn memory(connections: u64) -> Result<Vec<Figure>> {
         Figure::new("memory at the start", "MiB", mib(at_start)),
         Figure::new(what, "MiB", mib(rss)).limited(Limit::AtMost(24.0)),
     ])
+}
+
+/// What the long run showed.
+pub(crate) fn of_soak(soaked: &Soaked) -> Vec<Figure> {
+    let Soaked { events, judged, seconds, rss_kib, descriptors, .. } = soaked;
+    let growth = mib(rss_kib.1) - mib(rss_kib.0);
+    let opened = descriptors.1.abs_diff(descriptors.0);
+    vec![
+        Figure::new(format!("soak of {events} resets: growth of memory after the first tenth"), "MiB", growth)
+            .limited(Limit::AtMost(1.0)),
+        Figure::new("soak: change of the number of descriptors", "", of_count(opened as u64))
+            .limited(Limit::AtMost(0.0)),
+        Figure::new("soak: memory at the end", "MiB", mib(rss_kib.1)),
+        Figure::new("soak: resets that were judged one by one", "", of_count(*judged)),
+        Figure::new("soak: resets a second", "", of_count(*events) / seconds),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn of_count(count: u64) -> f64 {
+    count as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]

@@ -24,6 +24,7 @@ const NAMES: u64 = 3_000;
 pub(super) struct Traffic {
     /// Connections, each of which ends with a reset that one end sends and the other receives.
     wanted: u64,
+    beginning: u64,
     made: AtomicU64,
     stop: AtomicBool,
     working: AtomicU64,
@@ -33,9 +34,16 @@ pub(super) struct Traffic {
 type Worker<'scope> = ScopedJoinHandle<'scope, Result<u64>>;
 
 impl Traffic {
-    pub(super) fn new(events: u64) -> Self {
+    /// So many resets in all; so many of them are the beginning.
+    pub(super) fn new(events: u64, beginning: u64) -> Self {
         let working = AtomicU64::new(cpus().len() as u64);
-        Self { wanted: events.div_ceil(2), made: AtomicU64::new(0), stop: AtomicBool::new(false), working }
+        Self {
+            wanted: events.div_ceil(2),
+            beginning: beginning / 2,
+            made: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            working,
+        }
     }
 
     /// One worker for each CPU.
@@ -57,8 +65,8 @@ impl Traffic {
         self.working.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn has_done_a_tenth(&self) -> bool {
-        self.made.load(Ordering::Relaxed) * 10 >= self.wanted
+    pub(super) fn has_begun(&self) -> bool {
+        self.made.load(Ordering::Relaxed) >= self.beginning
     }
 
     fn work(&self, cpu: usize) -> Result<u64> {
