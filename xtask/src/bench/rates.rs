@@ -52,11 +52,21 @@ pub(crate) fn peers(plan: Plan, slice: Duration, findings: &mut Findings) -> Res
             continue;
         }
         for load in [Load::Short, Load::Small, Load::Refused, Load::Aborted] {
-            let comparison = compare(load, tool, None, plan).with_context(|| format!("{} {load:?}", tool.name()))?;
-            findings.add(vec![ratio(&comparison)]);
-            take(comparison, findings);
+            match compare(load, tool, None, plan) {
+                Ok(comparison) => {
+                    findings.add(vec![ratio(&comparison)]);
+                    take(comparison, findings);
+                }
+                // Their troubles are not ours.
+                Err(why) => {
+                    findings.add(vec![Figure::skipped(format!("{}: {load:?}", tool.name()), format!("{why:#}"))])
+                }
+            }
         }
-        findings.add(of_a_reset(tool)?);
+        match of_a_reset(tool) {
+            Ok(figures) => findings.add(figures),
+            Err(why) => findings.add(vec![Figure::skipped(tool.name(), format!("{why:#}"))]),
+        }
     }
     Ok(())
 }
