@@ -43,10 +43,7 @@ impl Source {
 }
 
 async fn kubeconfig(path: &Path) -> Result<Config, Failure> {
-    let failure = |error: &dyn std::fmt::Display| Failure {
-        kind: Kind::Other,
-        message: crate::escape::printable(&format!("{}: {error}", path.display())).chars().take(300).collect(),
-    };
+    let failure = |error: &dyn std::fmt::Display| Failure::said(Kind::Other, &format!("{}: {error}", path.display()));
     let file = Kubeconfig::read_from(path).map_err(|error| failure(&error))?;
     let runs = |user: &kube::config::NamedAuthInfo| {
         user.auth_info.as_ref().is_some_and(|auth| auth.exec.is_some() || auth.auth_provider.is_some())

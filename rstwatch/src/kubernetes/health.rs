@@ -60,12 +60,23 @@ pub struct Failure {
     pub kind: Kind,
     /// One printable line.
     pub message: String,
+    /// A watch that had been answered broke off: that alone is no news, it is taken up again.
+    pub broke_off: bool,
 }
 
 impl Failure {
     /// Something that is no error of a watch.
     pub fn new(kind: Kind, error: &(dyn StdError + 'static)) -> Self {
-        Self { kind, message: message(error) }
+        Self::said(kind, &message(error))
+    }
+
+    /// The same, in words.
+    pub fn said(kind: Kind, words: &str) -> Self {
+        Self { kind, message: printable(words).chars().take(MESSAGE).collect(), broke_off: false }
+    }
+
+    fn of_status(code: u16, message: &str) -> Self {
+        Self::said(Kind::of_status(code), &format!("status {code}: {message}"))
     }
 }
 
@@ -73,11 +84,12 @@ impl From<&watcher::Error> for Failure {
     fn from(error: &watcher::Error) -> Self {
         use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
         match error {
-            InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => error.into(),
-            WatchError(status) => Self {
-                kind: Kind::of_status(status.code),
-                message: shortened(&format!("the watch ended with status {}: {}", status.code, status.message)),
-            },
+            InitialListFailed(error) | WatchStartFailed(error) => error.into(),
+            WatchFailed(error) => {
+                let failure = Self::from(error);
+                Self { broke_off: failure.kind == Kind::Connect, ..failure }
+            }
+            WatchError(status) => Self::of_status(status.code, &status.message),
             NoResourceVersion => Self::new(Kind::Decode, error),
         }
     }
@@ -95,10 +107,9 @@ impl From<&kube::Error> for Failure {
         }
         use kube::Error::{Api, FromUtf8, HyperError, ReadEvents, SerdeError, Service};
         match error {
-            Api(status) => Self {
-                kind: Kind::of_status(status.code),
-                message: shortened(&format!("status {}: {}", status.code, status.message)),
-            },
+            // kube takes any object for a status.
+            Api(status) if status.code == 0 => Self::said(Kind::Decode, "neither an event nor a status in a watch"),
+            Api(status) => Self::of_status(status.code, &status.message),
             FromUtf8(_) | SerdeError(_) => Self::new(Kind::Decode, error),
             HyperError(_) | ReadEvents(_) | Service(_) => Self::new(Kind::Connect, error),
             _ => Self::new(Kind::Other, error),
@@ -129,11 +140,7 @@ fn message(error: &(dyn StdError + 'static)) -> String {
             text = text + colon + &said;
         }
     }
-    shortened(&text)
-}
-
-fn shortened(text: &str) -> String {
-    printable(text).chars().take(MESSAGE).collect()
+    text
 }
 
 /// How all watches fare, for the metrics.
@@ -218,7 +225,7 @@ impl Condition {
 
     /// Something went wrong. Answers how long all was well before.
     pub fn failed(&self, failure: &Failure, now: Instant) -> Duration {
-        let Failure { kind, message } = failure;
+        let Failure { kind, message, broke_off } = failure;
         self.health.count(*kind);
         let mut state = self.state();
         let well = state.well.take().map_or(Duration::ZERO, |since| now.duration_since(since));
@@ -228,7 +235,7 @@ impl Condition {
             // An everyday matter of every watch.
             state.listed = false;
             tracing::debug!("{}: listed again: {message}", self.what);
-        } else if state.failing.replace(*kind) == Some(*kind) {
+        } else if *broke_off || state.failing.replace(*kind) == Some(*kind) {
             tracing::debug!("{}: {message}", self.what);
         } else {
             tracing::warn!(
@@ -271,5 +278,102 @@ impl fmt::Display for Kind {
             Self::Decode => "what the Kubernetes API sent cannot be read",
             Self::Other => "the Kubernetes API cannot be used",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Takes what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("alone").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(run: impl FnOnce(&Condition, &Health)) -> Vec<String> {
+        let (log, health) = (Log::default(), Arc::new(Health::default()));
+        let condition = Condition::new(Arc::clone(&health), "pods".into(), true, Duration::from_secs(2));
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).without_time().with_target(false);
+        let subscriber = subscriber.with_ansi(false).with_max_level(tracing::Level::INFO).finish();
+        tracing::subscriber::with_default(subscriber, || run(&condition, &health));
+        let text = String::from_utf8(log.0.lock().expect("alone").clone()).expect("text");
+        text.lines().map(|line| line.trim().chars().take(60).collect()).collect()
+    }
+
+    #[test]
+    fn a_change_is_logged_once() {
+        let lines = logged(|condition, health| {
+            let start = Instant::now();
+            let after = |seconds| start + Duration::from_secs(seconds);
+            let refused = Failure::said(Kind::Forbidden, "no\u{1b}[31m");
+            let down = Failure::said(Kind::Connect, "refused");
+            for _ in 0..100 {
+                condition.failed(&refused, start);
+            }
+            for _ in 0..100 {
+                condition.failed(&down, start);
+            }
+            condition.complete(7, after(10));
+            assert!(health.is_up());
+            condition.complete(7, after(11));
+            assert_eq!(condition.failed(&down, after(70)), Duration::from_secs(60));
+            assert!(!health.is_up());
+            condition.answered(after(71));
+            condition.settle(8, after(72));
+            assert!(!health.is_up(), "it may fail at once");
+            condition.settle(8, after(73));
+            assert!(health.is_up());
+            assert_eq!(health.errors().map(|(_, count)| count), [101, 100, 0, 0, 0]);
+        });
+        let expected = [
+            "WARN pods: the Kubernetes API does not allow it: give the se",
+            "WARN pods: the Kubernetes API cannot be reached: refused; wh",
+            "INFO pods: in sync, 7 known",
+            "WARN pods: the Kubernetes API cannot be reached: refused; wh",
+            "INFO pods: in sync, 8 known",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn everyday_matters_are_not_logged() {
+        let lines = logged(|condition, health| {
+            let now = Instant::now();
+            let broke_off = Failure { broke_off: true, ..Failure::said(Kind::Connect, "unexpected EOF") };
+            condition.complete(7, now);
+            for i in 1..100 {
+                let now = now + Duration::from_secs(i * 10);
+                condition.failed(&broke_off, now);
+                condition.answered(now);
+                condition.settle(7, now + Duration::from_secs(2));
+                assert!(health.is_up());
+                condition.failed(&Failure::said(Kind::Gone, "too old"), now + Duration::from_secs(3));
+                condition.answered(now + Duration::from_secs(4));
+                condition.settle(7, now + Duration::from_secs(9));
+                assert!(!health.is_up(), "not before it is listed again");
+                condition.complete(7, now + Duration::from_secs(9));
+            }
+        });
+        assert_eq!(lines, ["INFO pods: in sync, 7 known"]);
+    }
+
+    #[test]
+    fn messages_are_one_printable_line() {
+        let failure = Failure::said(Kind::Other, &format!("a\n\u{1b}[2J{}", "x".repeat(10_000)));
+        assert!(failure.message.starts_with("a\\n\\u{1b}[2Jxxx") && failure.message.chars().count() == MESSAGE);
     }
 }

@@ -30,10 +30,7 @@ use object::{Node, Service};
 use pod::Seen;
 use settings::Settings;
 use store::Store;
-use watch::{Patience, Sink, Watch};
-
-/// Objects in a page of a list.
-const PAGE: u32 = 100;
+use watch::{PAGE, Patience, Sink, Watch};
 
 /// Watches that run until this is dropped, and what they know.
 #[derive(Debug)]
@@ -65,11 +62,13 @@ impl Kubernetes {
         let pods = Arc::new(Store::default());
         let names = settings.remote_limit.map(|limit| Arc::new(Names::new(limit)));
         let mut start = Start { settings, patience, health: &health, watches: JoinSet::new() };
-        // From the API server's cache: it finds a node's pods by index there, where etcd reads all pods for each node.
-        let own = watcher::Config::default().fields(&format!("spec.nodeName={}", settings.node)).any_semantic();
+        // From the API server's cache, in one piece: it finds a node's pods by index there, where etcd goes through all
+        // pods for each node that asks.
+        let own = watcher::Config { page_size: None, ..watcher::Config::default() }.any_semantic();
+        let own = own.fields(&format!("spec.nodeName={}", settings.node));
         start.watch(&format!("pods of node {}", settings.node), true, own, Arc::clone(&pods));
         if let Some(names) = &names {
-            let all = watcher::Config::default;
+            let all = || watcher::Config::default().page_size(PAGE);
             start.watch("all pods", false, all(), Directory::<Seen>::new(names));
             start.watch("services", false, all(), Directory::<Service>::new(names));
             start.watch("nodes", false, all(), Directory::<Node>::new(names));
@@ -141,7 +140,7 @@ impl Start<'_> {
         let condition = Condition::new(Arc::clone(self.health), format!("kubernetes: {what}"), shown, settling);
         let watch = Watch {
             source: self.settings.source.clone(),
-            config: config.page_size(PAGE),
+            config,
             sink,
             condition: Arc::new(condition),
             patience: self.patience,

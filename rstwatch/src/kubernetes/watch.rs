@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event, ListSemantic, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
@@ -63,6 +63,9 @@ impl Default for Patience {
     }
 }
 
+/// Objects in a page of a list.
+pub const PAGE: u32 = 100;
+
 /// Errors in a row after which the client and the list are made anew: certificates and addresses change.
 const ANEW: u32 = 5;
 
@@ -117,6 +120,10 @@ where
                     self.fail(&failure, waits).await;
                     // kube's watcher would ask for the forgotten version for ever where the status says so.
                     let listing = matches!(error, watcher::Error::InitialListFailed(_));
+                    if listing && failure.kind == Kind::Decode {
+                        // The cache of an API server knows no pages, and this one's answer may be too long.
+                        self.config = self.config.clone().list_semantic(ListSemantic::MostRecent).page_size(PAGE);
+                    }
                     if failure.kind == Kind::Gone || listing || waits.in_a_row.is_multiple_of(ANEW) {
                         return;
                     }

@@ -51,7 +51,7 @@ pub enum Mood {
     Silent,
     /// With this body, as the success of a list or the line of a watch.
     Says(String),
-    /// A list's body comes a byte at a time, and never ends.
+    /// Lists only: the body comes a byte at a time, and never ends.
     Trickle,
     /// A body of one line of so many bytes.
     Huge(u64),
@@ -356,7 +356,7 @@ impl Connection {
                 Ok(false)
             }
             Mood::Says(body) => self.whole(200, &body),
-            Mood::Trickle => self.trickle(generation),
+            Mood::Trickle if !watch => self.trickle(generation),
             Mood::Huge(bytes) => self.huge(bytes),
             Mood::WatchSays(line) if watch => self.whole(200, &format!("{line}\n")),
             Mood::WatchEnds if watch => self.whole(200, ""),
@@ -458,22 +458,30 @@ impl Connection {
             return Ok(true);
         }
         let plural = request.path.rsplit('/').next().unwrap_or_default();
-        self.shared.lock().watching += 1;
+        let bookmarks = {
+            let mut state = self.shared.lock();
+            state.watching += 1;
+            state.bookmarks
+        };
         self.shared.changed.notify_all();
-        let result = self.follow(request, plural, &mut from, generation);
+        let result = self.follow(request, plural, [&mut from, &mut { bookmarks }], generation);
         self.shared.lock().watching -= 1;
         result.map(|()| false)
     }
 
-    fn follow(&mut self, request: &Request, plural: &str, from: &mut u64, generation: u64) -> io::Result<()> {
+    fn follow(
+        &mut self,
+        request: &Request,
+        plural: &str,
+        [from, bookmarks]: [&mut u64; 2],
+        generation: u64,
+    ) -> io::Result<()> {
         let wants_bookmarks = request.value("allowWatchBookmarks") == Some("true");
-        let mut bookmarks = self.shared.lock().bookmarks;
         loop {
             let mut lines = String::new();
             let mut state = self.shared.lock();
-            if state.generation != generation {
-                return Ok(());
-            }
+            // What was to be said before the cut is said.
+            let cut = state.generation != generation;
             let first = state.changes.partition_point(|(version, ..)| version <= from);
             for (_, changed, kind, object) in &state.changes[first..] {
                 if changed == plural && (*kind == "RAW" || selects(request, object)) {
@@ -483,13 +491,16 @@ impl Connection {
                 }
             }
             *from = state.version;
-            if wants_bookmarks && state.bookmarks > bookmarks {
-                bookmarks = state.bookmarks;
+            if wants_bookmarks && state.bookmarks > *bookmarks {
+                *bookmarks = state.bookmarks;
                 let object =
                     json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": from.to_string()}});
                 lines += &format!("{}\n", json!({"type": "BOOKMARK", "object": object}));
             }
             if lines.is_empty() {
+                if cut {
+                    return Ok(());
+                }
                 state = self.shared.wait(state, Duration::from_secs(1));
                 drop(state);
                 continue;
