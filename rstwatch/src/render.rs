@@ -122,11 +122,13 @@ fn ttl(rst: &Rst) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use expect_test::{Expect, expect};
 
     use super::*;
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::record::WorkloadKind;
+    use crate::record::{RemoteKind, WorkloadKind};
     use crate::sample;
 
     #[track_caller]
@@ -190,6 +192,35 @@ mod tests {
             12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
                           curl[7] unit cron.service  RST TTL 64 was never decremented
                           find the firewall or IPS on the path: compare the RST's TTL with the hops to it
+        "#]],
+        );
+    }
+
+    #[test]
+    fn the_other_end_is_named() {
+        let other = |namespace: Option<&str>, name: &str| RemoteWorkload {
+            kind: if namespace.is_some() { RemoteKind::Service } else { RemoteKind::Node },
+            namespace: namespace.map(Into::into),
+            name: name.into(),
+        };
+        let mut event = sample::event(Direction::Sent, Cause::Unknown, Sender::LocalKernel, Confidence::Guess);
+        event.role = Role::Client;
+        event.process = Some(Process { pid: 7, comm: "curl".into() });
+        event.remote_workload = Some(Arc::new(other(Some("shop"), "db\n")));
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  sent      10.0.3.41:48732 -> 10.0.7.12:5432  unknown  guess, by local_kernel
+                          curl[7]  to service shop/db\n
+        "#]],
+        );
+        event.role = Role::Server;
+        event.remote_workload = Some(Arc::new(other(None, "node-b")));
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  sent      10.0.3.41:48732 -> 10.0.7.12:5432  unknown  guess, by local_kernel
+                          curl[7]  from node node-b
         "#]],
         );
     }

@@ -1,6 +1,9 @@
 //! The watches of the Kubernetes API against a server that speaks as it does, and fails in every way it can.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rstwatch::decode::decode;
@@ -13,6 +16,7 @@ use rstwatch::kubernetes::{Knowledge, Kubernetes};
 use rstwatch::owner::pods::{Lookup, Pods};
 use rstwatch::stages::Stages;
 use rstwatch_common::record::ResetRecord;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -317,6 +321,14 @@ async fn other_ends_are_named_by_address() {
         stage.until(expected, |it| who(it, address).as_deref() == Some(expected)).await;
     }
     assert_eq!(stage.name("uid-shop-db-0"), None, "a pod of another node is no owner");
+    let mut event = event();
+    event.remote = "10.96.0.9:5432".parse().expect("an address");
+    stage.known().name_remote(&mut event);
+    let json = serde_json::to_value(&event).expect("JSON");
+    assert_eq!(json["remote_workload"], json!({"kind": "service", "namespace": "shop", "name": "db"}));
+    event.remote = "10.96.0.10:5432".parse().expect("an address");
+    stage.known().name_remote(&mut event);
+    assert_eq!(event.remote_workload, None);
     stage.api.remove("pods", "shop/db-0");
     stage.api.put("pods", pod("shop", "cache", "node-c", "10.0.1.7"));
     stage.until("the next holder", |it| who(it, "10.0.1.7").as_deref() == Some("pod cache")).await;
@@ -382,6 +394,81 @@ async fn events_flow_while_the_api_hangs() {
     // Waiting for any one answer would leave nothing of the rate; the rest of the difference is other tests' work.
     assert!(hanging * 2 >= alone, "{hanging} while the API hangs, {alone} without");
     assert!(!stage.known().health.is_up() && stage.errors(Kind::Connect) > 0);
+}
+
+/// Any event.
+fn event() -> rstwatch::record::Event {
+    let mut stages = Stages::new(context::context());
+    for chunk in RECORDS.chunks(size_of::<ResetRecord>()) {
+        stages.record(&decode(chunk).expect("a record"), &|| 0);
+    }
+    stages.pop().expect("an event")
+}
+
+/// The agent starts, serves and ends in time, whatever the API does.
+#[test]
+fn the_agent_does_not_wait_for_the_api() {
+    if !rustix::process::geteuid().is_root() {
+        // Past the test harness, which would swallow it.
+        _ = writeln!(std::io::stderr(), "skipped: needs root");
+        return;
+    }
+    let api = ApiServer::start().expect("a server");
+    api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
+    api.set(Mood::Silent);
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let kubeconfig = write("kubeconfig", &api.kubeconfig());
+    let config =
+        write("rstwatch.toml", &format!("[kubernetes]\nnode_name = \"{NODE}\"\nkubeconfig = {kubeconfig:?}\n"));
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_rstwatch"));
+    agent.args(["agent", "--web.listen-address", "127.0.0.1:0", "--config"]).arg(&config);
+    let mut agent = Killed(agent.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
+    let mut stderr = BufReader::new(agent.0.stderr.take().expect("piped"));
+    let mut says = |words: &str| {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).expect("a line"), 0, "ended without {words:?}");
+        }
+        line
+    };
+    let line = says("listening on http://");
+    let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 0\n"));
+    assert!(api.wait_for_requests(|requests| !requests.is_empty()), "it asks");
+    api.set(Mood::Well);
+    says("in sync, 1 known");
+    assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 1\n"));
+    api.set(Mood::Silent);
+    let start = Instant::now();
+    kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("signalled");
+    assert!(agent.0.wait().expect("ended").success());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+/// A child that does not outlive a test that fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Neither can be mended here; an ended child is not an error.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answer");
+    answer
 }
 
 /// A certificate authority and a server's certificate of it.

@@ -1,6 +1,7 @@
-//! Developer commands of the project: `cargo xtask run | test | ebpf | lab | browser | vm | bench | soak | dashboards`.
+//! Developer commands of the project; `cargo xtask --help` lists them.
 
 mod agent;
+mod api;
 mod bench;
 mod browser;
 mod builder;
@@ -61,6 +62,8 @@ enum Task {
     Browser(browser::BrowserArgs),
     /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
     Packaging,
+    /// Serve a double of the Kubernetes API, for an agent to ask
+    Api(api::ApiArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
     /// Measure what rstwatch costs, against nothing and against other tools
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
         Task::Browser(args) => browser::browser(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
+        Task::Api(args) => api::api(&args).map(|()| true),
         Task::Vm(args) => vm::vm(&args),
         Task::Bench(args) => bench::bench(&args),
         Task::Soak(args) => soak::soak(&args),

@@ -19,7 +19,7 @@ pub(crate) struct Step {
 }
 
 /// In the order of their making.
-pub(crate) const STEPS: [Step; 14] = [
+pub(crate) const STEPS: &[Step] = &[
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
     Step { name: "clippy", quick: true, run: clippy },

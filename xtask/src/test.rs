@@ -25,7 +25,7 @@ struct Tally {
 /// Runs the steps up to the first that fails; says whether none did.
 pub(crate) fn test(args: &TestArgs) -> bool {
     let mut tally = Tally::default();
-    for step in &STEPS {
+    for step in STEPS {
         println!("== {}", step.name);
         let started = Instant::now();
         let ended = tally.run(step, args);

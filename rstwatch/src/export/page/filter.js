@@ -25,9 +25,9 @@ export const admits = (event) =>
   event.remote.toLowerCase().includes(wanted.peer.trim().toLowerCase()) &&
   owners(event).some((name) => name.toLowerCase().includes(wanted.workload.trim().toLowerCase()));
 
-/** The names by which a verdict's owner is found. */
-export function owners({ process, workload }) {
-  const names = [process?.comm, workload?.name, workload?.namespace, workload?.container];
+/** The names by which a verdict is found: its owner's, and the other end's. */
+export function owners({ process, workload, remote_workload: other }) {
+  const names = [process?.comm, workload?.name, workload?.namespace, workload?.container, other?.name, other?.namespace];
   return ["", ...names.filter((name) => typeof name === "string")];
 }
 

@@ -109,7 +109,7 @@ function verdict(event) {
     el("span", { class: "cause" }, swatch(cause), el("b", {}, cause)),
     el("span", { class: `sure ${confidence}` }, `${confidence}, by ${sender}`),
     el("span", { class: "flow" }, el("span", { class: "way" }, event.direction), ` ${event.local} `, arrow(event), ` ${event.remote}`),
-    el("span", { class: "owner" }, owner(event)),
+    el("span", { class: "owner" }, [owner(event), otherEnd(event)].filter(Boolean).join(" ")),
     el("span", { class: "because" }, because.join("; ")),
   );
   const isNew = Date.now() - Date.parse(event.time) < NEW;
@@ -130,6 +130,13 @@ function owner({ process, workload, role }) {
     parts.push(`${workload.kind} ${workload.namespace ? `${workload.namespace}/` : ""}${workload.name}`);
   }
   return parts.filter(Boolean).join(" ") || (role === "unknown" ? "" : role);
+}
+
+const WAYS = { client: "to", server: "from", unknown: "with" };
+
+/** `to service shop/db` */
+function otherEnd({ remote_workload: other, role }) {
+  return other ? `${WAYS[role]} ${other.kind} ${other.namespace ? `${other.namespace}/` : ""}${other.name}` : "";
 }
 
 function inside(event) {
