@@ -74,3 +74,6 @@ impl fmt::Display for Lockdown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,13 @@
 //! What the host may lack, and what the agent must leave behind: nothing.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -92,7 +97,8 @@ fn no_tracefs_does_not_matter() {
 
 /// Ids of the eBPF programs to which a process holds descriptors.
 fn programs_of(pid: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs");
+    // It may have ended.
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten();
     let infos = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
     infos.filter_map(|info| program_id(&info)).collect()
 }
@@ -128,6 +134,38 @@ fn watching() -> Watching {
     watching
 }
 
+/// Programs of ours that are loaded and to which nobody holds a descriptor: pinned, or attached without an owner. Other
+/// instances on this host have theirs.
+fn orphans() -> BTreeSet<u32> {
+    let ours = aya::programs::loaded_programs().flatten().filter(|program| program.name_as_str().is_some_and(is_ours));
+    let mut left: BTreeSet<_> = ours.map(|program| program.id()).collect();
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        programs_of(pid).iter().for_each(|id| _ = left.remove(id));
+    }
+    left
+}
+
+/// Names of programs, as far as the kernel keeps them (BPF_OBJ_NAME_LEN, 15 bytes).
+fn is_ours(name: &str) -> bool {
+    ["tcp_send_reset", "tcp_receive_res", "inet_sock_set_s", "ingress", "kfree_skb", "sample", "listeners", "tasks"]
+        .contains(&name)
+}
+
+/// The kernel frees programs after a grace period.
+#[track_caller]
+fn await_none(what: &str, mut left: impl FnMut() -> Vec<u32>) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let ids = left();
+        if ids.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {ids:?} are still loaded");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn kill_9_leaves_nothing_attached() {
     if !able() {
@@ -140,12 +178,109 @@ fn kill_9_leaves_nothing_attached() {
     assert_eq!(still_loaded(&programs), programs, "what is loaded can be seen");
     kill_process(Pid::from_child(child), Signal::KILL).expect("killed");
     child.wait().expect("ended");
-    // The kernel frees programs after a grace period.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !still_loaded(&programs).is_empty() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(50));
+    await_none("killed while it watched", || still_loaded(&programs));
+}
+
+/// Refused connections, as fast as they are made, until it is dropped.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Flood {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&stop);
+        let closed = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("bound");
+        let flood = move || {
+            let mut refused = 0;
+            while !until.load(Ordering::Relaxed) {
+                refused += u64::from(TcpStream::connect(closed).is_err());
+            }
+            refused
+        };
+        Self { stop, thread: Some(std::thread::spawn(flood)) }
     }
-    assert_eq!(still_loaded(&programs), Vec::<u32>::new());
+
+    /// How many were refused.
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("once").join().expect("no panic")
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// While it loads, attaches, gives up its rights, runs under a flood, and ends: whenever.
+#[test]
+fn kill_9_at_any_moment_leaves_nothing_attached() {
+    if !able() {
+        return;
+    }
+    let flood = Flood::start();
+    let mut seen = BTreeSet::new();
+    for round in 0..24u64 {
+        let mut agent = Command::new(RSTWATCH);
+        agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut agent = Watching(agent.spawn().expect("starts"));
+        let pid = Pid::from_child(&agent.0);
+        // Spread over the start, most of the rounds, and some of them beyond; the machine adds its own chance.
+        std::thread::sleep(Duration::from_millis(round * round * 3));
+        if round % 3 == 2 {
+            kill_process(pid, Signal::TERM).expect("it runs");
+            std::thread::sleep(Duration::from_millis(round));
+        }
+        // Stopped, so that what it holds is what it dies with.
+        _ = kill_process(pid, Signal::STOP);
+        seen.extend(programs_of(agent.0.id()));
+        agent.0.kill().expect("killed");
+        agent.0.wait().expect("ended");
+    }
+    assert!(flood.end() > 0);
+    assert!(seen.len() >= 3, "no round came as far as loading: {seen:?}");
+    let seen: Vec<_> = seen.into_iter().collect();
+    await_none("killed at any moment", || still_loaded(&seen));
+    // What is in nobody's hands for long, not for the moment between loading and taking.
+    await_none("in nobody's hands", || {
+        let first = orphans();
+        std::thread::sleep(Duration::from_millis(200));
+        orphans().intersection(&first).copied().collect()
+    });
+}
+
+/// Numbers in a line of the log.
+fn numbers(line: &str) -> Vec<u64> {
+    line.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[test]
+fn a_flood_is_counted_to_the_end() {
+    if !able() {
+        return;
+    }
+    let mut agent = Command::new(RSTWATCH);
+    agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut agent = Watching(agent.spawn().expect("starts"));
+    let mut log = BufReader::new(agent.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    log.find(|line| line.contains("locked down")).expect("it attaches");
+    let first = Flood::start();
+    std::thread::sleep(Duration::from_secs(1));
+    let refused = first.end();
+    // Another one goes on beyond the end.
+    let _second = Flood::start();
+    std::thread::sleep(Duration::from_millis(300));
+    kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("it runs");
+    let last = log.find(|line| line.contains("ended: ")).expect("it says what it counted");
+    assert!(agent.0.wait().expect("ended").success());
+    let (_, sums) = last.split_once("ended: ").expect("found above");
+    let [sent, received, _, counted_sent, counted_received] = numbers(sums)[..] else { panic!("{last}") };
+    assert_eq!((sent, received), (counted_sent, counted_received), "{last}");
+    // Each refusal is sent and received here.
+    assert!(sent > refused && received > refused, "{refused} refused: {last}");
 }
 
 /// What the verifier refuses of our own programs degrades evidence in silence, so it must not come to that here.
