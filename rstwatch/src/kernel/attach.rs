@@ -26,6 +26,7 @@ use super::tasks::Tasks;
 use super::walk::Walk;
 use super::{constants, layout, object};
 use crate::cause::Direction;
+use crate::privileges::rights;
 use crate::probe::{Probe, Probes};
 
 /// How much detail leaves the kernel.
@@ -327,15 +328,20 @@ impl Loader {
 
 /// Why the object itself could not be loaded: nearly always the want of privileges.
 fn refused(error: &aya::EbpfError) -> anyhow::Error {
-    let root = rustix::process::geteuid().is_root();
     tracing::debug!("{error:#}");
-    if root {
-        anyhow::anyhow!("cannot load the eBPF object: {error}: rstwatch check tells what this host allows")
-    } else {
-        anyhow::anyhow!(
-            "cannot load the eBPF object: not permitted: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-        )
+    let missing = rights::missing();
+    if !missing.is_empty() {
+        let missing = missing.join(" and ");
+        return anyhow::anyhow!(
+            "cannot load the eBPF object: not permitted: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: {missing} is missing"
+        );
     }
+    let memory = if rights::locked_memory_is_limited() {
+        "; before Linux 5.11 it needs locked memory: LimitMEMLOCK=infinity, ulimit -l unlimited"
+    } else {
+        ""
+    };
+    anyhow::anyhow!("cannot load the eBPF object: {error}: rstwatch check tells what this host allows{memory}")
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::programs::Program> {

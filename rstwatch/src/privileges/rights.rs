@@ -1,5 +1,6 @@
 //! Which capabilities the agent wants on this kernel, which it holds, and what it costs to go without.
 
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::probe::Probes;
@@ -56,6 +57,26 @@ fn rights(held: CapabilitySet, stands_in: bool) -> Vec<Right> {
         right("CAP_PERFMON", CapabilitySet::PERFMON, true, true, PERFMON),
         right("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, false, stands_in, net_admin),
     ]
+}
+
+/// Those without which nothing works, and which are not held.
+pub fn missing() -> Vec<&'static str> {
+    let all = of(&Probes::default()).into_iter().filter(|right| right.wanted && right.held == Held::No);
+    all.map(|right| right.name).collect()
+}
+
+/// Whether a process may lock little memory: kernels before 5.11 account maps so. It may raise the limit itself with
+/// `CAP_SYS_RESOURCE`.
+pub fn locked_memory_is_limited() -> bool {
+    getrlimit(Resource::Memlock).current.is_some()
+}
+
+/// What refuses kprobes to those who hold `CAP_PERFMON`: Debian's kernels know a level of this sysctl beyond the usual ones, at
+/// which perf_event_open(2) is for `CAP_SYS_ADMIN` alone.
+pub fn kprobes_need() -> Option<&'static str> {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    let level: i32 = level.trim().parse().ok()?;
+    (level > 2).then_some("set kernel.perf_event_paranoid to 2, or give CAP_SYS_ADMIN")
 }
 
 /// How many others are held: none of them is wanted.

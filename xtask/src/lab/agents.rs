@@ -18,6 +18,9 @@ use super::wait::until_true;
 /// A page of the daemon that takes longer is as good as none.
 const PAGE: Duration = Duration::from_secs(5);
 
+/// As deploy/ gives them.
+const RIGHTS: &str = "-all,+bpf,+perfmon,+net_admin";
+
 /// All of them.
 pub(super) struct Agents {
     watchers: Vec<Watcher>,
@@ -61,7 +64,7 @@ struct Watcher {
 
 impl Watcher {
     fn start(net: &Net, rstwatch: &Path, vantage: Vantage) -> Result<Self> {
-        let mut command = Command::new(rstwatch);
+        let mut command = with_rights(rstwatch);
         command.args(["trace", "--json"]);
         look_into(&mut command, net, vantage);
         let mut program = Program::start(net, &mut command)?;
@@ -81,7 +84,7 @@ pub(super) struct Daemon {
 impl Daemon {
     fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut command = Command::new(rstwatch);
+        let mut command = with_rights(rstwatch);
         command.args(["agent", "--web.listen-address", &free.to_string()]);
         // Unfiltered it counts the resets too that a busy kernel did not show to its programs: with a filter nobody knows
         // whether they were of the lab.
@@ -105,6 +108,14 @@ impl Daemon {
         let mut answer = page.call().context("/metrics")?;
         Ok(Metrics::parse(&answer.body_mut().read_to_string()?))
     }
+}
+
+/// The program with the capabilities that are documented, and no others: as root in a container has them. So every row
+/// proves that they are enough, on every kernel.
+fn with_rights(rstwatch: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", RIGHTS, "--inh-caps", "-all"]).arg(rstwatch);
+    command
 }
 
 fn look_into(command: &mut Command, net: &Net, vantage: Vantage) {

@@ -14,7 +14,7 @@ use super::modules::Module;
 use crate::paths;
 
 /// What the lab cannot do without, and what `xtask lab` looks for.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "bash",
     "ip",
     "nft",
@@ -27,11 +27,12 @@ const PROGRAMS: [&str; 12] = [
     "hping3",
     "ss",
     "prometheus",
+    "setpriv",
 ];
 
 /// Taken along where this machine has them: for rows that do without, and for looking
 /// around with `--shell-command`.
-const EXTRAS: [&str; 38] = [
+const EXTRAS: [&str; 37] = [
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",
@@ -66,7 +67,6 @@ const EXTRAS: [&str; 38] = [
     "rm",
     "date",
     "stat",
-    "setpriv",
     "readlink",
     "tr",
     "chmod",

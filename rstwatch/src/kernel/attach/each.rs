@@ -7,6 +7,7 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachT
 
 use super::{Loader, program};
 use crate::kernel::scope::cgroup2_mount;
+use crate::privileges::rights;
 use crate::probe::Probe;
 
 /// Where the kernel shows that it has kprobes (CONFIG_KPROBE_EVENTS; since 4.17, kernel/events/core.c).
@@ -54,6 +55,12 @@ impl Loader {
             Ok(())
         })
         .map_err(|kprobe| format!("fentry: {fentry}; kprobe: {kprobe}"))
+        .map_err(|why| match rights::kprobes_need() {
+            Some(need) if why.ends_with(&std::io::Error::from_raw_os_error(libc::EACCES).to_string()) => {
+                format!("{why}: {need}")
+            }
+            _ => why,
+        })
     }
 
     pub(super) fn ingress(&mut self) -> Result<(), String> {
