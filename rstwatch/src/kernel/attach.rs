@@ -3,10 +3,9 @@
 //! A hook that this kernel refuses costs a named piece of evidence, never the whole agent; only the three tracepoints
 //! are required.
 
+mod counting;
 mod each;
 mod iterators;
-
-use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -25,7 +24,6 @@ use super::tables::Tables;
 use super::tasks::Tasks;
 use super::walk::Walk;
 use super::{constants, layout, object};
-use crate::cause::Direction;
 use crate::privileges::rights;
 use crate::probe::{Probe, Probes};
 
@@ -305,7 +303,7 @@ impl Loader {
             losses: PerCpuArray::try_from(map(&mut ebpf, "LOSSES")?)?,
             reasons: reasons.clone(),
             // What a filter would have let through of what was missed, nobody knows.
-            programs: if unfiltered { counting(&ebpf, constants::has_reason(&btf))? } else { Vec::new() },
+            programs: if unfiltered { counting::programs(&ebpf, constants::has_reason(&btf))? } else { Vec::new() },
         };
         let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?)?;
         let gaps = GapMap { map: HashMap::try_from(map(&mut ebpf, "GAPS")?)?, jiffy: crate::clock::jiffy() };
@@ -350,33 +348,6 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut aya::pr
 
 fn map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object lacks {name}"))
-}
-
-/// Programs that count, and what.
-const COUNTING: [(Direction, &str); 10] = [
-    (Direction::Sent, "tcp_send_reset"),
-    (Direction::Received, "tcp_receive_reset"),
-    (Direction::Sent, "nf_send_reset"),
-    (Direction::Sent, "k_nf_reset"),
-    (Direction::Sent, "nf_send_reset6"),
-    (Direction::Sent, "k_nf_reset6"),
-    (Direction::Sent, "tcp_v4_send_reset"),
-    (Direction::Sent, "k_v4_send_reset"),
-    (Direction::Sent, "tcp_v6_send_reset"),
-    (Direction::Sent, "k_v6_send_reset"),
-];
-
-/// Descriptors of those that are loaded. `tcp_v4_send_reset` and its like count only what the tracepoint does not show.
-fn counting(ebpf: &Ebpf, has_reason: bool) -> anyhow::Result<Vec<(Direction, OwnedFd)>> {
-    let counts = |name: &str| !(has_reason && (name.contains("v4_send") || name.contains("v6_send")));
-    let mut programs = Vec::new();
-    for (direction, name) in COUNTING.into_iter().filter(|(_, name)| counts(name)) {
-        let program = ebpf.program(name).with_context(|| format!("the eBPF object lacks {name}"))?;
-        if let Ok(fd) = program.fd() {
-            programs.push((direction, fd.as_fd().try_clone_to_owned()?));
-        }
-    }
-    Ok(programs)
 }
 
 fn watch_only(ebpf: &mut Ebpf, netns: &[u32]) -> anyhow::Result<()> {
