@@ -26,13 +26,19 @@ pub(crate) fn encoded(toolchain: &Toolchain) -> OsString {
     flags.join(SEPARATOR.as_ref())
 }
 
-/// Gives every folder that rustc may name a name that is the same everywhere. The last
-/// that matches wins, so the particular stands after the general.
-fn remaps(toolchain: &Toolchain) -> Vec<OsString> {
+/// Gives the folders of sources a name that is the same everywhere. The last that matches wins, so the particular
+/// stands after the general.
+pub(crate) fn remaps_of_sources() -> Vec<OsString> {
     let cargo_home = cargo_home();
-    let library = &toolchain.library;
     let mut remaps = vec![remap(&paths::root(), "/rstwatch"), remap(&cargo_home, "/cargo")];
     remaps.extend(registries(&cargo_home).iter().map(|dir| remap(dir, "/registry")));
+    remaps
+}
+
+/// Every folder that rustc may name, the core library's too.
+fn remaps(toolchain: &Toolchain) -> Vec<OsString> {
+    let library = &toolchain.library;
+    let mut remaps = remaps_of_sources();
     remaps.push(remap(library, "/rust-src"));
     // Distributions have a symbolic link there.
     remaps.extend(library.canonicalize().ok().map(|dir| remap(&dir, "/rust-src")));

@@ -8,8 +8,10 @@ mod builder;
 mod cargo;
 mod command;
 mod dashboards;
+mod dist;
 mod ebpf;
 mod flags;
+mod image;
 mod lab;
 mod licences;
 mod linker;
@@ -64,6 +66,10 @@ enum Task {
     Packaging,
     /// Serve a double of the Kubernetes API, for an agent to ask
     Api(api::ApiArgs),
+    /// Build the daemon as one static file
+    Dist,
+    /// Build the container image: target/image/rstwatch.tar
+    Image(image::ImageArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
     /// Measure what rstwatch costs, against nothing and against other tools
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
     // These hats are worn by processes that this program starts of itself.
     vm::init_if_asked();
     lab::peer_if_asked();
+    image::pod_if_asked();
     if let Some(error) = wrapper::become_rustc_if_asked() {
         eprintln!("error: cannot start rustc: {error}");
         return ExitCode::FAILURE;
@@ -87,6 +94,8 @@ fn main() -> ExitCode {
         Task::Dashboards(args) => dashboards::dashboards(&args).map(|()| true),
         Task::Lab(args) => setup::ensure(Purpose::Lab).and_then(|()| lab::lab(&args)).map(|()| true),
         Task::Browser(args) => browser::browser(&args).map(|()| true),
+        Task::Dist => dist::dist().map(|()| true),
+        Task::Image(args) => image::image(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
         Task::Api(args) => api::api(&args).map(|()| true),
         Task::Vm(args) => vm::vm(&args),

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Formats,
     /// Looking at pages in a browser.
     Browser,
+    /// Building the container image.
+    Image,
     /// Reading manifests, unit, man pages and completions as their users do.
     Packaging,
     /// Measuring, and the programs to compare with.
@@ -68,6 +70,7 @@ const NEEDED: &[(Purpose, &str, Witness)] = &[
     (Purpose::Browser, "chromium", Program("chromium")),
     (Purpose::Browser, "nodejs", Program("node")),
     (Purpose::Browser, "npm", Program("npm")),
+    (Purpose::Image, "buildah", Program("buildah")),
     (Purpose::Packaging, "npm", Program("npm")),
     (Purpose::Packaging, "unzip", Program("unzip")),
     (Purpose::Packaging, "systemd", Program("systemd-analyze")),

@@ -1,16 +1,16 @@
 //! What operators install by: manifests, the unit, man pages and completions. What takes root and an image's build is in
 //! [image](crate::image).
 
-mod document;
+pub(crate) mod document;
 mod kinds;
 mod manifests;
 pub(crate) mod manual;
 mod references;
-mod render;
+pub(crate) mod render;
 pub(crate) mod rights;
 mod rules;
 mod shape;
-mod tools;
+pub(crate) mod tools;
 mod unit;
 mod words;
 

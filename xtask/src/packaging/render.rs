@@ -11,19 +11,19 @@ use super::document::documents;
 use crate::paths;
 
 /// Where the manifests stand.
-pub(super) fn home() -> PathBuf {
+pub(crate) fn home() -> PathBuf {
     paths::root().join("deploy/kubernetes")
 }
 
 /// The folders that someone may apply, by name.
-pub(super) fn applied() -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn applied() -> Result<Vec<(String, PathBuf)>> {
     let mut all = vec![("base".to_owned(), home().join("base"))];
     all.extend(folders("overlays")?);
     Ok(all)
 }
 
 /// The parts that can be added to any of those.
-pub(super) fn components() -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn components() -> Result<Vec<(String, PathBuf)>> {
     folders("components")
 }
 
@@ -42,7 +42,7 @@ fn folders(part: &str) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// The documents of a folder.
-pub(super) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
+pub(crate) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
     let mut command = Command::new(kubectl);
     // No configuration of a cluster is looked for.
     command.arg("kustomize").arg(folder).env("KUBECONFIG", "/dev/null");
@@ -56,7 +56,7 @@ pub(super) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
 }
 
 /// The documents of the base with components added, as an overlay of a user would.
-pub(super) fn with_components(kubectl: &Path, components: &[PathBuf]) -> Result<Vec<Value>> {
+pub(crate) fn with_components(kubectl: &Path, components: &[PathBuf]) -> Result<Vec<Value>> {
     // Inside the workspace: kustomize takes relative paths only.
     let scratch = tempfile::Builder::new().prefix(".kustomize").tempdir_in(paths::root())?;
     let path = |folder: &Path| -> Result<String> {

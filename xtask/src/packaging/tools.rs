@@ -15,13 +15,13 @@ const VERSION: &str = "2.2.2";
 const SHA256: &str = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716";
 
 /// Where they are.
-pub(super) struct Tools {
-    pub(super) kubectl: PathBuf,
-    pub(super) helm: PathBuf,
+pub(crate) struct Tools {
+    pub(crate) kubectl: PathBuf,
+    pub(crate) helm: PathBuf,
 }
 
 /// Those of the target folder, fetched when they are not there yet.
-pub(super) fn tools() -> Result<Tools> {
+pub(crate) fn tools() -> Result<Tools> {
     let home = paths::target().join(format!("tools/kubectl-{VERSION}"));
     let tools = Tools { kubectl: home.join("kubectl"), helm: home.join("helm") };
     if !tools.kubectl.is_file() || !tools.helm.is_file() {
