@@ -2,6 +2,8 @@
 //! is fetched; looked into; and run under the rights of deploy/kubernetes.
 
 mod archive;
+#[cfg(test)]
+mod containerfile;
 mod pod;
 mod sandbox;
 
@@ -24,6 +26,8 @@ const COMMAND: &str = r#"["agent"]"#;
 const ENTRYPOINT: &str = r#"["/rstwatch"]"#;
 /// Capabilities go to root alone: base/daemonset.yaml tells why.
 const USER: &str = "0:0";
+const PORT: &str = "9877/tcp";
+const SIGNAL: &str = "SIGTERM";
 
 /// What `cargo xtask image` accepts.
 #[derive(clap::Args, Debug)]
@@ -115,7 +119,7 @@ fn commit(room: &Path, container: &str, files: &Path, archive: &Path) -> Result<
     command::run_quiet(buildah(room).args(["copy", "--quiet", container]).arg(files).arg("/"))?;
     let mut config = buildah(room);
     config.args(["config", "--entrypoint", ENTRYPOINT, "--cmd", COMMAND, "--user", USER, "--workingdir", "/"]);
-    config.args(["--port", "9877/tcp", "--stop-signal", "SIGTERM"]);
+    config.args(["--port", PORT, "--stop-signal", SIGNAL]);
     for (key, value) in labels() {
         config.args(["--label", &format!("{key}={value}")]);
     }

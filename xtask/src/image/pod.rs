@@ -133,8 +133,10 @@ fn watch(agent: &mut Child) -> Result<()> {
         }
         Ok(in_namespace(&namespace, || get("/readyz")).is_ok())
     })?;
-    let port = reset()?;
     until("the reset's event", || {
+        // Each time another: whoever else makes thousands of resets here pushes one out of the recent events.
+        let port = reset()?;
+        thread::sleep(TICK);
         let events: Vec<Value> = serde_json::from_str(&in_namespace(&namespace, || get("/api/v1/events"))?)?;
         let ours = events.iter().find(|event| {
             event["direction"] == "sent" && [&event["local"], &event["remote"]].iter().any(|end| ends(end, port))
