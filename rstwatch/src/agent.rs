@@ -18,6 +18,7 @@ use crate::history::History;
 use crate::kernel::counts::MISSED;
 use crate::kernel::object;
 use crate::looks::Looking;
+use crate::owner::Owners;
 use crate::pipeline::{Attachment, Capture};
 use crate::privileges::{Needs, lockdown, paths};
 use crate::probe::{Probe, Probes};
@@ -63,7 +64,7 @@ async fn agent(
     let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let findings = Findings::new(&settings, &capture);
-    let _looking = watch_capacity(&settings, &mut capture, &findings.capacity);
+    let _looking = watch_capacity(&settings, &mut capture, &findings);
     let state = AppState { web: web.clone(), ..findings.state(&settings, &capture) };
     let router = router(state, &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
@@ -92,6 +93,7 @@ struct Findings {
     timeline: Arc<Timeline>,
     bounds: Arc<SharedBounds>,
     capacity: Arc<Capacity>,
+    owners: Owners,
 }
 
 impl Findings {
@@ -103,6 +105,7 @@ impl Findings {
             timeline: Arc::default(),
             bounds: Arc::new(bounds),
             capacity: Arc::default(),
+            owners: capture.owners().clone(),
         }
     }
 
@@ -126,12 +129,13 @@ impl Findings {
             capacity: Arc::clone(&self.capacity),
             kubernetes: capture.knowledge().cloned(),
             web: None,
+            owners: Some(self.owners.clone()),
         }
     }
 }
 
 /// Looks at queues and tables until the guard is dropped.
-fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, capacity: &Arc<Capacity>) -> Option<Looking> {
+fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<Looking> {
     let counts = capture.counts_handle();
     let missed = move || {
         let resets = counts().map(|counts| counts.resets).unwrap_or_default();
@@ -139,8 +143,8 @@ fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, capacity: &Ar
         missed.map(|(_, _, count)| count).sum()
     };
     let (tables, scope) = capture.take_tables()?;
-    let watcher = Watcher::new(tables, scope, settings.listener_series, missed, Arc::clone(capacity));
-    let looking = watcher.start();
+    let watcher = Watcher::new(tables, scope, settings.listener_series, missed, Arc::clone(&findings.capacity));
+    let looking = watcher.named_by(findings.owners.clone()).start();
     looking.inspect_err(|error| tracing::error!("queues and tables are not looked at: {error}")).ok()
 }
 

@@ -21,8 +21,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
     let idle = idle(evidence);
     let tcp = connection_numbers(record);
     let memory = (record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0).then_some(&record.memory);
-    let owner = owner::of(record);
-    let process = owner.and_then(owner::process);
+    let process = owner::of(record).and_then(owner::process);
     Event {
         time: wall_time(record.time_ns, context),
         node: context.node.clone(),
@@ -50,6 +49,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         remote_workload: None,
         process,
         aside: aside::of(evidence),
+        owner: owner::Key::of(record),
     }
 }
 

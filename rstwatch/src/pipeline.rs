@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -22,6 +23,8 @@ use crate::kernel::scope::Scope;
 use crate::kernel::tables::Tables;
 use crate::kubernetes::{Knowledge, Kubernetes};
 use crate::looks::Looking;
+use crate::owner::Owners;
+use crate::owner::naming::Naming;
 use crate::pair::HOLD;
 use crate::privileges::prospect;
 use crate::privileges::rights::{self, Right};
@@ -72,6 +75,9 @@ pub struct Capture {
     ring: AsyncFd<RingBuf<MapData>>,
     attached: Probes,
     stages: Stages,
+    /// Whose each event is, behind the stages.
+    naming: Naming,
+    owners: Owners,
     shared: Arc<Shared>,
     /// Ends the looking for survived gaps with this.
     _sampling: Option<Looking>,
@@ -105,17 +111,27 @@ impl Capture {
         let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attached;
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
+        let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);
+        let pods = kubernetes.as_ref().map(|kubernetes| kubernetes.knowledge().pods());
+        let owners = Owners::start(pods).context("owners cannot be looked up")?;
         Ok(Self {
             ring: readable(events)?,
             stages: Stages::new(context),
+            naming: Naming::by(owners.clone()),
+            owners,
             shared: Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) }),
             attached: probes,
             _sampling: sampling,
             tables: Some(tables),
             scope,
-            kubernetes: settings.kubernetes.as_ref().map(Kubernetes::start),
+            kubernetes,
             programs: Some(programs),
         })
+    }
+
+    /// Who names owners.
+    pub fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// What is attached.
@@ -171,22 +187,41 @@ impl Capture {
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             // What is ready goes first: a slow consumer must fill the ring, which counts its losses, not our memory.
-            if let Some(event) = self.stages.pop() {
-                return Some(self.named(event));
+            if let Some(event) = self.pop() {
+                return Some(event);
             }
             if self.drain() > 0 || self.stages.is_ready() {
                 continue;
             }
-            let readable = self.ring.readable();
-            if self.stages.is_waiting() {
-                // A receive that waits for its sender must leave in time, event or not.
-                if let Ok(guard) = tokio::time::timeout(HOLD / 2, readable).await {
-                    guard.ok()?.clear_ready();
-                }
-            } else {
-                readable.await.ok()?.clear_ready();
+            // What waits for its sender or its owner must leave in time, event or not.
+            let limit = self.limit();
+            tokio::select! {
+                guard = self.ring.readable() => guard.ok()?.clear_ready(),
+                () = self.naming.news(), if self.naming.is_waiting() => (),
+                () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => (),
             }
         }
+    }
+
+    /// An event that is ready and named.
+    fn pop(&mut self) -> Option<Event> {
+        if self.naming.is_waiting()
+            && let Some(event) = self.naming.pop(monotonic_ns())
+        {
+            return Some(self.named(event));
+        }
+        while let Some(event) = self.stages.pop() {
+            if let Some(named) = self.naming.take(event, monotonic_ns()) {
+                return Some(self.named(named));
+            }
+        }
+        None
+    }
+
+    /// How long the ring may be waited for.
+    fn limit(&self) -> Option<Duration> {
+        let sender = self.stages.is_waiting().then_some(HOLD / 2);
+        sender.into_iter().chain(self.naming.until(monotonic_ns())).min()
     }
 
     /// Detaches, and takes everything that is still under way. Nothing is counted from then on, so that what was counted and
@@ -198,7 +233,10 @@ impl Capture {
         _ = membarrier(MembarrierCommand::Global);
         while self.drain() == BATCH {}
         self.stages.flush(&|| self.shared.phantoms());
-        std::iter::from_fn(|| self.stages.pop().map(|event| self.named(event))).collect()
+        let mut all: Vec<_> = std::iter::from_fn(|| self.pop()).collect();
+        let left = self.naming.finish();
+        all.extend(left.into_iter().map(|event| self.named(event)));
+        all
     }
 
     /// Takes a batch from the ring through all stages; answers its size.

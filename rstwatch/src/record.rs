@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::aside::Aside;
 use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::owner;
 
 /// One reset, classified. The field order is the JSON order.
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +67,9 @@ pub struct Event {
     /// For reports; not shown.
     #[serde(skip)]
     pub aside: Aside,
+    /// By what its owner is found; not shown.
+    #[serde(skip)]
+    pub owner: owner::Key,
 }
 
 /// Address family of the packets.
@@ -149,6 +153,17 @@ pub struct Workload {
     pub name: String,
     /// Container name or id.
     pub container: Option<String>,
+    /// What made the pod; metrics are counted under its name.
+    pub controller: Option<Controller>,
+}
+
+/// What a pod belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Controller {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, or another kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What sort of owner a workload is.

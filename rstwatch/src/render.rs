@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use crate::cause::Direction;
 use crate::escape::printable;
 use crate::explain::advice;
-use crate::record::{Event, Process, RemoteWorkload, Role, Rst, Workload};
+use crate::record::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
 use crate::text::seconds;
 
 /// Writes events as text. What was not seen is left out.
@@ -83,12 +83,15 @@ fn subject(event: &Event) -> String {
 
 /// `pod shop/orders-7c9d`; none if it repeats the process.
 fn owner(workload: &Workload, event: &Event) -> Option<String> {
-    let Workload { kind, namespace, name, container: _ } = workload;
-    if event.process.as_ref().is_some_and(|process| process.comm == *name) {
-        return None;
-    }
+    // A unit or a pod may be called as its process is, and is more.
+    let repeats = event.process.as_ref().is_some_and(|process| process.comm == workload.name);
+    (workload.kind != WorkloadKind::Process || !repeats).then(|| named(workload))
+}
+
+/// `pod shop/orders-7c9d`, `unit nginx.service`.
+pub fn named(Workload { kind, namespace, name, .. }: &Workload) -> String {
     let namespace = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
-    Some(format!("{} {namespace}{name}", kind.as_str()))
+    format!("{} {namespace}{name}", kind.as_str())
 }
 
 /// `to service shop/db`: who has the other end's address.
@@ -128,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::record::{RemoteKind, WorkloadKind};
+    use crate::record::RemoteKind;
     use crate::sample;
 
     #[track_caller]

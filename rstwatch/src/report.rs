@@ -1,6 +1,5 @@
 //! `rstwatch report`: watches, then says what a good engineer would write who followed the playbook.
 
-
 use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;

@@ -2,6 +2,7 @@
 
 use crate::aside::{Aside, Timer, Timing};
 use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::owner::Key;
 use crate::record::{Event, Family, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
 
 /// An event of which nothing optional was seen.
@@ -33,6 +34,7 @@ pub(crate) fn event(direction: Direction, cause: Cause, sender: Sender, confiden
         workload: None,
         remote_workload: None,
         aside: Aside::default(),
+        owner: Key::default(),
     }
 }
 
@@ -57,5 +59,5 @@ pub(crate) fn idle_reaped() -> Event {
 /// A workload; an empty namespace is none.
 pub(crate) fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
     let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
-    Workload { kind, namespace, name: name.into(), container: None }
+    Workload { kind, namespace, name: name.into(), container: None, controller: None }
 }

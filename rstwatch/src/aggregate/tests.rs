@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cause::Confidence;
-use crate::record::WorkloadKind;
+use crate::record::{Controller, Workload, WorkloadKind};
 use crate::sample;
 
 fn event(direction: Direction, cause: Cause, workload: Option<u8>) -> Event {
@@ -44,6 +44,39 @@ fn a_lower_limit_takes_no_names_away() {
     aggregate.record(&event(Direction::Sent, Cause::Refused, Some(2)));
     let sums = by_workload(&aggregate.snapshot(|| None));
     assert_eq!((sums["orders-1"], sums["_other"]), (2, 1));
+}
+
+#[test]
+fn pods_are_counted_under_their_controller() {
+    let mut totals = Totals::new(10);
+    for pod in ["orders-7c9d-x1", "orders-7c9d-x2"] {
+        let mut event = event(Direction::Sent, Cause::Refused, None);
+        let controller = Some(Controller { kind: "Deployment".into(), name: "orders".into() });
+        event.workload = Some(Workload { controller, ..sample::workload(WorkloadKind::Pod, "shop", pod) });
+        totals.record(&event);
+    }
+    assert_eq!(by_workload(&totals)["orders"], 2);
+}
+
+/// Ten thousand workloads on a node, and a hundred thousand containers that come and go.
+#[test]
+fn containers_leave_room_for_names() {
+    let mut totals = Totals::new(1000);
+    for n in 0..100_000 {
+        let mut event = event(Direction::Sent, Cause::Refused, None);
+        event.workload = Some(sample::workload(WorkloadKind::Container, "", &format!("{n:012x}")));
+        totals.record(&event);
+    }
+    for n in 0..10_000 {
+        let mut event = event(Direction::Sent, Cause::Refused, None);
+        event.workload = Some(sample::workload(WorkloadKind::Pod, "shop", &format!("pod-{n}")));
+        totals.record(&event);
+    }
+    let sums = by_workload(&totals);
+    // Those without an owner, which are unsampled, and the others.
+    assert_eq!(sums.len(), 1000 + 2);
+    assert_eq!(sums.keys().filter(|name| name.starts_with("pod-")).count(), 500);
+    assert_eq!((sums["_other"], totals.folded()), (99_500 + 9_500, 109_000));
 }
 
 /// What happened to one reset in the kernel.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::record::Workload;
+use crate::record::{Workload, WorkloadKind};
 
 /// Workloads with series of their own, unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = 1_000;
@@ -32,15 +32,21 @@ pub struct Labels {
 
 impl From<&Workload> for Labels {
     fn from(workload: &Workload) -> Self {
-        // Containers of one pod share its series.
-        let Workload { kind, namespace, name, container: _ } = workload;
+        // Containers of one pod share its series, and so do all pods of one controller.
+        let Workload { kind, namespace, name, container: _, controller } = workload;
+        let name = controller.as_ref().map_or(name, |controller| &controller.name);
         Self { kind: kind.as_str(), namespace: namespace.clone().unwrap_or_default(), workload: name.clone() }
     }
 }
 
+/// Containers without a pod may have this part of all series: their ids come and go, and would leave no room for names.
+const CONTAINERS: usize = 2;
+
 #[derive(Clone, Debug)]
 pub(super) struct Workloads {
     limit: usize,
+    /// Containers among those that have their own.
+    containers: usize,
     by_id: Vec<Arc<Labels>>,
     ids: HashMap<Arc<Labels>, WorkloadId>,
 }
@@ -48,7 +54,7 @@ pub(super) struct Workloads {
 impl Workloads {
     pub(super) fn new(limit: usize) -> Self {
         let other = Labels { workload: "_other".into(), ..Labels::default() };
-        Self { limit, by_id: vec![Arc::default(), Arc::new(other)], ids: HashMap::new() }
+        Self { limit, containers: 0, by_id: vec![Arc::default(), Arc::new(other)], ids: HashMap::new() }
     }
 
     pub(super) fn set_limit(&mut self, limit: usize) {
@@ -61,12 +67,19 @@ impl Workloads {
         let labels = Labels::from(workload);
         match self.ids.get(&labels) {
             Some(id) => *id,
-            None if self.ids.len() < self.limit => self.admit(labels),
+            None if self.has_room(workload.kind) => self.admit(workload.kind, labels),
             None => WorkloadId::OTHER,
         }
     }
 
-    fn admit(&mut self, labels: Labels) -> WorkloadId {
+    fn has_room(&self, kind: WorkloadKind) -> bool {
+        // One at least, where one is all there is.
+        let containers = self.limit.div_ceil(CONTAINERS);
+        self.ids.len() < self.limit && (kind != WorkloadKind::Container || self.containers < containers)
+    }
+
+    fn admit(&mut self, kind: WorkloadKind, labels: Labels) -> WorkloadId {
+        self.containers += usize::from(kind == WorkloadKind::Container);
         let (id, labels) = (WorkloadId(self.by_id.len()), Arc::new(labels));
         self.by_id.push(Arc::clone(&labels));
         self.ids.insert(labels, id);

@@ -113,13 +113,19 @@ fn empty(listener: &Seen) -> Listener {
     Listener {
         address: listener.local.ip().to_string(),
         port: listener.local.port(),
-        workload: workload.map(|workload| Workload { container: None, ..workload.clone() }),
+        workload: workload.map(shared),
         netns: listener.netns,
         sockets: 0,
         length: listener.length,
         limit: listener.limit,
         overflows: 0,
     }
+}
+
+/// The workload of a row, which all pods of a controller and all their containers share.
+fn shared(workload: &Workload) -> Workload {
+    let name = workload.controller.as_ref().map_or(&workload.name, |controller| &controller.name);
+    Workload { name: name.clone(), container: None, ..workload.clone() }
 }
 
 /// Of several sockets the fullest is shown: that one among many is full is what matters.
@@ -143,12 +149,19 @@ mod tests {
     use crate::record::WorkloadKind;
 
     fn seen(port: u16, length: u32, limit: u32) -> Seen {
-        let workload = Workload { kind: WorkloadKind::Process, namespace: None, name: "nginx".into(), container: None };
+        let workload = Workload {
+            kind: WorkloadKind::Process,
+            namespace: None,
+            name: "nginx".into(),
+            container: None,
+            controller: None,
+        };
         let local = SocketAddr::from(([0, 0, 0, 0], port));
         Seen {
             id: (u64::from(port), 0),
             local,
             netns: u32::from(port),
+            owner: crate::owner::Key::default(),
             workload: Some(workload),
             pid: 1,
             length,

@@ -15,9 +15,12 @@ use crate::clock::monotonic_ns;
 use crate::kernel::scope::Scope;
 use crate::kernel::tables::KernelSide;
 use crate::looks::{Looking, every_second};
+use crate::owner::Owners;
 
 /// Other namespaces than the host's that are shown one by one, the fullest conntrack tables first.
 const SHOWN_NETNS: usize = 64;
+/// A look waits so long for owners that are not known yet.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// A table so full may have dropped for want of room, in percent.
 const NEARLY_FULL: u64 = 95;
 
@@ -36,6 +39,8 @@ pub struct Watcher<K> {
     queues: Queues,
     totals: Totals,
     capacity: Arc<Capacity>,
+    /// Names who listens.
+    owners: Option<Owners>,
 }
 
 impl<K: KernelSide> Watcher<K> {
@@ -58,7 +63,13 @@ impl<K: KernelSide> Watcher<K> {
             queues: Queues::new(series),
             totals: Totals::default(),
             capacity,
+            owners: None,
         }
+    }
+
+    /// Listeners' owners are named from now on; without, only their processes are known.
+    pub fn named_by(self, owners: Owners) -> Self {
+        Self { owners: Some(owners), ..self }
     }
 
     /// Looks now, and then every second until the guard is dropped.
@@ -80,7 +91,11 @@ impl<K: KernelSide> Watcher<K> {
     /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then.
     fn look(&mut self) {
         let now = monotonic_ns();
-        self.queues.take(self.kernel.listeners().as_deref());
+        let mut listeners = self.kernel.listeners();
+        if let (Some(owners), Some(listeners)) = (&self.owners, &mut listeners) {
+            owners.name_all(listeners.iter_mut().map(|it| (&it.owner, &mut it.workload)), PATIENCE);
+        }
+        self.queues.take(listeners.as_deref());
         let tasks = self.kernel.tasks();
         let mut readable = self.namespaces.look(&self.proc, tasks.as_deref(), self.queues.owners());
         readable.retain(|it| self.watched(it.netns));

@@ -13,6 +13,7 @@ use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
 use crate::capacity::Snapshot;
 use crate::kubernetes::Snapshot as KubernetesSnapshot;
+use crate::owner::Outcome;
 use crate::probe::{Probe, Probes};
 use crate::text::fraction;
 
@@ -57,6 +58,8 @@ pub struct Exposition {
     pub follower_missed: u64,
     /// Whether the newest web configuration is in use; none: there is no such file.
     pub web_config: Option<bool>,
+    /// Owners of events by what was found; empty where nobody names them.
+    pub owners: Vec<(Outcome, u64)>,
     /// What is attached.
     pub probes: Arc<Probes>,
     /// Which build this is.
@@ -106,6 +109,7 @@ impl Collector for Exposition {
         capacity::encode(&self.capacity, &mut encoder)?;
         self.kubernetes.as_ref().map_or(Ok(()), |snapshot| kubernetes::encode(snapshot, &mut encoder))?;
         self.own(&mut encoder)?;
+        self.owners(&mut encoder)?;
         self.probe_attached(&mut encoder)?;
         self.probe_missed(&mut encoder)?;
         self.web_config(&mut encoder)?;
@@ -184,6 +188,18 @@ impl Exposition {
         encoder
             .encode_descriptor("series_folded", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, u64>(&self.totals.folded(), None)
+    }
+
+    fn owners(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        if self.owners.is_empty() {
+            return Ok(());
+        }
+        let help = "Events by what their owner was found to be. Unresolved: its cgroup or pod was not known when the event left.";
+        let mut family = encoder.encode_descriptor("owners", help, None, MetricType::Counter)?;
+        for (outcome, count) in &self.owners {
+            counter(&mut family, &[("result", outcome.as_str())], *count)?;
+        }
+        Ok(())
     }
 
     fn probe_attached(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

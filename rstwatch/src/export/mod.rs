@@ -16,6 +16,7 @@ use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
 use crate::kubernetes::Knowledge;
+use crate::owner::Owners;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 
@@ -68,6 +69,8 @@ pub struct AppState {
     pub kubernetes: Option<Knowledge>,
     /// TLS and users, if there are any.
     pub web: Option<Arc<Web>>,
+    /// Names owners, where somebody does.
+    pub owners: Option<Owners>,
 }
 
 impl AppState {
@@ -83,6 +86,7 @@ impl AppState {
             capacity: self.capacity.get(),
             kubernetes: self.kubernetes.as_ref().map(Knowledge::snapshot),
             follower_missed: self.history.missed(),
+            owners: self.owners.as_ref().map(|owners| owners.counts().to_vec()).unwrap_or_default(),
             web_config: self.web.as_ref().map(|web| web.is_up_to_date()),
             probes: Arc::clone(&self.probes),
             build: self.build,

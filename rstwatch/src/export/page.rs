@@ -16,6 +16,7 @@ use crate::escape::html;
 use crate::explain;
 use crate::probe::Probes;
 use crate::record::Event;
+use crate::render;
 
 /// How many verdicts are shown without scripts.
 const SHOWN: usize = 50;
@@ -86,11 +87,7 @@ fn verdict(event: &Event) -> String {
     let time = time.strftime("%F %T");
     let process =
         event.process.as_ref().map(|process| format!("{}[{}]", process.comm, process.pid)).unwrap_or_default();
-    let workload = event
-        .workload
-        .as_ref()
-        .map(|workload| format!("{} {}", workload.kind.as_str(), workload.name))
-        .unwrap_or_default();
+    let workload = event.workload.as_ref().map(render::named).unwrap_or_default();
     let advice = explain::advice(*cause, event).unwrap_or_default();
     format!(
         "<tr><td>{time}<td>{direction}<small>{local} {} {remote}</small><td>{}<small>{}</small>\

@@ -49,6 +49,7 @@ impl Service {
             capacity: Arc::clone(&capacity),
             kubernetes: None,
             web: web.clone(),
+            owners: None,
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");

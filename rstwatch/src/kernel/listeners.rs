@@ -34,7 +34,9 @@ pub struct Seen {
     pub local: SocketAddr,
     /// Inode of its network namespace.
     pub netns: u32,
-    /// Whose it is.
+    /// By what its owner is found.
+    pub owner: owner::Key,
+    /// Whose it is: its process, until it is named.
     pub workload: Option<Workload>,
     /// Process that called listen().
     pub pid: u32,
@@ -114,6 +116,7 @@ fn seen(listener: &Listener, hooked: bool) -> Seen {
         id: (listener.sock, listener.since_ns),
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         netns: listener.netns,
+        owner: owner::Key::of_task(&listener.owner),
         workload: owner::process(&listener.owner).as_ref().map(owner::workload),
         pid: listener.owner.tgid,
         length: listener.length,

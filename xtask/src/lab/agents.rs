@@ -104,9 +104,14 @@ impl Daemon {
     }
 
     pub(super) fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics::parse(&self.page()?))
+    }
+
+    /// The metrics as they are served.
+    pub(super) fn page(&self) -> Result<String> {
         let page = self.client.get(format!("http://{}/metrics", self.at));
         let mut answer = page.call().context("/metrics")?;
-        Ok(Metrics::parse(&answer.body_mut().read_to_string()?))
+        Ok(answer.body_mut().read_to_string()?)
     }
 }
 

@@ -47,6 +47,11 @@ impl Janitor {
         self.order(&format!("dir {}", path.display()))
     }
 
+    /// A cgroup that must not outlive the lab, nor those above it that were told before.
+    pub(super) fn cgroup(&self, path: &Path) -> Result<()> {
+        self.order(&format!("cgroup {}", path.display()))
+    }
+
     fn order(&self, line: &str) -> Result<()> {
         let mut orders = self.orders.borrow_mut();
         let pipe = orders.as_mut().context("the janitor has gone")?;
@@ -74,6 +79,11 @@ pub(super) fn serve() -> Result<()> {
     for path in orders.lines().filter_map(|line| line.strip_prefix("dir ")) {
         // Gone already, unless the lab was killed.
         let _ = std::fs::remove_dir_all(path);
+    }
+    for path in orders.lines().rev().filter_map(|line| line.strip_prefix("cgroup ")) {
+        // Gone already, unless the lab was killed.
+        let gone = || Ok(std::fs::remove_dir(path).is_ok() || !Path::new(path).exists());
+        let _ = wait::until_true("an empty cgroup", Duration::from_secs(1), gone);
     }
     for line in orders.lines() {
         if let ["netns", name] = words(line).as_slice() {

@@ -9,6 +9,7 @@
 mod agents;
 mod alerts;
 mod certainty;
+mod cgroup;
 mod conserve;
 mod demo;
 mod event;
@@ -23,6 +24,7 @@ mod metrics;
 mod net;
 mod nft;
 mod ns;
+mod owners;
 mod packet;
 mod peer;
 mod place;

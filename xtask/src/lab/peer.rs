@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::cgroup;
 use super::janitor::{self, Janitor};
 use super::kernel;
 use super::ns::Ns;
@@ -105,6 +107,7 @@ fn die_as_told() -> Result<()> {
 
 /// Listens, and accepts nothing until the lab lets go of it.
 fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
+    cgroup::settle()?;
     rustix::thread::set_name(&CString::new(queues::OWNER)?)?;
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     listener.bind(&address.into())?;
@@ -136,6 +139,7 @@ fn serve_stdin() -> Result<()> {
 
 /// Connects under that name, and aborts.
 fn abort_as(name: &str, address: SocketAddr) -> Result<()> {
+    cgroup::settle()?;
     rustix::thread::set_name(&CString::new(name)?)?;
     let connection = TcpStream::connect(address)?;
     Ok(SockRef::from(&connection).set_linger(Some(Duration::ZERO))?)
@@ -156,7 +160,24 @@ pub(super) struct Peer {
 impl Peer {
     /// Starts it and waits until it listens.
     pub(super) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
+        Self::begin(ns, janitor, command(&[how, &at.to_string(), &count.to_string()])?)
+    }
+
+    /// The same, in a cgroup.
+    pub(super) fn start_in(
+        ns: &Ns,
+        janitor: &Janitor,
+        how: &str,
+        at: SocketAddr,
+        count: usize,
+        cgroup: &Path,
+    ) -> Result<Self> {
         let mut command = command(&[how, &at.to_string(), &count.to_string()])?;
+        command.env(cgroup::ENTER, cgroup);
+        Self::begin(ns, janitor, command)
+    }
+
+    fn begin(ns: &Ns, janitor: &Janitor, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(ns, janitor, &mut command)?;
         let said = process.child.stdout.take().context("helper's stdout")?;

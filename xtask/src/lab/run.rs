@@ -14,12 +14,13 @@ use super::judgement;
 use super::kernel::Kernel;
 use super::net::Net;
 use super::nft::Rejects;
+use super::owners;
 use super::place::Family;
 use super::proof::Proof;
 use super::queues::{self, Stage};
 use super::report::{Got, MAKING, Report};
 use super::rows::{Scene, limits};
-use super::select::{ALERTS, BURST, QUEUES, ids, installed, missing, names};
+use super::select::{ALERTS, BURST, OWNERS, QUEUES, ids, installed, missing, names};
 use super::table::{FLOOD, Row, rows};
 use super::vantage::Vantage;
 
@@ -48,6 +49,9 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     }
     if wanted(QUEUES) {
         lab.overflow();
+    }
+    if wanted(OWNERS) {
+        lab.own();
     }
     if wanted(ALERTS) {
         lab.alert();
@@ -185,6 +189,22 @@ impl<'a> Lab<'a> {
             };
             let got = queues::overflow(self.net, &agents.daemon, stage, abort, self.port);
             self.enter(&row, "each overflow counted at its listener and owner", got);
+        }
+    }
+
+    /// Processes in cgroups such as runtimes and systemd make.
+    fn own(&mut self) {
+        for case in owners::CASES {
+            let row = format!("{OWNERS} {}", case.name);
+            self.port += 2;
+            let Some(agents) = &self.agents else {
+                self.report.skip(&row, "no daemon");
+                continue;
+            };
+            match owners::named(self.net, agents, case, self.port).transpose() {
+                Some(got) => self.enter(&row, "the owner named by its cgroup", got),
+                None => self.report.skip(&row, "no cgroup can be made here"),
+            }
         }
     }
 

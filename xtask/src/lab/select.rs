@@ -8,6 +8,9 @@ pub(super) const BURST: &str = "burst";
 /// The pseudo row of the overflowing accept queues.
 pub(super) const QUEUES: &str = "queues";
 
+/// The pseudo row of processes in cgroups that tell whose they are.
+pub(super) const OWNERS: &str = "owners";
+
 /// The pseudo row of the alert that a full conntrack table fires.
 pub(super) const ALERTS: &str = "alerts";
 
@@ -22,7 +25,7 @@ pub(super) fn names(asked: &str, id: &str) -> bool {
 }
 
 pub(super) fn ids() -> impl Iterator<Item = &'static str> {
-    rows().map(|row| row.id).chain([QUEUES, ALERTS, BURST])
+    rows().map(|row| row.id).chain([QUEUES, OWNERS, ALERTS, BURST])
 }
 
 /// The first program that a row needs and that is not there.

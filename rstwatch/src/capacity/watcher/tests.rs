@@ -63,11 +63,18 @@ fn watcher(proc: PathBuf, scope: Scope) -> Watcher<Fake> {
 }
 
 fn listener(port: u16, netns: u32, drops: u64) -> Seen {
-    let workload = Workload { kind: WorkloadKind::Process, namespace: None, name: "nginx".into(), container: None };
+    let workload = Workload {
+        kind: WorkloadKind::Process,
+        namespace: None,
+        name: "nginx".into(),
+        container: None,
+        controller: None,
+    };
     Seen {
         id: (port.into(), 1),
         local: ([0, 0, 0, 0], port).into(),
         netns,
+        owner: crate::owner::Key::default(),
         workload: Some(workload),
         pid: 90,
         length: 3,

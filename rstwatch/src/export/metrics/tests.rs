@@ -43,6 +43,7 @@ pub(super) fn exposition() -> Exposition {
         kubernetes: None,
         follower_missed: 3,
         web_config: None,
+        owners: Outcome::ALL.iter().copied().zip([5, 4, 3, 2, 1]).collect(),
         probes: Arc::new(Probes(vec![probe("tcp_send_reset", true), probe("nf_send_reset", false)])),
         build: Build { version: "0.1.0", revision: "abc", object: "def" },
     }
@@ -194,6 +195,13 @@ fn openmetrics_text() {
         # HELP rstwatch_series_folded Resets counted as workload _other because the limit of workloads was reached.
         # TYPE rstwatch_series_folded counter
         rstwatch_series_folded_total 1
+        # HELP rstwatch_owners Events by what their owner was found to be. Unresolved: its cgroup or pod was not known when the event left.
+        # TYPE rstwatch_owners counter
+        rstwatch_owners_total{result="pod"} 5
+        rstwatch_owners_total{result="container"} 4
+        rstwatch_owners_total{result="unit"} 3
+        rstwatch_owners_total{result="process"} 2
+        rstwatch_owners_total{result="unresolved"} 1
         # HELP rstwatch_probe_attached Whether the probe is attached: 1 or 0.
         # TYPE rstwatch_probe_attached gauge
         rstwatch_probe_attached{probe="tcp_send_reset"} 1
@@ -258,6 +266,8 @@ fn prometheus_text() {
         # TYPE rstwatch_events_lost_total counter
         # HELP rstwatch_series_folded_total Resets counted as workload _other because the limit of workloads was reached.
         # TYPE rstwatch_series_folded_total counter
+        # HELP rstwatch_owners_total Events by what their owner was found to be. Unresolved: its cgroup or pod was not known when the event left.
+        # TYPE rstwatch_owners_total counter
         # HELP rstwatch_probe_attached Whether the probe is attached: 1 or 0.
         # TYPE rstwatch_probe_attached gauge
         # HELP rstwatch_probe_missed 1 if the probe is not attached and nothing stands in for it, so that evidence is missing; else 0.

@@ -27,7 +27,8 @@ export const admits = (event) =>
 
 /** The names by which a verdict is found: its owner's, and the other end's. */
 export function owners({ process, workload, remote_workload: other }) {
-  const names = [process?.comm, workload?.name, workload?.namespace, workload?.container, other?.name, other?.namespace];
+  const own = [process?.comm, workload?.name, workload?.namespace, workload?.container, workload?.controller?.name];
+  const names = [...own, other?.name, other?.namespace];
   return ["", ...names.filter((name) => typeof name === "string")];
 }
 

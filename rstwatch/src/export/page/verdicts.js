@@ -126,7 +126,7 @@ function arrow({ direction }) {
 /** `orders-api[4121] pod shop/orders-7c9d` */
 function owner({ process, workload, role }) {
   const parts = [process ? `${process.comm}[${process.pid}]` : ""];
-  if (workload && workload.name !== process?.comm) {
+  if (workload && (workload.kind !== "process" || workload.name !== process?.comm)) {
     parts.push(`${workload.kind} ${workload.namespace ? `${workload.namespace}/` : ""}${workload.name}`);
   }
   return parts.filter(Boolean).join(" ") || (role === "unknown" ? "" : role);
@@ -179,6 +179,7 @@ function facts(event) {
     ["RST's flags", rst?.flags],
     ["seq", rst?.seq],
     ["container", workload?.container],
+    ["made by", workload?.controller ? `${workload.controller.kind} ${workload.controller.name}` : null],
     ["netns", event.netns],
   ];
   const known = all.filter(([, value]) => value !== null && value !== undefined && value !== "");
