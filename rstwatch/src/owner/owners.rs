@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,7 +90,15 @@ impl Owners {
     ///
     /// When no thread can be started.
     pub fn start(pods: Option<Arc<dyn Pods>>) -> std::io::Result<Self> {
-        let proc = std::path::PathBuf::from("/proc");
+        Self::start_at("/proc".into(), pods)
+    }
+
+    /// The same, where /proc is elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub fn start_at(proc: PathBuf, pods: Option<Arc<dyn Pods>>) -> std::io::Result<Self> {
         let mounts = Mounts::read(&proc);
         let shared = Arc::new(Shared::new(Cache::new(mounts.v1), pods)?);
         let theirs = Arc::clone(&shared);
@@ -180,6 +189,11 @@ impl Owners {
     /// Owners of events so far.
     pub fn counts(&self) -> [(Outcome, u64); Outcome::ALL.len()] {
         Outcome::ALL.map(|outcome| (outcome, self.0.0.counts[outcome as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Whether it is known where an owner lives. Asks nobody.
+    pub fn knows(&self, key: &Key) -> bool {
+        matches!(self.0.0.cache.find(key), Found::Place(_) | Found::Nowhere)
     }
 
     /// How many cgroups and processes are known.
