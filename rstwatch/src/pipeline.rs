@@ -304,7 +304,8 @@ pub struct Survey {
 pub fn survey() -> Survey {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
-    let (probes, notes) = crate::kernel::attach::survey(&Scope::default(), &limits);
+    let (probes, mut notes) = crate::kernel::attach::survey(&Scope::default(), &limits);
+    notes.extend(crate::owner::limits().map(str::to_owned));
     let rights = rights::of(&probes);
     Survey { kernel, probes, rights, other_rights: rights::others(), prospect: prospect(), notes }
 }

@@ -229,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn owners_are_named_unless_they_repeat_the_process() {
+        let mut event = sample::event(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain);
+        event.process = Some(Process { pid: 12, comm: "nginx".into() });
+        for (kind, name, said) in [
+            (WorkloadKind::Process, "nginx", "nginx[12]"),
+            (WorkloadKind::Unit, "nginx.service", "nginx[12] unit nginx.service"),
+            (WorkloadKind::Container, "1a2b3c4d5e6f", "nginx[12] container 1a2b3c4d5e6f"),
+            (WorkloadKind::Container, "nginx", "nginx[12] container nginx"),
+            (WorkloadKind::Pod, "_opted_out", "nginx[12] pod _opted_out"),
+        ] {
+            event.workload = Some(sample::workload(kind, "", name));
+            assert_eq!(subject(&event), said);
+        }
+    }
+
+    #[test]
     fn outside_strings_cannot_steer_the_terminal() {
         let mut event = sample::idle_reaped();
         event.process = Some(Process { pid: 1, comm: "\x1b[2J\nx".into() });

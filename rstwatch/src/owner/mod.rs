@@ -5,6 +5,7 @@
 //! [`Owners`] answers from there, and names what it finds with what the Kubernetes API said ([`pods`]). When an event's owner
 //! is decided for good is decided in one place: [`naming`].
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rstwatch_common::record::{ResetRecord, Task, flags};
@@ -23,6 +24,8 @@ mod tree;
 mod worker;
 
 pub use owners::{Outcome, Owners};
+
+use mounts::Mounts;
 
 /// The task that owned the socket, as far as it was seen: the one that connected, listened, or closed it.
 ///
@@ -78,6 +81,22 @@ impl Key {
     /// Nothing to go by.
     pub fn is_empty(&self) -> bool {
         (self.cgroup, self.socket, self.tgid) == (0, 0, 0)
+    }
+}
+
+/// What limits the naming of owners on this host, in words; nothing where nothing does.
+pub fn limits() -> Option<&'static str> {
+    match Mounts::read(Path::new("/proc")) {
+        Mounts { hosts: true, .. } => None,
+        Mounts { unified: Some(_), .. } => Some(
+            "the cgroup hierarchy here is this container's own: mount the host's /sys/fs/cgroup to know owners that are gone",
+        ),
+        Mounts { v1: true, .. } => {
+            Some("cgroup2 is not mounted here: owners are known as long as their processes live")
+        }
+        Mounts { .. } => {
+            Some("no cgroups are mounted here: owners are told by /proc alone, as long as their processes live")
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mounts {
     /// The best view of the cgroup2 hierarchy; `None`: it is not mounted here.
     pub(super) unified: Option<PathBuf>,
+    /// That view is the whole host's.
+    pub(super) hosts: bool,
     /// Controllers of version 1 are mounted: the version 2 path may not tell the container.
     pub(super) v1: bool,
 }
@@ -29,14 +31,13 @@ impl Mounts {
     /// the host's; its inode does.
     fn parse(text: &[u8], inode: impl Fn(&Path) -> Option<u64>) -> Self {
         let mut mounts = Self::default();
-        let mut is_root = false;
         for line in text.split(|byte| *byte == b'\n') {
             match mount(line) {
                 Some((b"cgroup", _)) => mounts.v1 = true,
-                Some((b"cgroup2", at)) if !is_root => {
+                Some((b"cgroup2", at)) if !mounts.hosts => {
                     let here = inode(&at);
-                    is_root = here == Some(ROOT_INODE);
-                    if is_root || (mounts.unified.is_none() && here.is_some()) {
+                    mounts.hosts = here == Some(ROOT_INODE);
+                    if mounts.hosts || (mounts.unified.is_none() && here.is_some()) {
                         mounts.unified = Some(at);
                     }
                 }
@@ -83,7 +84,7 @@ mod tests {
     }
 
     fn found(unified: Option<&str>, v1: bool) -> Mounts {
-        Mounts { unified: unified.map(PathBuf::from), v1 }
+        Mounts { unified: unified.map(PathBuf::from), hosts: unified.is_some(), v1 }
     }
 
     #[test]
@@ -109,7 +110,8 @@ mod tests {
         let expected = found(Some("/host/sys fs"), false);
         assert_eq!(parse(&[own, hosts], &["/host/sys fs"]), expected);
         assert_eq!(parse(&[hosts, own], &["/host/sys fs"]), expected);
-        assert_eq!(parse(&[own], &[]), found(Some("/sys/fs/cgroup"), false), "better than none");
+        let only_own = Mounts { hosts: false, ..found(Some("/sys/fs/cgroup"), false) };
+        assert_eq!(parse(&[own], &[]), only_own, "better than none");
     }
 
     #[test]

@@ -191,11 +191,6 @@ impl Owners {
         Outcome::ALL.map(|outcome| (outcome, self.0.0.counts[outcome as usize].load(Ordering::Relaxed)))
     }
 
-    /// Whether it is known where an owner lives. Asks nobody.
-    pub fn knows(&self, key: &Key) -> bool {
-        matches!(self.0.0.cache.find(key), Found::Place(_) | Found::Nowhere)
-    }
-
     /// How many cgroups and processes are known.
     pub fn known(&self) -> (usize, usize) {
         self.0.0.cache.len()

@@ -7,7 +7,7 @@ use super::bursts::Bursts;
 use super::top::Top;
 use crate::aside::Timing;
 use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::record::{Event, Process, Role, Workload, WorkloadKind};
+use crate::record::{Controller, Event, Process, Role, Workload, WorkloadKind};
 
 /// Names that are told apart for one cause.
 const NAMES: usize = 64;
@@ -180,6 +180,10 @@ fn peer(event: &Event) -> String {
 fn owner(event: &Event) -> String {
     match (&event.workload, &event.process) {
         (Some(Workload { kind: WorkloadKind::Process, name, .. }), _) => name.clone(),
+        // All pods of a controller are one owner.
+        (Some(Workload { namespace: Some(namespace), controller: Some(Controller { kind, name }), .. }), _) => {
+            format!("{kind} {namespace}/{name}")
+        }
         (Some(Workload { kind, namespace: Some(namespace), name, .. }), _) => {
             format!("{} {namespace}/{name}", kind.as_str())
         }

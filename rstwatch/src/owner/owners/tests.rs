@@ -141,3 +141,71 @@ fn the_thread_answers_for_this_process() {
     owners.await_answers(&[gone], Duration::from_secs(20));
     assert_eq!(owners.name(&gone, None), Some((None, Outcome::Unresolved)));
 }
+
+/// A /proc with such mounts, and process 42, which began five seconds after the boot.
+fn host(mounts: &str, cgroup: &str) -> (tempfile::TempDir, Owners) {
+    let room = tempfile::tempdir().expect("a folder");
+    for folder in ["self", "42"] {
+        std::fs::create_dir(room.path().join(folder)).expect("made");
+    }
+    let write = |name: &str, text: &str| std::fs::write(room.path().join(name), text).expect("written");
+    write("self/mountinfo", mounts);
+    write("42/stat", "42 (nginx) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 500 1 2 3\n");
+    write("42/cgroup", cgroup);
+    let owners = Owners::start_at(room.path().to_owned(), None).expect("a thread");
+    (room, owners)
+}
+
+fn of_42(owners: &Owners, cgroup: u64) -> (String, Outcome) {
+    let key = Key { cgroup, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
+    owners.await_answers(&[key], Duration::from_secs(20));
+    let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("answered");
+    (workload.map(|it| it.name).unwrap_or_default(), outcome)
+}
+
+const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
+
+/// There every task is in the root of version 2, whose id is 1.
+#[test]
+fn with_version_1_alone() {
+    let (_room, owners) = host(V1, &format!("4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n"));
+    assert_eq!(of_42(&owners, 1), ("1a2b3c4d5e6f".into(), Outcome::Container));
+}
+
+/// Version 2 knows the runtime's service alone, version 1 the container.
+#[test]
+fn on_a_hybrid_host() {
+    let unified = tempfile::tempdir().expect("a folder");
+    let service = unified.path().join("docker.service");
+    std::fs::create_dir(&service).expect("made");
+    let id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&service).expect("there"));
+    let mounts = format!("{V1}41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n", unified.path().display());
+    let (_room, owners) = host(&mounts, &format!("4:memory:/docker/{ID}\n0::/docker.service\n"));
+    assert_eq!(of_42(&owners, id), ("1a2b3c4d5e6f".into(), Outcome::Container));
+    // Its process is gone: the service is better than nothing.
+    let gone = Key { cgroup: id, tgid: 43, start_ns: 1, socket: 0 };
+    owners.await_answers(&[gone], Duration::from_secs(20));
+    let (workload, outcome) = owners.name(&gone, None).expect("answered");
+    assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("docker.service"), Outcome::Unit));
+}
+
+/// Out of a container with a hierarchy of its own, ids say nothing; the host's processes do.
+#[test]
+fn in_a_cgroup_namespace() {
+    let (_room, owners) =
+        host("", &format!("0::/../../kubepods-pod{}.slice/cri-containerd-{ID}.scope\n", UID.replace('-', "_")));
+    assert_eq!(of_42(&owners, 4711), ("1a2b3c4d5e6f".into(), Outcome::Container));
+}
+
+#[test]
+fn listeners_are_named_at_their_first_look() {
+    let (_room, owners) = host("", "0::/system.slice/nginx.service\n");
+    let key = Key { cgroup: 0, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
+    let gone = Key { tgid: 43, ..key };
+    let process = || Some(crate::owner::workload(&nginx()));
+    let mut all = [(key, process()), (gone, process())];
+    owners.name_all(all.iter_mut().map(|(key, workload)| (&*key, workload)), Duration::from_secs(20));
+    let names = all.map(|(_, workload)| workload.map(|it| it.name).unwrap_or_default());
+    assert_eq!(names, ["nginx.service", "nginx"]);
+    assert_eq!(owners.counts().iter().map(|(_, count)| count).sum::<u64>(), 0, "they are no events");
+}

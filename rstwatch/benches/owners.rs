@@ -1,0 +1,95 @@
+//! What it costs to name an event.
+
+use std::fs::{create_dir_all, metadata, write};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use rstwatch::aside::Aside;
+use rstwatch::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch::owner::naming::Naming;
+use rstwatch::owner::path::parse;
+use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
+use rstwatch::owner::{Key, Owners};
+use rstwatch::record::{Event, Family, Process, Role};
+
+fn main() {
+    divan::main();
+}
+
+const ID: &str = "1a2b3c4d5e6f48c0f51401c069cd2189f0e659af17d5a2daca3bddf59d8a870b";
+const POD: &str = "kubepods.slice/kubepods-pod7d9c57f2_4f0e_4b32_9c1c_1ab0c3d4e5f6.slice";
+
+struct One(Arc<Pod>);
+
+impl Pods for One {
+    fn find(&self, _: Option<&str>, _: Option<&str>) -> Lookup {
+        Lookup::Pod(Arc::clone(&self.0))
+    }
+}
+
+fn event(cgroup: u64) -> Event {
+    Event {
+        time: jiff::Timestamp::UNIX_EPOCH,
+        node: "node".into(),
+        direction: Direction::Sent,
+        cause: Cause::UnreadData,
+        sender: Sender::LocalApp,
+        confidence: Confidence::Certain,
+        because: Vec::new(),
+        family: Family::Ipv4,
+        local: "10.0.0.1:80".parse().expect("an address"),
+        remote: "10.0.0.2:40000".parse().expect("an address"),
+        netns: 1,
+        role: Role::Server,
+        state: None,
+        kernel_reason: None,
+        idle_ms: None,
+        age_ms: None,
+        bytes_sent: None,
+        bytes_received: None,
+        unacked_bytes: None,
+        unread_bytes: None,
+        timeout_candidates: Vec::new(),
+        rst: None,
+        process: Some(Process { pid: 5, comm: "orders-api".into() }),
+        workload: None,
+        aside: Aside::default(),
+        owner: Key { cgroup, socket: 0, tgid: 5, start_ns: 7 },
+    }
+}
+
+/// An event of that cgroup leaves, named.
+fn name(bencher: divan::Bencher<'_, '_>, path: &str) {
+    let room = tempfile::tempdir().expect("a folder");
+    let at = room.path().join("cgroup").join(path);
+    create_dir_all(&at).expect("made");
+    create_dir_all(room.path().join("proc/self")).expect("made");
+    let line = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", room.path().join("cgroup").display());
+    write(room.path().join("proc/self/mountinfo"), line).expect("written");
+    let controller = Some(Controller { kind: "Deployment".into(), name: "orders".into() });
+    let containers = vec![(ID.into(), "api".into())];
+    let pod = Pod { namespace: "shop".into(), name: "orders-7c9d-x".into(), controller, containers };
+    let owners = Owners::start_at(room.path().join("proc"), Some(Arc::new(One(Arc::new(pod))))).expect("a thread");
+    let mut naming = Naming::default();
+    naming.set_owners(owners);
+    let event = event(metadata(&at).expect("there").ino());
+    // The first may wait for the walk.
+    assert!(naming.take(event.clone(), 0).is_some() || naming.finish().len() == 1);
+    bencher.with_inputs(|| event.clone()).bench_local_values(|event| naming.take(event, 0));
+}
+
+#[divan::bench]
+fn unit(bencher: divan::Bencher<'_, '_>) {
+    name(bencher, "system.slice/nginx.service");
+}
+
+#[divan::bench]
+fn pod(bencher: divan::Bencher<'_, '_>) {
+    name(bencher, &format!("{POD}/cri-containerd-{ID}.scope"));
+}
+
+/// Once for each cgroup, not for each event.
+#[divan::bench]
+fn path() -> rstwatch::owner::path::Place {
+    parse(divan::black_box(&format!("/{POD}/cri-containerd-{ID}.scope")))
+}
