@@ -181,7 +181,7 @@ fn pods_that_come_and_go_leave_nothing_behind() {
     let mut in_use = Vec::new();
     for first in (0..PODS).step_by(BATCH) {
         node.live(first);
-        if (first + BATCH) % (PODS / 4) == 0 {
+        if (first + BATCH).is_multiple_of(PODS / 4) {
             in_use.push(IN_USE.load(Ordering::Relaxed));
         }
     }

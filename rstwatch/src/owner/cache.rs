@@ -59,11 +59,11 @@ impl Cache {
     pub(super) fn find(&self, key: &Key) -> Found {
         let (owners, sockets) = {
             let cgroups = read(&self.cgroups);
-            (cgroups.get(&key.cgroup).cloned(), cgroups.get(&key.socket).cloned())
+            match cgroups.get(&key.cgroup) {
+                Some(place) if place.is_container() || !self.v1 => return known(place),
+                owners => (owners.cloned(), cgroups.get(&key.socket).cloned()),
+            }
         };
-        if let Some(place) = owners.as_ref().filter(|place| place.is_container() || !self.v1) {
-            return known(place);
-        }
         let asked = if key.tgid == 0 { None } else { read(&self.tasks).get(&(key.tgid, key.start_ns)).cloned() };
         let told = match asked {
             None if key.tgid != 0 => return Found::NotAsked,

@@ -71,6 +71,8 @@ pub enum Runtime {
     Garden,
     /// Below a pod; the path does not tell.
     Kubernetes,
+    /// The path does not tell.
+    Other,
 }
 
 /// Reads a path as it stands in `/proc/PID/cgroup`, or below the hierarchy's root.
@@ -156,7 +158,8 @@ impl<'a> Reading<'a> {
             ".." => Some(Runtime::Kubernetes),
             parent if self.is_task(parent) => Some(Runtime::Docker),
             parent if pod(parent).is_some() => Some(Runtime::Kubernetes),
-            _ => None,
+            // `docker run --cgroup-parent`, as GitHub's runners have it. What a unit calls so is the unit's affair.
+            _ => self.unit.is_none().then_some(Runtime::Other),
         }
     }
 

@@ -136,7 +136,6 @@ fn docker() {
             "/system.slice/docker-{id}.scope/system.slice/nginx.service",
             "/system.slice:docker:{id}",
             "/moby/{id}",
-            "/actions_job/docker/{id}",
             // Docker in Docker: this host knows the outer one.
             "/docker/{id}/docker/{other}",
             "/system.slice/docker-{id}.scope/docker/{other}",
@@ -150,6 +149,8 @@ fn docker() {
         &["/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{_uid}.slice/docker-{id}.scope"],
         &container(Runtime::Docker, ID, Some(UID)),
     );
+    // With --cgroup-parent.
+    all(&["/actions_job/{id}", "/{id}", "/batch/nightly/{id}/init.scope"], &container(Runtime::Other, ID, None));
     let fargate = "0123456789abcdef0123456789abcdef-2532812345";
     let task = format!("/ecs/0123456789abcdef0123456789abcdef/{fargate}");
     assert_eq!(parse(&task), container(Runtime::Docker, fargate, None));
@@ -232,6 +233,7 @@ fn units() {
         ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", "machine-qemu\\x2d1\\x2dvm.scope"),
         // A container that is a service (Podman's cgroups=split, Quadlet): its name says more than its id.
         ("/system.slice/web.service/libpod-payload-{id}", "web.service"),
+        ("/system.slice/ci.service/{id}", "ci.service"),
         ("/system.slice/mnt-data.mount", "mnt-data.mount"),
         // A slice where there is nothing else.
         ("/system.slice", "system.slice"),
@@ -256,13 +258,13 @@ fn nobody_in_particular() {
             // A login session's number says nothing to anybody.
             "/user.slice/user-1000.slice/session-3.scope",
             // Hexadecimal folders that are no containers.
-            "/{id}",
-            "/build/{id}",
+            "/build/{id}0",
             "/memory/0123456789abcdef0123456789abcdef",
             "/docker/0123456789abcdef",
             "/docker/{id}0",
             "/docker/47CBD16B77C50CBF71401C069CD2189F0E659AF17D5A2DACA3BDDF59D8A870B2",
             "/docker/buildx",
+            "/47cbd16b77c50cbf71401c069cd2189f0e659af17d5a2daca3bddf59d8a870b",
             "/kubepods/pod",
             "/kubepods/podinfo",
             "/kubepods/pod{uid}0",
@@ -276,8 +278,7 @@ fn nobody_in_particular() {
             "/.service",
             "/:cri-containerd:",
             "/a:cri-containerd:{id}",
-            "/ecs/{id}",
-            "/ecs/task/{id}",
+            "/ecs/0123456789abcdef",
         ],
         &Place::Nothing,
     );
