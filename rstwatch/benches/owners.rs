@@ -53,6 +53,7 @@ fn event(cgroup: u64) -> Event {
         rst: None,
         process: Some(Process { pid: 5, comm: "orders-api".into() }),
         workload: None,
+        remote_workload: None,
         aside: Aside::default(),
         owner: Key { cgroup, socket: 0, tgid: 5, start_ns: 7 },
     }
@@ -70,8 +71,7 @@ fn name(bencher: divan::Bencher<'_, '_>, path: &str) {
     let containers = vec![(ID.into(), "api".into())];
     let pod = Pod { namespace: "shop".into(), name: "orders-7c9d-x".into(), controller, containers };
     let owners = Owners::start_at(room.path().join("proc"), Some(Arc::new(One(Arc::new(pod))))).expect("a thread");
-    let mut naming = Naming::default();
-    naming.set_owners(owners);
+    let mut naming = Naming::by(owners);
     let event = event(metadata(&at).expect("there").ino());
     // The first may wait for the walk.
     assert!(naming.take(event.clone(), 0).is_some() || naming.finish().len() == 1);

@@ -44,7 +44,7 @@ const PODS: usize = 100_000;
 const BATCH: usize = 250;
 /// The larger map doubles by this at most: not 20 bytes for each pod that came between.
 const MAP: usize = 1 << 20;
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 4 << 20;
 /// Workloads with series of their own.
 const LIMIT: usize = 1000;
 
@@ -189,7 +189,7 @@ fn pods_that_come_and_go_leave_nothing_behind() {
     // What is kept for five minutes is bounded, and was full after the first quarter. A map may double once more.
     assert!(in_use[3] < in_use[1] + MAP && in_use[3] < MOST_BYTES, "{in_use:?}");
     let (cgroups, tasks) = node.owners.known();
-    assert!(cgroups <= 16_384 + 2 * BATCH + 2 && tasks <= 16_384, "{cgroups} cgroups, {tasks} processes");
+    assert!(cgroups <= 8192 + 2 * BATCH + 2 && tasks <= 8192, "{cgroups} cgroups, {tasks} processes");
     let all: u64 = node.owners.counts().iter().map(|(_, count)| count).sum();
     assert_eq!(all, u64::try_from(PODS).expect("small"), "each event's owner was counted once");
     // A batch may meet the queue of those who wait full; then some leave with their processes.

@@ -10,9 +10,9 @@ use super::path::Place;
 /// Cgroups that are gone are known for so long: a reset may be seen after its container.
 pub(super) const REMEMBER: Duration = Duration::from_secs(300);
 /// Most cgroups that are gone and still known; the oldest leave first.
-const MOST_GONE: usize = 16_384;
+const MOST_GONE: usize = 8192;
 /// Most processes that are known by `/proc`; those first asked for leave first.
-const MOST_TASKS: usize = 16_384;
+const MOST_TASKS: usize = 8192;
 
 /// Tells one process from all others.
 type TaskId = (u32, u64);

@@ -149,7 +149,8 @@ impl<'a> Reading<'a> {
             "docker" | "moby" => Some(Runtime::Docker),
             "libpod_parent" | "libpod" => Some(Runtime::Podman),
             // containerd without a parent: /NAMESPACE/ID.
-            "k8s.io" | "default" | "containerd" | "nerdctl" => Some(Runtime::Containerd),
+            "k8s.io" | "default" | "containerd" | "nerdctl" | "cri-containerd" => Some(Runtime::Containerd),
+            "crio" => Some(Runtime::Crio),
             "buildkit" => Some(Runtime::Buildkit),
             "lxc" | "lxc.payload" => Some(Runtime::Lxc),
             "garden" => Some(Runtime::Garden),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 
 /// Most folders that are kept. A node of Kubernetes has a few hundred, at most some thousands.
-pub(super) const MOST: usize = 65_536;
+const MOST: usize = 32_768;
 /// Most folders that are watched: half of what the smallest machines allow a user, whose other programs watch, too
 /// (`fs.inotify.max_user_watches`).
 const MOST_WATCHES: usize = 4096;
@@ -60,6 +60,8 @@ pub(super) struct Tree {
     most: usize,
     /// A folder is not watched, so some may come unheard.
     deaf: bool,
+    /// A folder could not be read in the last walk, so what was not met may be there.
+    partial: bool,
 }
 
 impl Tree {
@@ -81,6 +83,7 @@ impl Tree {
             walk: 0,
             most: MOST,
             deaf: false,
+            partial: false,
         }
     }
 
@@ -97,11 +100,20 @@ impl Tree {
     /// Looks at everything anew.
     pub(super) fn walk(&mut self, tell: &mut dyn FnMut(Change)) {
         self.walk = self.walk.wrapping_add(1);
-        self.deaf = false;
+        (self.deaf, self.partial) = (false, false);
         if let Some(watch) = self.watch(&self.root.clone()) {
             self.watches.insert(watch, self.root_id);
         }
         self.scan(self.root_id, PathBuf::new(), tell);
+        self.forget_unmet(tell);
+    }
+
+    /// What a walk has not met is gone, if it could read all.
+    fn forget_unmet(&mut self, tell: &mut dyn FnMut(Change)) {
+        if self.partial {
+            self.deaf = true;
+            return;
+        }
         let unmet = self.folders.iter().filter(|(_, folder)| folder.walk != self.walk);
         let unmet: Vec<_> = unmet.map(|(id, _)| *id).collect();
         unmet.into_iter().for_each(|id| self.remove(id, tell));
@@ -182,7 +194,14 @@ impl Tree {
             if empty || path.components().count() >= DEEPEST {
                 continue;
             }
-            let Ok(entries) = std::fs::read_dir(&at) else { continue };
+            let entries = match std::fs::read_dir(&at) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    // Only one that is gone has nothing in it: others are to be looked at again.
+                    self.partial |= error.kind() != std::io::ErrorKind::NotFound;
+                    continue;
+                }
+            };
             let folders = entries.filter_map(Result::ok).filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
             for entry in folders {
                 let path = path.join(entry.file_name());

@@ -45,6 +45,7 @@ fn containerd_in_a_pod() {
             "/system.slice/containerd.service/kubepods-burstable-pod{_uid}.slice:cri-containerd:{id}",
             "/system.slice/containerd.service/kubepods-pod{_uid}.slice:cri-containerd:{id}",
             "/kubepods-besteffort-pod{_uid}.slice:cri-containerd:{id}",
+            "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{_uid}.slice/cri-containerd/{id}",
             // k3s, RKE2.
             "/system.slice/k3s.service/kubepods-burstable-pod{_uid}.slice:cri-containerd:{id}",
             // kind: a node is a container of Docker's or Podman's.

@@ -153,3 +153,18 @@ fn hear_of(tree: &mut Tree, wanted: &dyn Fn(&Change) -> bool) -> Change {
         }
     }
 }
+
+/// As when this process has no descriptor left.
+#[test]
+fn what_cannot_be_read_is_not_gone() {
+    let (root, mut tree) = tree(&["a/b", "c"]);
+    walk(&mut tree);
+    std::fs::write(root.path().join("file"), "").expect("written");
+    tree.walk += 1;
+    tree.scan(0, "file".into(), &mut |change| panic!("{change:?}"));
+    tree.forget_unmet(&mut |change| panic!("{change:?}"));
+    assert!(tree.is_deaf(), "it is walked again");
+    remove_dir(root.path().join("c")).expect("removed");
+    assert_eq!(walk(&mut tree).len(), 1, "only what was removed went");
+    assert!(!tree.is_deaf());
+}
