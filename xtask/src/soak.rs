@@ -126,8 +126,9 @@ fn judge(first: &Sample, last: &Sample) -> Vec<String> {
     if last.rss_kib > first.rss_kib + GROWTH_KIB {
         wrong.push(format!("memory grew from {} to {} KiB", first.rss_kib, last.rss_kib));
     }
-    if last.descriptors != first.descriptors {
-        wrong.push(format!("descriptors: {} at first, {} at the end", first.descriptors, last.descriptors));
+    // Fewer are right: who never reads is cut off some time.
+    if last.descriptors > first.descriptors {
+        wrong.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
     }
     wrong
 }
