@@ -452,6 +452,33 @@ fn the_agent_does_not_wait_for_the_api() {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
+/// In a pod: the environment, and the files of the service account, in a mount namespace of its own.
+#[test]
+fn a_pod_needs_no_settings() {
+    if !rustix::process::geteuid().is_root() {
+        // Past the test harness, which would swallow it.
+        _ = writeln!(std::io::stderr(), "skipped: needs root");
+        return;
+    }
+    let (ca, config) = certificates();
+    let api = serve_tls(config);
+    let account = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("ca.crt", ca.as_str()), ("token", "of-the-pod"), ("namespace", "monitoring")] {
+        std::fs::write(account.path().join(name), text).expect("written");
+    }
+    let script = "mount -t tmpfs none /var/run && mkdir -p $0 && mount --bind \"$1\" $0 && exec \"$2\" trace";
+    let mut trace = Command::new("unshare");
+    trace.args(["--mount", "sh", "-ec", script, "/var/run/secrets/kubernetes.io/serviceaccount"]);
+    trace.arg(account.path()).arg(env!("CARGO_BIN_EXE_rstwatch")).env("NODE_NAME", NODE);
+    trace.env("KUBERNETES_SERVICE_HOST", api.address().ip().to_string());
+    trace.env("KUBERNETES_SERVICE_PORT", api.address().port().to_string());
+    let _trace = Killed(trace.stdout(Stdio::null()).spawn().expect("it starts"));
+    assert!(api.wait_for_watches(1), "{:?}", api.requests());
+    let request = &api.requests()[0];
+    assert_eq!(request.value("fieldSelector"), Some("spec.nodeName=node-a"));
+    assert_eq!(request.authorization.as_deref(), Some("Bearer of-the-pod"));
+}
+
 /// A child that does not outlive a test that fails.
 struct Killed(Child);
 
@@ -488,18 +515,20 @@ fn certificates() -> (String, std::sync::Arc<rustls::ServerConfig>) {
     (ca.pem(), std::sync::Arc::new(config.expect("a certificate")))
 }
 
+/// A server of one pod over TLS.
+fn serve_tls(config: std::sync::Arc<rustls::ServerConfig>) -> ApiServer {
+    let wrap = move |stream| {
+        let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config));
+        let connection = connection.map_err(std::io::Error::other)?;
+        Ok(Box::new(rustls::StreamOwned::new(connection, stream)) as Box<dyn apiserver::Stream>)
+    };
+    let api = ApiServer::wrapped(std::sync::Arc::new(wrap)).expect("a server");
+    api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
+    api
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_of_the_clusters_authority_and_no_other() {
-    let serve = |config: std::sync::Arc<rustls::ServerConfig>| {
-        let wrap = move |stream| {
-            let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config));
-            let connection = connection.map_err(std::io::Error::other)?;
-            Ok(Box::new(rustls::StreamOwned::new(connection, stream)) as Box<dyn apiserver::Stream>)
-        };
-        let api = ApiServer::wrapped(std::sync::Arc::new(wrap)).expect("a server");
-        api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
-        api
-    };
     let (ca, config) = certificates();
     let folder = tempfile::tempdir().expect("a folder");
     let ca_file = folder.path().join("ca.crt");
@@ -509,14 +538,14 @@ async fn tls_of_the_clusters_authority_and_no_other() {
         apiserver::kubeconfig(&cluster)
     };
     std::fs::write(&ca_file, &ca).expect("written");
-    let api = serve(std::sync::Arc::clone(&config));
+    let api = serve_tls(std::sync::Arc::clone(&config));
     let kubeconfig = to(&api);
     let stage = Stage::new(api, &kubeconfig, None);
     stage.in_sync().await;
     assert_eq!(stage.name("uid-shop-orders").as_deref(), Some("shop/orders"));
 
     std::fs::write(&ca_file, certificates().0).expect("written");
-    let api = serve(config);
+    let api = serve_tls(config);
     let kubeconfig = to(&api);
     let stage = Stage::new(api, &kubeconfig, None);
     stage.until("refused", |it| it.errors(Kind::Connect) > 1).await;
