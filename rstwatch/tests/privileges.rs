@@ -181,7 +181,8 @@ impl Copy {
         let mut command = Command::new("setpriv");
         let sets = format!("-all,{with}");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", &sets]);
-        command.args(["--inh-caps", &sets, "--ambient-caps", &sets]).arg(self.path());
+        // As systemd and Kubernetes do it.
+        command.args(["--inh-caps", &sets, "--ambient-caps", &sets, "--no-new-privs"]).arg(self.path());
         command
     }
 }
@@ -248,6 +249,39 @@ fn the_documented_capabilities_are_enough() {
     agent.signal(Signal::TERM);
     agent.says("ended: ");
     assert!(agent.child.wait().expect("ended").success());
+}
+
+/// Of the file, for who starts it by hand.
+#[test]
+fn capabilities_of_the_file_are_enough() {
+    let Some(setcap) = ["/usr/sbin/setcap", "/sbin/setcap"].into_iter().find(|path| Path::new(path).exists()) else {
+        _ = writeln!(std::io::stderr(), "skipped: needs setcap (libcap2-bin)");
+        return;
+    };
+    if !able() {
+        return;
+    }
+    let copy = Copy::new();
+    let as_root = attached(&mut Command::new(copy.path()));
+    let mut give = Command::new(setcap);
+    give.arg("cap_bpf,cap_perfmon,cap_net_admin=ep").arg(copy.path());
+    if !give.status().expect("it starts").success() {
+        _ = writeln!(std::io::stderr(), "skipped: files in /tmp cannot have capabilities");
+        return;
+    }
+    let nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all"]);
+        command.arg(copy.path());
+        command
+    };
+    assert_eq!(attached(&mut nobody()), as_root);
+    let elsewhere = Elsewhere::new();
+    let at = free();
+    let mut agent = Running::start(nobody().args(["agent", "--web.listen-address", &at.to_string()]));
+    agent.says("locked down: ");
+    let port = format!("port=\"{}\"", elsewhere.port);
+    await_answer(at, "/metrics", |metrics| metrics.contains(&port));
 }
 
 /// Without CAP_NET_ADMIN the rest goes on.

@@ -86,9 +86,14 @@ impl Namespaces {
     }
 }
 
-/// The namespace of the host's first process, or, where that is hidden, of this one.
-pub(super) fn hosts(proc: &Path, tasks: &[TaskNetns]) -> Option<u32> {
-    tasks::first(tasks).or_else(|| netns_of(&proc.join("1"))).or_else(|| own(proc))
+/// The namespace of the host's first process, or, where that is hidden, of this one. /proc is asked for that of the first
+/// where the kernel side says nothing alone: each second a question that is refused would fill the audit log.
+pub(super) fn hosts(proc: &Path, tasks: Option<&[TaskNetns]>) -> Option<u32> {
+    let first = match tasks {
+        Some(tasks) => tasks::first(tasks),
+        None => netns_of(&proc.join("1")),
+    };
+    first.or_else(|| own(proc))
 }
 
 /// The namespace of this process.

@@ -104,7 +104,7 @@ impl<K: KernelSide> Watcher<K> {
         // The namespace counts what sockets outside a cgroup drop, too.
         let counts = if self.scope.cgroup.is_none() { counts.collect() } else { BTreeMap::new() };
         self.queues.settle(&counts);
-        let host = hosts(&self.proc, tasks.as_deref().unwrap_or_default());
+        let host = hosts(&self.proc, tasks.as_deref());
         self.capacity.set(self.snapshot(&readings, host));
         self.totals.keep(readings);
         self.last_look_ns = now;

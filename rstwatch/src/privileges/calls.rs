@@ -39,7 +39,7 @@ const ALLOWED: &[c_long] = &[
     // Asking.
     libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, libc::SYS_getrandom, libc::SYS_getpid,
     libc::SYS_gettid, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_uname,
-    libc::SYS_sysinfo, libc::SYS_getrusage,
+    libc::SYS_sysinfo, libc::SYS_getrusage, libc::SYS_getcpu,
 ];
 
 /// The same under names that newer machines never had.
@@ -72,8 +72,9 @@ const BPF_FATAL: [u64; 6] = [0, 5, 8, 17, 18, 28];
 
 /// `PERF_EVENT_IOC_DISABLE` (include/uapi/linux/perf_event.h): kprobes are detached by it before Linux 5.15.
 const PERF_EVENT_IOC_DISABLE: u64 = 0x2401;
-/// Asking a terminal, and sockets that shall not block. Not: typing into a terminal.
-const IOCTLS: [u64; 5] = [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONBIO, libc::FIOCLEX, PERF_EVENT_IOC_DISABLE];
+/// `TCGETS`, `TIOCGWINSZ`, `FIONBIO`, `FIOCLEX` (include/uapi/asm-generic/ioctls.h): asking a terminal, and sockets that shall
+/// not block. Not: typing into a terminal.
+const IOCTLS: [u64; 5] = [0x5401, 0x5413, 0x5421, 0x5451, PERF_EVENT_IOC_DISABLE];
 
 /// `PR_SET_VMA` (include/uapi/linux/prctl.h), by which C libraries name their memory.
 const PR_SET_VMA: u64 = 0x5356_4d41;
