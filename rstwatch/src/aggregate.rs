@@ -3,7 +3,7 @@
 //! The sum over cause of the resets equals the kernel's own count once everything in flight has arrived:
 //! what was delivered is counted by its cause, what was not is counted as `unsampled`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cause::{Cause, Direction, Sender};
@@ -11,6 +11,7 @@ use crate::record::Event;
 
 mod idle;
 mod kernel;
+mod rows;
 mod sums;
 mod workloads;
 
@@ -20,10 +21,11 @@ pub use sums::Sums;
 pub use workloads::{DEFAULT_LIMIT, Labels, WorkloadId};
 
 use kernel::KernelSeen;
-use workloads::Workloads;
+use rows::Rows;
+use workloads::{Ids, Workloads};
 
 /// What one series of resets is counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
     /// Which way the RST went.
     pub direction: Direction,
@@ -40,7 +42,7 @@ pub struct Series {
 /// So a workload keeps its series until the agent restarts, and those beyond the limit share one.
 #[derive(Clone, Debug)]
 pub struct Totals {
-    resets: BTreeMap<Series, u64>,
+    resets: Rows<(Series, u64)>,
     idle: BTreeMap<(Direction, Cause), IdleHistogram>,
     workloads: Workloads,
     events: u64,
@@ -50,9 +52,9 @@ pub struct Totals {
 
 impl Totals {
     /// Nothing counted; at most `workload_limit` workloads by name.
-    pub fn new(workload_limit: usize) -> Self {
+    fn new(workload_limit: usize) -> Self {
         Self {
-            resets: BTreeMap::new(),
+            resets: Rows::default(),
             idle: BTreeMap::new(),
             workloads: Workloads::new(workload_limit),
             events: 0,
@@ -62,10 +64,14 @@ impl Totals {
     }
 
     /// Counts one verdict.
-    pub fn record(&mut self, event: &Event) {
+    fn record(&mut self, event: &Event, index: &mut Index) {
         let Event { direction, cause, sender, .. } = *event;
-        let workload = self.workloads.id(event.workload.as_ref());
-        *self.resets.entry(Series { direction, cause, sender, workload }).or_default() += 1;
+        let workload = self.workloads.id(event.workload.as_ref(), &mut index.workloads);
+        let series = Series { direction, cause, sender, workload };
+        match index.series.get(&series).and_then(|place| self.resets.get_mut(*place)) {
+            Some((_, count)) => *count += 1,
+            None => _ = index.series.insert(series, self.resets.push((series, 1))),
+        }
         if let Some(idle_ms) = event.idle_ms {
             self.idle.entry((direction, cause)).or_default().observe(idle_ms);
         }
@@ -74,18 +80,20 @@ impl Totals {
     }
 
     /// Takes over what the kernel has counted by now.
-    pub fn absorb(&mut self, counts: &KernelCounts) {
+    fn absorb(&mut self, counts: &KernelCounts) {
         self.kernel.absorb(counts);
     }
 
-    /// Every series of resets, those that were not delivered (`unsampled`) included.
+    /// Every series of resets in a fixed order, then those that were not delivered (`unsampled`).
     pub fn resets(&self) -> impl Iterator<Item = (Series, u64)> {
         let unsampled = Direction::ALL.iter().map(|&direction| {
             let series =
                 Series { direction, cause: Cause::Unsampled, sender: Sender::Unknown, workload: WorkloadId::UNKNOWN };
             (series, self.kernel.undelivered(direction))
         });
-        self.resets.iter().map(|(series, count)| (*series, *count)).chain(unsampled)
+        let mut resets: Vec<_> = self.resets.iter().copied().collect();
+        resets.sort_unstable_by_key(|(series, _)| *series);
+        resets.into_iter().chain(unsampled)
     }
 
     /// The names behind a [`Series::workload`].
@@ -119,47 +127,63 @@ impl Totals {
     }
 }
 
+/// Where the series and the names are. Only who counts needs it, so copies do without.
+#[derive(Debug, Default)]
+struct Index {
+    series: HashMap<Series, usize>,
+    workloads: Ids,
+}
+
 /// The totals, shared between the event loop and scrapes.
 ///
-/// A scrape holds the lock only to copy the totals, never while it writes text.
+/// A scrape holds the lock only to copy the totals, never while it writes text. A copy shares all series with the totals; the
+/// event loop copies a part of them when it counts in it for the first time after that.
 #[derive(Debug)]
-pub struct Aggregate(Mutex<Totals>);
+pub struct Aggregate(Mutex<Live>);
+
+/// What the event loop counts in.
+#[derive(Debug)]
+struct Live {
+    totals: Totals,
+    index: Index,
+}
 
 impl Aggregate {
     /// Nothing counted; at most `workload_limit` workloads by name.
     pub fn new(workload_limit: usize) -> Self {
-        Self(Mutex::new(Totals::new(workload_limit)))
+        Self(Mutex::new(Live { totals: Totals::new(workload_limit), index: Index::default() }))
     }
 
     /// Counts one verdict.
     pub fn record(&self, event: &Event) {
-        self.lock().record(event);
+        let Live { totals, index } = &mut *self.lock();
+        totals.record(event, index);
     }
 
     /// Takes over what the kernel has counted by now.
     pub fn absorb(&self, counts: &KernelCounts) {
-        self.lock().absorb(counts);
+        self.lock().totals.absorb(counts);
     }
 
     /// Changes the limit of workloads; those already named keep their names.
     pub fn set_workload_limit(&self, limit: usize) {
-        self.lock().workloads.set_limit(limit);
+        self.lock().totals.workloads.set_limit(limit);
     }
 
     /// A copy with the kernel's numbers of this moment, if they can be read.
     ///
     /// The verdicts are copied before the kernel is asked, so that they never exceed its count.
     pub fn snapshot(&self, kernel: impl FnOnce() -> Option<KernelCounts>) -> Totals {
-        let mut totals = self.lock().clone();
+        let mut totals = self.lock().totals.clone();
         if let Some(counts) = kernel() {
             let mut live = self.lock();
-            live.absorb(&counts);
-            totals.kernel = live.kernel.clone();
+            live.totals.absorb(&counts);
+            totals.kernel = live.totals.kernel.clone();
         }
         totals
     }
 
-    fn lock(&self) -> MutexGuard<'_, Totals> {
+    fn lock(&self) -> MutexGuard<'_, Live> {
         // Counting cannot panic half-way, so a poisoned lock still guards whole totals.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -56,15 +56,15 @@ impl fmt::Display for Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::{KernelCounts, LossStage};
+    use crate::aggregate::{Aggregate, KernelCounts, LossStage};
     use crate::sample;
 
     #[test]
     fn what_was_told_stands_beside_what_was_counted() {
-        let mut totals = Totals::new(10);
-        totals.record(&sample::idle_reaped());
+        let aggregate = Aggregate::new(10);
+        aggregate.record(&sample::idle_reaped());
         let direction = sample::idle_reaped().direction;
-        totals.absorb(&KernelCounts {
+        aggregate.absorb(&KernelCounts {
             resets: vec![(direction, "x".into(), 3)],
             undelivered: vec![(direction, LossStage::RingFull, 2)],
         });
@@ -73,7 +73,7 @@ mod tests {
             Direction::Sent => Sums { sent: sum, received: Sum::default() },
             Direction::Received => Sums { sent: Sum::default(), received: sum },
         };
-        assert_eq!(Sums::of(&totals), expected);
+        assert_eq!(Sums::of(&aggregate.snapshot(|| None)), expected);
         assert!(expected.to_string().contains("2 without detail"), "{expected}");
     }
 }

@@ -23,10 +23,11 @@ fn by_workload(totals: &Totals) -> BTreeMap<String, u64> {
 
 #[test]
 fn beyond_the_limit_workloads_are_folded_and_counted() {
-    let mut totals = Totals::new(2);
+    let aggregate = Aggregate::new(2);
     for workload in [Some(0), Some(1), Some(2), Some(0), Some(3), None] {
-        totals.record(&event(Direction::Received, Cause::Refused, workload));
+        aggregate.record(&event(Direction::Received, Cause::Refused, workload));
     }
+    let totals = aggregate.snapshot(|| None);
     let expected = [("", 1), ("_other", 2), ("orders-0", 2), ("orders-1", 1)];
     assert_eq!(by_workload(&totals), expected.map(|(name, n)| (name.to_owned(), n)).into());
     assert_eq!((totals.events(), totals.folded()), (6, 2));
@@ -48,30 +49,31 @@ fn a_lower_limit_takes_no_names_away() {
 
 #[test]
 fn pods_are_counted_under_their_controller() {
-    let mut totals = Totals::new(10);
+    let aggregate = Aggregate::new(10);
     for pod in ["orders-7c9d-x1", "orders-7c9d-x2"] {
         let mut event = event(Direction::Sent, Cause::Refused, None);
         let controller = Some(Controller { kind: "Deployment".into(), name: "orders".into() });
         event.workload = Some(Workload { controller, ..sample::workload(WorkloadKind::Pod, "shop", pod) });
-        totals.record(&event);
+        aggregate.record(&event);
     }
-    assert_eq!(by_workload(&totals)["orders"], 2);
+    assert_eq!(by_workload(&aggregate.snapshot(|| None))["orders"], 2);
 }
 
 /// Ten thousand workloads on a node, and a hundred thousand containers that come and go.
 #[test]
 fn containers_leave_room_for_names() {
-    let mut totals = Totals::new(1000);
+    let aggregate = Aggregate::new(1000);
     for n in 0..100_000 {
         let mut event = event(Direction::Sent, Cause::Refused, None);
         event.workload = Some(sample::workload(WorkloadKind::Container, "", &format!("{n:012x}")));
-        totals.record(&event);
+        aggregate.record(&event);
     }
     for n in 0..10_000 {
         let mut event = event(Direction::Sent, Cause::Refused, None);
         event.workload = Some(sample::workload(WorkloadKind::Pod, "shop", &format!("pod-{n}")));
-        totals.record(&event);
+        aggregate.record(&event);
     }
+    let totals = aggregate.snapshot(|| None);
     let sums = by_workload(&totals);
     // Those without an owner, which are unsampled, and the others.
     assert_eq!(sums.len(), 1000 + 2);

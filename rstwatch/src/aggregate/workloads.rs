@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::rows::Rows;
 use crate::record::{Workload, WorkloadKind};
 
 /// Workloads with series of their own, unless configured otherwise.
@@ -42,19 +43,25 @@ impl From<&Workload> for Labels {
 /// Containers without a pod may have this part of all series: their ids come and go, and would leave no room for names.
 const CONTAINERS: usize = 2;
 
+/// Ids by name.
+pub(super) type Ids = HashMap<Arc<Labels>, WorkloadId>;
+
 #[derive(Clone, Debug)]
 pub(super) struct Workloads {
     limit: usize,
     /// Containers among those that have their own.
     containers: usize,
-    by_id: Vec<Arc<Labels>>,
-    ids: HashMap<Arc<Labels>, WorkloadId>,
+    by_id: Rows<Arc<Labels>>,
 }
 
 impl Workloads {
     pub(super) fn new(limit: usize) -> Self {
         let other = Labels { workload: "_other".into(), ..Labels::default() };
-        Self { limit, containers: 0, by_id: vec![Arc::default(), Arc::new(other)], ids: HashMap::new() }
+        let mut by_id = Rows::default();
+        for labels in [Labels::default(), other] {
+            by_id.push(Arc::new(labels));
+        }
+        Self { limit, containers: 0, by_id }
     }
 
     pub(super) fn set_limit(&mut self, limit: usize) {
@@ -62,31 +69,32 @@ impl Workloads {
     }
 
     /// The workload's id: its own while there is room, the common one beyond.
-    pub(super) fn id(&mut self, workload: Option<&Workload>) -> WorkloadId {
+    pub(super) fn id(&mut self, workload: Option<&Workload>, ids: &mut Ids) -> WorkloadId {
         let Some(workload) = workload else { return WorkloadId::UNKNOWN };
         let labels = Labels::from(workload);
-        match self.ids.get(&labels) {
+        match ids.get(&labels) {
             Some(id) => *id,
-            None if self.has_room(workload.kind) => self.admit(workload.kind, labels),
+            None if self.has_room(workload.kind, ids.len()) => self.admit(workload.kind, labels, ids),
             None => WorkloadId::OTHER,
         }
     }
 
-    fn has_room(&self, kind: WorkloadKind) -> bool {
+    fn has_room(&self, kind: WorkloadKind, named: usize) -> bool {
         // One at least, where one is all there is.
         let containers = self.limit.div_ceil(CONTAINERS);
-        self.ids.len() < self.limit && (kind != WorkloadKind::Container || self.containers < containers)
+        named < self.limit && (kind != WorkloadKind::Container || self.containers < containers)
     }
 
-    fn admit(&mut self, kind: WorkloadKind, labels: Labels) -> WorkloadId {
+    fn admit(&mut self, kind: WorkloadKind, labels: Labels, ids: &mut Ids) -> WorkloadId {
         self.containers += usize::from(kind == WorkloadKind::Container);
-        let (id, labels) = (WorkloadId(self.by_id.len()), Arc::new(labels));
-        self.by_id.push(Arc::clone(&labels));
-        self.ids.insert(labels, id);
+        let labels = Arc::new(labels);
+        let id = WorkloadId(self.by_id.push(Arc::clone(&labels)));
+        ids.insert(labels, id);
         id
     }
 
     pub(super) fn labels(&self, id: WorkloadId) -> &Labels {
-        &self.by_id[id.0]
+        static NONE: Labels = Labels { kind: "", namespace: String::new(), workload: String::new() };
+        self.by_id.get(id.0).map_or(&NONE, |labels| labels)
     }
 }

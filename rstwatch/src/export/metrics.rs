@@ -86,6 +86,11 @@ fn downgrade(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines().peekable();
     while let Some(line) = lines.next() {
+        // Nearly all lines are samples.
+        if !line.starts_with('#') {
+            out.extend([line, "\n"]);
+            continue;
+        }
         if line.starts_with("# UNIT ") || line == "# EOF" {
             continue;
         }

@@ -14,6 +14,7 @@ use super::*;
 use crate::export::tests::{Service as Served, probe};
 use crate::export::web_config::tests::{Authority, dns, hash};
 
+mod prometheus;
 mod requests;
 mod slow;
 

@@ -7,7 +7,7 @@ use expect_test::expect;
 use jiff::Timestamp;
 
 use super::*;
-use crate::aggregate::KernelCounts;
+use crate::aggregate::{Aggregate, KernelCounts};
 use crate::bounds::Bounds;
 use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
 use crate::cause::{Cause, Confidence, Direction, Sender};
@@ -17,15 +17,15 @@ use crate::record::WorkloadKind;
 use crate::sample;
 
 pub(super) fn exposition() -> Exposition {
-    let mut totals = Totals::new(2);
-    totals.record(&sample::idle_reaped());
+    let aggregate = Aggregate::new(2);
+    aggregate.record(&sample::idle_reaped());
     let mut hostile = sample::event(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain);
     hostile.workload = Some(sample::workload(WorkloadKind::Process, "", "a\"b\\c\nd"));
-    totals.record(&hostile);
+    aggregate.record(&hostile);
     hostile.workload = Some(sample::workload(WorkloadKind::Unit, "", "third.service"));
-    totals.record(&hostile);
-    totals.record(&sample::event(Direction::Received, Cause::Refused, Sender::Peer, Confidence::Certain));
-    totals.absorb(&KernelCounts {
+    aggregate.record(&hostile);
+    aggregate.record(&sample::event(Direction::Received, Cause::Refused, Sender::Peer, Confidence::Certain));
+    aggregate.absorb(&KernelCounts {
         resets: vec![(Direction::Sent, "NO_SOCKET".into(), 9), (Direction::Received, "none".into(), 2)],
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Sent, LossStage::RateLimited, 2)],
     });
@@ -37,7 +37,7 @@ pub(super) fn exposition() -> Exposition {
     bounds.absorb(&[gaps], Timestamp::UNIX_EPOCH);
     bounds.record(&sample::idle_reaped());
     Exposition {
-        totals,
+        totals: aggregate.snapshot(|| None),
         brackets: bounds.brackets(),
         capacity: Arc::new(snapshot()),
         kubernetes: None,
