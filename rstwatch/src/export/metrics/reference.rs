@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use expect_test::expect_file;
 
-use super::tests::exposition;
+use super::tests::{exposition, kubernetes};
 use super::{Exposition, Format, encode};
 use crate::capacity::procfs::Reading;
 use crate::capacity::{Conntrack, ConntrackDrops, Snapshot, Stack};
@@ -22,7 +22,10 @@ const LABELS: &[(&str, &str)] = &[
         "direction",
         "`sent`: this host's stack or firewall emitted the RST; `received`: a socket of this host accepted it",
     ),
-    ("kind", "what conntrack lost, as in /proc/net/stat/nf_conntrack; `full`: its `drop` while the table was full"),
+    (
+        "kind",
+        "of conntrack: what was lost, as in /proc/net/stat/nf_conntrack, and `full`: its `drop` while the table was full; of the Kubernetes API: how it failed",
+    ),
     ("le", "upper bound of a bucket"),
     ("namespace", "Kubernetes namespace; empty where there is none"),
     ("netns", "inode of a network namespace, as `ip netns` and /proc/PID/ns/net show it"),
@@ -34,11 +37,16 @@ const LABELS: &[(&str, &str)] = &[
         "reason",
         "the kernel's `sk_rst_reason`; `none`: a received reset has none; `nf_reject`: by netfilter; `missed`: the kernel did not run the program",
     ),
+    (
+        "result",
+        "what owner was found: `pod`, `container`, `unit`, `process`; `unresolved`: the cgroup or pod was not known in time",
+    ),
     ("revision", "commit of the build"),
     ("sender", "`local_app`, `local_kernel`, `local_firewall`, `peer`, `middlebox` or `unknown`"),
     ("stage", "where details were lost: `missed`, `rate_limited`, `ring_full`, `decode`, `follower`"),
     ("state", "whether the counters of a network namespace can be read"),
     ("version", "version of the build"),
+    ("what", "what there was no room for: `pod` or `address`"),
     ("workload", "whose connection it was; `_other` beyond the configured limit; empty where nobody is known"),
     ("workload_kind", "`pod`, `container`, `unit` or `process`; empty where nobody is known"),
 ];
@@ -62,7 +70,8 @@ fn whole() -> Exposition {
         },
         ..Snapshot::clone(&exposition.capacity)
     };
-    Exposition { capacity: Arc::new(capacity), ..exposition }
+    let kubernetes = Some(kubernetes());
+    Exposition { capacity: Arc::new(capacity), kubernetes, web_config: Some(true), ..exposition }
 }
 
 #[derive(Default)]

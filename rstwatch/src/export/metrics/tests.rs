@@ -315,6 +315,16 @@ fn promtool_has_nothing_to_say() {
     assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
 }
 
+pub(super) fn kubernetes() -> KubernetesSnapshot {
+    KubernetesSnapshot {
+        up: true,
+        errors: Kind::ALL.map(|kind| (kind, u64::from(kind == Kind::Gone))),
+        pods: 30,
+        pods_refused: 0,
+        addresses: Some((7, 2)),
+    }
+}
+
 #[test]
 fn the_kubernetes_api_is_shown_where_it_is_asked() {
     let lines = |exposition| {
@@ -323,13 +333,6 @@ fn the_kubernetes_api_is_shown_where_it_is_asked() {
         text.lines().filter(shown).map(|line| line.to_owned() + "\n").collect::<String>()
     };
     assert_eq!(lines(exposition()), "");
-    let snapshot = KubernetesSnapshot {
-        up: true,
-        errors: Kind::ALL.map(|kind| (kind, u64::from(kind == Kind::Gone))),
-        pods: 30,
-        pods_refused: 0,
-        addresses: Some((7, 2)),
-    };
     expect![[r#"
         rstwatch_kubernetes_up 1
         rstwatch_kubernetes_pods 30
@@ -342,5 +345,5 @@ fn the_kubernetes_api_is_shown_where_it_is_asked() {
         rstwatch_kubernetes_refused_total{what="address"} 2
         rstwatch_kubernetes_addresses 7
     "#]]
-    .assert_eq(&lines(Exposition { kubernetes: Some(snapshot), ..exposition() }));
+    .assert_eq(&lines(Exposition { kubernetes: Some(kubernetes()), ..exposition() }));
 }
