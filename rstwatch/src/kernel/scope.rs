@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::mounts::Mounts;
+
 /// `NSFS_MAGIC` of include/uapi/linux/magic.h.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// `CGROUP2_SUPER_MAGIC`.
@@ -61,33 +63,14 @@ fn inode_and_magic(path: &Path) -> std::io::Result<(u64, i64)> {
     Ok((inode, rustix::fs::statfs(path)?.f_type))
 }
 
-/// Where cgroup v2 is mounted, if it is.
+/// Where cgroup v2 is mounted, if it is: the host's own, if a container sees several.
 pub fn cgroup2_mount() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    cgroup2_mount_in(&mounts)
-}
-
-/// `proc_pid_mountinfo(5)`: the mount point is the fifth field, the type follows a lone hyphen.
-fn cgroup2_mount_in(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        let is_cgroup2 = tail.split(' ').next() == Some("cgroup2");
-        is_cgroup2.then(|| head.split(' ').nth(4).map(PathBuf::from)).flatten()
-    })
+    Mounts::read(Path::new("/proc")).unified
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_cgroup2_among_v1_mounts() {
-        let mounts = "31 23 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755\n\
-                      32 31 0:27 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
-                      33 31 0:28 / /sys/fs/cgroup/unified rw,nosuid shared:10 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_mount_in(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(cgroup2_mount_in("1 2 0:3 / / rw - ext4 /dev/vda rw\ngarbage\n"), None);
-    }
 
     #[test]
     fn refuses_what_is_no_namespace() {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use rstwatch_common::record::{ResetRecord, Task, flags};
 
 use crate::escape;
+use crate::kernel::mounts::Mounts;
 use crate::record::{Process, Workload, WorkloadKind};
 
 mod cache;
-mod mounts;
 pub mod naming;
 mod owners;
 pub mod path;
@@ -24,8 +24,6 @@ mod tree;
 mod worker;
 
 pub use owners::{Outcome, Owners};
-
-use mounts::Mounts;
 
 /// The task that owned the socket, as far as it was seen: the one that connected, listened, or closed it.
 ///

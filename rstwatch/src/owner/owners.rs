@@ -11,10 +11,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
 use super::cache::{Cache, Found};
-use super::mounts::Mounts;
 use super::path::{Place, Runtime};
 use super::pods::{Lookup, Pod, Pods};
 use super::{Key, shown, worker};
+use crate::kernel::mounts::Mounts;
 use crate::record::{Process, Workload, WorkloadKind};
 
 /// Most owners that wait to be looked up. Beyond, an owner is not asked for, and its event stays with its process.

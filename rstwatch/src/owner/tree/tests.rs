@@ -129,7 +129,7 @@ fn an_overflow_is_made_good() {
 /// On a host with cgroup2 that this user may write: ids are inodes, and rmdir is heard of there, too.
 #[test]
 fn the_real_hierarchy_behaves_so() {
-    let mounts = crate::owner::mounts::Mounts::read(Path::new("/proc"));
+    let mounts = crate::kernel::mounts::Mounts::read(Path::new("/proc"));
     let Some(root) = mounts.unified else { return eprintln!("no cgroup2 here") };
     let name = format!("rstwatch-test-{}.service", std::process::id());
     let at = root.join(&name);

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// What the mounts say of this host's cgroups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mounts {
+pub struct Mounts {
     /// The best view of the cgroup2 hierarchy; `None`: it is not mounted here.
-    pub(super) unified: Option<PathBuf>,
+    pub unified: Option<PathBuf>,
     /// That view is the whole host's.
-    pub(super) hosts: bool,
+    pub hosts: bool,
     /// Controllers of version 1 are mounted: the version 2 path may not tell the container.
-    pub(super) v1: bool,
+    pub v1: bool,
 }
 
 /// Inode of the hierarchy's root (fs/kernfs/dir.c, kernfs_create_root: the first id).
@@ -21,7 +21,7 @@ const ROOT_INODE: u64 = 1;
 
 impl Mounts {
     /// Reads `/proc/self/mountinfo`. Nothing is mounted where it cannot be read.
-    pub(super) fn read(proc: &Path) -> Self {
+    pub fn read(proc: &Path) -> Self {
         let text = std::fs::read(proc.join("self/mountinfo")).unwrap_or_default();
         let inode = |path: &Path| std::fs::metadata(path).map(|folder| folder.ino()).ok();
         Self::parse(&text, inode)
