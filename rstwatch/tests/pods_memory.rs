@@ -61,7 +61,7 @@ impl Stage {
                 directory.delete(seen.clone(), self.now);
                 self.pods.delete(seen, self.now);
             }
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
