@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
 pub mod calls;
 pub mod capabilities;
 pub mod paths;
@@ -38,9 +40,14 @@ pub struct Lockdown {
 /// Takes away whatever is not needed once everything is attached. It cannot be undone.
 #[must_use = "what could not be taken away is to be told"]
 pub fn lockdown(needs: &Needs) -> Lockdown {
+    // It is kept from now on. What it comes from, /proc/self/auxv, will be out of reach, and rustix panics without it.
+    _ = rustix::param::page_size();
     // First the right to do the rest without privileges.
     let no_new_privs = rustix::thread::set_no_new_privs(true);
     let capabilities = capabilities::drop_all();
+    // Others of the same user may no more trace it, and its memory, where keys may be, is in no core file. Without this the
+    // rest holds all the same.
+    _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let told = |error: rustix::io::Errno| Err(error.to_string());
     let (paths, calls) = match no_new_privs {
         Ok(()) => (paths::restrict(needs), calls::restrict(!needs.connect.is_empty())),

@@ -36,6 +36,8 @@ fn little_is_possible_afterwards() {
     assert_eq!(done.calls, Ok(()), "{done}");
     assert!(read && thread && accepted, "what is needed goes on: {read} {thread} {accepted}");
     assert!(!written && !net && !program, "{written} {net} {program}");
+    let dumpable = rustix::process::dumpable_behavior().expect("known");
+    assert_eq!(dumpable, DumpableBehavior::NotDumpable, "which is the process's, not the thread's");
     match done.paths {
         Paths::Restricted { .. } => assert!(!other, "outside of what is needed"),
         Paths::Absent => _ = writeln!(std::io::stderr(), "skipped in part: no Landlock"),
