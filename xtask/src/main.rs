@@ -8,6 +8,7 @@ mod builder;
 mod cargo;
 mod command;
 mod dashboards;
+mod deb;
 mod dist;
 mod ebpf;
 mod flags;
@@ -70,6 +71,8 @@ enum Task {
     Dist,
     /// Build the container image: target/image/rstwatch.tar
     Image(image::ImageArgs),
+    /// Build the Debian package: target/deb
+    Deb(deb::DebArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(vm::VmArgs),
     /// Measure what rstwatch costs, against nothing and against other tools
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Task::Browser(args) => browser::browser(&args).map(|()| true),
         Task::Dist => dist::dist().map(|()| true),
         Task::Image(args) => image::image(&args).map(|()| true),
+        Task::Deb(args) => deb::deb(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
         Task::Api(args) => api::api(&args).map(|()| true),
         Task::Vm(args) => vm::vm(&args),

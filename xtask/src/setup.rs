@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Browser,
     /// Building the container image.
     Image,
+    /// Checking and installing the Debian package.
+    Debian,
     /// Reading manifests, unit, man pages and completions as their users do.
     Packaging,
     /// Measuring, and the programs to compare with.
@@ -71,6 +73,8 @@ const NEEDED: &[(Purpose, &str, Witness)] = &[
     (Purpose::Browser, "nodejs", Program("node")),
     (Purpose::Browser, "npm", Program("npm")),
     (Purpose::Image, "buildah", Program("buildah")),
+    (Purpose::Debian, "lintian", Program("lintian")),
+    (Purpose::Debian, "systemd", File("/lib/systemd/systemd")),
     (Purpose::Packaging, "npm", Program("npm")),
     (Purpose::Packaging, "unzip", Program("unzip")),
     (Purpose::Packaging, "systemd", Program("systemd-analyze")),

@@ -6,7 +6,9 @@ use clap::Parser as _;
 use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
-use crate::{Cli, Task, browser, command, dashboards, ebpf, image, lab, licences, packaging, paths, rules, soak, vm};
+use crate::{
+    Cli, Task, browser, command, dashboards, deb, ebpf, image, lab, licences, packaging, paths, rules, soak, vm,
+};
 
 /// A step.
 pub(crate) struct Step {
@@ -34,6 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "page in a browser", quick: false, run: page_in_a_browser },
     Step { name: "dashboards", quick: false, run: dashboards::step },
     Step { name: "image", quick: false, run: image::step },
+    Step { name: "Debian package", quick: false, run: deb::step },
     Step { name: "kernel VMs", quick: false, run: kernel_vms },
 ];
 
@@ -47,6 +50,7 @@ fn tools() -> Result<Outcome> {
     setup::ensure(Purpose::Browser)?;
     setup::ensure(Purpose::Packaging)?;
     setup::ensure(Purpose::Image)?;
+    setup::ensure(Purpose::Debian)?;
     Ok(Outcome::Passed)
 }
 

@@ -2,29 +2,22 @@
 //! ready, know its rights, and see a reset of another network namespace.
 
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
-use socket2::SockRef;
 
 use super::sandbox::{self, Pod};
 use crate::agent::tie;
+use crate::command;
 use crate::packaging::document::{list, word};
+use crate::packaging::live::{Seen, in_namespace, ready, reset, until};
 use crate::packaging::rights::{ALWAYS, WITHOUT_FENTRY};
 use crate::packaging::{render, tools};
 
 const NODE: &str = "node-of-the-test";
-const SOON: Duration = Duration::from_secs(30);
-const TICK: Duration = Duration::from_millis(50);
 
 /// Runs it with the base's rights, and with those of the component for kernels without fentry.
 pub(super) fn check(root: &Path) -> Result<()> {
@@ -125,50 +118,18 @@ fn watch(agent: &mut Child) -> Result<()> {
     let namespace = namespace(agent)?;
     in_namespace(&namespace, || {
         let mut ip = Command::new("ip");
-        crate::command::run_quiet(ip.args(["link", "set", "lo", "up"]))
+        command::run_quiet(ip.args(["link", "set", "lo", "up"]))
     })?;
     until("/readyz", || {
         if let Some(status) = agent.try_wait()? {
             bail!("it ended: {status}");
         }
-        Ok(in_namespace(&namespace, || get("/readyz")).is_ok())
+        Ok(in_namespace(&namespace, ready).is_ok())
     })?;
-    until("the reset's event", || {
-        // Each time another: whoever else makes thousands of resets here pushes one out of the recent events.
-        let port = reset()?;
-        thread::sleep(TICK);
-        let events: Vec<Value> = serde_json::from_str(&in_namespace(&namespace, || get("/api/v1/events"))?)?;
-        let ours = events.iter().find(|event| {
-            event["direction"] == "sent" && [&event["local"], &event["remote"]].iter().any(|end| ends(end, port))
-        });
-        if let Some(event) = ours {
-            ensure!(event["cause"] == "linger_abort", "a wrong cause: {event}");
-            ensure!(event["node"] == NODE, "another node: {event}");
-            // Whose it was is known by the host's pid.
-            ensure!(event["process"]["pid"] == std::process::id(), "another's: {event}");
-        }
-        Ok(ours.is_some())
-    })?;
-    let metrics = in_namespace(&namespace, || get("/metrics"))?;
-    ensure!(metrics.contains("cause=\"linger_abort\""), "no such series in /metrics");
-    Ok(())
-}
-
-fn ends(end: &Value, port: u16) -> bool {
-    end.as_str().is_some_and(|end| end.ends_with(&format!(":{port}")))
-}
-
-/// A connection of loopback that its client aborts; the server's port.
-fn reset() -> Result<u16> {
-    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = server.local_addr()?.port();
-    let client = TcpStream::connect(("127.0.0.1", port))?;
-    let (mut accepted, _) = server.accept()?;
-    SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-    drop(client);
-    let error = accepted.read(&mut [0]).err().context("no reset came")?;
-    ensure!(error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
-    Ok(port)
+    // Whose reset it was is known by the host's pid. It is made in another network namespace than the agent's.
+    let host = File::open("/proc/self/ns/net")?;
+    let seen = Seen { node: Some(NODE), pid: Some(std::process::id()) };
+    in_namespace(&namespace, || seen.made_by(|| in_namespace(&host, reset)))
 }
 
 /// Its network namespace, once it has one of its own.
@@ -177,33 +138,6 @@ fn namespace(agent: &Child) -> Result<File> {
     let theirs = format!("/proc/{}/ns/net", agent.id());
     until("its own network namespace", || Ok(fs::read_link(&theirs)? != ours))?;
     File::open(theirs).context("its network namespace")
-}
-
-/// Runs a closure on a thread inside a network namespace.
-fn in_namespace<T: Send>(namespace: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            work()
-        });
-        inside.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
-    })
-}
-
-fn get(path: &str) -> Result<String> {
-    let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(5))).build();
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 9877));
-    let mut answer = ureq::Agent::new_with_config(config).get(format!("http://{at}{path}")).call()?;
-    Ok(answer.body_mut().with_config().limit(16 << 20).read_to_string()?)
-}
-
-fn until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
-    while !done()? {
-        ensure!(started.elapsed() < SOON, "waited in vain for {what}");
-        thread::sleep(TICK);
-    }
-    Ok(())
 }
 
 fn end(agent: &mut Child) -> Result<()> {

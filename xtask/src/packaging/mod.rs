@@ -3,6 +3,7 @@
 
 pub(crate) mod document;
 mod kinds;
+pub(crate) mod live;
 mod manifests;
 pub(crate) mod manual;
 mod references;
@@ -11,7 +12,7 @@ pub(crate) mod rights;
 mod rules;
 mod shape;
 pub(crate) mod tools;
-mod unit;
+pub(crate) mod unit;
 mod words;
 
 #[cfg(test)]
