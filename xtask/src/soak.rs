@@ -24,7 +24,7 @@ use crate::setup::{self, Purpose};
 #[derive(clap::Args, Debug)]
 pub(crate) struct SoakArgs {
     /// How many resets, sent and received
-    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(300_000..))]
     events: u64,
     /// The rstwatch to test, instead of the release build; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH")]
@@ -36,7 +36,7 @@ const CONFIG: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n
 /// What memory may grow after the first sample.
 const GROWTH_KIB: u64 = 1024;
 /// Until then tables fill up to their bounds: so many resets at least.
-const FILLS: u64 = 150_000;
+const FILLS: u64 = 250_000;
 const TICK: Duration = Duration::from_millis(250);
 
 /// What a soak found.

@@ -99,7 +99,7 @@ fn short_soak() -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
-    match Cli::try_parse_from(["xtask", "soak", "--events", "300000"])?.task {
+    match Cli::try_parse_from(["xtask", "soak", "--events", "400000"])?.task {
         Task::Soak(args) if soak::soak(&args)? => Ok(Outcome::Passed),
         Task::Soak(_) => bail!("see what is WRONG above"),
         _ => bail!("`xtask soak` is another command"),

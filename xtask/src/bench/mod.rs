@@ -98,7 +98,7 @@ impl Extent {
                 slice: Duration::from_millis(200),
                 series: 500,
                 connections: 20_000,
-                soak: 200_000,
+                soak: 300_000,
             };
         }
         Self {
