@@ -59,7 +59,7 @@ pub(crate) fn peers(plan: Plan, slice: Duration, findings: &mut Findings) -> Res
                 }
                 // Their troubles are not ours.
                 Err(why) => {
-                    findings.add(vec![Figure::skipped(format!("{}: {load:?}", tool.name()), format!("{why:#}"))])
+                    findings.add(vec![Figure::skipped(format!("{}: {load:?}", tool.name()), format!("{why:#}"))]);
                 }
             }
         }

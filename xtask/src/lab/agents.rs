@@ -14,9 +14,13 @@ use super::net::Net;
 use super::program::{Program, STARTS};
 use super::vantage::Vantage;
 use super::wait::until_true;
+use crate::api::Api;
 
 /// A page of the daemon that takes longer is as good as none.
 const PAGE: Duration = Duration::from_secs(5);
+
+/// The name of this node in the API's double.
+pub(super) const NODE: &str = "lab";
 
 /// As deploy/ gives them.
 const RIGHTS: &str = "-all,+bpf,+perfmon,+net_admin";
@@ -25,6 +29,8 @@ const RIGHTS: &str = "-all,+bpf,+perfmon,+net_admin";
 pub(super) struct Agents {
     watchers: Vec<Watcher>,
     pub(super) daemon: Daemon,
+    /// Tells the daemon of pods. The watchers ask nobody.
+    pub(super) api: Api,
     at_start: Metrics,
 }
 
@@ -32,9 +38,10 @@ impl Agents {
     pub(super) fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
         let watcher = |vantage| Watcher::start(net, rstwatch, vantage);
         let watchers = Vantage::EACH.into_iter().map(watcher).collect::<Result<_>>()?;
-        let daemon = Daemon::start(net, rstwatch)?;
+        let api = Api::start(NODE)?;
+        let daemon = Daemon::start(net, rstwatch, &api)?;
         let at_start = daemon.metrics()?;
-        Ok(Self { watchers, daemon, at_start })
+        Ok(Self { watchers, daemon, api, at_start })
     }
 
     /// Whether this kernel allows the probe, as the daemon tells it.
@@ -82,10 +89,10 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    fn start(net: &Net, rstwatch: &Path) -> Result<Self> {
+    fn start(net: &Net, rstwatch: &Path, api: &Api) -> Result<Self> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = with_rights(rstwatch);
-        command.args(["agent", "--web.listen-address", &free.to_string()]);
+        command.args(["agent", "--web.listen-address", &free.to_string()]).arg("--config").arg(api.config());
         // Unfiltered it counts the resets too that a busy kernel did not show to its programs: with a filter nobody knows
         // whether they were of the lab.
         if !kernel::is_ours() {
@@ -109,8 +116,13 @@ impl Daemon {
 
     /// The metrics as they are served.
     pub(super) fn page(&self) -> Result<String> {
-        let page = self.client.get(format!("http://{}/metrics", self.at));
-        let mut answer = page.call().context("/metrics")?;
+        self.get("/metrics")
+    }
+
+    /// What a path answers.
+    pub(super) fn get(&self, path: &str) -> Result<String> {
+        let mut answer =
+            self.client.get(format!("http://{}{path}", self.at)).call().with_context(|| path.to_owned())?;
         Ok(answer.body_mut().read_to_string()?)
     }
 }

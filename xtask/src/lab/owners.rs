@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::agents::Agents;
+use super::agents::{Agents, NODE};
 use super::cgroup::{Cgroup, ENTER};
 use super::net::Net;
 use super::peer::{Peer, command};
@@ -25,9 +25,12 @@ const ID: &str = "1a2b3c4d5e6f48c0f51401c069cd2189f0e659af17d5a2daca3bddf59d8a87
 pub(super) struct Case {
     pub(super) name: &'static str,
     path: &'static str,
+    /// What a watcher calls it, which asks nobody.
     kind: &'static str,
     workload: &'static str,
     container: Option<&'static str>,
+    /// What the daemon calls it in its labels, which asks the Kubernetes API.
+    labels: &'static str,
 }
 
 /// As the kubelet's systemd driver and systemd make them. Other shapes are in the daemon's own table.
@@ -38,6 +41,7 @@ pub(super) const CASES: [Case; 2] = [
         kind: "container",
         workload: "1a2b3c4d5e6f",
         container: Some(ID),
+        labels: "workload_kind=\"pod\",namespace=\"shop\",workload=\"orders\"",
     },
     Case {
         name: "unit",
@@ -45,12 +49,14 @@ pub(super) const CASES: [Case; 2] = [
         kind: "unit",
         workload: "rstwatch-lab.service",
         container: None,
+        labels: "workload_kind=\"unit\",namespace=\"\",workload=\"rstwatch-lab.service\"",
     },
 ];
 
 /// A process in that cgroup listens, and another one there connects and aborts; `None`: no cgroup can be made here.
 pub(super) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result<Option<String>> {
     // The agents run: they meet the cgroup as it comes.
+    tell_of_pod(agents)?;
     let Some(cgroup) = Cgroup::make(&net.janitor, case.path)? else { return Ok(None) };
     let listens = at(Family::V4.server(), port);
     let aborts = at(Family::V4.server(), port + 1);
@@ -61,13 +67,51 @@ pub(super) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result
     let workload = &event["workload"];
     let said = (workload["kind"].as_str(), workload["name"].as_str(), workload["container"].as_str());
     ensure!(said == (Some(case.kind), Some(case.workload), case.container), "the watcher says {workload}");
-    let labels = format!("workload_kind=\"{}\",namespace=\"\",workload=\"{}\"", case.kind, case.workload);
     until_true("its owner in the metrics", NOTICED, || {
         let page = agents.daemon.page()?;
-        let has = |metric: &str| page.lines().any(|line| line.starts_with(metric) && line.contains(&labels));
+        let has = |metric: &str| page.lines().any(|line| line.starts_with(metric) && line.contains(case.labels));
         Ok(has("rstwatch_resets_total{direction=\"sent\"") && has("rstwatch_listen_queue_limit{"))
     })?;
-    Ok(Some(format!("{} {}", case.kind, case.workload)))
+    if case.kind == "container" {
+        named_by_the_api(agents, &aborts.to_string())?;
+    }
+    Ok(Some(format!("{} {}; in the metrics {}", case.kind, case.workload, case.labels)))
+}
+
+/// The API knows the pod before its cgroup is made, as it does where a kubelet makes it.
+fn tell_of_pod(agents: &Agents) -> Result<()> {
+    agents.api.put(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": "shop",
+            "name": "orders-7c9d5b6f4-x2x7q",
+            "uid": "7d9c57f2-4f0e-4b32-9c1c-1ab0c3d4e5f6",
+            "labels": {"pod-template-hash": "7c9d5b6f4"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "orders-7c9d5b6f4", "controller": true, "uid": "r"}],
+        },
+        "spec": {"nodeName": NODE, "hostNetwork": true},
+        "status": {"containerStatuses": [{"name": "api", "containerID": format!("containerd://{ID}")}]},
+    }));
+    until_true("the daemon to know the pod", NOTICED, || {
+        Ok(agents.daemon.page()?.lines().any(|line| line == "rstwatch_kubernetes_pods 1"))
+    })
+}
+
+/// The daemon's own event names pod, container and controller.
+fn named_by_the_api(agents: &Agents, server: &str) -> Result<()> {
+    let events: Vec<Value> = serde_json::from_str(&agents.daemon.get("/api/v1/events")?)?;
+    let sent = |event: &&Value| event["direction"] == "sent" && event["remote"] == server;
+    let workload = &events.iter().find(sent).context("the daemon's event")?["workload"];
+    let expected = json!({
+        "kind": "pod",
+        "namespace": "shop",
+        "name": "orders-7c9d5b6f4-x2x7q",
+        "container": "api",
+        "controller": {"kind": "Deployment", "name": "orders"},
+    });
+    ensure!(*workload == expected, "the daemon says {workload}");
+    Ok(())
 }
 
 fn abort(net: &Net, server: &str, cgroup: &Path) -> Result<()> {

@@ -87,7 +87,7 @@ impl File {
         Ok(Self {
             tls: tls_server_config.filter(Tls::says_anything),
             headers: headers.into_iter().map(|(name, value)| header(&name, &value)).collect::<Result<_, _>>()?,
-            rate: rate_limit.map(rate).transpose()?.flatten(),
+            rate: rate_limit.as_ref().map(rate).transpose()?.flatten(),
             users: basic_auth_users.unwrap_or_default().into_iter().map(user).collect::<Result<_, _>>()?,
         })
     }
@@ -174,7 +174,7 @@ fn user((name, hash): (String, Spanned<String>)) -> Result<(String, String), Fau
     Ok((name, hash.value))
 }
 
-fn rate(limit: Limit) -> Result<Option<Rate>, Fault> {
+fn rate(limit: &Limit) -> Result<Option<Rate>, Fault> {
     let Some(interval) = set(&limit.interval) else { return Ok(None) };
     let parsed = if interval.value == "0" { Some(Duration::ZERO) } else { duration(&interval.value) };
     let Some(duration) = parsed else {
