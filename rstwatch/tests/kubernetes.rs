@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rstwatch::decode::decode;
 use rstwatch::kubernetes::client::Source;
+use rstwatch::kubernetes::failure::Kind;
 use rstwatch::kubernetes::guard::Limits;
-use rstwatch::kubernetes::health::Kind;
 use rstwatch::kubernetes::settings::Settings;
 use rstwatch::kubernetes::watch::Patience;
 use rstwatch::kubernetes::{Knowledge, Kubernetes};
@@ -429,19 +429,24 @@ fn the_agent_does_not_wait_for_the_api() {
     agent.args(["agent", "--web.listen-address", "127.0.0.1:0", "--config"]).arg(&config);
     let mut agent = Killed(agent.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
     let mut stderr = BufReader::new(agent.0.stderr.take().expect("piped"));
-    let mut says = |words: &str| {
+    let mut log = String::new();
+    let mut says = |words: &str| loop {
         let mut line = String::new();
-        while !line.contains(words) {
-            line.clear();
-            assert_ne!(stderr.read_line(&mut line).expect("a line"), 0, "ended without {words:?}");
+        assert_ne!(stderr.read_line(&mut line).expect("a line"), 0, "ended without {words:?}");
+        log += &line;
+        if line.contains(words) {
+            return line;
         }
-        line
     };
     let line = says("listening on http://");
     let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
     assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 0\n"));
     assert!(api.wait_for_requests(|requests| !requests.is_empty()), "it asks");
+    // kube's own log would have it whole, and again at each attempt.
+    api.set(Mood::Says("{\"of others\": [".into()));
+    says("cannot be read");
+    assert!(api.wait_for_requests(|requests| requests.len() >= 4), "it asks again");
     api.set(Mood::Well);
     says("in sync, 1 known");
     assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 1\n"));
@@ -450,6 +455,7 @@ fn the_agent_does_not_wait_for_the_api() {
     kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("signalled");
     assert!(agent.0.wait().expect("ended").success());
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(!log.contains("of others") && log.matches("cannot be read").count() == 1, "{log}");
 }
 
 /// In a pod: the environment, and the files of the service account, in a mount namespace of its own.

@@ -7,8 +7,8 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::failure::{Failure, Kind};
 use super::guard::Guard;
-use super::health::{Failure, Kind};
 
 /// Until a connection stands (TCP and TLS).
 const CONNECT: Duration = Duration::from_secs(10);
@@ -57,5 +57,10 @@ async fn kubeconfig(path: &Path) -> Result<Config, Failure> {
             &"a user's credentials come from a program: give a token or a certificate, for none is run here",
         ));
     }
-    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| failure(&error))
+    let proxied = file.clusters.iter().filter_map(|named| named.cluster.as_ref()).any(|it| it.proxy_url.is_some());
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    let mut config = config.map_err(|error| failure(&error))?;
+    // The environment's proxy is for others: a cluster is reached as its file says.
+    config.proxy_url = config.proxy_url.filter(|_| proxied);
+    Ok(config)
 }

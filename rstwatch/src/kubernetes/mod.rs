@@ -13,6 +13,7 @@ use crate::record::Event;
 
 pub mod client;
 pub mod controller;
+pub mod failure;
 pub mod guard;
 pub mod health;
 pub mod loose;
@@ -24,7 +25,8 @@ pub mod settings;
 pub mod store;
 pub mod watch;
 
-use health::{Condition, Health, Kind};
+use failure::Kind;
+use health::{Condition, Health};
 use names::{Directory, Names};
 use object::{Node, Service};
 use pod::Seen;

@@ -12,8 +12,9 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::client::Source;
+use super::failure::{Failure, Kind};
 use super::guard::{Guard, Limits};
-use super::health::{Condition, Failure, Kind};
+use super::health::Condition;
 
 /// Who takes what is watched.
 pub trait Sink: Send {
@@ -149,7 +150,7 @@ where
     fn tick(&mut self) {
         let now = Instant::now();
         self.sink.expire(now);
-        self.condition.settle(self.sink.held(), now);
+        self.condition.settle(|| self.sink.held(), now);
     }
 
     /// Tells, and waits before the next attempt.

@@ -12,7 +12,7 @@ use crate::bounds::Bounds;
 use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::gaps::PeerGaps;
-use crate::kubernetes::health::Kind;
+use crate::kubernetes::failure::Kind;
 use crate::record::WorkloadKind;
 use crate::sample;
 
