@@ -440,7 +440,8 @@ fn the_agent_does_not_wait_for_the_api() {
     };
     let line = says("listening on http://");
     let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
-    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    let ready = get(&address, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 0\n"));
     assert!(api.wait_for_requests(|requests| !requests.is_empty()), "it asks");
     // kube's own log would have it whole, and again at each attempt.
@@ -498,7 +499,7 @@ impl Drop for Killed {
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connected");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answer");
     answer
