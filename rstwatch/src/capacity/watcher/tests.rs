@@ -141,8 +141,8 @@ fn what_the_kernel_side_tells_needs_no_right_to_trace() {
     let proc = folder.path().join("proc");
     let mut rm = std::process::Command::new("find");
     assert!(rm.arg(&proc).args(["-name", "ns", "-exec", "rm", "-r", "{}", "+"]).status().expect("find").success());
+    assert_eq!(Namespaces::default().look(&proc, None, [(THREADS, 90)]), []);
     let mut watcher = watcher(proc, Scope::default());
-    assert_eq!(looked(&mut watcher).netns_readable, 0);
     let tasks = [(HOST, 1, 1), (POD, 77, 77), (POD, 78, 78), (THREADS, 90, 91), (EMPTY, 6, 6)];
     watcher.kernel.tasks = Some(tasks.map(|(netns, tgid, tid)| TaskNetns { netns, tgid, tid }).into());
     watcher.kernel.seen = vec![listener(80, POD, 7), listener(81, THREADS, 1)];
