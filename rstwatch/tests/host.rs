@@ -137,13 +137,18 @@ fn watching() -> Watching {
 /// Programs of ours that are loaded and to which nobody holds a descriptor: pinned, or attached without an owner. Other
 /// instances on this host have theirs.
 fn orphans() -> BTreeSet<u32> {
-    let ours = aya::programs::loaded_programs().flatten().filter(|program| program.name_as_str().is_some_and(is_ours));
-    let mut left: BTreeSet<_> = ours.map(|program| program.id()).collect();
+    let mut left: BTreeSet<_> = ours().collect();
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
         programs_of(pid).iter().for_each(|id| _ = left.remove(id));
     }
     left
+}
+
+/// Ids of loaded programs that bear names of ours.
+fn ours() -> impl Iterator<Item = u32> {
+    let all = aya::programs::loaded_programs().flatten();
+    all.filter(|program| program.name_as_str().is_some_and(is_ours)).map(|program| program.id())
 }
 
 /// Names of programs, as far as the kernel keeps them (BPF_OBJ_NAME_LEN, 15 bytes).
@@ -176,6 +181,7 @@ fn kill_9_leaves_nothing_attached() {
     let programs = programs_of(child.id());
     assert!(programs.len() >= 3, "three probes are required: {programs:?}");
     assert_eq!(still_loaded(&programs), programs, "what is loaded can be seen");
+    assert!(ours().filter(|id| programs.contains(id)).count() >= 3, "and is known by its names");
     kill_process(Pid::from_child(child), Signal::KILL).expect("killed");
     child.wait().expect("ended");
     await_none("killed while it watched", || still_loaded(&programs));
@@ -215,33 +221,54 @@ impl Drop for Flood {
     }
 }
 
+/// The agent, and what it logs.
+fn agent() -> (Watching, impl Iterator<Item = String>) {
+    let mut agent = Command::new(RSTWATCH);
+    agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut agent = Watching(agent.spawn().expect("starts"));
+    let log = BufReader::new(agent.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    (agent, log)
+}
+
+/// Kills it, and answers which programs it died with.
+fn killed(mut agent: Watching) -> Vec<u32> {
+    // Stopped, so that no more come. Where it has ended by itself, there is nothing to stop.
+    _ = kill_process(Pid::from_child(&agent.0), Signal::STOP);
+    let programs = programs_of(agent.0.id());
+    agent.0.kill().expect("killed");
+    agent.0.wait().expect("ended");
+    programs
+}
+
 /// While it loads, attaches, gives up its rights, runs under a flood, and ends: whenever.
 #[test]
 fn kill_9_at_any_moment_leaves_nothing_attached() {
+    const ROUNDS: u32 = 8;
     if !able() {
         return;
     }
     let flood = Flood::start();
+    let began = Instant::now();
     let mut seen = BTreeSet::new();
-    for round in 0..24u64 {
-        let mut agent = Command::new(RSTWATCH);
-        agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut agent = Watching(agent.spawn().expect("starts"));
-        let pid = Pid::from_child(&agent.0);
-        // Spread over the start, most of the rounds, and some of them beyond; the machine adds its own chance.
-        std::thread::sleep(Duration::from_millis(round * round * 3));
-        if round % 3 == 2 {
-            kill_process(pid, Signal::TERM).expect("it runs");
-            std::thread::sleep(Duration::from_millis(round));
+    for round in 0..ROUNDS {
+        let (agent, mut log) = agent();
+        log.find(|line| line.contains("locked down")).expect("it attaches");
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
+        if round % 2 == 1 {
+            kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("it runs");
+            std::thread::sleep(Duration::from_millis(u64::from(round)));
         }
-        // Stopped, so that what it holds is what it dies with.
-        _ = kill_process(pid, Signal::STOP);
-        seen.extend(programs_of(agent.0.id()));
-        agent.0.kill().expect("killed");
-        agent.0.wait().expect("ended");
+        seen.extend(killed(agent));
+    }
+    // The start is spread over as long as it takes here.
+    let start = began.elapsed() / ROUNDS;
+    for round in 0..ROUNDS {
+        let (agent, _log) = agent();
+        std::thread::sleep(start * round / ROUNDS);
+        seen.extend(killed(agent));
     }
     assert!(flood.end() > 0);
-    assert!(seen.len() >= 3, "no round came as far as loading: {seen:?}");
+    assert!(seen.len() >= 3, "none had loaded anything: {seen:?}");
     let seen: Vec<_> = seen.into_iter().collect();
     await_none("killed at any moment", || still_loaded(&seen));
     // What is in nobody's hands for long, not for the moment between loading and taking.
@@ -262,10 +289,7 @@ fn a_flood_is_counted_to_the_end() {
     if !able() {
         return;
     }
-    let mut agent = Command::new(RSTWATCH);
-    agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut agent = Watching(agent.spawn().expect("starts"));
-    let mut log = BufReader::new(agent.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let (mut agent, mut log) = agent();
     log.find(|line| line.contains("locked down")).expect("it attaches");
     let first = Flood::start();
     std::thread::sleep(Duration::from_secs(1));
