@@ -56,9 +56,7 @@ impl SharedBounds {
         let gaps = (self.gaps)();
         let mut bounds = self.lock();
         bounds.absorb(&gaps, Timestamp::now());
-        let mut brackets = bounds.brackets();
-        brackets.truncate(self.shown);
-        brackets
+        bounds.first(self.shown)
     }
 
     fn lock(&self) -> MutexGuard<'_, Bounds> {
@@ -170,10 +168,21 @@ impl Bounds {
 
     /// Every destination; those where connections died first, the commonest before others.
     pub fn brackets(&self) -> Vec<Bracket> {
-        let mut all: Vec<_> = self.known.iter().map(|(peer, destination)| Bracket::of(*peer, destination)).collect();
-        let rank = |it: &Bracket| (it.died.is_none(), std::cmp::Reverse((it.resets, it.closes, it.survivals)), it.peer);
-        all.sort_by_key(rank);
-        all
+        self.first(usize::MAX)
+    }
+
+    /// The first of them. The words are made for these alone: the event loop may be waiting.
+    fn first(&self, count: usize) -> Vec<Bracket> {
+        let rank = |peer: &SocketAddr, it: &Destination| {
+            (it.deaths.is_empty(), std::cmp::Reverse((it.resets, it.closes, it.survivals)), *peer)
+        };
+        let mut all: Vec<_> = self.known.iter().map(|(peer, it)| (rank(peer, it), it)).collect();
+        if count < all.len() {
+            all.select_nth_unstable_by_key(count, |(rank, _)| *rank);
+            all.truncate(count);
+        }
+        all.sort_unstable_by_key(|(rank, _)| *rank);
+        all.into_iter().map(|((_, _, peer), it)| Bracket::of(peer, it)).collect()
     }
 
     /// The destination, most recent now; made if need be.

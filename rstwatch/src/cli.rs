@@ -157,7 +157,7 @@ impl AgentArgs {
             node,
             listen,
             telemetry_path,
-            web_config: web_config.filter(|path| !path.as_os_str().is_empty()),
+            web_config,
             max_requests,
             workload_limit,
             timeout_destinations,

@@ -75,6 +75,18 @@ fn a_bad_configuration_is_one_line_with_file_and_line() {
 }
 
 #[test]
+fn a_bad_web_configuration_is_one_line_with_file_and_line() {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let path = file.path().to_str().expect("UTF-8");
+    std::fs::write(path, "tls_server_config:\n  cert_filse: x\n").expect("written");
+    let line = refused(&["agent", "--web.config.file", path], 1);
+    assert!(line.starts_with(&format!("rstwatch: {path}:2: \"cert_filse\" is no key here: there are cert,")), "{line}");
+    let line = refused(&["agent", "--web.config.file", "/nonexistent/web.yml"], 1);
+    let said = "cannot read the web configuration /nonexistent/web.yml: No such file or directory (os error 2)";
+    assert_eq!(line, format!("rstwatch: {said}"));
+}
+
+#[test]
 fn a_port_that_is_taken_is_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("port");
     let address = taken.local_addr().expect("address").to_string();
@@ -175,8 +187,12 @@ impl Drop for Running {
 }
 
 fn get(address: &str, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+fn get_with(address: &str, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connected");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answer");
     answer
@@ -207,7 +223,37 @@ fn the_agent_serves_reloads_and_ends_in_time() {
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"), "a bad configuration does no harm");
 
     let mut follower = TcpStream::connect(&address).expect("connected");
-    write!(follower, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    write!(follower, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    agent.signal(Signal::TERM);
+    agent.ends();
+}
+
+#[test]
+fn the_agent_asks_for_a_password() {
+    if !privileged() {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let path = file.path().to_str().expect("UTF-8");
+    // Of "secret".
+    let users = "basic_auth_users:\n  alice: $2b$04$ZhPUUDGt0aZyOrFmKliM1O1uNK8lfZSRAVIov8O6Mt43VSUHi5tH.\n";
+    std::fs::write(path, users).expect("written");
+    let mut agent = Running::start(&["agent", "--web.listen-address", "127.0.0.1:0", "--web.config.file", path]);
+    let line = agent.says("listening on http://");
+    let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
+    let metrics = |headers: &str| get_with(&address, "/metrics", headers);
+    assert!(metrics("").starts_with("HTTP/1.1 401"));
+    assert!(
+        metrics("Authorization: Basic YWxpY2U6c2VjcmV0\r\n").contains("rstwatch_web_config_last_reload_successful 1")
+    );
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"), "a kubelet has no password");
+    agent.signal(Signal::HUP);
+    agent.says("web configuration read from");
+    std::fs::write(path, "users:\n").expect("written");
+    agent.signal(Signal::HUP);
+    let line = agent.says("\"users\" is no key here");
+    assert!(line.contains("the old web configuration stays"), "{line}");
+    assert!(metrics("").starts_with("HTTP/1.1 401"), "what is broken opens nothing");
     agent.signal(Signal::TERM);
     agent.ends();
 }

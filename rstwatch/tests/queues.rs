@@ -43,7 +43,7 @@ impl Agent {
     fn metrics(&self) -> String {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(self.at)?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: agent\r\n\r\n")?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

@@ -28,8 +28,11 @@ fn the_agent_listens_on_loopback_unless_told() {
     assert_eq!(settings.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:9877"]);
     assert_eq!((settings.telemetry_path.as_str(), settings.workload_limit), ("/metrics", 1_000));
     assert_eq!(settings.node, host_name());
+    assert_eq!((&settings.web_config, settings.max_requests), (&None, 40));
     let settings = agent(&["--web.listen-address=:9877", "--web.listen-address", "[::1]:0"]).expect("settings");
     assert_eq!(settings.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), [":9877", "[::1]:0"]);
+    let settings = agent(&["--web.config.file=/etc/web.yml", "--web.max-requests=0"]).expect("settings");
+    assert_eq!((settings.web_config, settings.max_requests), (Some("/etc/web.yml".into()), 0));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! clients dawdle. [`gate`] holds what is asked of a request, [`stream`] how long its answer may take.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +14,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::web_config::reload::Web;
 use gate::Gate;
-use stream::Stream;
+use stream::{Socket, Stream};
 use table::{Table, Ticket};
 
 mod gate;
@@ -42,6 +44,9 @@ const MAX_HEADERS: usize = 100;
 
 /// After so long without an acknowledgement a client is given up.
 const VANISHED: Duration = Duration::from_secs(60);
+
+/// Bytes of an answer that the kernel may hold for a client; it takes twice as much for its books.
+const SEND_BUFFER: usize = 256 * 1024;
 
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -106,8 +111,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
     _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-/// A reader that vanished is found out, and gives its place back. An error leaves things as they were.
+/// A reader that vanished is found out, and gives its place back; one that is slow holds little of the kernel's memory. An error
+/// leaves things as they were.
 fn watch_over(stream: &TcpStream) {
+    _ = sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER);
     _ = sockopt::set_socket_keepalive(stream, true);
     _ = sockopt::set_tcp_keepidle(stream, VANISHED / 2);
     _ = sockopt::set_tcp_keepintvl(stream, VANISHED / 6);
@@ -157,7 +164,7 @@ struct Asked {
 }
 
 /// TLS with the certificates as they are now.
-async fn secure(stream: TcpStream, web: &Arc<Web>) -> std::io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+async fn secure(stream: TcpStream, web: &Arc<Web>) -> std::io::Result<TlsStream<TcpStream>> {
     let mut first = [0];
     let is_plain = stream.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic();
     if is_plain {
@@ -177,29 +184,33 @@ async fn tell_plain(mut stream: TcpStream) -> std::io::Error {
 
 async fn http<S>(stream: S, asked: Asked, shared: &Arc<Shared>, mut stop: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Socket + Send + 'static,
 {
     let ticket = Arc::clone(&asked.ticket);
     let (asked, shared) = (Arc::new(asked), Arc::clone(shared));
     let service = service_fn(move |request| {
         let (asked, shared) = (Arc::clone(&asked), Arc::clone(&shared));
-        async move { Ok::<_, std::convert::Infallible>(shared.gate.answer(request, &asked).await) }
+        Box::pin(async move { Ok::<_, std::convert::Infallible>(shared.gate.answer(request, &asked).await) })
     });
     // One request each: a tool that hunts idle connections reaped too early leaves none idle itself.
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(Stream::new(stream, ticket)), service);
-    tokio::pin!(connection);
     // Errors are the client's: it went away, or sent what is no HTTP.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    let is_stopped = tokio::select! {
+        _ = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => false,
+        _ = stop.wait_for(|stop| *stop) => true,
+    };
+    if is_stopped {
+        Pin::new(&mut connection).graceful_shutdown();
+        _ = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     }
-    _ = connection.await;
+    // Also after an error, so that what was answered to it arrives.
+    _ = connection.into_parts().io.into_inner().shutdown().await;
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 
 use super::table::Ticket;
 
@@ -19,8 +22,26 @@ const STALLED: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// What is a TCP connection in the end.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The connection.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// The stream below, guarded.
-pub(super) struct Stream<S> {
+pub(super) struct Stream<S: Socket> {
     below: S,
     ticket: Arc<Ticket>,
     /// Since the last write could not go on.
@@ -28,7 +49,7 @@ pub(super) struct Stream<S> {
     end: End,
 }
 
-impl<S: AsyncWrite + AsyncRead + Unpin> Stream<S> {
+impl<S: Socket> Stream<S> {
     pub(super) fn new(below: S, ticket: Arc<Ticket>) -> Self {
         Self { below, ticket, stalled: None, end: End::default() }
     }
@@ -51,17 +72,26 @@ impl<S: AsyncWrite + AsyncRead + Unpin> Stream<S> {
     }
 }
 
+impl<S: Socket> Drop for Stream<S> {
+    /// Who is cut off gets a reset: closed in peace, the kernel would keep what was not taken, and go on offering it.
+    fn drop(&mut self) {
+        if !self.end.is_shut {
+            _ = sockopt::set_socket_linger(self.below.tcp(), Some(Duration::ZERO));
+        }
+    }
+}
+
 fn too_slow() -> Error {
     Error::new(ErrorKind::TimedOut, "the client does not take its answer")
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+impl<S: Socket> AsyncRead for Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         Pin::new(&mut self.below).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+impl<S: Socket> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.below).poll_write(cx, buf);
         self.guard(cx, written)

@@ -98,11 +98,15 @@ impl Table {
             return true;
         }
         let busy = |it: &Open| [Phase::Working, Phase::Answering].contains(&it.phase);
-        // The peer that holds least comes first, then the newest: who has waited for long waits for all that came before.
+        let asking = |it: &Open| it.phase == Phase::Asking;
+        if open.values().filter(|it| busy(it) || asking(it)).count() <= self.max_requests {
+            return true;
+        }
+        // The peer that holds least comes first, then the newest: a crowd that waits stands before nobody.
         let held = held(open, busy);
         let rank = |id: u64, it: &Open| (std::cmp::Reverse(held.get(&it.peer).copied().unwrap_or(0)), id);
-        let asking = open.iter().filter(|(_, it)| it.phase == Phase::Asking);
-        if asking.max_by_key(|(id, it)| rank(**id, it)).is_some_and(|(best, _)| *best != id) {
+        let first = open.iter().filter(|(_, it)| asking(it)).max_by_key(|(id, it)| rank(**id, it));
+        if first.is_none_or(|(first, _)| *first != id) {
             return false;
         }
         let now = self.now();
@@ -236,5 +240,94 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.table.open().remove(&self.id);
         self.table.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    async fn is_evicted(ticket: &Ticket) -> bool {
+        tokio::time::timeout(Duration::ZERO, ticket.evicted()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_the_peer_that_has_most_gives_way() {
+        let table = Arc::new(Table::new(40));
+        let first = table.enter(ip(1));
+        let crowd: Vec<_> = (0..MAX_WAITING + 10).map(|_| table.enter(ip(2))).collect();
+        let last = table.enter(ip(3));
+        assert!(!is_evicted(&first).await && !is_evicted(&last).await, "they are alone");
+        let mut evicted = Vec::new();
+        for ticket in &crowd {
+            evicted.push(is_evicted(ticket).await);
+        }
+        assert_eq!(evicted.iter().filter(|it| **it).count(), 12);
+        assert!(evicted[..12].iter().all(|it| *it), "the oldest");
+        drop((crowd, first, last));
+        assert!(table.open().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_network_is_one_peer() {
+        let table = Arc::new(Table::new(40));
+        let first = table.enter(ip(1));
+        let address = |n: usize| IpAddr::V6(Ipv6Addr::from((0x2001_0db8_u128 << 96) | n as u128));
+        let crowd: Vec<_> = (0..MAX_WAITING).map(|n| table.enter(address(n))).collect();
+        assert!(!is_evicted(&first).await && is_evicted(&crowd[0]).await);
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_takes_give_way_to_requests() {
+        let table = Arc::new(Table::new(2));
+        let slow: Vec<_> = (0..2).map(|_| table.enter(ip(1))).collect();
+        for ticket in &slow {
+            assert!(ticket.begin().await);
+        }
+        let (other, last) = (table.enter(ip(1)), table.enter(ip(1)));
+        let waited = Instant::now();
+        assert!(!other.begin().await, "answers that are being made are left alone");
+        assert!(waited.elapsed() >= PATIENCE);
+        slow.iter().for_each(Ticket::answer);
+        assert!(other.begin().await);
+        assert!(is_evicted(&slow[0]).await && !is_evicted(&slow[1]).await, "the older, and it alone");
+        // One that ends gives its place.
+        slow[1].end();
+        assert!(last.begin().await && !is_evicted(&slow[1]).await);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_asks_stands_before_nobody() {
+        let table = Arc::new(Table::new(1));
+        let holder = table.enter(ip(1));
+        assert!(holder.begin().await);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let asking: Vec<_> = [(1, 1), (1, 2), (2, 3), (1, 4)]
+            .map(|(peer, n)| (Arc::new(table.enter(ip(peer))), n))
+            .into_iter()
+            .map(|(ticket, n)| {
+                let order = Arc::clone(&order);
+                tokio::spawn(async move {
+                    if ticket.begin().await {
+                        order.lock().expect("whole").push(n);
+                        ticket.answer();
+                        ticket.end();
+                    }
+                })
+            })
+            .collect();
+        while table.open().values().filter(|it| it.phase == Phase::Asking).count() < asking.len() {
+            tokio::task::yield_now().await;
+        }
+        holder.end();
+        for it in asking {
+            it.await.expect("ended");
+        }
+        let order = order.lock().expect("whole");
+        assert_eq!(*order, [4, 3, 2, 1], "the newest first");
     }
 }

@@ -124,3 +124,62 @@ fn a_thousand_wrong_passwords_stall_nobody() {
     assert_eq!(wrong + busy + cut, answers.len(), "{answers:?}");
     assert!(wrong > 0 && busy > 0, "{wrong} {busy} {cut}");
 }
+
+/// How long it takes until the other end is gone.
+fn until_cut(stream: &mut TcpStream) -> Duration {
+    let began = Instant::now();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("timeout");
+    let mut rest = Vec::new();
+    // A reset is an end too, waiting in vain is none.
+    let read = stream.read_to_end(&mut rest);
+    assert!(read.is_ok_or_reset(), "{read:?}");
+    began.elapsed()
+}
+
+/// What counts as an end.
+trait Ended {
+    fn is_ok_or_reset(&self) -> bool;
+}
+
+impl<T> Ended for std::io::Result<T> {
+    fn is_ok_or_reset(&self) -> bool {
+        self.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true)
+    }
+}
+
+#[test]
+fn who_dawdles_is_cut_off_in_time() {
+    let secured = Secured::start(PAIR);
+    let plain = Served::start(vec![]);
+    fill(&plain);
+    let cases: [(&str, SocketAddr, &[u8]); 5] = [
+        ("no handshake", secured.served.address, b""),
+        ("half a handshake", secured.served.address, &[0x16, 3, 1, 2, 0, 1, 0]),
+        ("no head", plain.address, b""),
+        ("half a head", plain.address, b"GET / HTTP/1.1\r\nHost: localhost\r\n"),
+        ("no answer is taken", plain.address, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ];
+    std::thread::scope(|scope| {
+        for (what, at, sent) in cases {
+            scope.spawn(move || {
+                let mut stream = connect(at);
+                let began = Instant::now();
+                stream.write_all(sent).expect("sent");
+                if what == "no answer is taken" {
+                    // Not a byte is read before it must be over.
+                    std::thread::sleep(Duration::from_secs(13));
+                    assert!(until_cut(&mut stream) < Duration::from_secs(2), "{what}");
+                    return;
+                }
+                // A head that grows forever, byte by byte, is no exception.
+                while what == "half a head" && began.elapsed() < Duration::from_secs(8) {
+                    stream.write_all(b"X").expect("sent");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                until_cut(&mut stream);
+                let took = began.elapsed();
+                assert!((8..14).contains(&took.as_secs()), "{what}: {took:?}");
+            });
+        }
+    });
+}
