@@ -46,18 +46,21 @@ pub(super) struct Stream<S: Socket> {
     ticket: Arc<Ticket>,
     /// Since the last write could not go on.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// It was too slow: there is nothing to wait for.
+    is_cut: bool,
     end: End,
 }
 
 impl<S: Socket> Stream<S> {
     pub(super) fn new(below: S, ticket: Arc<Ticket>) -> Self {
-        Self { below, ticket, stalled: None, end: End::default() }
+        Self { below, ticket, stalled: None, is_cut: false, end: End::default() }
     }
 
     /// Lets a write pass unless it, or the whole answer, takes too long.
     fn guard<T>(&mut self, cx: &mut Context<'_>, written: Poll<Result<T>>) -> Poll<Result<T>> {
         let deadline = self.ticket.deadline();
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if self.is_cut || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.is_cut = true;
             return Poll::Ready(Err(too_slow()));
         }
         if written.is_ready() {
@@ -68,6 +71,7 @@ impl<S: Socket> Stream<S> {
         let until = (Instant::now() + STALLED).min(deadline.unwrap_or_else(|| Instant::now() + STALLED));
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until.into())));
         ready!(stalled.as_mut().poll(cx));
+        self.is_cut = true;
         Poll::Ready(Err(too_slow()))
     }
 }

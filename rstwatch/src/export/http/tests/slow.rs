@@ -16,7 +16,7 @@ fn raise_limit() {
 /// A state whose metrics are too long for a socket's buffers.
 fn fill(served: &Served) {
     served.aggregate.set_workload_limit(100_000);
-    for n in 0..5_000 {
+    for n in 0..2_500 {
         let mut event = sample::idle_reaped();
         event.workload = Some(sample::workload(WorkloadKind::Pod, &format!("namespace-{n}"), &"w".repeat(200)));
         served.aggregate.record(&event);
