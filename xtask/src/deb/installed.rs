@@ -75,6 +75,9 @@ fn confined(machine: &Booted) -> Result<()> {
     let wanted = wanted.fold(CapabilitySet::empty(), CapabilitySet::union);
     let bounding = u64::from_str_radix(&of("CapBnd"), 16)?;
     ensure!(bounding == wanted.bits(), "its bounding set is {bounding:x}, not {:x}", wanted.bits());
+    // Ready means locked down: of the rights that it had, one may be left where the kernel reads maps for nobody else.
+    let left = u64::from_str_radix(&of("CapEff"), 16)?;
+    ensure!(left & !CapabilitySet::BPF.bits() == 0, "it has kept {left:x}");
     Ok(())
 }
 

@@ -19,12 +19,25 @@ use crate::packaging::{render, tools};
 
 const NODE: &str = "node-of-the-test";
 
-/// Runs it with the base's rights, and with those of the component for kernels without fentry.
+/// What is run, by the components that are added to the base, or the overlay instead of it; and the capabilities that it gives
+/// beyond those of everywhere.
+const CASES: [(&str, Option<&str>); 4] = [
+    ("base", None),
+    ("components/net-admin", Some(WITHOUT_FENTRY)),
+    // These bring configurations of their own.
+    ("components/remote-names", None),
+    ("overlays/strict", None),
+];
+
+/// Runs each case.
 pub(super) fn check(root: &Path) -> Result<()> {
-    let tools = tools::tools()?;
-    let base = render::render(&tools.kubectl, &render::home().join("base"))?;
-    let wider = render::with_components(&tools.kubectl, &[render::home().join("components/net-admin")])?;
-    for (what, documents, extra) in [("base", base, None), ("net-admin", wider, Some(WITHOUT_FENTRY))] {
+    let kubectl = tools::tools()?.kubectl;
+    for (what, extra) in CASES {
+        let folder = render::home().join(what);
+        let documents = match what.starts_with("components/") {
+            true => render::with_components(&kubectl, &[folder])?,
+            false => render::render(&kubectl, &folder)?,
+        };
         let room = tempfile::tempdir()?;
         let pod = pod(&documents, root, room.path())?;
         let wanted: Vec<_> = ALWAYS.into_iter().chain(extra).collect();
@@ -94,7 +107,7 @@ fn rights(pod: &Pod, room: &Path) -> Result<()> {
     let mut wanted: Vec<_> = ALWAYS.into_iter().chain([WITHOUT_FENTRY]).collect();
     for line in said.lines().filter(|line| line.trim_start().starts_with("CAP_")) {
         let name = line.split_whitespace().next().unwrap_or_default().trim_start_matches("CAP_");
-        let held = line.trim_end().ends_with("yes");
+        let held = line.split_whitespace().nth(1).is_some_and(|word| word.starts_with("yes"));
         ensure!(held == pod.capabilities.iter().any(|given| given == name), "{line}");
         let at =
             wanted.iter().position(|wanted| *wanted == name).with_context(|| format!("it wants CAP_{name} too"))?;
