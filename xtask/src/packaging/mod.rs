@@ -1,6 +1,7 @@
 //! What operators install by: manifests, the unit, man pages and completions. What takes root and an image's build is in
 //! [image](crate::image).
 
+mod chart;
 pub(crate) mod document;
 mod kinds;
 pub(crate) mod live;
@@ -36,11 +37,13 @@ pub(crate) fn step() -> Result<Outcome> {
 pub(crate) fn packaging() -> Result<()> {
     setup::ensure(Purpose::Packaging)?;
     rules::write()?;
+    chart::write(&tools::tools()?)?;
     check()
 }
 
 fn check() -> Result<()> {
     unit::check()?;
     manual::check()?;
-    manifests::check()
+    manifests::check()?;
+    chart::check(&tools::tools()?)
 }

@@ -43,6 +43,11 @@ fn folders(part: &str) -> Result<Vec<(String, PathBuf)>> {
 
 /// The documents of a folder.
 pub(crate) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
+    documents(&text(kubectl, folder)?)
+}
+
+/// The same as kubectl writes them.
+pub(super) fn text(kubectl: &Path, folder: &Path) -> Result<String> {
     let mut command = Command::new(kubectl);
     // No configuration of a cluster is looked for.
     command.arg("kustomize").arg(folder).env("KUBECONFIG", "/dev/null");
@@ -52,7 +57,7 @@ pub(crate) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
     if !done.status.success() || !complaint.trim().is_empty() {
         bail!("{}: {}", folder.display(), complaint.trim());
     }
-    documents(&String::from_utf8(done.stdout)?)
+    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// The documents of the base with components added, as an overlay of a user would.
