@@ -134,7 +134,10 @@ pub struct AgentArgs {
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
-    /// TLS, users and headers, in the format of the Prometheus exporter toolkit; read again when it changes
+    /// TLS, users and headers, in the format of the Prometheus exporter toolkit
+    ///
+    /// It is read again when it or a certificate changes, and on SIGHUP; while it is broken the last good one stays in use.
+    /// /healthz and /readyz never need a password.
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config: Option<PathBuf>,
     /// Requests answered at once, beside 16 that follow events; 0: no limit

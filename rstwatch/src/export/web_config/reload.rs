@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Web {
     path: PathBuf,
     state: Mutex<State>,
+    /// Held by who looks at the files: one at a time, also where a file system hangs.
+    looking: Mutex<()>,
     /// Who checks passwords, and remembers them beyond a change of the file.
     pub checker: Arc<Checker>,
     rate: Mutex<Bucket>,
@@ -57,6 +59,7 @@ impl Web {
         Ok(Arc::new(Self {
             path: path.to_owned(),
             state: Mutex::new(state),
+            looking: Mutex::default(),
             checker: Checker::new()?,
             rate: Mutex::new(Bucket { tokens, filled: now }),
         }))
@@ -122,6 +125,12 @@ impl Web {
     }
 
     fn look(&self, always: bool) {
+        let _turn = match self.looking.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) if always => self.looking.lock().unwrap_or_else(PoisonError::into_inner),
+            Err(TryLockError::WouldBlock) => return,
+        };
         // What is half written now is whole soon: while it is broken it is read at each look.
         let (loaded, is_due) = {
             let state = self.state();

@@ -251,6 +251,7 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
             format!("basic_auth_users:\n  \"j\\e\\n\": {}\n", hash("x").replace("$04$", "$31$")),
             "web.yml:2: the hash of \"j\\u{1b}\\n\" has the cost 31: use one from 4 to 16, such as 10",
         ),
+        (format!("basic_auth_users:\n  a: {0}\n  a: {0}\n", hash("x")), "web.yml:3: a is there twice"),
         ("rate_limit:\n  interval: soon\n".into(), "web.yml:2: interval \"soon\" is no time such as 1s or 100ms"),
         ("rate_limit:\n  interval: 1s\n".into(), "web.yml:2: burst below 1 refuses every request: set it to 1 or more"),
         (
