@@ -88,7 +88,9 @@ fn tell_of_pod(agents: &Agents) -> Result<()> {
             "name": "orders-7c9d5b6f4-x2x7q",
             "uid": "7d9c57f2-4f0e-4b32-9c1c-1ab0c3d4e5f6",
             "labels": {"pod-template-hash": "7c9d5b6f4"},
-            "ownerReferences": [{"kind": "ReplicaSet", "name": "orders-7c9d5b6f4", "controller": true, "uid": "r"}],
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c9d5b6f4", "controller": true, "uid": "r"},
+            ],
         },
         "spec": {"nodeName": NODE, "hostNetwork": true},
         "status": {"containerStatuses": [{"name": "api", "containerID": format!("containerd://{ID}")}]},
