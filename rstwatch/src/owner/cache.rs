@@ -104,13 +104,17 @@ impl Keeper {
     }
 
     /// A cgroup and where it stands. What lives in the same place as its parent shares it.
-    pub(super) fn came(&self, id: u64, parent: u64, place: Place) {
+    pub(super) fn came(&mut self, id: u64, parent: u64, place: Place) {
         let parent = read(&self.cache.cgroups).get(&parent).filter(|known| ***known == place).cloned();
         let place = parent.unwrap_or_else(|| Arc::new(place));
-        write(&self.cache.cgroups).insert(id, place);
+        let before = write(&self.cache.cgroups).insert(id, place);
+        // inotify tells of an end by name: that of one before it may have been taken for its own.
+        if before.is_some() {
+            self.gone.retain(|(_, gone)| *gone != id);
+        }
     }
 
-    /// A cgroup is gone. Its id is not given again.
+    /// A cgroup is gone; its id is not given again. Unless it is told of once more: then it was another's end.
     pub(super) fn went(&mut self, id: u64, now: Instant) {
         self.gone.push_back((now, id));
         if self.gone.len() > MOST_GONE {
@@ -215,6 +219,22 @@ mod tests {
         assert_eq!(keeper.cache.find(&key(10, 0, 0)), Found::Unknown);
     }
 
+    /// The queue may hold the end of one before it, of its name, when a walk finds it.
+    #[test]
+    fn what_comes_again_stays() {
+        let mut keeper = keeper(false);
+        let start = Instant::now();
+        keeper.came(10, 1, unit("a.service"));
+        keeper.went(10, start);
+        keeper.came(10, 1, unit("a.service"));
+        keeper.forget(start + 2 * REMEMBER);
+        finds(&keeper, key(10, 0, 0), "a.service");
+        assert!(keeper.gone.is_empty());
+        keeper.went(10, start + 2 * REMEMBER);
+        keeper.forget(start + 3 * REMEMBER);
+        assert_eq!(keeper.cache.find(&key(10, 0, 0)), Found::Unknown, "its own end counts");
+    }
+
     #[test]
     fn both_are_bounded() {
         let mut keeper = keeper(false);
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn children_in_the_same_place_share_it() {
-        let keeper = keeper(false);
+        let mut keeper = keeper(false);
         keeper.came(10, 1, unit("a.service"));
         keeper.came(11, 10, unit("a.service"));
         let cgroups = read(&keeper.cache.cgroups);

@@ -17,7 +17,7 @@ impl Bench {
     /// Cgroup 7 is known, nothing else.
     fn new() -> Self {
         let cache = Arc::new(Cache::default());
-        let keeper = Keeper::new(Arc::clone(&cache));
+        let mut keeper = Keeper::new(Arc::clone(&cache));
         keeper.came(7, 0, parse("/system.slice/nginx.service"));
         let owners = Owners::of_cache(cache, None);
         let naming = Naming::by(owners.clone());

@@ -30,7 +30,7 @@ fn pod(controller: Option<(&str, &str)>) -> Lookup {
 
 fn owners(paths: &[(u64, &str)], pods: Option<Fake>) -> Owners {
     let cache = Arc::new(Cache::default());
-    let keeper = Keeper::new(Arc::clone(&cache));
+    let mut keeper = Keeper::new(Arc::clone(&cache));
     paths.iter().for_each(|(id, path)| keeper.came(*id, 0, parse(path)));
     Owners::of_cache(cache, pods.map(|pods| Arc::new(pods) as Arc<dyn Pods>))
 }
