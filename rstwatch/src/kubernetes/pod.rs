@@ -24,7 +24,8 @@ pub struct Seen {
     meta: ObjectMeta,
     /// Names it for ever; none: nothing can be made of it.
     pub uid: Option<Arc<str>>,
-    /// Uid in the cgroup paths of a static pod: the hash of its manifest.
+    /// Uid in the cgroup paths of a static pod: the hash of its manifest, 32 hex digits. The kubelet writes it for the pods that
+    /// stand for static ones in the API (pkg/kubelet/pod/mirror_client.go), and deletes those that others make so.
     pub config_hash: Option<Arc<str>>,
     /// Its annotation asks that it is not named.
     pub opted_out: bool,
@@ -98,7 +99,7 @@ struct Labels {
 struct Annotations {
     #[serde(rename = "rstwatch.dev/ignore-names")]
     ignore: Text,
-    #[serde(rename = "kubernetes.io/config.hash")]
+    #[serde(rename = "kubernetes.io/config.mirror")]
     config_hash: Text,
 }
 
@@ -174,7 +175,7 @@ impl From<Raw> for Seen {
         Self {
             addresses: if own { addresses(texts) } else { Vec::new() },
             uid: shared(&metadata.uid).filter(|_| !pod.name.is_empty()),
-            config_hash: shared(&metadata.annotations.0.config_hash),
+            config_hash: shared(&metadata.annotations.0.config_hash).filter(|hash| is_hash(hash)),
             opted_out: metadata.annotations.0.ignore.get() == Some(OPT_OUT),
             pod,
             meta: ObjectMeta {
@@ -215,6 +216,11 @@ fn containers(status: &Status) -> Vec<(Arc<str>, Arc<str>)> {
     containers
 }
 
+/// MD5, as the kubelet writes it: nothing else names a static pod's cgroup, and no container's id looks so.
+fn is_hash(hash: &str) -> bool {
+    hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// `containerd://4f2a` without the runtime; none if nothing is left.
 fn bare(id: &str) -> Option<&str> {
     Some(id.split_once("://").map_or(id, |(_, id)| id)).filter(|id| !id.is_empty())
@@ -225,6 +231,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const HASH: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
     fn read(value: &serde_json::Value) -> Seen {
         serde_json::from_str(&value.to_string()).unwrap_or_else(|error| panic!("{value}: {error}"))
@@ -273,10 +281,23 @@ mod tests {
     #[test]
     fn annotations_are_obeyed() {
         let seen = read(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {
-            "rstwatch.dev/ignore-names": "true", "kubernetes.io/config.hash": "0a1b"}}}));
-        assert_eq!((seen.opted_out, seen.config_hash.as_deref()), (true, Some("0a1b")));
+            "rstwatch.dev/ignore-names": "true", "kubernetes.io/config.mirror": HASH}}}));
+        assert_eq!((seen.opted_out, seen.config_hash.as_deref()), (true, Some(HASH)));
         let seen = read(&json!({"metadata": {"annotations": {"rstwatch.dev/ignore-names": "false"}}}));
         assert!(!seen.opted_out);
+    }
+
+    #[test]
+    fn only_a_mirrors_hash_names_a_static_pod() {
+        let hash = |annotation: &str, value: &str| {
+            read(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {annotation: value}}})).config_hash
+        };
+        assert_eq!(hash("kubernetes.io/config.mirror", HASH).as_deref(), Some(HASH));
+        assert_eq!(hash("kubernetes.io/config.hash", HASH), None, "anybody's to set");
+        let (container, capital) = ("a".repeat(64), HASH.to_uppercase());
+        for other in ["", "0a1b", "u-1", "9c0ff8a3-7e1e-4f38-8a0a-7c1a9c52b0de", &container, &capital] {
+            assert_eq!(hash("kubernetes.io/config.mirror", other), None, "{other}");
+        }
     }
 
     #[test]

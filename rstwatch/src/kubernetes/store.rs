@@ -140,7 +140,7 @@ impl Known {
         }
         let mut entry = Entry {
             opted_out: seen.opted_out,
-            config_hash: seen.config_hash,
+            config_hash: seen.config_hash.filter(|hash| !self.is_anothers(hash, &uid, &seen.pod)),
             pod: Arc::new(seen.pod),
             replaced: Vec::new(),
             gone: None,
@@ -158,10 +158,16 @@ impl Known {
         self.keep_bounds();
     }
 
+    /// Whether another pod that lives has this hash. Of one name there is one pod, so that a new one of it is the old one's heir.
+    fn is_anothers(&self, hash: &str, uid: &str, pod: &Pod) -> bool {
+        let holder = self.also.get(hash).filter(|holder| ***holder != *uid).and_then(|holder| self.pods.get(holder));
+        holder.is_some_and(|it| it.gone.is_none() && (&it.pod.namespace, &it.pod.name) != (&pod.namespace, &pod.name))
+    }
+
     /// Containers that the pod no longer has stay for their afterlife.
     fn inherit(&mut self, entry: &mut Entry, before: Entry, uid: &Arc<str>, now: Instant) {
         if let Some(hash) = before.config_hash.filter(|hash| entry.config_hash.as_ref() != Some(hash)) {
-            self.also.remove(&hash);
+            self.disown(&hash, uid);
         }
         if before.replaced.is_empty() && before.pod.containers == entry.pod.containers {
             // The same strings need not be kept twice.
@@ -231,10 +237,14 @@ impl Known {
         let Some(entry) = self.pods.remove(uid) else { return };
         let ids = entry.pod.containers.iter().map(|(id, _)| id).chain(&entry.config_hash);
         for id in ids {
-            // The next static pod of this manifest may have it by now.
-            if self.also.get(id).is_some_and(|owner| owner == uid) {
-                self.also.remove(id);
-            }
+            self.disown(id, uid);
+        }
+    }
+
+    /// The next static pod of this manifest may have it by now.
+    fn disown(&mut self, id: &str, uid: &Arc<str>) {
+        if self.also.get(id).is_some_and(|owner| owner == uid) {
+            self.also.remove(id);
         }
     }
 

@@ -62,6 +62,15 @@ fn pod(name: &str, containers: &[&str]) -> Value {
     })
 }
 
+const HASH: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+const NEXT_HASH: &str = "1a1b2c3d4e5f60718293a4b5c6d7e8f9";
+
+fn mirror(name: &str, hash: &str) -> Value {
+    let mut mirror = pod(name, &[]);
+    mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"] = hash.into();
+    mirror
+}
+
 #[test]
 fn pods_are_found_by_uid_and_by_container() {
     let mut stage = Stage::new();
@@ -75,13 +84,38 @@ fn pods_are_found_by_uid_and_by_container() {
 #[test]
 fn static_pods_are_found_by_the_hash_of_their_manifest() {
     let mut stage = Stage::new();
-    let mut mirror = pod("etcd-node-a", &[]);
-    mirror["metadata"]["annotations"]["kubernetes.io/config.hash"] = "0a1b".into();
-    stage.apply(&mirror);
-    assert_eq!([stage.by_uid("0a1b"), stage.by_uid("uid-etcd-node-a")], ["etcd-node-a"; 2]);
-    mirror["metadata"]["annotations"]["kubernetes.io/config.hash"] = "2c3d".into();
-    stage.apply(&mirror);
-    assert_eq!([stage.by_uid("0a1b"), stage.by_uid("2c3d")], ["unknown", "etcd-node-a"]);
+    stage.apply(&mirror("etcd-node-a", HASH));
+    assert_eq!([stage.by_uid(HASH), stage.by_uid("uid-etcd-node-a")], ["etcd-node-a"; 2]);
+    stage.apply(&mirror("etcd-node-a", NEXT_HASH));
+    assert_eq!([stage.by_uid(HASH), stage.by_uid(NEXT_HASH)], ["unknown", "etcd-node-a"]);
+}
+
+#[test]
+fn a_hash_stays_with_the_pod_that_lives() {
+    let mut stage = Stage::new();
+    let (etcd, tenant) = (mirror("etcd-node-a", HASH), mirror("tenant", HASH));
+    stage.apply(&etcd);
+    stage.apply(&tenant);
+    assert_eq!(stage.by_uid(HASH), "etcd-node-a");
+    stage.apply(&mirror("tenant", NEXT_HASH));
+    stage.delete(&tenant);
+    stage.pass(300);
+    assert_eq!(stage.by_uid(HASH), "etcd-node-a", "whatever becomes of the other");
+    stage.delete(&etcd);
+    stage.apply(&mirror("heir", HASH));
+    assert_eq!(stage.by_uid(HASH), "heir", "who had it is gone");
+}
+
+/// The kubelet makes a mirror anew where somebody deletes it; a list may tell of the new one before the end of the old.
+#[test]
+fn a_mirror_made_anew_has_the_hash() {
+    let mut stage = Stage::new();
+    let mut etcd = mirror("etcd-node-a", HASH);
+    stage.list(&[etcd.clone()]);
+    etcd["metadata"]["uid"] = "uid-new".into();
+    stage.list(&[etcd]);
+    stage.pass(300);
+    assert_eq!([stage.by_uid(HASH), stage.by_uid("uid-etcd-node-a")], ["etcd-node-a", "unknown"]);
 }
 
 #[test]
