@@ -19,6 +19,8 @@ pub struct Names(RwLock<Known>);
 struct Known {
     limit: usize,
     by_address: HashMap<IpAddr, Holder>,
+    /// Who has such an address, too, and gets it from its living holder: by uid, the last that was told of.
+    waiting: HashMap<IpAddr, Arc<str>>,
     /// Objects with addresses, by uid.
     objects: HashMap<Arc<str>, Object>,
     /// Addresses without a living holder, by the time that they lost it.
@@ -39,7 +41,8 @@ struct Holder {
 
 #[derive(Debug)]
 struct Object {
-    kind: RemoteKind,
+    who: Arc<RemoteWorkload>,
+    /// Those that it waits for, too.
     addresses: Vec<IpAddr>,
     list: u64,
 }
@@ -50,6 +53,7 @@ impl Names {
         Self(RwLock::new(Known {
             limit,
             by_address: HashMap::new(),
+            waiting: HashMap::new(),
             objects: HashMap::new(),
             gone: VecDeque::new(),
             refused: 0,
@@ -96,15 +100,22 @@ impl Known {
         }
     }
 
-    fn apply(&mut self, Found { uid, who, addresses }: Found, now: Instant) {
-        let kind = who.kind;
+    fn apply(&mut self, Found { uid, who, addresses, hidden }: Found, now: Instant) {
         let before = self.objects.remove(&uid).map_or(Vec::new(), |object| object.addresses);
+        if hidden {
+            return before.into_iter().chain(addresses).for_each(|address| self.hide(address, &uid));
+        }
         for address in before.iter().filter(|address| !addresses.contains(address)) {
             self.leave(*address, &uid, now);
         }
         let who = Arc::new(who);
         let mut held = Vec::new();
         for address in addresses {
+            if self.is_kept(&address, &uid, before.contains(&address) || who.kind == RemoteKind::Service) {
+                self.waiting.insert(address, Arc::clone(&uid));
+                held.push(address);
+                continue;
+            }
             let known = self.by_address.contains_key(&address);
             if !known && !self.make_room() {
                 self.refused += 1;
@@ -115,9 +126,32 @@ impl Known {
         }
         if !held.is_empty() {
             held.shrink_to_fit();
-            let list = *self.list(kind);
-            self.objects.insert(uid, Object { kind, addresses: held, list });
+            let list = *self.list(who.kind);
+            self.objects.insert(uid, Object { who, addresses: held, list });
         }
+    }
+
+    /// Whether its holder lives and keeps it. An address goes to a pod or a node that is new to it, whose old holder's end may be
+    /// told of later. A late word of one that had it before takes nothing, nor does a service: anybody may give it any
+    /// address (`externalIPs`), and that of a load balancer may be its nodes'.
+    fn is_kept(&self, address: &IpAddr, uid: &Arc<str>, gives_way: bool) -> bool {
+        let other = |holder: &Holder| holder.gone.is_none() && holder.uid != *uid;
+        gives_way && self.by_address.get(address).is_some_and(other)
+    }
+
+    /// Its address has no name any more: neither its own, nor that of one before it.
+    fn hide(&mut self, address: IpAddr, uid: &Arc<str>) {
+        if self.by_address.get(&address).is_some_and(|holder| holder.uid == *uid || holder.gone.is_some()) {
+            self.by_address.remove(&address);
+            self.inherit(address);
+        }
+    }
+
+    /// Who waited for an address gets it, if there is one that still has it.
+    fn inherit(&mut self, address: IpAddr) {
+        let Some(uid) = self.waiting.remove(&address) else { return };
+        let Some(object) = self.objects.get(&uid).filter(|object| object.addresses.contains(&address)) else { return };
+        self.by_address.insert(address, Holder { uid, who: Arc::clone(&object.who), gone: None });
     }
 
     /// Room for one more: whose holder is gone gives way.
@@ -141,6 +175,7 @@ impl Known {
         let Some(holder) = self.by_address.get_mut(&address).filter(|holder| holder.uid == *uid) else { return };
         holder.gone = Some(now);
         self.gone.push_back((now, address));
+        self.inherit(address);
         // Those that were taken again stand here too.
         if self.gone.len() > self.limit
             && let Some((at, address)) = self.gone.pop_front()
@@ -151,7 +186,7 @@ impl Known {
 
     fn delete_unlisted(&mut self, kind: RemoteKind, now: Instant) {
         let list = *self.list(kind);
-        let unlisted = self.objects.iter().filter(|(_, object)| object.kind == kind && object.list < list);
+        let unlisted = self.objects.iter().filter(|(_, object)| object.who.kind == kind && object.list < list);
         for uid in unlisted.map(|(uid, _)| Arc::clone(uid)).collect::<Vec<_>>() {
             self.delete(&uid, now);
         }
@@ -177,6 +212,8 @@ pub struct Found {
     uid: Arc<str>,
     who: RemoteWorkload,
     addresses: Vec<IpAddr>,
+    /// It is not to be named.
+    hidden: bool,
 }
 
 /// What has addresses.
@@ -191,9 +228,8 @@ impl Addressed for Seen {
     const KIND: RemoteKind = RemoteKind::Pod;
 
     fn found(self) -> Option<Found> {
-        let addresses = if self.opted_out { Vec::new() } else { self.addresses };
         let who = RemoteWorkload { kind: Self::KIND, namespace: Some(self.pod.namespace), name: self.pod.name };
-        Some(Found { uid: self.uid?, who, addresses })
+        Some(Found { uid: self.uid?, who, addresses: self.addresses, hidden: self.opted_out })
     }
 }
 
@@ -213,8 +249,8 @@ impl Addressed for Node {
     }
 }
 
-fn named(kind: RemoteKind, Named { uid, namespace, name, addresses, .. }: Named) -> Option<Found> {
-    Some(Found { uid: uid?, who: RemoteWorkload { kind, namespace, name }, addresses })
+fn named(kind: RemoteKind, Named { uid, namespace, name, addresses, opted_out, .. }: Named) -> Option<Found> {
+    Some(Found { uid: uid?, who: RemoteWorkload { kind, namespace, name }, addresses, hidden: opted_out })
 }
 
 /// Takes the objects of one kind.
@@ -260,7 +296,7 @@ impl<T: Addressed> Sink for Directory<T> {
 
     fn held(&self) -> usize {
         let known = self.names.read();
-        known.objects.values().filter(|object| object.kind == T::KIND).count()
+        known.objects.values().filter(|object| object.who.kind == T::KIND).count()
     }
 }
 

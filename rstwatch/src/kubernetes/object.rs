@@ -53,17 +53,19 @@ pub struct Named {
     pub name: Arc<str>,
     /// Where it is reached.
     pub addresses: Vec<IpAddr>,
+    /// Its annotation asks that it is not named.
+    pub opted_out: bool,
 }
 
 impl Named {
     fn new(metadata: Metadata, addresses: Vec<IpAddr>) -> Self {
-        let opted_out = metadata.annotations.0.ignore.get() == Some(OPT_OUT);
         let name: Arc<str> = metadata.name.get().map(Arc::from).unwrap_or_default();
         Self {
             uid: metadata.uid.get().map(Arc::from).filter(|_| !name.is_empty()),
             namespace: metadata.namespace.get().map(Arc::from),
             name,
-            addresses: if opted_out { Vec::new() } else { addresses },
+            addresses,
+            opted_out: metadata.annotations.0.ignore.get() == Some(OPT_OUT),
             meta: ObjectMeta {
                 resource_version: metadata.resource_version.0.map(String::from),
                 ..ObjectMeta::default()
@@ -227,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_want_to_be_named_has_no_address() {
+    fn who_does_not_want_to_be_named_is_marked() {
         let value = json!({
             "metadata": {"name": "db", "uid": "s1", "annotations": {"rstwatch.dev/ignore-names": "true"}},
             "spec": {"clusterIP": "10.96.0.9"},
         });
         let Service(service) = serde_json::from_value(value).expect("a service");
-        assert!(service.addresses.is_empty());
+        assert!(service.opted_out);
     }
 }

@@ -96,6 +96,82 @@ fn addresses_change_hands() {
     assert_eq!((stage.who("10.0.0.1"), stage.names.len()), (None, 0));
 }
 
+/// Anybody may give a service any address, and a load balancer's may be its nodes'.
+#[test]
+fn a_service_takes_no_address_of_who_lives() {
+    let mut stage = Stage::new(100);
+    let mut greedy = service("greedy", "10.96.0.9");
+    greedy["spec"]["externalIPs"] = json!(["10.0.0.1", "192.168.0.1", "10.96.0.10"]);
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    stage.apply::<Service>(&service("db", "10.96.0.10"));
+    stage.apply::<Service>(&greedy);
+    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
+    stage.apply::<Service>(&greedy);
+    let expected = ["pod shop/a", "service shop/db", "node node-a", "service shop/greedy"];
+    let addresses = ["10.0.0.1", "10.96.0.10", "192.168.0.1", "10.96.0.9"];
+    assert_eq!(addresses.map(|address| stage.who(address).unwrap_or_default()), expected);
+    stage.delete::<Seen>(&pod("a", "10.0.0.1"));
+    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("service shop/greedy"), "when it is free");
+    stage.delete::<Service>(&greedy);
+    stage.delete::<Node>(&node("node-a", "192.168.0.1"));
+    stage.pass(300);
+    assert_eq!(addresses.map(|address| stage.who(address).unwrap_or_default()), ["", "service shop/db", "", ""]);
+    stage.delete::<Service>(&service("db", "10.96.0.10"));
+    stage.pass(300);
+    assert!(stage.names.is_empty() && stage.names.read().waiting.is_empty());
+}
+
+#[test]
+fn a_late_word_of_the_old_holder_takes_nothing() {
+    let stage = Stage::new(100);
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    stage.apply::<Seen>(&pod("b", "10.0.0.1"));
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/b"));
+    stage.delete::<Seen>(&pod("b", "10.0.0.1"));
+    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"), "who lives gets it");
+}
+
+/// A list tells of the new one before it is known that the old one is not in it.
+#[test]
+fn an_address_goes_to_the_next_service_of_a_list() {
+    let stage = Stage::new(100);
+    stage.apply::<Service>(&service("old", "10.96.0.9"));
+    let mut services = Directory::<Service>::new(&stage.names);
+    services.begin();
+    services.apply(read(&service("new", "10.96.0.9")), stage.now);
+    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/old"));
+    services.complete(stage.now);
+    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/new"));
+}
+
+#[test]
+fn who_opts_out_is_not_named_from_then_on() {
+    let stage = Stage::new(100);
+    let quiet = |mut object: Value| {
+        object["metadata"]["annotations"]["rstwatch.dev/ignore-names"] = "true".into();
+        object
+    };
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    stage.apply::<Seen>(&quiet(pod("a", "10.0.0.1")));
+    stage.apply::<Service>(&service("db", "10.96.0.9"));
+    stage.apply::<Service>(&quiet(service("db", "10.96.0.9")));
+    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
+    stage.apply::<Node>(&quiet(node("node-a", "192.168.0.1")));
+    assert_eq!(["10.0.0.1", "10.96.0.9", "192.168.0.1"].map(|address| stage.who(address)), [None, None, None]);
+    assert_eq!((stage.names.len(), stage.names.read().objects.len()), (0, 0));
+    stage.apply::<Seen>(&pod("b", "10.0.0.2"));
+    stage.delete::<Seen>(&pod("b", "10.0.0.2"));
+    stage.apply::<Seen>(&quiet(pod("c", "10.0.0.2")));
+    assert_eq!(stage.who("10.0.0.2"), None, "it is no longer the one before's");
+    stage.apply::<Seen>(&pod("d", "10.0.0.3"));
+    stage.apply::<Service>(&quiet(service("other", "10.0.0.3")));
+    assert_eq!(stage.who("10.0.0.3").as_deref(), Some("pod shop/d"), "who lives keeps its name");
+    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
+    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"), "and back");
+}
+
 #[test]
 fn a_pod_that_has_finished_leaves_its_address() {
     let mut stage = Stage::new(100);
