@@ -247,6 +247,18 @@ async fn whatever_the_api_does_what_is_known_stays() {
     }
 }
 
+/// What the API sends and we do not understand may be the end, or the beginning, of a pod.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_watch_says_unreadably_is_listed_instead() {
+    let stage = Stage::plain();
+    stage.in_sync().await;
+    assert!(stage.api.wait_for_watches(1));
+    stage.api.garble("pods", pod("shop", "late", NODE, "10.0.0.2"));
+    stage.until("listed", |it| it.name("uid-shop-late").as_deref() == Some("shop/late")).await;
+    stage.in_sync().await;
+    assert_eq!(stage.errors(Kind::Decode), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_that_break_are_resumed_without_a_list() {
     let stage = Stage::plain();

@@ -94,9 +94,11 @@ impl Condition {
         let well = state.well.take().map_or(Duration::ZERO, |since| now.duration_since(since));
         state.answered = None;
         self.show(false);
+        if matches!(kind, Kind::Gone | Kind::Decode) {
+            state.listed = false;
+        }
         if *kind == Kind::Gone {
             // An everyday matter of every watch.
-            state.listed = false;
             tracing::debug!("{}: listed again: {message}", self.what);
         } else if *broke_off || state.failing.replace(*kind) == Some(*kind) {
             tracing::debug!("{}: {message}", self.what);

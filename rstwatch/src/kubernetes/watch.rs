@@ -119,13 +119,15 @@ where
                 Some(Err(error)) => {
                     let failure = Failure::from(&error);
                     self.fail(&failure, waits).await;
-                    // kube's watcher would ask for the forgotten version for ever where the status says so.
+                    // kube's watcher would ask for the forgotten version for ever where the status says so, and go on behind what
+                    // it cannot read, which would be lost.
+                    let missed = matches!(failure.kind, Kind::Gone | Kind::Decode);
                     let listing = matches!(error, watcher::Error::InitialListFailed(_));
                     if listing && failure.kind == Kind::Decode {
                         // The cache of an API server knows no pages, and this one's answer may be too long.
                         self.config = self.config.clone().list_semantic(ListSemantic::MostRecent).page_size(PAGE);
                     }
-                    if failure.kind == Kind::Gone || listing || waits.in_a_row.is_multiple_of(ANEW) {
+                    if missed || listing || waits.in_a_row.is_multiple_of(ANEW) {
                         return;
                     }
                 }

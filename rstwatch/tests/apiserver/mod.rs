@@ -157,6 +157,16 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
+    /// Adds an object, and tells of it what nobody can read.
+    pub fn garble(&self, plural: &str, mut object: Value) {
+        let mut state = self.shared.lock();
+        state.version += 1;
+        object["metadata"]["resourceVersion"] = state.version.to_string().into();
+        state.objects.entry(plural.to_owned()).or_default().insert(key(&object), object);
+        state.change(plural, "RAW", "{\"type\": \"ADDED\", \"object\": [}".into());
+        self.shared.changed.notify_all();
+    }
+
     /// Deletes an object by `namespace/name`.
     pub fn remove(&self, plural: &str, key: &str) {
         let mut state = self.shared.lock();

@@ -64,6 +64,21 @@ fn a_change_is_logged_once() {
 }
 
 #[test]
+fn what_could_not_be_read_is_missed_until_it_is_listed_again() {
+    logged(|condition, health| {
+        let start = Instant::now();
+        condition.complete(7, start);
+        assert!(health.is_up());
+        condition.failed(&Failure::said(Kind::Decode, "trailing characters"), start);
+        condition.answered(start);
+        condition.settle(|| 7, start + Duration::from_secs(60));
+        assert!(!health.is_up(), "the watch goes on, but something was lost");
+        condition.complete(7, start + Duration::from_secs(60));
+        assert!(health.is_up());
+    });
+}
+
+#[test]
 fn everyday_matters_are_not_logged() {
     let lines = logged(|condition, health| {
         let now = Instant::now();
