@@ -238,7 +238,7 @@ async fn whatever_the_api_does_what_is_known_stays() {
         assert_eq!(stage.name("uid-shop-orders").as_deref(), Some("shop/orders"), "{shown}");
         if matches!(mood, Mood::Huge(_)) {
             let written = stage.api.written() - written;
-            assert!(written < 160 << 20, "{written} bytes were taken");
+            assert!(written < 96 << 20, "{written} bytes were taken");
         }
         stage.api.set(Mood::Well);
         let name = format!("after-{i}");
@@ -257,6 +257,21 @@ async fn what_a_watch_says_unreadably_is_listed_instead() {
     stage.until("listed", |it| it.name("uid-shop-late").as_deref() == Some("shop/late")).await;
     stage.in_sync().await;
     assert_eq!(stage.errors(Kind::Decode), 1);
+}
+
+/// Of a list that never ends no more is taken than the default allows, and what lies in sockets' buffers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_takes_bounded_memory() {
+    let api = ApiServer::start().expect("a server");
+    api.set(Mood::Huge(200 << 20));
+    let kubeconfig = api.kubeconfig();
+    // Only once.
+    let wait = Duration::from_secs(60);
+    let patience = Patience { limits: Limits::default(), shortest: wait, longest: wait, ..impatient() };
+    let stage = Stage::with(api, &kubeconfig, None, patience);
+    stage.until("too long", |it| it.errors(Kind::Decode) > 0).await;
+    let written = stage.api.written();
+    assert!(((16 << 20)..(48 << 20)).contains(&written), "{written} bytes were taken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

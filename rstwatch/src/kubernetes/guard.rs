@@ -25,7 +25,7 @@ pub struct Limits {
     pub list: Duration,
     /// Between the beginnings of two watches.
     pub pace: Duration,
-    /// Longest list, or page of it (bytes).
+    /// Longest list, or page of it (bytes). kube holds it twice while it reads it; a longer list is asked for in pages.
     pub list_bytes: usize,
     /// Longest line of a watch (bytes); etcd takes objects up to 1.5 MiB by default.
     pub line_bytes: usize,
@@ -37,7 +37,7 @@ impl Default for Limits {
             answer: Duration::from_secs(30),
             list: Duration::from_secs(60),
             pace: Duration::from_secs(1),
-            list_bytes: 64 << 20,
+            list_bytes: 16 << 20,
             line_bytes: 4 << 20,
         }
     }
