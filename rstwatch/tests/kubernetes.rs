@@ -278,7 +278,7 @@ async fn a_list_takes_bounded_memory() {
 async fn watches_that_break_are_resumed_without_a_list() {
     let stage = Stage::plain();
     stage.in_sync().await;
-    for (i, mood) in [Mood::WatchCut, Mood::WatchEnds, Mood::WatchStatus(500)].into_iter().enumerate() {
+    for (i, mood) in [Mood::WatchEnds, Mood::WatchCut, Mood::WatchStatus(500)].into_iter().enumerate() {
         let before = stage.api.requests().len();
         stage.api.set(mood.clone());
         assert!(stage.api.wait_for_requests(|requests| requests.len() >= before + 3), "{mood:?}");
@@ -287,6 +287,12 @@ async fn watches_that_break_are_resumed_without_a_list() {
         stage.api.set(Mood::Well);
         stage.until(&format!("told after {mood:?}"), |it| it.name(&format!("uid-shop-{name}")).is_some()).await;
         stage.in_sync().await;
+        // Errors in a row end in a list.
+        if mood == Mood::WatchEnds {
+            let requests = stage.api.requests();
+            let lists = requests[before..].iter().filter(|request| !request.is_watch()).count();
+            assert_eq!(lists, 0, "{requests:?}");
+        }
     }
 }
 
