@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -197,8 +198,10 @@ impl Tree {
             let entries = match std::fs::read_dir(&at) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    // Only one that is gone has nothing in it: others are to be looked at again.
-                    self.partial |= error.kind() != std::io::ErrorKind::NotFound;
+                    // One that is gone has nothing in it, and what a user hides is as good as gone: else whoever is given a
+                    // cgroup could have all others kept for ever. Processes in there are found by /proc. Others are looked
+                    // at again.
+                    self.partial |= !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
                     continue;
                 }
             };

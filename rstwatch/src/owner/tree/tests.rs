@@ -1,6 +1,9 @@
+use std::fs::Permissions;
 use std::fs::{create_dir, create_dir_all, remove_dir};
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{Uid, set_thread_res_uid};
 
 use super::*;
 
@@ -167,4 +170,35 @@ fn what_cannot_be_read_is_not_gone() {
     remove_dir(root.path().join("c")).expect("removed");
     assert_eq!(walk(&mut tree).len(), 1, "only what was removed went");
     assert!(!tree.is_deaf());
+}
+
+/// As with a cgroup that was given to a user, and that the user closed to us.
+#[test]
+fn what_is_hidden_keeps_nothing_else() {
+    let (root, mut tree) = tree(&["hidden/a", "c"]);
+    let set = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
+    set(root.path(), 0o755);
+    walk(&mut tree);
+    set(&root.path().join("hidden"), 0);
+    remove_dir(root.path().join("c")).expect("removed");
+    // Root reads everything, but a thread alone can be somebody else.
+    let went = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                if rustix::process::geteuid().is_root() {
+                    let nobody = Uid::from_raw(65534);
+                    set_thread_res_uid(nobody, nobody, nobody).expect("nobody");
+                }
+                assert_eq!(
+                    std::fs::read_dir(root.path().join("hidden")).map(drop).map_err(|error| error.kind()),
+                    Err(ErrorKind::PermissionDenied)
+                );
+                walk(&mut tree).len()
+            })
+            .join()
+            .expect("walked")
+    });
+    set(&root.path().join("hidden"), 0o755);
+    assert_eq!(went, 2, "what was removed, and what is hidden");
+    assert!(!tree.partial);
 }
