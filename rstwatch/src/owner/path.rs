@@ -1,8 +1,9 @@
 //! What a cgroup's path says of who lives there. No I/O.
 //!
-//! Runtimes name cgroups as they like; their shapes are in the table of the tests. Two rules hold for all: whoever makes
-//! cgroups inside a container must not be able to pass for another (the outermost container counts), and a pod's container
-//! counts before any other (a node may itself be a container, as with kind).
+//! Runtimes name cgroups as they like; their shapes are in the table of the tests. Two rules hold for all: the outermost
+//! container counts, and a pod's container counts before any other (a node may itself be a container, as with kind). So nobody
+//! inside a pod's container passes for another. Who may make cgroups elsewhere, as other containers or users with delegated
+//! cgroups, can pass for a pod whose uid they know: a path tells shapes, not who made it.
 
 use std::sync::Arc;
 
