@@ -18,19 +18,29 @@ const USER_HZ: u64 = 100;
 /// The kernel's word is good for a tick.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What a process's file said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told {
-    /// What says most of all its hierarchies.
-    pub(super) place: Place,
-    /// Its path in the cgroup2 hierarchy, as seen from here.
-    pub(super) unified: Option<String>,
+/// This host's clocks at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clocks {
+    /// Since boot, time asleep left out.
+    monotonic: Duration,
+    /// How long it has been suspended since boot: by so much its two clocks differ.
+    slept: Duration,
 }
 
-/// Reads it, if the process is still the one that started then (monotonic nanoseconds, as `task_struct.start_time`).
+impl Clocks {
+    pub(super) fn now() -> Self {
+        let now = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        // In this order, so that it has not slept too short.
+        let monotonic = now(ClockId::Monotonic);
+        Self { monotonic, slept: now(ClockId::Boottime).saturating_sub(monotonic) }
+    }
+}
+
+/// What says most of all its hierarchies, if the process is still the one that started then (monotonic nanoseconds, as
+/// `task_struct.start_time`). `began`: the clocks at any time before now; the earliest that are known tell most.
 ///
 /// The folder is opened first: it stays that process's, whoever gets the number later.
-pub(super) fn read(proc: &Path, tgid: u32, start_ns: u64) -> Option<Told> {
+pub(super) fn read(proc: &Path, tgid: u32, start_ns: u64, began: Clocks) -> Option<Place> {
     let folder = proc.join(tgid.to_string());
     let folder = openat(CWD, &folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let read = |name: &str| {
@@ -40,24 +50,23 @@ pub(super) fn read(proc: &Path, tgid: u32, start_ns: u64) -> Option<Told> {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     let started = started(&read("stat")?)?;
-    is_start(started, Duration::from_nanos(start_ns), slept()).then(|| told(&read("cgroup")?)).flatten()
+    is_start(started, Duration::from_nanos(start_ns), began, Clocks::now().slept)
+        .then(|| told(&read("cgroup")?))
+        .flatten()
 }
 
 /// Lines of `ID:CONTROLLERS:PATH`; the path may hold colons.
-fn told(text: &str) -> Option<Told> {
-    let mut told = Told { place: Place::Nothing, unified: None };
+fn told(text: &str) -> Option<Place> {
+    let mut best = Place::Nothing;
     for line in text.lines() {
         let mut fields = line.splitn(3, ':');
-        let (id, _, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let (_, _, path) = (fields.next()?, fields.next()?, fields.next()?);
         let place = parse(path);
-        if place.rank() > told.place.rank() {
-            told.place = place;
-        }
-        if id == "0" {
-            told.unified = Some(path.to_owned());
+        if place.rank() > best.rank() {
+            best = place;
         }
     }
-    Some(told)
+    Some(best)
 }
 
 /// Field 22 of `/proc/PID/stat`: when it started, since boot, time asleep included (fs/proc/array.c). The command name, which
@@ -68,18 +77,11 @@ fn started(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks.checked_mul(1000 / USER_HZ)?))
 }
 
-/// How long this host has been suspended since it was booted: by so much its two clocks differ.
-fn slept() -> Duration {
-    let now = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-    // In this order, so that it is not too short.
-    let monotonic = now(ClockId::Monotonic);
-    now(ClockId::Boottime).saturating_sub(monotonic)
-}
-
 /// Whether a start in `/proc`, which counts time asleep, is that of a task, which does not: how long the host had slept by
-/// then is not known, only how long it has by now.
-fn is_start(in_proc: Duration, of_task: Duration, slept: Duration) -> bool {
-    in_proc + TICK >= of_task && in_proc <= of_task + slept + TICK
+/// then is not known, only how long it had when we began, and how long it has by now.
+fn is_start(in_proc: Duration, of_task: Duration, began: Clocks, slept: Duration) -> bool {
+    let (least, most) = if of_task >= began.monotonic { (began.slept, slept) } else { (Duration::ZERO, began.slept) };
+    in_proc + TICK >= of_task + least && in_proc <= of_task + most + TICK
 }
 
 #[cfg(test)]
@@ -103,6 +105,8 @@ mod tests {
     }
 
     const SECOND: u64 = 1_000_000_000;
+    /// Before anything started, and it has not slept.
+    const AWAKE: Clocks = Clocks { monotonic: Duration::ZERO, slept: Duration::ZERO };
 
     #[test]
     fn the_best_of_all_hierarchies_counts() {
@@ -110,26 +114,44 @@ mod tests {
             "9:name=systemd:/system.slice/docker.service\n4:memory:/docker/{ID}\n0::/system.slice/a:b.service\n"
         );
         let proc = proc_with(&stat("x", 500), &docker);
-        let told = read(proc.path(), 42, 5 * SECOND).expect("told");
         let expected = Place::Container { runtime: Runtime::Docker, id: ID.into(), pod: None };
-        assert_eq!((told.place, told.unified.as_deref()), (expected, Some("/system.slice/a:b.service")));
+        assert_eq!(read(proc.path(), 42, 5 * SECOND, AWAKE), Some(expected));
         let v1 = proc_with(&stat("x", 500), "9:name=systemd:/system.slice/cron.service\n4:memory:/system.slice\n");
-        let told = read(v1.path(), 42, 5 * SECOND).expect("told");
-        assert_eq!((told.place, told.unified), (Place::Unit("cron.service".into()), None));
+        assert_eq!(read(v1.path(), 42, 5 * SECOND, AWAKE), Some(Place::Unit("cron.service".into())));
     }
 
     #[test]
     fn another_process_of_that_number_is_not_asked() {
         let proc = proc_with(&stat("a) S 1 (b", 500), "0::/system.slice/cron.service\n");
-        let of = |start_ns| read(proc.path(), 42, start_ns).is_some();
+        let of = |start_ns| read(proc.path(), 42, start_ns, AWAKE).is_some();
         assert!(of(5 * SECOND) && of(5 * SECOND + SECOND / 100));
         assert!(!of(7 * SECOND), "it started before that one");
-        assert_eq!(read(proc.path(), 43, 5 * SECOND), None);
-        assert!(
-            is_start(Duration::from_secs(5), Duration::from_secs(2), Duration::from_secs(3)),
-            "slept before it began"
-        );
-        assert!(!is_start(Duration::from_secs(6), Duration::from_secs(2), Duration::from_secs(3)));
+        assert_eq!(read(proc.path(), 43, 5 * SECOND, AWAKE), None);
+    }
+
+    /// We began after 100 s awake and 30 asleep; by now it has slept for 50.
+    #[test]
+    fn time_asleep_is_told_from_another_start() {
+        let seconds = Duration::from_secs;
+        let began = Clocks { monotonic: seconds(100), slept: seconds(30) };
+        let is = |in_proc, of_task| is_start(seconds(in_proc), seconds(of_task), began, seconds(50));
+        for (in_proc, of_task, why) in [
+            (20, 20, "before it slept"),
+            (50, 20, "after all sleep, before we began"),
+            (130, 100, "as we began"),
+            (240, 200, "between two sleeps since"),
+            (250, 200, "after all sleep"),
+        ] {
+            assert!(is(in_proc, of_task), "{why}");
+        }
+        for (in_proc, of_task, why) in [
+            (19, 20, "it is older"),
+            (51, 20, "it had not slept so long when we began"),
+            (229, 200, "it had slept longer when we began"),
+            (251, 200, "it has not slept so long"),
+        ] {
+            assert!(!is(in_proc, of_task), "{why}");
+        }
     }
 
     #[test]
@@ -137,10 +159,10 @@ mod tests {
         for (stat_text, cgroup) in
             [("", "0::/"), ("42 (x", "0::/"), ("42 (x) S 1", "0::/"), (&*stat("x", u64::MAX), "0::/")]
         {
-            assert_eq!(read(proc_with(stat_text, cgroup).path(), 42, 0), None, "{stat_text}");
+            assert_eq!(read(proc_with(stat_text, cgroup).path(), 42, 0, AWAKE), None, "{stat_text}");
         }
-        assert_eq!(read(proc_with(&stat("x", 0), "nonsense").path(), 42, 0), None);
-        assert_eq!(read(proc_with(&stat("x", 0), "").path(), 42, 0).map(|told| told.place), Some(Place::Nothing));
+        assert_eq!(read(proc_with(&stat("x", 0), "nonsense").path(), 42, 0, AWAKE), None);
+        assert_eq!(read(proc_with(&stat("x", 0), "").path(), 42, 0, AWAKE), Some(Place::Nothing));
     }
 
     /// With the kernel's own file, whatever this host's layout is.
@@ -148,9 +170,10 @@ mod tests {
     fn this_process_is_found() {
         let text = std::fs::read_to_string("/proc/self/stat").expect("read");
         let since_boot = started(&text).expect("a start");
-        let start = since_boot.saturating_sub(slept()).as_nanos();
+        let now = Clocks::now();
+        let start = since_boot.saturating_sub(now.slept).as_nanos();
         let start = u64::try_from(start).expect("small");
-        assert!(read(Path::new("/proc"), std::process::id(), start).is_some());
-        assert_eq!(read(Path::new("/proc"), std::process::id(), start + 3600 * SECOND), None);
+        assert!(read(Path::new("/proc"), std::process::id(), start, now).is_some());
+        assert_eq!(read(Path::new("/proc"), std::process::id(), start + 3600 * SECOND, now), None);
     }
 }

@@ -11,7 +11,7 @@ use super::Key;
 use super::cache::{Found, Keeper};
 use super::owners::Shared;
 use super::path::{Place, parse};
-use super::tasks;
+use super::tasks::{self, Clocks};
 use super::tree::{Change, Tree};
 use crate::clock::thread_time;
 
@@ -30,6 +30,7 @@ pub(super) fn run(shared: &Shared, proc: &Path, unified: Option<PathBuf>) {
         keeper: Keeper::new(Arc::clone(&shared.cache)),
         tree: unified.map(Tree::new),
         next_walk: Instant::now(),
+        began: Clocks::now(),
     };
     work.begin();
     shared.tell();
@@ -49,6 +50,7 @@ struct Work {
     tree: Option<Tree>,
     /// No sooner, where walks are needed.
     next_walk: Instant,
+    began: Clocks,
 }
 
 impl Work {
@@ -101,8 +103,7 @@ impl Work {
             self.walk_if_due();
         }
         if shared.cache.find(key) == Found::NotAsked {
-            let told = tasks::read(proc, key.tgid, key.start_ns);
-            self.keeper.told(key, told.map(|told| told.place));
+            self.keeper.told(key, tasks::read(proc, key.tgid, key.start_ns, self.began));
         }
     }
 }
