@@ -209,11 +209,6 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
-    /// Changes how requests are answered from the next on.
-    pub fn set_next(&self, mood: Mood) {
-        self.shared.lock().mood = mood;
-    }
-
     /// Requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
