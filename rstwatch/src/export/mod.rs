@@ -155,10 +155,8 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         Format::OpenMetrics => &shared.scrapes[0],
         Format::Prometheus => &shared.scrapes[1],
     };
-    // Long texts take a while: on a thread that serves nothing else.
     let state = Arc::clone(&shared);
-    let write = async || tokio::task::spawn_blocking(move || state.state.text(format)).await.ok().flatten();
-    match scrapes.text(write).await {
+    match scrapes.text(move || state.state.text(format)).await {
         Some(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n").into_response(),
     }
