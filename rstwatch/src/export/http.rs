@@ -28,7 +28,7 @@ use table::{Table, Ticket};
 
 mod gate;
 mod stream;
-mod table;
+pub(super) mod table;
 
 /// Requests answered at once, unless told otherwise: as many as the exporters of Prometheus take.
 pub const MAX_REQUESTS: usize = 40;

@@ -128,7 +128,7 @@ impl Table {
 }
 
 /// Addresses of one IPv6 network are one peer's.
-fn network(peer: IpAddr) -> IpAddr {
+pub(in crate::export) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),
         v4 => v4,

@@ -16,6 +16,8 @@ use rustls::crypto::ring;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::export::http::table::network;
+
 /// Costs of bcrypt that are taken: beyond 16 one check takes longer than a scrape may.
 pub(super) const COSTS: RangeInclusive<u32> = 4..=16;
 
@@ -184,7 +186,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn take(checker: &'a Checker, peer: IpAddr) -> Option<Self> {
-        let mut memory = checker.memory();
+        let (peer, mut memory) = (network(peer), checker.memory());
         let of_peer = memory.by_peer.get(&peer).copied().unwrap_or(0);
         if memory.waiting >= MAX_WAITING || of_peer >= MAX_WAITING_OF_PEER {
             return None;
@@ -206,5 +208,23 @@ impl Drop for Place<'_> {
                 memory.by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_have_a_peers_places() {
+        let checker = Checker::new().expect("random numbers");
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let of_one: Vec<_> = (0..20).filter_map(|n| Place::take(&checker, ip(&format!("2001:db8::{n:x}:1")))).collect();
+        assert_eq!(of_one.len(), MAX_WAITING_OF_PEER);
+        for other in ["2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.2"] {
+            assert!(Place::take(&checker, ip(other)).is_some(), "{other}");
+        }
+        drop(of_one);
+        assert!(checker.memory().by_peer.is_empty());
     }
 }
