@@ -23,7 +23,7 @@ use crate::pipeline::{Attachment, Capture};
 use crate::privileges::{Needs, lockdown, paths};
 use crate::probe::{Probe, Probes};
 use crate::record::Event;
-use crate::runtime::{Signal, Signals, block_on, hold_signals_and_reload};
+use crate::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
 use crate::settings::{AgentSettings, CaptureSettings};
 use crate::timeline::Timeline;
 
@@ -34,10 +34,12 @@ const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: objec
 /// # Errors
 /// If it cannot listen or attach, in one line.
 pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
-    hold_signals_and_reload();
+    hold_reload();
     // Listening fails more often than attaching, and costs nothing to undo.
     let web = settings.web_config.as_deref().map(Web::open).transpose()?;
     let listeners = listen(&settings, web.as_deref())?;
+    // Not before: names of addresses are looked up until here, which may take long.
+    hold_signals();
     let attachment = Attachment::new(&settings.capture)?;
     log_probes(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.

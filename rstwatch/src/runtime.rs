@@ -48,9 +48,8 @@ pub fn hold_signals() {
     mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT]);
 }
 
-/// The same for the agent, which SIGHUP does not end.
-pub fn hold_signals_and_reload() {
-    hold_signals();
+/// The same for SIGHUP, which does not end the agent.
+pub fn hold_reload() {
     mask(libc::SIG_BLOCK, &[libc::SIGHUP]);
 }
 
