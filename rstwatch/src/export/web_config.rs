@@ -35,6 +35,8 @@ pub struct Loaded {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Who may ask.
     pub users: Users,
+    /// Whether it says who may ask.
+    says_users: bool,
     /// How often anybody may ask.
     pub rate: Option<Rate>,
     /// What it was made of.
@@ -125,7 +127,8 @@ impl Fault {
 fn load(path: &Path) -> anyhow::Result<Loaded> {
     let mut files = Files::default();
     let (tls, file) = read(path, &mut files)?;
-    Ok(Loaded { tls, headers: file.headers, users: Users::new(file.users), rate: file.rate, files: files.0 })
+    let File { headers, rate, users, says_users, .. } = file;
+    Ok(Loaded { tls, headers, users: Users::new(users), says_users, rate, files: files.0 })
 }
 
 fn read(path: &Path, files: &mut Files) -> anyhow::Result<(Option<Arc<ServerConfig>>, File)> {

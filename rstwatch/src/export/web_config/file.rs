@@ -74,6 +74,8 @@ pub(super) struct File {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) rate: Option<Rate>,
     pub(super) users: BTreeMap<String, String>,
+    /// Whether it says who may ask, be it nobody in particular.
+    pub(super) says_users: bool,
 }
 
 impl File {
@@ -85,6 +87,7 @@ impl File {
             written.unwrap_or_default();
         let headers = http_server_config.and_then(|http| http.headers).unwrap_or_default();
         Ok(Self {
+            says_users: basic_auth_users.is_some(),
             tls: tls_server_config.filter(Tls::says_anything),
             headers: headers.into_iter().map(|(name, value)| header(&name, &value)).collect::<Result<_, _>>()?,
             rate: rate_limit.as_ref().map(rate).transpose()?.flatten(),

@@ -77,6 +77,11 @@ impl Web {
         self.state().loaded.tls.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn asks_for_passwords(&self) -> bool {
+        !self.state().loaded.users.is_empty()
+    }
+
     /// Whether the newest configuration is in use.
     pub fn is_up_to_date(&self) -> bool {
         self.state().broken.is_none()
@@ -147,6 +152,11 @@ impl Web {
         let loaded = loaded.and_then(|loaded| match (state.loaded.tls.is_some(), loaded.tls.is_some()) {
             (true, false) => Err(anyhow!("{}: TLS is turned off by a restart only", self.path.display())),
             (false, true) => Err(anyhow!("{}: TLS is turned on by a restart only", self.path.display())),
+            // It may be cut short: nobody's password is given up by what is not there.
+            _ if !state.loaded.users.is_empty() && !loaded.says_users => Err(anyhow!(
+                "{}: the users are gone: write basic_auth_users: {{}} to ask nobody for a password",
+                self.path.display()
+            )),
             _ => Ok(loaded),
         });
         match loaded {

@@ -316,6 +316,28 @@ fn names_of_certificates_are_read() {
 }
 
 #[test]
+fn users_go_by_word_alone() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("web.yml");
+    let users = format!("basic_auth_users:\n  alice: {}\n", hash("secret"));
+    fs::write(&path, &users).expect("written");
+    let web = reload::Web::open(&path).expect("taken");
+    // What an editor or a full disk leaves of the file.
+    for (text, is_taken, asks) in [
+        ("", false, true),
+        (&users, true, true),
+        ("basic_auth_users:\n", false, true),
+        ("http_server_config:\n  http2: false\n", false, true),
+        ("basic_auth_users: {}\n", true, false),
+        ("", true, false),
+    ] {
+        fs::write(&path, text).expect("written");
+        web.reload();
+        assert_eq!((web.is_up_to_date(), web.asks_for_passwords()), (is_taken, asks), "{text:?}");
+    }
+}
+
+#[test]
 fn folders_of_all_links_stay_readable() {
     let root = tempfile::tempdir().expect("folder");
     let root = root.path().canonicalize().expect("a path");
