@@ -11,6 +11,7 @@ use crate::aggregate;
 use crate::bounds;
 use crate::capacity::series;
 use crate::escape::printable;
+use crate::files;
 use crate::kubernetes::settings as kubernetes;
 use crate::timeouts::Timeout;
 use crate::timeouts::file::{Written, checked};
@@ -125,7 +126,9 @@ impl Config {
     /// In one line that begins with the file's name and, if it can be told, the line.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {shown}"))?;
+        // On the event loop, when it is read again.
+        let bytes = files::read(path).with_context(|| format!("cannot read the configuration {shown}"))?;
+        let Ok(text) = String::from_utf8(bytes) else { bail!("{shown}: not text in UTF-8") };
         match Self::parse(&text) {
             Ok(config) => Ok(config),
             Err(Fault { at, what }) => bail!("{shown}:{}: {what}", line(&text, at)),
@@ -265,6 +268,22 @@ mod tests {
             let (found_line, found) = parse(text).expect_err("refused");
             assert_eq!(found_line, line, "{text}: {found}");
             assert!(found.starts_with(what) && found.lines().count() == 1, "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), fifo, rustix::fs::Mode::RUSR, 0).expect("made");
+        std::fs::write(path("large"), vec![b'#'; 2 << 20]).expect("written");
+        std::fs::write(path("bytes"), [0xff]).expect("written");
+        for (name, said) in
+            [("fifo", "not a file"), ("large", "larger than 1048576 bytes"), ("bytes", "not text in UTF-8")]
+        {
+            let error = format!("{:#}", Config::read(&path(name)).expect_err("refused"));
+            assert!(error.ends_with(said), "{error}");
         }
     }
 

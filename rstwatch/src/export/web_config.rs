@@ -3,8 +3,8 @@
 //! <https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>. What is beyond our TLS is refused
 //! at the start, never left out in silence. See [`reload`] for what happens when the file or a certificate changes.
 
-use std::io::{Error, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::Error;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +14,7 @@ use axum::http::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
 
 use crate::escape::printable;
+use crate::files;
 use file::{File, Rate};
 use users::Users;
 
@@ -23,9 +24,6 @@ mod names;
 pub mod reload;
 mod tls;
 pub mod users;
-
-/// Largest file that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// What was read, checked and ready for use.
 pub struct Loaded {
@@ -90,24 +88,10 @@ impl Files {
     fn read(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
         // Before the bytes: a change while they are read shows as one afterwards.
         let stamp = Stamp::of(path);
-        let bytes = bytes(path)?;
+        let bytes = files::read(path)?;
         self.0.push(Source { path: path.to_owned(), stamp, bytes: bytes.clone() });
         Ok(bytes)
     }
-}
-
-fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
-    // A FIFO must not block.
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(Error::new(ErrorKind::InvalidInput, "not a file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::new(ErrorKind::FileTooLarge, format!("larger than {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// What is wrong, and in which line of the file.
