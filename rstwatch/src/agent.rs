@@ -20,7 +20,7 @@ use crate::kernel::object;
 use crate::looks::Looking;
 use crate::owner::Owners;
 use crate::pipeline::{Attachment, Capture};
-use crate::privileges::{Needs, lockdown, paths};
+use crate::privileges::{Needs, lockdown};
 use crate::probe::{Probe, Probes};
 use crate::record::Event;
 use crate::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
@@ -43,16 +43,14 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     let attachment = Attachment::new(&settings.capture)?;
     log_probes(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.
-    let lockdown = lockdown(&needs(&settings, web.as_deref()));
-    tracing::info!("{lockdown}");
+    lockdown(&needs(&settings, web.as_deref())).tell();
     block_on(agent(settings, web, listeners, attachment))
 }
 
 /// What is read and reached while it runs, beside what every command reads.
 fn needs(settings: &AgentSettings, web: Option<&Web>) -> Needs {
     let mut needs = settings.capture.needs();
-    needs.read.extend(settings.config.as_deref().map(paths::of_file).unwrap_or_default());
-    needs.read.extend(web.map(Web::paths_to_read).unwrap_or_default());
+    needs.add_files(settings.config.clone().into_iter().chain(web.into_iter().flat_map(Web::files)).collect());
     needs
 }
 

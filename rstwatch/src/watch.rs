@@ -21,9 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// If it cannot attach, in one line.
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
-    // Not within the macro: what is not logged is not evaluated.
-    let lockdown = lockdown(&settings.needs());
-    tracing::info!("{lockdown}");
+    lockdown(&settings.needs()).tell();
     Ok(attachment)
 }
 

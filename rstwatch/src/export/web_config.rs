@@ -136,25 +136,5 @@ fn read(path: &Path, files: &mut Files) -> anyhow::Result<(Option<Arc<ServerConf
     })
 }
 
-/// Folders that hold a file, and those of all links on the way to it: what must stay readable for it to be read again.
-fn folders(path: &Path) -> Vec<PathBuf> {
-    /// As many as the kernel follows.
-    const LINKS: usize = 40;
-    let mut folders = Vec::new();
-    let mut path = path.to_owned();
-    for _ in 0..LINKS {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let Ok(folder) = folder.canonicalize() else { break };
-        let target = path.file_name().and_then(|name| folder.join(name).read_link().ok());
-        folders.push(folder.clone());
-        let Some(target) = target else { break };
-        path = folder.join(target);
-    }
-    folders
-}
-
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,14 +1,18 @@
 //! What has to stay within reach once rights are given up, so that the API can be asked.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
 
 use super::client::Source;
-use crate::privileges::{Needs, paths};
+use crate::privileges::Needs;
 
 /// What Kubernetes mounts into each pod; the token there is replaced while we run.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Where hosts keep the authorities that they trust.
+const AUTHORITIES: [&str; 4] =
+    ["/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
 /// Of HTTPS, where a URL names no port.
 const HTTPS: u16 = 443;
 
@@ -19,6 +23,8 @@ impl Source {
         match self {
             Self::InCluster => Needs {
                 read: vec![SERVICE_ACCOUNT.into()],
+                files: ["token", "ca.crt"].map(|name| Path::new(SERVICE_ACCOUNT).join(name)).into(),
+                names: environment("KUBERNETES_SERVICE_HOST").is_some_and(|host| !is_address(&host)),
                 connect: vec![
                     environment("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(HTTPS),
                 ],
@@ -36,13 +42,29 @@ fn of_kubeconfig(path: &Path) -> Needs {
     let credentials = users()
         .flat_map(|user| [user.client_certificate.clone(), user.client_key.clone(), user.token_file.clone()])
         .flatten();
+    // Whoever names no authority has the host's.
+    let of_host = clusters()
+        .any(|cluster| cluster.certificate_authority.is_none() && cluster.certificate_authority_data.is_none());
     let files = authorities.chain(credentials).map(PathBuf::from).chain([path.to_owned()]);
-    let servers = clusters().filter_map(|cluster| cluster.server.as_deref());
-    Needs {
-        read: files.flat_map(|file| paths::of_file(&file)).collect(),
+    let servers = || clusters().filter_map(|cluster| cluster.server.as_deref());
+    let mut needs = Needs {
+        read: if of_host { AUTHORITIES.map(PathBuf::from).into() } else { Vec::new() },
+        files: Vec::new(),
+        names: servers().next().is_none() || servers().any(|url| !host(url).is_some_and(|host| is_address(&host))),
         // Where no server is named, kube would say so; a port keeps sockets from being refused altogether before that.
-        connect: servers.map(port).chain([HTTPS]).collect(),
-    }
+        connect: servers().map(port).chain([HTTPS]).collect(),
+    };
+    needs.add_files(files.collect());
+    needs
+}
+
+/// The host of a URL.
+fn host(url: &str) -> Option<String> {
+    url.parse::<axum::http::Uri>().ok()?.host().map(str::to_owned)
+}
+
+fn is_address(host: &str) -> bool {
+    host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 /// The port of a URL.
@@ -69,16 +91,42 @@ mod tests {
     }
 
     #[test]
+    fn names_are_found_where_the_service_has_one() {
+        for (host, names) in
+            [(Some("10.96.0.1"), false), (Some("fd00::1"), false), (Some("api.example"), true), (None, false)]
+        {
+            let needs = Source::InCluster.needs(|name| host.filter(|_| name.ends_with("_HOST")).map(str::to_owned));
+            assert_eq!(needs.names, names, "{host:?}");
+        }
+    }
+
+    #[test]
     fn a_kubeconfig_needs_what_it_names() {
-        let folder = tempfile::tempdir().expect("folder");
-        let file = folder.path().join("config");
-        let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {server: 'https://k:6443', \
-                    certificate-authority: /pki/ca.crt}\nusers:\n- name: u\n  user: {tokenFile: /keys/token}\n";
-        std::fs::write(&file, text).expect("written");
-        let needs = Source::Kubeconfig(file).needs(|_| None);
-        assert_eq!(needs.connect, [6443, 443]);
-        for folder in [Path::new("/pki"), Path::new("/keys"), folder.path()] {
-            assert!(needs.read.iter().any(|path| path == folder), "{folder:?} in {needs:?}");
+        let root = tempfile::tempdir().expect("folder");
+        let root = root.path().canonicalize().expect("a path");
+        for folder in ["pki", "keys"] {
+            std::fs::create_dir(root.join(folder)).expect("made");
+        }
+        let file = root.join("config");
+        for (server, authority, names) in [
+            ("https://k:6443", "certificate-authority: pki/ca.crt", true),
+            ("https://10.0.0.1:6443", "certificate-authority: pki/ca.crt", false),
+            ("https://[fd00::1]:6443", "certificate-authority: pki/ca.crt", false),
+            ("https://10.0.0.1:6443", "tls-server-name: k", false),
+        ] {
+            let text = format!(
+                "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {{server: '{server}', {authority}}}\n\
+                 users:\n- name: u\n  user: {{tokenFile: {}/keys/token}}\n",
+                root.display()
+            );
+            std::fs::write(&file, text).expect("written");
+            let needs = Source::Kubeconfig(file.clone()).needs(|_| None);
+            assert_eq!((needs.connect.as_slice(), needs.names), (&[6443, 443][..], names), "{server}");
+            let has = |path: &Path| needs.read.iter().any(|read| read == path);
+            assert!(has(&root) && has(&root.join("keys")), "{needs:?}");
+            assert_eq!(has(&root.join("pki")), authority.ends_with("ca.crt"), "{needs:?}");
+            assert_eq!(has(Path::new("/etc/ssl")), !authority.ends_with("ca.crt"), "{needs:?}");
+            assert!(needs.files.contains(&file) && needs.files.contains(&root.join("keys/token")), "{needs:?}");
         }
     }
 

@@ -76,6 +76,9 @@ const PERF_EVENT_IOC_DISABLE: u64 = 0x2401;
 /// not block. Not: typing into a terminal.
 const IOCTLS: [u64; 5] = [0x5401, 0x5413, 0x5421, 0x5451, PERF_EVENT_IOC_DISABLE];
 
+/// `SOCK_TYPE_MASK` (include/linux/net.h).
+const SOCK_TYPE_MASK: u64 = 0xf;
+
 /// `PR_SET_VMA` (include/uapi/linux/prctl.h), by which C libraries name their memory.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
@@ -141,8 +144,8 @@ fn allowed(connect: bool) -> Result<Rules, BackendError> {
     // abort() sends itself a signal.
     rules.insert(libc::SYS_tgkill, one_of(0, &[std::process::id().into()])?);
     rules.insert(libc::SYS_prlimit64, one_of(0, &[0])?);
-    // The runtime wakes itself through one.
-    rules.insert(libc::SYS_socketpair, one_of(0, &[libc::AF_UNIX.unsigned_abs().into()])?);
+    // The runtime wakes itself through one. Not of datagrams: those can be sent to any other of the host by its path.
+    rules.insert(libc::SYS_socketpair, vec![local_stream()?]);
     if connect {
         let families = [libc::AF_INET, libc::AF_INET6].map(|family| family.unsigned_abs().into());
         rules.insert(libc::SYS_socket, one_of(0, &families)?);
@@ -151,6 +154,13 @@ fn allowed(connect: bool) -> Result<Rules, BackendError> {
         rules.insert(libc::SYS_sendmmsg, Vec::new());
     }
     Ok(rules)
+}
+
+/// The first two arguments say `AF_UNIX` and `SOCK_STREAM`, with flags or without.
+fn local_stream() -> Result<SeccompRule, BackendError> {
+    let family = condition(0, SeccompCmpOp::Eq, libc::AF_UNIX.unsigned_abs().into())?;
+    let kind = SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK);
+    SeccompRule::new(vec![family, condition(1, kind, libc::SOCK_STREAM.unsigned_abs().into())?])
 }
 
 /// The argument is one of these.
@@ -163,7 +173,11 @@ fn masked(argument: u8, mask: i32, bits: i32) -> Result<SeccompRule, BackendErro
     rule(argument, SeccompCmpOp::MaskedEq(mask.unsigned_abs().into()), bits.unsigned_abs().into())
 }
 
-/// Of all these arguments the kernel looks at no more than 32 bits, as far as these bits go.
 fn rule(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)?])
+    SeccompRule::new(vec![condition(argument, compare, value)?])
+}
+
+/// Of all these arguments the kernel looks at no more than 32 bits, as far as these bits go.
+fn condition(argument: u8, compare: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
 }

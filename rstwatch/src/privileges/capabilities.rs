@@ -14,9 +14,8 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 /// What became of the capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// `CAP_BPF` stays: before Linux 5.19 bpf(2) refuses even reading a map without it, where the sysctl
-    /// kernel.unprivileged_bpf_disabled is set.
-    pub keeps_bpf: bool,
+    /// What stays, as [`kept`] chooses.
+    pub kept: CapabilitySet,
     /// The bounding set is empty too. It needs `CAP_SETPCAP`; without it no_new_privs has the same effect.
     pub bounding: bool,
     /// Why the others could not be given up.
@@ -25,15 +24,35 @@ pub struct Dropped {
 
 /// Gives up all that are held.
 pub fn drop_all() -> Dropped {
-    let keeps_bpf = bpf_needs_capability();
-    let keep = if keeps_bpf { CapabilitySet::BPF } else { CapabilitySet::empty() };
-    // Those that are not in the permitted set cannot stay.
-    let permitted = capabilities(None).map(|sets| sets.permitted).unwrap_or(CapabilitySet::empty());
-    let keep = keep & permitted;
+    let keep = to_keep();
     let bounding = empty_bounding_set();
     let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     let dropped = clear_ambient_capability_set().and_then(|()| set_capabilities(None, sets));
-    Dropped { keeps_bpf, bounding, error: dropped.err().map(|error| error.to_string()) }
+    Dropped { kept: keep, bounding, error: dropped.err().map(|error| error.to_string()) }
+}
+
+/// What [`drop_all`] keeps of what this thread holds.
+pub fn to_keep() -> CapabilitySet {
+    let permitted = capabilities(None).map(|sets| sets.permitted).unwrap_or(CapabilitySet::empty());
+    kept(permitted, bpf_needs_capability())
+}
+
+/// Before Linux 5.19 bpf(2) refuses even reading a map to those without `CAP_BPF`, where the sysctl
+/// kernel.unprivileged_bpf_disabled is set; `CAP_SYS_ADMIN` has the same effect, and is all that some hold. What is not
+/// permitted cannot stay.
+fn kept(permitted: CapabilitySet, bpf_needs_one: bool) -> CapabilitySet {
+    match bpf_needs_one {
+        false => CapabilitySet::empty(),
+        true if permitted.contains(CapabilitySet::BPF) => CapabilitySet::BPF,
+        true => permitted & CapabilitySet::SYS_ADMIN,
+    }
+}
+
+/// What is kept, by name; none: nothing.
+pub fn name(kept: CapabilitySet) -> Option<&'static str> {
+    [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN")]
+        .into_iter()
+        .find_map(|(one, name)| kept.contains(one).then_some(name))
 }
 
 /// Every capability that this kernel knows.
@@ -83,10 +102,32 @@ impl fmt::Display for Dropped {
             return write!(f, "capabilities could not be given up: {why}");
         }
         write!(f, "capabilities: ")?;
-        match self.keeps_bpf {
-            true => write!(f, "CAP_BPF alone, without which this kernel's bpf() does not read maps"),
-            false => write!(f, "none"),
+        match name(self.kept) {
+            Some(name) => write!(f, "{name} alone, without which this kernel's bpf() does not read maps"),
+            None => write!(f, "none"),
         }?;
         if self.bounding { Ok(()) } else { write!(f, " (the bounding set stays, for want of CAP_SETPCAP)") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_stay_readable_by_the_least_that_is_held() {
+        let (none, bpf, admin) = (CapabilitySet::empty(), CapabilitySet::BPF, CapabilitySet::SYS_ADMIN);
+        let rest = CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
+        for (permitted, needed, expected, told) in [
+            (bpf | admin | rest, false, none, None),
+            (bpf | admin | rest, true, bpf, Some("CAP_BPF")),
+            (bpf | rest, true, bpf, Some("CAP_BPF")),
+            (admin | rest, true, admin, Some("CAP_SYS_ADMIN")),
+            (admin | rest, false, none, None),
+            (rest, true, none, None),
+        ] {
+            let found = kept(permitted, needed);
+            assert_eq!((found, name(found)), (expected, told), "{permitted:?} {needed}");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
+use rustix::thread::CapabilitySet;
+
 use super::*;
 
 /// Runs something on a thread that is locked down, which the others are not: so these tests can go on.
@@ -21,7 +23,7 @@ fn little_is_possible_afterwards() {
     std::fs::write(inside.join("file"), "y").expect("written");
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let at = listener.local_addr().expect("an address");
-    let needs = Needs { read: vec![inside.clone()], connect: Vec::new() };
+    let needs = Needs { read: vec![inside.clone()], ..Needs::default() };
     let (done, (read, written, other, net, program, thread, accepted)) = locked_down(needs, move || {
         let read = std::fs::read(inside.join("file")).is_ok() && File::open("/proc/self/status").is_ok();
         let written = std::fs::write(inside.join("file"), "z").is_ok() || File::create(inside.join("new")).is_ok();
@@ -49,13 +51,13 @@ fn little_is_possible_afterwards() {
 fn connections_go_where_they_are_needed() {
     let [wanted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bound"));
     let [to, elsewhere] = [&wanted, &other].map(|it| it.local_addr().expect("an address"));
-    let needs = Needs { read: Vec::new(), connect: vec![to.port()] };
+    let needs = Needs { connect: vec![to.port()], names: true, ..Needs::default() };
     let (done, (there, beyond, named)) = locked_down(needs, move || {
         let named = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 1)).is_ok();
         (TcpStream::connect(to).is_ok(), TcpStream::connect(elsewhere).is_ok(), named)
     });
     assert!(there && named, "{done}");
-    if matches!(done.paths, Paths::Restricted { abi: 4.. }) {
+    if matches!(done.paths, Paths::Restricted { abi: 4.., .. }) {
         assert!(!beyond, "{done}");
     }
 }
@@ -90,27 +92,105 @@ fn what_an_intruder_tries_ends_the_process() {
 
 #[test]
 fn it_is_told_in_one_line() {
-    let dropped = |keeps_bpf, bounding| Dropped { keeps_bpf, bounding, error: None };
-    let all = Lockdown { capabilities: dropped(false, true), paths: Paths::Restricted { abi: 7 }, calls: Ok(()) };
-    let least =
-        Lockdown { capabilities: dropped(true, false), paths: Paths::Absent, calls: Err("not supported".to_owned()) };
+    let dropped = |kept, bounding| Dropped { kept, bounding, error: None };
+    let restricted = |abi, open: &[u16]| Paths::Restricted { abi, open: open.iter().copied().collect() };
+    let lockdown = |capabilities, paths, calls| Lockdown { capabilities, paths, calls, warnings: Vec::new() };
+    let all = lockdown(dropped(CapabilitySet::empty(), true), restricted(7, &[]), Ok(()));
+    let asking = lockdown(dropped(CapabilitySet::SYS_ADMIN, true), restricted(4, &[443, 53]), Ok(()));
+    let refused = Err("not supported".to_owned());
+    let least = lockdown(dropped(CapabilitySet::BPF, false), Paths::Absent, refused);
     expect_test::expect![[r#"
         locked down: capabilities: none; files are read-only and few; TCP ports, signals and abstract sockets are closed (Landlock 7); system calls are filtered (seccomp)
+        locked down: capabilities: CAP_SYS_ADMIN alone, without which this kernel's bpf() does not read maps; files are read-only and few, TCP ports (but to connect to 53, 443 of any host) are closed (Landlock 4); system calls are filtered (seccomp)
         locked down: capabilities: CAP_BPF alone, without which this kernel's bpf() does not read maps (the bounding set stays, for want of CAP_SETPCAP); files are as before: no Landlock in this kernel; system calls are not filtered: not supported
     "#]]
-    .assert_eq(&format!("{all}\n{least}\n"));
+    .assert_eq(&format!("{all}\n{asking}\n{least}\n"));
 }
 
 #[test]
 fn a_file_that_is_read_again_may_be_replaced() {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path().canonicalize().expect("a path");
+    for folder in ["web/..1", "live", "archive", "ssl/v1", "far"] {
+        std::fs::create_dir_all(root.join(folder)).expect("made");
+    }
+    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).expect("linked");
+    link("..1", "web/..data");
+    link("..data/tls.crt", "web/tls.crt");
+    link("../archive/cert1.pem", "live/cert.pem");
+    link("v1", "ssl/current");
+    link("../ssl/current", "far/away");
+    link("loop", "loop");
+    let shown = |path: &str| {
+        let folders = paths::of_file(&root.join(path));
+        let names = folders.iter().map(|folder| folder.strip_prefix(&root).expect("inside").display().to_string());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let cases: &[(&str, &[&str])] = &[
+        ("web/tls.crt", &["web", "web/..1"]),
+        ("web/..data/tls.crt", &["web", "web/..1"]),
+        ("live/cert.pem", &["live", "archive"]),
+        ("ssl/current/cert.pem", &["ssl", "ssl/v1"]),
+        ("far/away/cert.pem", &["far", "ssl", "ssl/v1"]),
+        ("live/../ssl/current/cert.pem", &["ssl", "ssl/v1"]),
+        ("loop", &[""]),
+        ("none/x", &[]),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(shown(path), expected.iter().map(|&name| name.to_owned()).collect(), "{path}");
+    }
+    let here = Path::new(".").canonicalize().expect("a path");
+    assert_eq!(paths::of_file(Path::new("file")), [here]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_again_is_told() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        _ = writeln!(std::io::stderr(), "skipped: needs root");
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
-    let real = folder.path().join("real");
-    std::fs::create_dir(&real).expect("made");
-    std::fs::write(real.join("file"), "").expect("written");
-    let link = folder.path().join("link");
-    std::os::unix::fs::symlink(real.join("file"), &link).expect("made");
-    let found: Vec<_> = paths::of_file(&link).into_iter().map(|path| path.canonicalize().expect("there")).collect();
-    let expected = [folder.path(), &real].map(|path| path.canonicalize().expect("there"));
-    assert_eq!(found, expected);
-    assert_eq!(paths::of_file(std::path::Path::new("file"))[0], PathBuf::from("."));
+    let [ours, theirs, missing] = ["ours", "theirs", "missing"].map(|name| folder.path().join(name));
+    for file in [&ours, &theirs] {
+        std::fs::write(file, "x").expect("written");
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).expect("closed");
+    }
+    chown(&theirs, Some(65_534), None).expect("given away");
+    let mut needs = Needs::default();
+    needs.add_files(vec![ours, theirs.clone(), missing]);
+    let (done, ()) = locked_down(needs, || ());
+    let expected = format!(
+        "{} cannot be read again after the start: Permission denied (os error 13): \
+         let user 0, whom the agent runs as, read it and pass its folders",
+        theirs.display()
+    );
+    assert_eq!(done.warnings, [expected]);
+}
+
+#[test]
+fn a_file_in_the_folder_of_all_is_told() {
+    let wide = |path: &str| paths::widest(&Needs { read: vec![path.into()], ..Needs::default() }).is_some();
+    assert!(wide("/") && wide("/proc/self/root") && !wide("/etc"));
+}
+
+#[test]
+fn sockets_in_pairs_are_streams() {
+    let (done, (stream, datagram)) = locked_down(Needs::default(), || {
+        use std::os::unix::net::{UnixDatagram, UnixStream};
+        (UnixStream::pair().is_ok(), UnixDatagram::pair().is_ok())
+    });
+    assert_eq!(done.calls, Ok(()));
+    assert!(stream && !datagram);
+}
+
+#[test]
+fn names_are_out_of_reach_where_none_is_asked_for() {
+    let needs = Needs { connect: vec![443], ..Needs::default() };
+    let (done, hosts) = locked_down(needs, || File::open("/etc/hosts").is_ok());
+    match done.paths {
+        Paths::Restricted { open, .. } => assert!(!hosts && open == [443].into(), "{open:?}"),
+        Paths::Absent => _ = writeln!(std::io::stderr(), "skipped: no Landlock"),
+        Paths::Refused(why) => panic!("{why}"),
+    }
 }

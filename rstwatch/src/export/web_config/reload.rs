@@ -5,7 +5,6 @@
 //! broken. Here the last good configuration stays in use, `rstwatch_web_config_last_reload_successful` is 0 and the log says
 //! why: metrics that vanish because an editor saved half a file would hide what the agent is for.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use super::users::Checker;
-use super::{Loaded, Stamp, folders, load};
+use super::{Loaded, Stamp, load};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -65,11 +64,9 @@ impl Web {
         }))
     }
 
-    /// Folders that must stay readable, for the file and the certificates to be read again.
-    pub fn paths_to_read(&self) -> Vec<PathBuf> {
-        let loaded = Arc::clone(&self.state().loaded);
-        let all: BTreeSet<_> = loaded.files.iter().flat_map(|file| folders(&file.path)).collect();
-        all.into_iter().collect()
+    /// Files that are read again: itself, and those that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.state().loaded.files.iter().map(|file| file.path.clone()).collect()
     }
 
     /// Whether connections begin with TLS. That never changes.
