@@ -141,7 +141,8 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        let mut child = rstwatch(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        // Nobody reads what it finds: on a busy host a pipe would be full at once.
+        let mut child = rstwatch(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, stderr }
     }
