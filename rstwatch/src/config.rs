@@ -300,4 +300,18 @@ mod tests {
         assert_eq!(keys.lines().count(), 7);
         assert_eq!(parse(&keys), Ok(Config::default()));
     }
+
+    #[test]
+    fn the_packages_file_shows_the_defaults() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/debian/config.toml");
+        let file = std::fs::read_to_string(file).expect("the package's configuration");
+        assert_eq!(parse(&file), Ok(Config::default()), "nothing is set");
+        // Below the first table are examples.
+        let top = file.lines().take_while(|line| !line.starts_with("#["));
+        let shown =
+            top.filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ') && !line.is_empty());
+        let shown: Vec<_> = shown.filter(|line| !line.contains("\"...\"")).collect();
+        assert_eq!(shown.len(), 7, "{shown:?}");
+        assert_eq!(parse(&shown.join("\n")), Ok(Config::default()));
+    }
 }
