@@ -2,7 +2,6 @@
 //! installed and services run in it for real, and nothing stays. What it shares with the machine is the kernel.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -89,11 +88,6 @@ impl Booted {
     /// Its network.
     pub(super) fn network(&self) -> Result<File> {
         Ok(File::open(format!("/proc/{}/ns/net", self.first))?)
-    }
-
-    pub(super) fn append(&self, inside: &str, line: &str) -> Result<()> {
-        let mut file = fs::OpenOptions::new().append(true).open(self.path(inside))?;
-        Ok(writeln!(file, "{line}")?)
     }
 }
 

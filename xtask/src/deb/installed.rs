@@ -88,11 +88,21 @@ fn main_pid(machine: &Booted) -> Result<String> {
 /// A reload is no restart. A configuration that is wrong is told, and changes nothing.
 fn reloads(machine: &Booted) -> Result<()> {
     let before = main_pid(machine)?;
-    machine.append(CONFIG, "workload_limit = 7")?;
-    machine.tool(&["systemctl", "reload", "rstwatch"])?;
-    ensure!(main_pid(machine)? == before, "reload restarted it");
-    ensure!(machine.is(&["systemctl", "is-active", "--quiet", "rstwatch"])?, "reload ended it: {}", status(machine));
+    let shipped = fs::read_to_string(machine.path(CONFIG))?;
+    for (limit, told) in [("0", "workload_limit is 0"), ("7", "configuration read from")] {
+        fs::write(machine.path(CONFIG), format!("{shipped}\nworkload_limit = {limit}\n"))?;
+        ensure!(!journal(machine)?.contains(told), "{told:?} before the reload");
+        machine.tool(&["systemctl", "reload", "rstwatch"])?;
+        until(told, || Ok(journal(machine)?.contains(told)))?;
+        ensure!(main_pid(machine)? == before, "reload restarted it: {}", status(machine));
+        in_namespace(&machine.network()?, ready)?;
+    }
     Ok(())
+}
+
+/// What the service has said.
+fn journal(machine: &Booted) -> Result<String> {
+    machine.tool(&["journalctl", "--no-pager", "--output=cat", "--unit=rstwatch"])
 }
 
 /// The new one is started, and the configuration that was changed is kept.
