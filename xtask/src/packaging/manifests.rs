@@ -1,8 +1,8 @@
 //! deploy/kubernetes: rendered, then each document by its kind and all of them together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::document::name;
@@ -10,6 +10,16 @@ use super::rights::WITHOUT_FENTRY;
 use super::{kinds, references, render, rules, tools};
 use crate::command;
 use crate::rules::promtool;
+
+/// What an overlay on OpenShift's patches with a component, as deploy/kubernetes/README.md says.
+const WIDER: [(&str, &str); 2] = [
+    ("components/net-admin", r#"{"op": "add", "path": "/allowedCapabilities/-", "value": "NET_ADMIN"}"#),
+    (
+        "components/host-network",
+        r#"{"op": "replace", "path": "/allowHostNetwork", "value": true},
+      {"op": "replace", "path": "/allowHostPorts", "value": true}"#,
+    ),
+];
 
 /// All folders, and the base with each component and with all.
 pub(super) fn check() -> Result<()> {
@@ -25,7 +35,24 @@ pub(super) fn check() -> Result<()> {
         let folders: Vec<PathBuf> = set.iter().map(|(_, folder)| folder.clone()).collect();
         judge(&what.join(" + "), &render::with_components(&tools.kubectl, &folders)?)?;
     }
+    on_openshift(&tools.kubectl)?;
     promtool_reads_the_rules()
+}
+
+/// The constraint must allow what a component adds: without its patch the pod is not admitted, with it all agrees.
+fn on_openshift(kubectl: &Path) -> Result<()> {
+    let folder = render::home().join("overlays/openshift");
+    for (component, patch) in WIDER {
+        let what = format!("overlays/openshift + {component}");
+        let components = [render::home().join(component)];
+        let alone = judge(&what, &render::extended(kubectl, &folder, &components, "")?);
+        ensure!(alone.is_err(), "{what}: the constraint need not be patched");
+        let more = format!(
+            "patches:\n- target: {{kind: SecurityContextConstraints, name: rstwatch}}\n  patch: |-\n    [{patch}]\n"
+        );
+        judge(&what, &render::extended(kubectl, &folder, &components, &more)?)?;
+    }
+    Ok(())
 }
 
 /// An error that tells all that is wrong.

@@ -59,6 +59,7 @@ pub(super) fn problems(documents: &[Value], extra: &[&str]) -> Vec<String> {
         if constraints["allowedCapabilities"] != *capabilities {
             found.push(format!("the constraints allow other capabilities than {capabilities}"));
         }
+        found.extend(host(constraints, &pod["spec"]));
     }
     if exists("ClusterRole", "rstwatch") != pod["spec"]["automountServiceAccountToken"].as_bool().unwrap_or(true) {
         found.push("a token without rights, or rights without a token".to_owned());
@@ -116,6 +117,18 @@ fn rights(pod: &Value, extra: &[&str]) -> Vec<String> {
         found.push("more than one container".to_owned());
     }
     found
+}
+
+/// What of the host the constraints allow is what the pod has. In the host's network its ports are the host's.
+fn host(constraints: &Value, pod: &Value) -> Vec<String> {
+    let pairs = [
+        ("allowHostPID", "hostPID"),
+        ("allowHostIPC", "hostIPC"),
+        ("allowHostNetwork", "hostNetwork"),
+        ("allowHostPorts", "hostNetwork"),
+    ];
+    let other = pairs.iter().filter(|(allowed, used)| constraints[*allowed] != pod[*used]);
+    other.map(|(allowed, used)| format!("the constraints' {allowed} is not the pod's {used}")).collect()
 }
 
 /// Whether labels select a pod; none would select all.

@@ -62,16 +62,22 @@ pub(super) fn text(kubectl: &Path, folder: &Path) -> Result<String> {
 
 /// The documents of the base with components added, as an overlay of a user would.
 pub(crate) fn with_components(kubectl: &Path, components: &[PathBuf]) -> Result<Vec<Value>> {
+    extended(kubectl, &home().join("base"), components, "")
+}
+
+/// The documents of a folder with components added, and with further lines of a kustomization.
+pub(super) fn extended(kubectl: &Path, folder: &Path, components: &[PathBuf], more: &str) -> Result<Vec<Value>> {
     // Inside the workspace: kustomize takes relative paths only.
     let scratch = tempfile::Builder::new().prefix(".kustomize").tempdir_in(paths::root())?;
     let path = |folder: &Path| -> Result<String> {
         let inside = folder.strip_prefix(paths::root())?;
         Ok(format!("../{}", inside.display()))
     };
-    let mut text = format!("resources: [{}]\ncomponents:\n", path(&home().join("base"))?);
+    let mut text = format!("resources: [{}]\ncomponents:\n", path(folder)?);
     for component in components {
         text.push_str(&format!("- {}\n", path(component)?));
     }
+    text.push_str(more);
     fs::write(scratch.path().join("kustomization.yaml"), text)?;
     render(kubectl, scratch.path())
 }
