@@ -37,7 +37,7 @@ const SWAPS: [Swap; 9] = [
     ),
     (
         "DaemonSet",
-        "        resources:\n          limits:\n            memory: 128Mi\n          requests:\n            cpu: 20m\n            memory: 48Mi\n",
+        "        resources:\n          limits:\n            memory: 256Mi\n          requests:\n            cpu: 20m\n            memory: 48Mi\n",
         "        resources:\n          {{- toYaml .Values.resources | nindent 10 }}\n",
     ),
     (
@@ -134,7 +134,7 @@ pub(super) fn check(tools: &Tools) -> Result<()> {
     same(&base, &install(tools, &[])?, &[]).context("helm, by default")?;
     let parts = ["net-admin", "remote-names", "host-network"].map(|part| render::home().join("components").join(part));
     let wider = render::with_components(&tools.kubectl, &parts)?;
-    let values = ["netAdmin=true", "remoteNames=true", "hostNetwork=true", "resources.limits.memory=256Mi"]
+    let values = ["netAdmin=true", "remoteNames=true", "hostNetwork=true", "resources.limits.memory=384Mi"]
         .map(|set| format!("--set={set}"));
     same(&wider, &install(tools, &values)?, &["NET_ADMIN"]).context("helm, with all values")
 }
