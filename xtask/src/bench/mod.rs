@@ -37,10 +37,10 @@ use crate::{paths, soak};
 #[derive(clap::Args, Debug)]
 pub(crate) struct BenchArgs {
     /// Write docs/performance.md
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["try_out", "only"])]
     write: bool,
     /// Little of everything, to see that it works: the figures mean nothing
-    #[arg(long, conflicts_with = "write")]
+    #[arg(long)]
     try_out: bool,
     /// Only this part; repeatable
     #[arg(long = "only", value_name = "PART")]

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::arena::{cpus, pin};
 use super::cost::{ALL_DETAILS_SHIPPED_RING, config, settled};
@@ -13,12 +13,15 @@ use super::load;
 use super::process;
 use super::tool::{Running, Tool};
 use super::web::{Counts, get};
+use crate::lab;
 use crate::soak::Soaked;
 
 /// How long a page takes with so many series of resets.
 pub(crate) fn scrape(series: u32, times: usize) -> Result<Vec<Figure>> {
     let config = config(&format!("workload_limit = 100000\n{ALL_DETAILS_SHIPPED_RING}"))?;
     let _running = Running::start(Tool::Rstwatch, Some(config.path()))?;
+    // In a unit or a container all would have that one's name.
+    lab::leave_cgroups();
     let before = Counts::now()?;
     (0..series).try_for_each(named_refused)?;
     settled(before)?;
@@ -30,6 +33,7 @@ pub(crate) fn scrape(series: u32, times: usize) -> Result<Vec<Figure>> {
         took.push(began.elapsed().as_secs_f64() * 1e3);
         found = page.lines().filter(|line| line.starts_with("rstwatch_resets_total{")).count();
     }
+    ensure!(found >= series as usize, "{series} programs made resets, but the page has {found} series of them");
     let figure = Figure::median(format!("scrape of {found} series of resets"), "ms", &took);
     Ok(vec![figure.limited(Limit::AtMost(20.0))])
 }

@@ -65,12 +65,17 @@ pub(super) fn settle() -> Result<()> {
     match std::env::var_os(ENTER) {
         Some(cgroup) => enter(Path::new(&cgroup)).context("the helper's cgroup"),
         None => {
-            for root in ["cgroup2", "cgroup"].into_iter().flat_map(roots) {
-                // Where that is not allowed, it stays what the machine made it.
-                let _ = enter(&root);
-            }
+            leave();
             Ok(())
         }
+    }
+}
+
+/// Leaves all cgroups that this process is in: whose connections these are is then said by its name, not by a unit's.
+pub(crate) fn leave() {
+    for root in ["cgroup2", "cgroup"].into_iter().flat_map(roots) {
+        // Where that is not allowed, it stays what the machine made it.
+        let _ = enter(&root);
     }
 }
 

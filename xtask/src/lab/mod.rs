@@ -47,6 +47,7 @@ mod wire;
 
 use std::path::PathBuf;
 
+pub(crate) use cgroup::leave as leave_cgroups;
 pub(crate) use peer::peer_if_asked;
 pub(crate) use stage::{Played, Stage};
 pub(crate) use traffic::Traffic;
