@@ -1,12 +1,12 @@
 //! Reading facts of sockets, packets and tasks.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_get_current_task_btf};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::layout::ABSENT;
 use rstwatch_common::record::{Task, TcpFacts, sock_class_of_state};
 
-use crate::kernel::{field, offset, read, setting, value};
+use crate::kernel::{Base, Typed, field, offset, read, setting, value, zeroed};
 use crate::maps::NETNS;
 
 const AF_INET: u16 = 2;
@@ -39,13 +39,13 @@ pub fn class_of(sk: u64, state: u8) -> u8 {
 
 /// The inode of a socket's namespace.
 #[inline(never)]
-pub fn netns_of_sock(sk: u64) -> u32 {
-    netns_of_net(value!(sk, skc_net, u64))
+pub fn netns_of_sock(sk: impl Base) -> u32 {
+    sk.follow(offset!(skc_net)).map_or(0, |net| netns_of_net(net))
 }
 
 /// The inode of a `struct net`.
 #[inline(always)]
-pub fn netns_of_net(net: u64) -> u32 {
+pub fn netns_of_net(net: impl Base) -> u32 {
     value!(net, net_inum, u32)
 }
 
@@ -81,18 +81,19 @@ pub fn watched(netns: u32) -> bool {
 
 /// The id of a socket's cgroup; 0 where unknown.
 #[inline(never)]
-pub fn cgroup_of(sk: u64) -> u64 {
-    cgroup_id(value!(sk, sk_cgroup, u64))
+pub fn cgroup_of(sk: impl Base) -> u64 {
+    sk.follow(offset!(sk_cgroup)).map_or(0, |cgroup| cgroup_id(cgroup))
 }
 
 #[inline(always)]
-fn cgroup_id(cgroup: u64) -> u64 {
-    value!(value!(cgroup, cgroup_kn, u64), kernfs_id, u64)
+fn cgroup_id(cgroup: impl Base) -> u64 {
+    cgroup.follow(offset!(cgroup_kn)).map_or(0, |node| value!(node, kernfs_id, u64))
 }
 
 /// Whether the socket is in the watched cgroup, or below. Without a filter: yes.
 #[inline(never)]
-pub fn in_cgroup(sk: u64) -> bool {
+pub fn in_cgroup(sk: impl Base) -> bool {
+    let sk = sk.address();
     if setting!(filter_cgroup) == 0 {
         return true;
     }
@@ -114,14 +115,14 @@ pub fn in_cgroup(sk: u64) -> bool {
 
 /// The flow of a connection's socket. The port comes from `inet_sport`: `skc_num` is 0 once aborted.
 #[inline(always)]
-pub fn flow_of(sk: u64) -> Flow {
-    let mut flow = Flow::EMPTY;
+pub fn flow_of(sk: impl Base) -> Flow {
+    let mut flow = zeroed();
     read_flow(sk, &mut flow);
     flow
 }
 
 #[inline(never)]
-fn read_flow(sk: u64, flow: &mut Flow) {
+fn read_flow(sk: impl Base, flow: &mut Flow) {
     flow.local_port = u16::from_be(value!(sk, inet_sport, u16));
     flow.remote_port = u16::from_be(value!(sk, skc_dport, u16));
     match field!(sk, skc_family, u16) {
@@ -132,7 +133,7 @@ fn read_flow(sk: u64, flow: &mut Flow) {
 }
 
 #[inline(always)]
-fn ipv4_of(sk: u64, flow: &mut Flow) {
+fn ipv4_of(sk: impl Base, flow: &mut Flow) {
     flow.family = IPV4;
     let local: [u8; 4] = field!(sk, skc_rcv_saddr, [u8; 4]).unwrap_or([0; 4]);
     // connect() by a v4 socket may leave the receive address to the route.
@@ -142,7 +143,7 @@ fn ipv4_of(sk: u64, flow: &mut Flow) {
 }
 
 #[inline(always)]
-fn ipv6_of(sk: u64, flow: &mut Flow) {
+fn ipv6_of(sk: impl Base, flow: &mut Flow) {
     let remote: [u8; 16] = field!(sk, skc_v6_daddr, [u8; 16]).unwrap_or([0; 16]);
     let mapped = remote[10] == 0xff && remote[11] == 0xff && remote[..10] == [0; 10];
     if mapped {
@@ -158,11 +159,11 @@ fn ipv6_of(sk: u64, flow: &mut Flow) {
 /// `tcp_v4_syn_recv_sock` and `tcp_v6_syn_recv_sock` (net/ipv4/tcp_ipv4.c, net/ipv6/tcp_ipv6.c). On active sockets
 /// the same fields hold the multicast default, 1: 0 is answered.
 #[inline(always)]
-pub fn kept_ttl(sk: u64, family: u32) -> u8 {
+pub fn kept_ttl(sk: impl Base, family: u32) -> u8 {
     let ttl = if family == IPV4 {
         field!(sk, mc_ttl, u8)
     } else {
-        field!(sk, pinet6, u64).and_then(|ipv6| field!(ipv6, mcast_hops, u8))
+        field!(sk.address(), pinet6, u64).and_then(|ipv6| field!(ipv6, mcast_hops, u8))
     };
     ttl.filter(|ttl| *ttl > 1).unwrap_or(0)
 }
@@ -170,14 +171,24 @@ pub fn kept_ttl(sk: u64, family: u32) -> u8 {
 /// The running task, with its exit code if it is on its way out.
 #[inline(never)]
 pub fn current(task: &mut Task) {
+    // The typed pointer came with Linux 5.11, as did storage for tracing programs.
+    if setting!(sk_storage) == 0 {
+        // SAFETY: takes no argument.
+        fill_task(task, unsafe { bpf_get_current_task() } as u64);
     // SAFETY: takes no argument.
-    let address = unsafe { bpf_get_current_task() } as u64;
+    } else if let Some(running) = Typed::new(unsafe { bpf_get_current_task_btf() } as *mut _) {
+        fill_task(task, running);
+    }
+}
+
+#[inline(always)]
+fn fill_task(task: &mut Task, running: impl Base) {
     task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // The process's start and name, not the thread's.
-    let leader = field!(address, task_group_leader, u64).unwrap_or(address);
+    let leader = running.follow(offset!(task_group_leader)).unwrap_or(running);
     task.start_ns = value!(leader, task_start_time, u64);
-    task.flags = value!(address, task_flags, u32);
-    task.exit_code = value!(address, task_exit_code, u32);
+    task.flags = value!(running, task_flags, u32);
+    task.exit_code = value!(running, task_exit_code, u32);
     task.comm = value!(leader, task_comm, [u8; 16]);
     task.reserved = 0;
     // SAFETY: takes no argument.
@@ -201,14 +212,14 @@ pub struct Ages {
 
 /// How long a socket has been quiet, in each way.
 #[inline(always)]
-pub fn ages_of(sk: u64) -> Ages {
+pub fn ages_of(sk: impl Base) -> Ages {
     let now = jiffies();
     Ages { sent: age!(now, sk, lsndtime), received: age!(now, sk, lrcvtime), ack: age!(now, sk, rcv_tstamp) }
 }
 
 /// Received bytes that the application has not read. A FIN takes one sequence number.
 #[inline(always)]
-pub fn unread_of(sk: u64) -> u32 {
+pub fn unread_of(sk: impl Base) -> u32 {
     let next = value!(sk, rcv_nxt, u32);
     let copied = value!(sk, copied_seq, u32);
     next.wrapping_sub(copied)
@@ -216,14 +227,14 @@ pub fn unread_of(sk: u64) -> u32 {
 
 /// Whether a listener's accept queue is full: `sk_acceptq_is_full`, include/net/sock.h.
 #[inline(always)]
-pub fn queue_is_full(listener: u64) -> bool {
+pub fn queue_is_full(listener: impl Base) -> bool {
     let limit = field!(listener, sk_max_ack_backlog, u32).unwrap_or(u32::MAX);
     value!(listener, sk_ack_backlog, u32) > limit
 }
 
 /// Fills the numbers of a connection's socket or a listener.
 #[inline(never)]
-pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
+pub fn tcp_facts(sk: impl Base, tcp: &mut TcpFacts) {
     let now_jiffies = jiffies();
     tcp.bytes_sent = value!(sk, bytes_sent, u64);
     tcp.bytes_received = value!(sk, bytes_received, u64);
@@ -244,7 +255,8 @@ pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
     tcp.data_segs_out = value!(sk, data_segs_out, u32);
     tcp.srtt_us = value!(sk, srtt_us, u32);
     // struct minmax: the first sample is {u32 t; u32 v}.
-    tcp.rtt_min_us = read::<[u32; 2]>(sk, offset!(rtt_min)).map_or(0, |sample| sample[1]);
+    let sample = offset!(rtt_min);
+    tcp.rtt_min_us = if sample == ABSENT { 0 } else { sk.value(sample + 4) };
     tcp.rto = value!(sk, icsk_rto, u32);
     tcp.retrans_stamp = value!(sk, retrans_stamp, u32);
     tcp.ts_recent = value!(sk, ts_recent, u32);
@@ -262,7 +274,7 @@ pub fn tcp_facts(sk: u64, tcp: &mut TcpFacts) {
 /// Since the first segment left of those that are outstanding. `first_tx_mstamp` is set when a segment leaves an empty pipe
 /// and when an ACK comes, not by retransmissions (net/ipv4/tcp_rate.c, tcp_rate_skb_sent). Microseconds of `ktime_get_ns`.
 #[inline(always)]
-fn operation_age(sk: u64) -> u64 {
+fn operation_age(sk: impl Base) -> u64 {
     match field!(sk, first_tx_mstamp, u64) {
         Some(stamp) if stamp != 0 => now().saturating_sub(stamp.wrapping_mul(1000)),
         _ => 0,
@@ -274,8 +286,8 @@ const RTX_DEPTH: usize = 24;
 
 /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: none.
 #[inline(always)]
-fn oldest_unacked_age(sk: u64) -> u64 {
-    let mut node = value!(sk, sk_rtx_queue, u64);
+fn oldest_unacked_age(sk: impl Base) -> u64 {
+    let mut node = value!(sk.address(), sk_rtx_queue, u64);
     for _ in 0..RTX_DEPTH {
         // struct rb_node: {parent and colour, right, left}; it is the head of the sk_buff.
         let left: u64 = read(node, 16).unwrap_or(0);

@@ -3,12 +3,13 @@
 use rstwatch_common::gap::Gaps;
 
 use crate::facts::{flow_of, in_cgroup, netns_of_sock, now, watched};
+use crate::kernel::Base;
 use crate::maps::GAPS;
 use crate::ttl::peer_key;
 
 /// A connection that was quiet for so many jiffies was used again, and answered.
 #[inline(never)]
-pub fn survived(sk: u64, quiet: u32) {
+pub fn survived(sk: impl Base, quiet: u32) {
     let Some(gaps) = gaps_of(sk) else { return };
     gaps.survived += 1;
     gaps.last_ns = now();
@@ -19,7 +20,7 @@ pub fn survived(sk: u64, quiet: u32) {
 
 /// The peer closed after so many quiet jiffies, with nothing open.
 #[inline(never)]
-pub fn ended_idle(sk: u64, quiet: u32) {
+pub fn ended_idle(sk: impl Base, quiet: u32) {
     let Some(gaps) = gaps_of(sk) else { return };
     gaps.closed += 1;
     gaps.last_ns = now();
@@ -32,7 +33,7 @@ pub fn ended_idle(sk: u64, quiet: u32) {
 
 /// The gaps of the destination that a connection leads to.
 #[inline(always)]
-fn gaps_of(sk: u64) -> Option<&'static mut Gaps> {
+fn gaps_of(sk: impl Base) -> Option<&'static mut Gaps> {
     let netns = netns_of_sock(sk);
     if !watched(netns) || !in_cgroup(sk) {
         return None;

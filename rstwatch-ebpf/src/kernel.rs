@@ -2,10 +2,12 @@
 //!
 //! The list of fields: `rstwatch-common/src/layout.rs`; their resolution: `rstwatch/src/kernel/layout.rs`.
 
-use core::mem::MaybeUninit;
+use core::ffi::c_void;
+use core::mem::{MaybeUninit, transmute_copy};
+use core::ptr::NonNull;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel as bpf_probe_read_kernel_raw, bpf_skc_to_tcp_sock};
 use rstwatch_common::layout::{ABSENT, Layout};
 use rstwatch_common::settings::Settings;
 
@@ -29,7 +31,7 @@ pub(crate) use setting;
 /// The field of the structure at `$base` as an `Option<$ty>`.
 macro_rules! field {
     ($base:expr, $field:ident, $ty:ty) => {
-        $crate::kernel::read::<$ty>($base, $crate::kernel::offset!($field))
+        $crate::kernel::Base::field::<$ty>($base, $crate::kernel::offset!($field))
     };
 }
 pub(crate) use field;
@@ -39,7 +41,7 @@ pub(crate) use field;
 /// Without a branch at run time: each one doubles the paths that a verifier has to walk.
 macro_rules! value {
     ($base:expr, $field:ident, $ty:ty) => {
-        $crate::kernel::read_or_zero::<$ty>($base, $crate::kernel::offset!($field))
+        $crate::kernel::Base::value::<$ty>($base, $crate::kernel::offset!($field))
     };
 }
 pub(crate) use value;
@@ -52,6 +54,113 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
+
+/// The structure whose fields are read.
+pub trait Base: Copy {
+    /// Its address as a plain number.
+    fn address(self) -> u64;
+
+    /// A field; `None` where this kernel lacks it, or it cannot be read.
+    fn field<T: Copy>(self, offset: u16) -> Option<T>;
+
+    /// A field; zeros where this kernel lacks it, or it cannot be read.
+    fn value<T: Copy>(self, offset: u16) -> T;
+
+    /// The structure that a field points at, to be read in the same way; `None` where this kernel lacks the field.
+    fn follow(self, offset: u16) -> Option<Self>;
+}
+
+/// A plain number: each field costs a call of the helper.
+impl Base for u64 {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self
+    }
+
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u16) -> Option<T> {
+        read(self, offset)
+    }
+
+    #[inline(always)]
+    fn value<T: Copy>(self, offset: u16) -> T {
+        read_or_zero(self, offset)
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u16) -> Option<Self> {
+        read(self, offset)
+    }
+}
+
+/// A pointer that the verifier has typed and knows not to be NULL, or that it lets fault to zero: a field costs one load.
+///
+/// The verifier wants what is read to lie in one member: a number, a pointer, or several elements of an array of numbers.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Typed(NonNull<c_void>);
+
+impl Typed {
+    /// Unless it is NULL.
+    #[inline(always)]
+    pub fn new(pointer: *mut c_void) -> Option<Self> {
+        NonNull::new(pointer).map(Self)
+    }
+
+    /// A socket of TCP, a listener's too; `None` for NULL, mini-sockets and other protocols.
+    ///
+    /// The helper looks for NULL itself, whatever a verifier believes of the argument, and its answer is always checked.
+    #[inline(always)]
+    pub fn tcp_sock(sk: *mut c_void) -> Option<Self> {
+        // SAFETY: the verifier has typed `sk`.
+        Self::new(unsafe { bpf_skc_to_tcp_sock(sk) }.cast())
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: u16) -> T {
+        // SAFETY: the verifier has checked pointer and offset. Words, for else bytes would be loaded one by one.
+        unsafe {
+            let at = self.0.as_ptr().byte_add(offset as usize);
+            match size_of::<T>() {
+                1 => transmute_copy(&at.cast::<u8>().read_volatile()),
+                2 => transmute_copy(&at.cast::<u16>().read_volatile()),
+                4 => transmute_copy(&at.cast::<u32>().read_volatile()),
+                8 => transmute_copy(&at.cast::<u64>().read_volatile()),
+                _ => {
+                    const { assert!(matches!(size_of::<T>(), 1 | 2 | 4 | 8 | 16)) };
+                    let words = at.cast::<u64>();
+                    transmute_copy(&[words.read_volatile(), words.add(1).read_volatile()])
+                }
+            }
+        }
+    }
+}
+
+impl Base for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    #[inline(always)]
+    fn field<T: Copy>(self, offset: u16) -> Option<T> {
+        if offset == ABSENT { None } else { Some(self.load(offset)) }
+    }
+
+    #[inline(always)]
+    fn value<T: Copy>(self, offset: u16) -> T {
+        match self.field(offset) {
+            Some(value) => value,
+            // SAFETY: plain numbers.
+            None => unsafe { MaybeUninit::zeroed().assume_init() },
+        }
+    }
+
+    #[inline(always)]
+    fn follow(self, offset: u16) -> Option<Self> {
+        self.field(offset)
+    }
+}
 
 /// Reads a `T` at `base + offset`; `None` where the field is absent or the read faults.
 #[inline(always)]
@@ -105,7 +214,13 @@ pub fn register(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
 /// Reads a `T` at an address into a buffer, which spares the stack a copy; answers whether it could be read.
 #[inline(always)]
 pub fn read_into<T>(address: u64, buffer: &mut T) -> bool {
-    let buffer = core::ptr::from_mut(buffer).cast();
+    fill(address, core::ptr::from_mut(buffer))
+}
+
+/// The same, for a buffer that holds nothing yet; zeros where it could not be read.
+#[inline(always)]
+pub fn fill<T>(address: u64, buffer: *mut T) -> bool {
+    let buffer = buffer.cast();
     // SAFETY: the helper writes at most the buffer's size, and checks the address.
     unsafe { bpf_probe_read_kernel_raw(buffer, size_of::<T>() as u32, address as *const _) == 0 }
 }
@@ -116,10 +231,46 @@ pub fn read_into<T>(address: u64, buffer: &mut T) -> bool {
 /// older verifiers.
 #[inline(always)]
 pub fn clear<T>(block: &mut T) {
-    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
-    let words = core::ptr::from_mut(block).cast::<u64>();
-    for index in 0..size_of::<T>() / 8 {
+    wipe(core::ptr::from_mut(block));
+}
+
+/// A `T` of zeros.
+#[inline(always)]
+pub fn zeroed<T: Copy>() -> T {
+    let mut block = MaybeUninit::<T>::uninit();
+    wipe(block.as_mut_ptr());
+    // SAFETY: written; plain numbers.
+    unsafe { block.assume_init() }
+}
+
+#[inline(always)]
+fn wipe<T>(block: *mut T) {
+    const { assert!(size_of::<T>() % align_of::<T>() == 0 && align_of::<T>() >= 4) };
+    for index in 0..size_of::<T>() / align_of::<T>() {
         // SAFETY: within the block, whose every bit pattern is valid.
-        unsafe { words.add(index).write_volatile(0) };
+        unsafe {
+            if align_of::<T>() == 8 {
+                block.cast::<u64>().add(index).write_volatile(0);
+            } else {
+                block.cast::<u32>().add(index).write_volatile(0);
+            }
+        }
+    }
+}
+
+/// Copies a block by words, for the same reasons.
+#[inline(always)]
+pub fn copy<T: Copy>(to: &mut T, from: &T) {
+    const { assert!(size_of::<T>() % align_of::<T>() == 0 && align_of::<T>() >= 4) };
+    let (to, from) = (core::ptr::from_mut(to), core::ptr::from_ref(from));
+    for index in 0..size_of::<T>() / align_of::<T>() {
+        // SAFETY: within the blocks, whose every bit pattern is valid.
+        unsafe {
+            if align_of::<T>() == 8 {
+                to.cast::<u64>().add(index).write_volatile(from.cast::<u64>().add(index).read_volatile());
+            } else {
+                to.cast::<u32>().add(index).write_volatile(from.cast::<u32>().add(index).read_volatile());
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, soc
 
 use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
 use crate::gaps::ended_idle;
-use crate::kernel::{clear, field, setting, value};
+use crate::kernel::{Base, clear, copy, field, setting, value, zeroed};
 use crate::maps::{NOTHING, SOCKETS_BY_ADDRESS, TOMBSTONES};
 use crate::ttl::{remember_ttl, take_handshake_ttl};
 
@@ -15,10 +15,10 @@ pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit
 /// The running task becomes the owner, unless it is a kernel thread, which works for somebody else.
 #[inline(always)]
 pub fn own(memory: &mut Memory) {
-    let mut task = NO_TASK;
+    let mut task = zeroed();
     current(&mut task);
     if task.flags & PF_KTHREAD == 0 {
-        memory.owner = task;
+        copy(&mut memory.owner, &task);
     }
 }
 
@@ -41,7 +41,7 @@ pub fn opened(memory: &mut Memory, role: u8) {
 
 /// listen() was called.
 #[inline(always)]
-pub fn listens(memory: &mut Memory, sk: u64) {
+pub fn listens(memory: &mut Memory, sk: impl Base) {
     opened(memory, role::LISTENER);
     if setting!(sk_storage) == 0 {
         let _ = SOCKETS_BY_ADDRESS.insert(&listener_key(sk), memory, 0);
@@ -51,31 +51,33 @@ pub fn listens(memory: &mut Memory, sk: u64) {
 /// Without socket storage: a child is made at the address of a socket that is gone, and must not inherit its memory.
 /// What storage clones from the listener is found under its port.
 #[inline(always)]
-pub fn forget_address(sk: u64) {
+pub fn forget_address(sk: impl Base) {
     if setting!(sk_storage) == 0 {
-        let _ = SOCKETS_BY_ADDRESS.remove(&sk);
+        let address = sk.address();
+        let _ = SOCKETS_BY_ADDRESS.remove(&address);
         if let Some(listener) = SOCKETS_BY_ADDRESS.get_ptr(&listener_key(sk)) {
             // SAFETY: an LRU element may be reused under us; it holds plain numbers.
-            let _ = SOCKETS_BY_ADDRESS.insert(&sk, unsafe { &*listener }, 0);
+            let _ = SOCKETS_BY_ADDRESS.insert(&address, unsafe { &*listener }, 0);
         }
     }
 }
 
 /// A namespace and a local port as a key: no kernel address, for those have the highest bit set.
 #[inline(always)]
-fn listener_key(sk: u64) -> u64 {
+fn listener_key(sk: impl Base) -> u64 {
     let port = u16::from_be(value!(sk, inet_sport, u16));
     (netns_of_sock(sk) as u64) << 16 | port as u64
 }
 
 /// The handshake is complete. A child begins with a copy of its listener's memory.
 #[inline(never)]
-pub fn established(memory: &mut Memory, sk: u64) {
+pub fn established(memory: &mut Memory, sk: impl Base) {
     if memory.role != role::CLIENT {
         // Of the listener's memory only the owner is the child's.
-        let owner = memory.owner;
+        let mut owner = zeroed();
+        copy(&mut owner, &memory.owner);
         clear(memory);
-        memory.owner = owner;
+        copy(&mut memory.owner, &owner);
         memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, flow_of(sk).family);
         if memory.ttl == 0 {
@@ -83,14 +85,15 @@ pub fn established(memory: &mut Memory, sk: u64) {
         }
     }
     memory.established_ns = now();
-    if memory.ttl != 0 {
+    // Attempts are made to where connections were made before. Who came from a port that changes with each is nobody's aim.
+    if memory.role == role::CLIENT && memory.ttl != 0 {
         remember_ttl(sk, memory.ttl);
     }
 }
 
 /// The peer's FIN came.
 #[inline(always)]
-pub fn peer_closed(memory: &mut Memory, sk: u64) {
+pub fn peer_closed(memory: &mut Memory, sk: impl Base) {
     let ages = ages_of(sk);
     memory.fin_ns = now();
     memory.fin_sent = ages.sent;
@@ -119,7 +122,7 @@ pub fn challenged(memory: &mut Memory, time_ns: u64) {
 
 /// The running task closed its side: close(), shutdown(), or exit.
 #[inline(never)]
-pub fn closed_by_owner(memory: &mut Memory, sk: u64) {
+pub fn closed_by_owner(memory: &mut Memory, sk: impl Base) {
     own(memory);
     memory.marks |= mark::CLOSED_BY_OWNER;
     // close() sets both bits before it changes the state, shutdown() those that it was asked for.
@@ -131,7 +134,7 @@ pub fn closed_by_owner(memory: &mut Memory, sk: u64) {
 
 /// Times and silence of our side's end, the first time it ends.
 #[inline(always)]
-fn closing(memory: &mut Memory, sk: u64) {
+fn closing(memory: &mut Memory, sk: impl Base) {
     if memory.closing_ns == 0 {
         let ages = ages_of(sk);
         memory.closing_ns = now();
@@ -148,7 +151,7 @@ fn closing(memory: &mut Memory, sk: u64) {
 
 /// Bytes written and not acknowledged.
 #[inline(always)]
-fn unacknowledged(sk: u64) -> u32 {
+fn unacknowledged(sk: impl Base) -> u32 {
     let written = value!(sk, write_seq, u32);
     written.wrapping_sub(field!(sk, snd_una, u32).unwrap_or(written))
 }
@@ -156,7 +159,7 @@ fn unacknowledged(sk: u64) -> u32 {
 /// A half-closed socket ends for good without another state that is seen, in the call of whoever held it: close() or exit
 /// orphans it before its last state (net/ipv4/tcp.c, __tcp_close). Only then is it closed, and only then is it known how.
 #[inline(always)]
-fn let_go(memory: &mut Memory, sk: u64) {
+fn let_go(memory: &mut Memory, sk: impl Base) {
     let orphaned = value!(sk, skc_flags, u32) & sock_flag::DEAD != 0;
     if memory.marks & mark::HALF_CLOSED == 0 || !orphaned {
         return;
@@ -170,7 +173,7 @@ fn let_go(memory: &mut Memory, sk: u64) {
 /// What the last sample knew of the silence before our side ended, and what we have said since. A goodbye after a silence
 /// and the end of a long answer look alike in the ages alone.
 #[inline(always)]
-fn quiet_before(memory: &mut Memory, sk: u64) {
+fn quiet_before(memory: &mut Memory, sk: impl Base) {
     if memory.sampled == 0 {
         return;
     }
@@ -187,7 +190,7 @@ fn narrow(count: u32) -> u16 {
 
 /// The socket is gone: what is known of it moves to the tombstones.
 #[inline(never)]
-pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
+pub fn closed(memory: &mut Memory, sk: impl Base, old_state: u8) {
     memory.closed_ns = now();
     if memory.closing_ns == 0 {
         // It ended without our doing: by the peer's RST, or in silence.
@@ -214,8 +217,9 @@ pub fn closed(memory: &mut Memory, sk: u64, old_state: u8) {
 /// Our side aborted a live connection: by close() in the owner's context where the state is CLOSE already,
 /// else from outside or by a timer, where the running task is anybody.
 #[inline(never)]
-pub fn aborted(memory: &mut Memory, sk: u64, flow: &Flow, state: u8, reason: u32) {
-    let accepted = field!(sk, sk_socket, u64) != Some(0);
+pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, state: u8, reason: u32) {
+    // A number: some verifiers hold a typed pointer for never NULL.
+    let accepted = field!(sk.address(), sk_socket, u64) != Some(0);
     if state == rstwatch_common::record::state::CLOSE {
         // A child that nobody accepted may be dropped in softirq too: then the running task is anybody.
         own_if(memory, accepted);
@@ -270,10 +274,19 @@ pub fn overflowed_somewhere(flow: &Flow, netns: u32, segment: &Segment) {
     }
 }
 
+/// By words; see [`copy`].
+#[inline(always)]
+fn key_of(flow: &Flow, netns: u32) -> NetnsFlow {
+    let mut key: NetnsFlow = zeroed();
+    copy(&mut key.flow, flow);
+    key.netns = netns;
+    key
+}
+
 /// Keeps a memory under its flow.
 #[inline(never)]
 pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
-    let key = NetnsFlow { flow: *flow, netns };
+    let key = key_of(flow, netns);
     let _ = TOMBSTONES.insert(&key, memory, 0);
 }
 
@@ -304,6 +317,6 @@ fn near(left: u32, right: u32) -> bool {
 
 #[inline(never)]
 pub fn find(flow: &Flow, netns: u32) -> *mut Memory {
-    let key = NetnsFlow { flow: *flow, netns };
+    let key = key_of(flow, netns);
     TOMBSTONES.get_ptr_mut(&key).unwrap_or(core::ptr::null_mut())
 }

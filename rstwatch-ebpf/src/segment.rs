@@ -3,36 +3,29 @@
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Segment, present};
 
-use crate::kernel::{read_into, value};
+use core::mem::MaybeUninit;
+
+use crate::kernel::{fill, value, zeroed};
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
 
-/// No segment.
-pub const NO_SEGMENT: Segment = Segment {
-    seq: 0,
-    ack: 0,
-    payload: 0,
-    tsval: 0,
-    reserved2: 0,
-    window: 0,
-    ip_id: 0,
-    ttl: 0,
-    flags: 0,
-    present: 0,
-    reserved: 0,
-};
-
 const IPPROTO_TCP: u8 = 6;
 
 /// A TCP segment, and the flow from its *sender's* end.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Seen {
     pub segment: Segment,
     pub flow: Flow,
 }
 
 impl Seen {
-    pub const NOTHING: Self = Self { segment: NO_SEGMENT, flow: Flow::EMPTY };
+    /// Nothing was seen.
+    #[inline(always)]
+    pub fn nothing() -> Self {
+        zeroed()
+    }
 }
 
 /// Reads the segment in an skb; answers whether it is TCP. A function of its own in the object: its buffers would not
@@ -42,21 +35,25 @@ pub fn read_skb(skb: u64, seen: &mut Seen) -> bool {
     let head = value!(skb, skb_head, u64);
     let network = value!(skb, skb_network_header, u16);
     let ip = head + network as u64;
-    let mut header = [0u8; 40];
-    if head == 0 || !read_into(ip, &mut header) {
+    let mut header = MaybeUninit::<[u8; 40]>::uninit();
+    if head == 0 || !fill(ip, header.as_mut_ptr()) {
         return false;
     }
+    // SAFETY: the helper has written it.
+    let header = unsafe { header.assume_init_ref() };
     let (tcp_at, length) = match header[0] >> 4 {
-        4 => of_ipv4(&header, ip, seen),
-        6 => of_ipv6(&header, ip, skb, head, seen),
+        4 => of_ipv4(header, ip, seen),
+        6 => of_ipv6(header, ip, skb, head, seen),
         _ => return false,
     };
-    let mut tcp = [0u8; TCP_BYTES];
-    if tcp_at == 0 || !read_into(tcp_at, &mut tcp) {
+    let mut tcp = MaybeUninit::<[u8; TCP_BYTES]>::uninit();
+    if tcp_at == 0 || !fill(tcp_at, tcp.as_mut_ptr()) {
         return false;
     }
-    fill_tcp(&tcp, length, &mut seen.segment);
-    fill_ports(&tcp, &mut seen.flow);
+    // SAFETY: the helper has written it.
+    let tcp = unsafe { tcp.assume_init_ref() };
+    fill_tcp(tcp, length, &mut seen.segment);
+    fill_ports(tcp, &mut seen.flow);
     true
 }
 

@@ -4,7 +4,7 @@ use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind, mark, present, sk
 
 use crate::emit::{Rate, tell};
 use crate::facts::now;
-use crate::kernel::clear;
+use crate::kernel::{clear, copy};
 use crate::memory;
 use crate::segment::Seen;
 
@@ -40,7 +40,7 @@ pub fn rst(seen: &Seen, netns: u32) {
         record.flow = flow;
         record.segment = seen.segment;
         clear(&mut record.tcp);
-        record.memory = *gone;
+        copy(&mut record.memory, gone);
         clear(&mut record.task);
     });
 }

@@ -17,7 +17,7 @@ pub fn tcp_conn_request(ctx: FEntryContext) -> i32 {
     if facts::queue_is_full(listener) {
         listeners::met_full(listener);
     }
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if segment::read_skb(argument(ctx.as_ptr(), 3), &mut seen) {
         let _ = SYNS.insert(&seen.flow, &seen.segment.seq, 0);
     }

@@ -16,7 +16,7 @@ pub fn tcp_finish_connect(ctx: FEntryContext) -> i32 {
     if typed.is_null() {
         return 0;
     }
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if !segment::read_skb(argument(ctx.as_ptr(), 1), &mut seen) {
         return 0;
     }

@@ -104,7 +104,7 @@ fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Seen> {
     }
     // SAFETY: the context's length.
     let length = unsafe { (*ctx.skb.skb).len };
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     segment::fill_ip(&ip, &mut seen);
     segment::fill_ports(&tcp, &mut seen.flow);
     segment::fill_tcp(&tcp, length.wrapping_sub(tcp_at), &mut seen.segment);

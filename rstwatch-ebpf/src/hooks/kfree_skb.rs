@@ -27,7 +27,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     if !facts::watched(netns) {
         return 0;
     }
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if !segment::read_skb(skb, &mut seen) {
         return 0;
     }

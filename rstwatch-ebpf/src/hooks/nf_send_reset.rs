@@ -44,7 +44,7 @@ fn rejected(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
         return 0;
     }
     // The function itself gives up on fragments and on RSTs.
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if segment::read_skb(rejected_packet(argument(ctx, 1), argument(ctx, 2)), &mut seen)
         && seen.segment.flags & tcp_flag::RST == 0
     {

@@ -4,7 +4,6 @@
 //! The kernel also calls tcp_reset() itself, for data after RCV_SHUTDOWN. Then `send_reset` follows for the same
 //! socket and says so.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
@@ -14,10 +13,10 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
-use crate::kernel::{argument, clear, setting, value};
+use crate::kernel::{Base, Typed, clear, copy, setting, value};
 use crate::maps::{DROPS, Drop, SOCKETS, conntrack_full_ns};
 use crate::reject;
-use crate::segment::{NO_SEGMENT, Seen};
+use crate::segment::Seen;
 use crate::ttl;
 
 /// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
@@ -27,16 +26,16 @@ const REJECT_WINDOW_NS: u64 = 50_000_000;
 /// `trace_tcp_receive_reset(sk)`.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk = argument(ctx.as_ptr(), 0);
+    let typed = ctx.arg::<*mut c_void>(0);
+    if typed.is_null() {
+        return 0;
+    }
+    let Some(sk) = Typed::tcp_sock(typed) else { return 0 };
     let netns = netns_of_sock(sk);
     if !facts::watched(netns) || !facts::in_cgroup(sk) {
         return 0;
     }
     let flow = flow_of(sk);
-    let typed = ctx.arg::<*mut c_void>(0);
-    if typed.is_null() {
-        return 0;
-    }
     let kept = SOCKETS.get_or_create(typed);
     // SAFETY: storage of a socket that the caller holds.
     let Some(kept) = (unsafe { kept.as_mut() }) else {
@@ -88,12 +87,12 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
 }
 
 #[inline(always)]
-fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
+fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
     emit(Counted::Received, NO_REASON, Rate::Received, |record| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
         record.time_ns = facts::now();
-        record.sock = sk;
+        record.sock = sk.address();
         record.conntrack_full_ns = conntrack_full_ns(netns);
         record.cgroup = facts::cgroup_of(sk);
         record.netns = netns;
@@ -101,15 +100,15 @@ fn report(sk: u64, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
         record.sk_class = sk_class::FULL;
         record.state = value!(sk, skc_state, u8);
         record.subflow = 0;
-        record.flow = *flow;
+        copy(&mut record.flow, flow);
         match kept {
             Some(kept) => {
-                record.segment = kept.rst;
-                record.memory = *kept;
+                copy(&mut record.segment, &kept.rst);
+                copy(&mut record.memory, kept);
                 record.flags = flags::TCP | flags::MEMORY;
             }
             None => {
-                record.segment = NO_SEGMENT;
+                clear(&mut record.segment);
                 clear(&mut record.memory);
                 record.flags = flags::TCP;
             }

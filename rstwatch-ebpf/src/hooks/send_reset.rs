@@ -5,35 +5,38 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
 use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{Segment, sk_class};
+use rstwatch_common::record::Segment;
 
 use crate::facts::{self, class_of, flow_of, netns_of_skb, netns_of_sock};
-use crate::kernel::{argument, setting, value};
+use crate::kernel::{Typed, argument, setting, value, zeroed};
 use crate::maps::SOCKETS;
-use crate::segment::{self, NO_SEGMENT, Seen};
+use crate::segment::{self, Seen};
 use crate::sent::Sent;
 
 /// `trace_tcp_send_reset(sk, skb, reason)`; `reason` since Linux 6.10. Both pointers can be NULL, `sk` can be a
 /// listener or a TIME_WAIT mini-socket (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset).
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk = argument(ctx.as_ptr(), 0);
+    let address = argument(ctx.as_ptr(), 0);
     let skb = argument(ctx.as_ptr(), 1);
-    let netns = if sk != 0 { netns_of_sock(sk) } else { netns_of_skb(skb) };
-    let state = value!(sk, skc_state, u8);
-    let class = class_of(sk, state);
-    // No socket and mini-sockets belong to no cgroup.
-    let bound = class == sk_class::FULL || class == sk_class::LISTEN;
-    if !facts::watched(netns) || (setting!(filter_cgroup) == 1 && !(bound && facts::in_cgroup(sk))) {
+    // It has a NULL check of its own for the kernels that want one.
+    let typed = ctx.arg::<*mut c_void>(0);
+    let sk = if typed.is_null() { None } else { Typed::tcp_sock(typed) };
+    // What has no socket, and mini-sockets, are read the long way, and belong to no cgroup.
+    let (netns, state) = match sk {
+        Some(sk) => (netns_of_sock(sk), value!(sk, skc_state, u8)),
+        None if address != 0 => (netns_of_sock(address), value!(address, skc_state, u8)),
+        None => (netns_of_skb(skb), 0),
+    };
+    if !facts::watched(netns) || (setting!(filter_cgroup) == 1 && !sk.is_some_and(|sk| facts::in_cgroup(sk))) {
         return 0;
     }
-    let reason = if setting!(has_reason) == 1 { argument(ctx.as_ptr(), 2) as u32 } else { u32::MAX };
-    let (segment, flow) = provoked_by(sk, skb);
-    let sent = Sent { sk, skb, netns, reason, state, class, segment, flow };
-
-    // The typed pointer serves the storage helper alone; it has a NULL check of its own for the kernels that want one.
-    let typed = ctx.arg::<*mut c_void>(0);
-    let kept = if class == sk_class::TIME_WAIT || typed.is_null() { core::ptr::null_mut() } else { SOCKETS.get(typed) };
+    // A number, which no verifier types.
+    let reason = if setting!(has_reason) == 1 { ctx.arg::<u64>(2) as u32 } else { u32::MAX };
+    let (segment, flow) = provoked_by(address, sk, skb);
+    let class = class_of(address, state);
+    let sent = Sent { address, sk, skb, netns, reason, state, class, segment, flow };
+    let kept = if sk.is_some() && !typed.is_null() { SOCKETS.get(typed) } else { core::ptr::null_mut() };
     // SAFETY: storage of a socket that the caller holds.
     let kept = unsafe { kept.as_mut() };
     sent.report(kept);
@@ -43,10 +46,15 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
 /// The provoking segment, and the flow from our end: the segment's, reversed, where there is one
 /// (a listener has no peer), else the socket's.
 #[inline(always)]
-fn provoked_by(sk: u64, skb: u64) -> (Segment, Flow) {
-    let mut seen = Seen::NOTHING;
+fn provoked_by(address: u64, sk: Option<Typed>, skb: u64) -> (Segment, Flow) {
+    let mut seen = Seen::nothing();
     if skb != 0 && segment::read_skb(skb, &mut seen) {
         return (seen.segment, seen.flow.reversed());
     }
-    (NO_SEGMENT, if sk == 0 { Flow::EMPTY } else { flow_of(sk) })
+    let flow = match sk {
+        Some(sk) => flow_of(sk),
+        None if address != 0 => flow_of(address),
+        None => zeroed(),
+    };
+    (zeroed(), flow)
 }

@@ -62,7 +62,7 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
         listeners::met_full(listener);
     }
     let netns = facts::netns_of_sock(listener);
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if !facts::watched(netns) || !segment::read_skb(skb, &mut seen) {
         return 0;
     }

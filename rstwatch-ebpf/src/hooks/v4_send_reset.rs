@@ -52,7 +52,7 @@ fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn
     if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
         return 0;
     }
-    let mut seen = Seen::NOTHING;
+    let mut seen = Seen::nothing();
     if !segment::read_skb(skb, &mut seen) {
         return 0;
     }
@@ -77,7 +77,10 @@ fn without_tracepoint(sk: u64, skb: u64, netns: u32, seen: &Seen, is_local: fn(u
     }
     let class = if sk == 0 { sk_class::NONE } else { class_of(sk, state) };
     let flow = seen.flow.reversed();
-    Sent { sk, skb, netns, reason: u32::MAX, state, class, segment: seen.segment, flow }.report(None);
+    // Neither has fields of its own to tell.
+    let none: Option<u64> = None;
+    Sent { address: sk, sk: none, skb, netns, reason: u32::MAX, state, class, segment: seen.segment, flow }
+        .report(None);
 }
 
 /// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.
