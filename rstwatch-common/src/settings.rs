@@ -36,6 +36,10 @@ wire! {
     }
 }
 
+/// How long after a wake-up of the ring's reader the same CPU sends records without another, in nanoseconds. The reader looks
+/// again by itself for longer than that.
+pub const WOKEN_NS: u64 = 10_000_000;
+
 /// Bits of the map `INFER`: what `kfree_skb` has to tell, for want of another hook.
 pub mod infer {
     /// Rejects of IPv4 (`nf_send_reset`).

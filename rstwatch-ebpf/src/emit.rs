@@ -1,13 +1,17 @@
 //! Count first, exactly; then the detail, if its kind is within its rate and the ring has room.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::maps::PerCpuArray;
 use rstwatch_common::counts::{Counted, Loss, count_slot, loss_slot};
 use rstwatch_common::record::ResetRecord;
+use rstwatch_common::settings::WOKEN_NS;
 
 use crate::facts::now;
 use crate::kernel::setting;
 use crate::maps::{COUNTS, EVENTS, LOSSES, RATES, SENT_BY_NETNS};
+
+/// Slot of `RATES` that holds when this CPU last woke the reader.
+const WOKEN: u32 = 7;
 
 /// Kinds of detail events, each with a rate of its own, so that a scan of closed ports drowns nothing else.
 #[derive(Clone, Copy)]
@@ -49,30 +53,28 @@ pub fn count_in(netns: u32) {
 #[inline(always)]
 pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut ResetRecord)) -> bool {
     count(counted, reason);
-    if !within(rate) {
+    let Some(now) = within(rate) else {
         bump(&LOSSES, loss_slot(counted, Loss::RateLimited));
         return false;
-    }
+    };
     let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
         bump(&LOSSES, loss_slot(counted, Loss::RingFull));
         return false;
     };
     // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
     fill(unsafe { &mut *entry.as_mut_ptr() });
-    entry.submit(0);
+    entry.submit(wake(now));
     true
 }
 
 /// Sends a record that counts nothing, if its kind is within its rate and the ring has room.
 #[inline(always)]
 pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord)) {
-    if !within(rate) {
-        return;
-    }
+    let Some(now) = within(rate) else { return };
     if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
         // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
         fill(unsafe { &mut *entry.as_mut_ptr() });
-        entry.submit(0);
+        entry.submit(wake(now));
     }
 }
 
@@ -91,19 +93,37 @@ pub fn add_one(counter: *mut u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
 }
 
-/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds.
+/// Whether the reader is to be woken, as flags of the ring.
+///
+/// A wake-up costs more than all else here: an interrupt to this CPU itself. So one that follows another within [`WOKEN_NS`] is
+/// left out, for the reader looks again by itself for longer than that after each record it takes
+/// (rstwatch/src/pipeline/patience.rs has the proof that none stays behind). A lone record is told at once.
 #[inline(always)]
-fn within(rate: Rate) -> bool {
-    let Some(slot) = RATES.get_ptr_mut(rate as u32) else { return false };
+fn wake(now: u64) -> u64 {
+    let Some(slot) = RATES.get_ptr_mut(WOKEN) else { return 0 };
+    // SAFETY: a per-CPU slot.
+    if now.wrapping_sub(unsafe { *slot }) < WOKEN_NS {
+        return BPF_RB_NO_WAKEUP as u64;
+    }
+    // SAFETY: as above.
+    unsafe { *slot = now };
+    // The kernel wakes the reader if it has read everything before this record (kernel/bpf/ringbuf.c, bpf_ringbuf_commit).
+    0
+}
+
+/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds. Answers the time if there is one more to be had.
+#[inline(always)]
+fn within(rate: Rate) -> Option<u64> {
+    let slot = RATES.get_ptr_mut(rate as u32)?;
     let now = now();
     // SAFETY: a per-CPU slot.
     let arrival = unsafe { *slot };
     let arrival = if arrival > now { arrival } else { now };
     if arrival - now > setting!(detail_burst_ns) {
-        return false;
+        return None;
     }
     let next = arrival + setting!(detail_interval_ns);
     // SAFETY: as above.
     unsafe { *slot = next };
-    true
+    Some(now)
 }

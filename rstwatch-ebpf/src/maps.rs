@@ -27,7 +27,8 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS_LEN, 
 #[map]
 pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSSES_LEN, 0);
 
-/// Theoretical arrival time of the next detail event, per kind (the generic cell rate algorithm).
+/// Theoretical arrival time of the next detail event, per kind (the generic cell rate algorithm); the last slot: when the
+/// reader was last woken.
 #[map]
 pub static RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 

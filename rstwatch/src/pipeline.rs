@@ -1,5 +1,7 @@
 //! The running capture: the kernel's ring on one side, the stages on the other.
 
+mod patience;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +12,7 @@ use rustix::thread::{MembarrierCommand, membarrier};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use self::patience::Patience;
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
 use crate::bounds::GapsHandle;
 use crate::cause::Direction;
@@ -73,6 +76,7 @@ impl Attachment {
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
     ring: AsyncFd<RingBuf<MapData>>,
+    patience: Patience,
     attached: Probes,
     stages: Stages,
     /// Whose each event is, behind the stages.
@@ -116,6 +120,7 @@ impl Capture {
         let owners = Owners::start(pods).context("owners cannot be looked up")?;
         Ok(Self {
             ring: readable(events)?,
+            patience: Patience::new(),
             stages: Stages::new(context),
             naming: Naming::by(owners.clone()),
             owners,
@@ -193,12 +198,12 @@ impl Capture {
             if self.drain() > 0 || self.stages.is_ready() {
                 continue;
             }
-            // What waits for its sender or its owner must leave in time, event or not.
+            // What waits for its sender or its owner must leave in time, event or not, and not each record wakes us.
             let limit = self.limit();
             tokio::select! {
                 guard = self.ring.readable() => guard.ok()?.clear_ready(),
                 () = self.naming.news(), if self.naming.is_waiting() => (),
-                () = tokio::time::sleep(limit.unwrap_or_default()), if limit.is_some() => (),
+                () = tokio::time::sleep(limit) => (),
             }
         }
     }
@@ -219,9 +224,10 @@ impl Capture {
     }
 
     /// How long the ring may be waited for.
-    fn limit(&self) -> Option<Duration> {
+    fn limit(&self) -> Duration {
         let sender = self.stages.is_waiting().then_some(HOLD / 2);
-        sender.into_iter().chain(self.naming.until(monotonic_ns())).min()
+        let others = sender.into_iter().chain(self.naming.until(monotonic_ns()));
+        others.fold(self.patience.pause(), Duration::min)
     }
 
     /// Detaches, and takes everything that is still under way. Nothing is counted from then on, so that what was counted and
@@ -255,9 +261,11 @@ impl Capture {
                 }
             }
         }
+        let now = monotonic_ns();
+        self.patience.looked(now, taken);
         // Only with an empty ring is it sure that no sender's record is on its way.
         if taken < BATCH {
-            self.stages.expire(monotonic_ns(), &phantoms);
+            self.stages.expire(now, &phantoms);
         }
         taken
     }
