@@ -77,6 +77,10 @@ pub static SYNS: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(8192, 0);
 #[map]
 pub static INFER: Array<u64> = Array::with_max_entries(1, 0);
 
+/// When a segment was last put into `DROPS`. It spares most resets a look there.
+#[map]
+pub static LAST_DROP: Array<u64> = Array::with_max_entries(1, 0);
+
 /// When the conntrack table of a namespace was last full.
 #[map]
 pub static CONNTRACK_FULL: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
@@ -95,6 +99,9 @@ pub fn conntrack_full_ns(netns: u32) -> u64 {
     let host = HOST_NETNS.get(0).copied().unwrap_or(0);
     // SAFETY: a number; a torn read is not possible.
     let own = unsafe { CONNTRACK_FULL.get(&netns) }.copied().unwrap_or(0);
+    if host == netns {
+        return own;
+    }
     // SAFETY: as above.
     let hosts = unsafe { CONNTRACK_FULL.get(&host) }.copied().unwrap_or(0);
     if own > hosts { own } else { hosts }

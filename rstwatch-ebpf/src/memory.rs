@@ -129,15 +129,15 @@ pub fn closed_by_owner(memory: &mut Memory, sk: impl Base) {
     if field!(sk, sk_shutdown, u8).unwrap_or(3) & 3 == 2 {
         memory.marks |= mark::HALF_CLOSED;
     }
-    closing(memory, sk);
+    closing(memory, sk, now());
 }
 
 /// Times and silence of our side's end, the first time it ends.
 #[inline(always)]
-fn closing(memory: &mut Memory, sk: impl Base) {
+fn closing(memory: &mut Memory, sk: impl Base, now_ns: u64) {
     if memory.closing_ns == 0 {
         let ages = ages_of(sk);
-        memory.closing_ns = now();
+        memory.closing_ns = now_ns;
         memory.closing_sent = ages.sent;
         memory.closing_received = ages.received;
         // The answer to a keepalive of ours tells nothing.
@@ -167,7 +167,7 @@ fn let_go(memory: &mut Memory, sk: impl Base) {
     own_if(memory, false);
     memory.marks &= !mark::HALF_CLOSED;
     memory.closing_ns = 0;
-    closing(memory, sk);
+    closing(memory, sk, now());
 }
 
 /// What the last sample knew of the silence before our side ended, and what we have said since. A goodbye after a silence
@@ -224,8 +224,9 @@ pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, state: u8, reaso
         // A child that nobody accepted may be dropped in softirq too: then the running task is anybody.
         own_if(memory, accepted);
     }
-    closing(memory, sk);
-    memory.reset_ns = now();
+    let now_ns = now();
+    closing(memory, sk, now_ns);
+    memory.reset_ns = now_ns;
     memory.reset_reason = reason;
     memory.reset_state = state;
     memory.unread = unread_of(sk);
@@ -287,6 +288,11 @@ fn key_of(flow: &Flow, netns: u32) -> NetnsFlow {
 #[inline(never)]
 pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
     let key = key_of(flow, netns);
+    // What is there already is overwritten in its place: an update takes another node, at the cost of an old one's eviction.
+    if let Some(there) = TOMBSTONES.get_ptr_mut(&key) {
+        // SAFETY: as in `tombstone`.
+        return copy(unsafe { &mut *there }, memory);
+    }
     let _ = TOMBSTONES.insert(&key, memory, 0);
 }
 

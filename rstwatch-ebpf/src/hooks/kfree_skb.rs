@@ -11,7 +11,7 @@ use rstwatch_common::settings::infer;
 use crate::facts;
 use crate::kernel::{argument, setting};
 use crate::listeners;
-use crate::maps::{DROPS, Drop, INFER};
+use crate::maps::{DROPS, Drop, INFER, LAST_DROP};
 use crate::memory;
 use crate::segment::{self, Seen};
 
@@ -40,7 +40,12 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
             memory::overflowed_somewhere(&seen.flow.reversed(), netns, &seen.segment);
         }
     } else if wanted & rejects != 0 {
-        let drop = Drop { time_ns: facts::now(), netns, segment: seen.segment };
+        let time_ns = facts::now();
+        let drop = Drop { time_ns, netns, segment: seen.segment };
+        if let Some(last) = LAST_DROP.get_ptr_mut(0) {
+            // SAFETY: a slot of the map; CPUs may write at once, and their clocks differ by less than matters.
+            unsafe { *last = time_ns };
+        }
         let _ = DROPS.insert(&seen.flow, &drop, 0);
     }
     0

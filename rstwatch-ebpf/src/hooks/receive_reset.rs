@@ -14,7 +14,7 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of, netns_of_sock};
 use crate::kernel::{Base, Typed, clear, copy, setting, value};
-use crate::maps::{DROPS, Drop, SOCKETS, conntrack_full_ns};
+use crate::maps::{DROPS, Drop, LAST_DROP, SOCKETS, conntrack_full_ns};
 use crate::reject;
 use crate::segment::Seen;
 use crate::ttl;
@@ -67,6 +67,11 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
 /// (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ip_tcphdr_put).
 #[inline(always)]
 fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
+    // Where even the last one was too early, so were all.
+    let last = LAST_DROP.get(0).copied().unwrap_or(0);
+    if last == 0 || last.saturating_add(REJECT_WINDOW_NS) < kept.rst_ns {
+        return None;
+    }
     // SAFETY: an LRU element may be reused under us; it holds plain numbers.
     let drop = unsafe { DROPS.get(flow) }?;
     let rst = &kept.rst;
