@@ -36,7 +36,7 @@ const MACHINE_ARGS: [&str; 17] = [
     "-smp",
     "2",
     "-m",
-    "1024",
+    "2048",
     "-monitor",
     "none",
 ];
