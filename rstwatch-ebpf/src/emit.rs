@@ -48,10 +48,10 @@ pub fn count_in(netns: u32) {
     }
 }
 
-/// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every
-/// field.
+/// Counts a reset and sends the record that `fill` writes, told the time; answers whether the detail left. `fill` must
+/// write every field.
 #[inline(always)]
-pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut ResetRecord)) -> bool {
+pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut ResetRecord, u64)) -> bool {
     count(counted, reason);
     let Some(now) = within(rate) else {
         bump(&LOSSES, loss_slot(counted, Loss::RateLimited));
@@ -62,18 +62,18 @@ pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut Re
         return false;
     };
     // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
-    fill(unsafe { &mut *entry.as_mut_ptr() });
+    fill(unsafe { &mut *entry.as_mut_ptr() }, now);
     entry.submit(wake(now));
     true
 }
 
 /// Sends a record that counts nothing, if its kind is within its rate and the ring has room.
 #[inline(always)]
-pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord)) {
+pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord, u64)) {
     let Some(now) = within(rate) else { return };
     if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
         // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
-        fill(unsafe { &mut *entry.as_mut_ptr() });
+        fill(unsafe { &mut *entry.as_mut_ptr() }, now);
         entry.submit(wake(now));
     }
 }

@@ -53,11 +53,11 @@ pub fn netns_of_net(net: impl Base) -> u32 {
 ///
 /// A packet that leaves has no device yet at LOCAL_OUT, but a socket, or at least a route.
 #[inline(never)]
-pub fn netns_of_skb(skb: u64) -> u32 {
-    let device = value!(skb, skb_dev, u64);
-    if device != 0 {
+pub fn netns_of_skb(skb: impl Base) -> u32 {
+    if let Some(device) = skb.follow(offset!(skb_dev)).filter(|device| device.address() != 0) {
         return netns_of_device(device);
     }
+    let skb = skb.address();
     let sk = value!(skb, skb_sk, u64);
     if sk != 0 {
         return netns_of_sock(sk);
@@ -68,8 +68,8 @@ pub fn netns_of_skb(skb: u64) -> u32 {
 }
 
 #[inline(always)]
-fn netns_of_device(device: u64) -> u32 {
-    netns_of_net(value!(device, dev_net, u64))
+fn netns_of_device(device: impl Base) -> u32 {
+    device.follow(offset!(dev_net)).map_or(0, |net| netns_of_net(net))
 }
 
 /// Whether this namespace is watched.
@@ -121,8 +121,9 @@ pub fn flow_of(sk: impl Base) -> Flow {
     flow
 }
 
+/// The same, into a flow that is empty.
 #[inline(never)]
-fn read_flow(sk: impl Base, flow: &mut Flow) {
+pub fn read_flow(sk: impl Base, flow: &mut Flow) {
     flow.local_port = u16::from_be(value!(sk, inet_sport, u16));
     flow.remote_port = u16::from_be(value!(sk, skc_dport, u16));
     match field!(sk, skc_family, u16) {

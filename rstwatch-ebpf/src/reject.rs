@@ -13,7 +13,7 @@ use crate::segment::Seen;
 /// The flow is seen from the end in whose name it answered.
 #[inline(always)]
 pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record| {
+    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record, _| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
         record.time_ns = time_ns;

@@ -5,7 +5,7 @@ use rstwatch_common::record::{Segment, present};
 
 use core::mem::MaybeUninit;
 
-use crate::kernel::{fill, value, zeroed};
+use crate::kernel::{Base, fill, value, zeroed};
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
@@ -26,12 +26,24 @@ impl Seen {
     pub fn nothing() -> Self {
         zeroed()
     }
+
+    /// Turns the flow to the other end, in place.
+    #[inline(always)]
+    pub fn turn(&mut self) {
+        let flow = &mut self.flow;
+        let (local, remote) = (&raw mut flow.local, &raw mut flow.remote);
+        for index in 0..4 {
+            // SAFETY: words of the addresses; the flow is aligned to them.
+            unsafe { core::ptr::swap(local.cast::<u32>().add(index), remote.cast::<u32>().add(index)) };
+        }
+        (flow.local_port, flow.remote_port) = (flow.remote_port, flow.local_port);
+    }
 }
 
 /// Reads the segment in an skb; answers whether it is TCP. A function of its own in the object: its buffers would not
 /// fit on the stacks of all its callers (512 bytes for a whole chain of calls before Linux 6.13).
 #[inline(never)]
-pub fn read_skb(skb: u64, seen: &mut Seen) -> bool {
+pub fn read_skb(skb: impl Base, seen: &mut Seen) -> bool {
     let head = value!(skb, skb_head, u64);
     let network = value!(skb, skb_network_header, u16);
     let ip = head + network as u64;
@@ -98,7 +110,7 @@ fn of_ipv4(header: &[u8; 40], ip: u64, seen: &mut Seen) -> Tcp {
 }
 
 #[inline(always)]
-fn of_ipv6(header: &[u8; 40], ip: u64, skb: u64, head: u64, seen: &mut Seen) -> Tcp {
+fn of_ipv6(header: &[u8; 40], ip: u64, skb: impl Base, head: u64, seen: &mut Seen) -> Tcp {
     fill_ip(header, seen);
     let length = be16(header[4], header[5]) as u32;
     if header[6] == IPPROTO_TCP {

@@ -1,14 +1,14 @@
 //! The record of a reset that the stack sent, however it was seen.
 
 use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
-use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{MAGIC, Memory, Segment, flags, kind, mark, sk_class, tcp_flag};
+use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, sk_class, tcp_flag};
 
 use crate::emit::{Rate, count, count_in, emit};
 use crate::facts;
 use crate::kernel::{Base, clear, copy, setting, value};
 use crate::maps::{SYNS, conntrack_full_ns};
 use crate::memory;
+use crate::segment::Seen;
 
 /// One sent reset, before it is looked up.
 pub struct Sent<S> {
@@ -23,10 +23,8 @@ pub struct Sent<S> {
     pub reason: u32,
     pub state: u8,
     pub class: u8,
-    /// What provoked it.
-    pub segment: Segment,
-    /// From our end.
-    pub flow: Flow,
+    /// What provoked it, and the flow from our end.
+    pub seen: Seen,
 }
 
 /// What is remembered, and the record flags that say where it was found.
@@ -50,7 +48,7 @@ impl<S: Base> Sent<S> {
     fn of_connection<'a>(&self, sk: S, kept: &'a mut Memory) -> Remembered<'a> {
         let mut phantom = 0;
         if self.skb == 0 {
-            memory::aborted(kept, sk, &self.flow, self.state, self.reason);
+            memory::aborted(kept, sk, &self.seen.flow, self.state, self.reason);
         } else if kept.marks & mark::RECEIVED != 0 {
             // No RST is ever sent for an RST: what tcp_receive_reset reported was data after RCV_SHUTDOWN.
             count(Counted::Phantom, NO_REASON);
@@ -68,21 +66,21 @@ impl<S: Base> Sent<S> {
     /// A segment that found no connection, only a listener: of one that is gone, or of a handshake that failed.
     #[inline(always)]
     fn of_listener<'a>(&self, sk: S, kept: &'a Memory) -> Remembered<'a> {
-        if self.segment.flags & tcp_flag::SYN != 0 {
+        if self.seen.segment.flags & tcp_flag::SYN != 0 {
             return (Some(kept), flags::MEMORY);
         }
-        if let Some(gone) = memory::tombstone(&self.flow, self.netns, &self.segment) {
+        if let Some(gone) = memory::tombstone(&self.seen.flow, self.netns, &self.seen.segment) {
             return (Some(gone), flags::TOMBSTONE);
         }
         let completes = self.completes_handshake();
         // INVALID_SYN is the kernel's word for this too; where it gives none, a SYN with the number before must have come.
         let gave_up = if setting!(has_reason) == 1 {
-            self.segment.payload == 0 && setting!(invalid_syn) == self.reason
+            self.seen.segment.payload == 0 && setting!(invalid_syn) == self.reason
         } else {
             completes
         };
         if gave_up && facts::queue_is_full(sk) {
-            memory::overflowed(kept, &self.flow, self.netns, &self.segment);
+            memory::overflowed(kept, &self.seen.flow, self.netns, &self.seen.segment);
         }
         (Some(kept), flags::MEMORY | if completes { flags::HANDSHAKE } else { 0 })
     }
@@ -91,19 +89,19 @@ impl<S: Base> Sent<S> {
     #[inline(always)]
     fn completes_handshake(&self) -> bool {
         // SAFETY: an LRU element may be reused under us; it holds a plain number.
-        let initial = unsafe { SYNS.get(&self.flow.reversed()) };
-        let bare_ack = self.segment.payload == 0 && self.segment.flags & tcp_flag::FIN == 0;
-        bare_ack && initial.is_some_and(|initial| initial.wrapping_add(1) == self.segment.seq)
+        let initial = unsafe { SYNS.get(&self.seen.flow.reversed()) };
+        let bare_ack = self.seen.segment.payload == 0 && self.seen.segment.flags & tcp_flag::FIN == 0;
+        bare_ack && initial.is_some_and(|initial| initial.wrapping_add(1) == self.seen.segment.seq)
     }
 
     /// No socket, a TIME_WAIT mini-socket, or a socket without memory.
     #[inline(always)]
     fn of_nothing(&self) -> Remembered<'static> {
         // Without a segment there is nothing to tell an earlier connection of this flow by.
-        if self.skb == 0 || self.segment.flags & tcp_flag::SYN != 0 {
+        if self.skb == 0 || self.seen.segment.flags & tcp_flag::SYN != 0 {
             return (None, 0);
         }
-        match memory::tombstone(&self.flow, self.netns, &self.segment) {
+        match memory::tombstone(&self.seen.flow, self.netns, &self.seen.segment) {
             Some(gone) => (Some(gone), flags::TOMBSTONE),
             None => (None, 0),
         }
@@ -114,10 +112,10 @@ impl<S: Base> Sent<S> {
         let reason = if self.reason == u32::MAX { NO_REASON } else { self.reason };
         // Flags, not the reference: a compiler joins such questions bit by bit, which verifiers forbid for pointers.
         let rate = if self.class == sk_class::NONE && found == 0 { Rate::NoSocket } else { Rate::Sent };
-        emit(Counted::Sent, reason, rate, |record| {
+        emit(Counted::Sent, reason, rate, |record, time_ns| {
             record.magic = MAGIC;
             record.reason = self.reason;
-            record.time_ns = facts::now();
+            record.time_ns = time_ns;
             record.sock = self.address;
             record.conntrack_full_ns = conntrack_full_ns(self.netns);
             record.netns = self.netns;
@@ -125,8 +123,8 @@ impl<S: Base> Sent<S> {
             record.sk_class = self.class;
             record.state = self.state;
             record.subflow = 0;
-            copy(&mut record.flow, &self.flow);
-            copy(&mut record.segment, &self.segment);
+            copy(&mut record.flow, &self.seen.flow);
+            copy(&mut record.segment, &self.seen.segment);
             match remembered {
                 Some(memory) => copy(&mut record.memory, memory),
                 None => clear(&mut record.memory),
@@ -136,7 +134,12 @@ impl<S: Base> Sent<S> {
                 record.flags |= flags::SKB;
             }
             self.fill_from_socket(record);
-            facts::current(&mut record.task);
+            // Whoever runs when a segment is answered has nothing to do with it.
+            if self.skb == 0 {
+                facts::current(&mut record.task);
+            } else {
+                clear(&mut record.task);
+            }
         });
     }
 

@@ -24,10 +24,10 @@ pub fn rst(seen: &Seen, netns: u32) {
     if !reset_by_peer || !recent || ahead <= 1 || ahead >= 1 << 24 {
         return;
     }
-    tell(Rate::Stray, |record: &mut ResetRecord| {
+    tell(Rate::Stray, |record: &mut ResetRecord, time_ns| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
-        record.time_ns = now();
+        record.time_ns = time_ns;
         record.sock = 0;
         record.cgroup = 0;
         record.conntrack_full_ns = 0;

@@ -93,10 +93,10 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
 
 #[inline(always)]
 fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
-    emit(Counted::Received, NO_REASON, Rate::Received, |record| {
+    emit(Counted::Received, NO_REASON, Rate::Received, |record, time_ns| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
-        record.time_ns = facts::now();
+        record.time_ns = time_ns;
         record.sock = sk.address();
         record.conntrack_full_ns = conntrack_full_ns(netns);
         record.cgroup = facts::cgroup_of(sk);

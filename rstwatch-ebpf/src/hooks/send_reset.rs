@@ -4,11 +4,9 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
-use rstwatch_common::flow::Flow;
-use rstwatch_common::record::Segment;
 
-use crate::facts::{self, class_of, flow_of, netns_of_skb, netns_of_sock};
-use crate::kernel::{Typed, argument, setting, value, zeroed};
+use crate::facts::{self, class_of, netns_of_skb, netns_of_sock, read_flow};
+use crate::kernel::{Typed, argument, clear, setting, value};
 use crate::maps::SOCKETS;
 use crate::segment::{self, Seen};
 use crate::sent::Sent;
@@ -19,6 +17,8 @@ use crate::sent::Sent;
 pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let address = argument(ctx.as_ptr(), 0);
     let skb = argument(ctx.as_ptr(), 1);
+    // The number tells NULL, the pointer's own check is for the kernels that want one.
+    let packet = if skb == 0 { None } else { Typed::new(ctx.arg::<*mut c_void>(1)) };
     // It has a NULL check of its own for the kernels that want one.
     let typed = ctx.arg::<*mut c_void>(0);
     let sk = if typed.is_null() { None } else { Typed::tcp_sock(typed) };
@@ -26,16 +26,16 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let (netns, state) = match sk {
         Some(sk) => (netns_of_sock(sk), value!(sk, skc_state, u8)),
         None if address != 0 => (netns_of_sock(address), value!(address, skc_state, u8)),
-        None => (netns_of_skb(skb), 0),
+        None => (packet.map_or(0, |packet| netns_of_skb(packet)), 0),
     };
     if !facts::watched(netns) || (setting!(filter_cgroup) == 1 && !sk.is_some_and(|sk| facts::in_cgroup(sk))) {
         return 0;
     }
     // A number, which no verifier types.
     let reason = if setting!(has_reason) == 1 { ctx.arg::<u64>(2) as u32 } else { u32::MAX };
-    let (segment, flow) = provoked_by(address, sk, skb);
     let class = class_of(address, state);
-    let sent = Sent { address, sk, skb, netns, reason, state, class, segment, flow };
+    let mut sent = Sent { address, sk, skb, netns, reason, state, class, seen: Seen::nothing() };
+    provoked_by(address, sk, packet, &mut sent.seen);
     let kept = if sk.is_some() && !typed.is_null() { SOCKETS.get(typed) } else { core::ptr::null_mut() };
     // SAFETY: storage of a socket that the caller holds.
     let kept = unsafe { kept.as_mut() };
@@ -43,18 +43,19 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// The provoking segment, and the flow from our end: the segment's, reversed, where there is one
-/// (a listener has no peer), else the socket's.
+/// The provoking segment, and the flow from our end: the segment's, reversed, where there is one (a listener has no peer),
+/// else the socket's. In place: the stack is short.
 #[inline(always)]
-fn provoked_by(address: u64, sk: Option<Typed>, skb: u64) -> (Segment, Flow) {
-    let mut seen = Seen::nothing();
-    if skb != 0 && segment::read_skb(skb, &mut seen) {
-        return (seen.segment, seen.flow.reversed());
+fn provoked_by(address: u64, sk: Option<Typed>, packet: Option<Typed>, seen: &mut Seen) {
+    if let Some(packet) = packet
+        && segment::read_skb(packet, seen)
+    {
+        return seen.turn();
     }
-    let flow = match sk {
-        Some(sk) => flow_of(sk),
-        None if address != 0 => flow_of(address),
-        None => zeroed(),
-    };
-    (zeroed(), flow)
+    clear(&mut seen.segment);
+    match sk {
+        Some(sk) => read_flow(sk, &mut seen.flow),
+        None if address != 0 => read_flow(address, &mut seen.flow),
+        None => clear(&mut seen.flow),
+    }
 }

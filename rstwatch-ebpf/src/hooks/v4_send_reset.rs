@@ -62,25 +62,24 @@ fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn
         return 0;
     }
     if setting!(has_reason) == 0 {
-        without_tracepoint(sk, skb, netns, &seen, is_local);
+        without_tracepoint(sk, skb, netns, seen, is_local);
     }
     0
 }
 
 /// What the tracepoint does not show; the conditions are the function's own.
 #[inline(always)]
-fn without_tracepoint(sk: u64, skb: u64, netns: u32, seen: &Seen, is_local: fn(u64) -> bool) {
+fn without_tracepoint(sk: u64, skb: u64, netns: u32, mut seen: Seen, is_local: fn(u64) -> bool) {
     let state = if sk == 0 { 0 } else { value!(sk, skc_state, u8) };
     let unseen = if sk == 0 { is_local(skb) } else { state == state::TIME_WAIT };
     if !unseen {
         return;
     }
     let class = if sk == 0 { sk_class::NONE } else { class_of(sk, state) };
-    let flow = seen.flow.reversed();
+    seen.turn();
     // Neither has fields of its own to tell.
     let none: Option<u64> = None;
-    Sent { address: sk, sk: none, skb, netns, reason: u32::MAX, state, class, segment: seen.segment, flow }
-        .report(None);
+    Sent { address: sk, sk: none, skb, netns, reason: u32::MAX, state, class, seen }.report(None);
 }
 
 /// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.
