@@ -1,7 +1,7 @@
 //! What is kept with a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
-use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, tcp_flag};
+use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, state, tcp_flag};
 
 use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
 use crate::gaps::ended_idle;
@@ -211,16 +211,28 @@ pub fn closed(memory: &mut Memory, sk: impl Base, old_state: u8) {
     }
     memory.rcv_nxt = rcv_nxt;
     memory.snd_nxt = value!(sk, snd_nxt, u32);
-    bury(memory, &flow_of(sk), netns_of_sock(sk));
+    if !over(memory, sk, old_state) {
+        bury(memory, &flow_of(sk), netns_of_sock(sk));
+    }
+}
+
+/// Whether the peer can send nothing any more: it has sent its FIN, and has acknowledged ours, which it took after that. Its
+/// socket is in TIME_WAIT, or gone (RFC 9293 section 3.6). LAST_ACK leads to CLOSE in this way (net/ipv4/tcp_input.c,
+/// tcp_rcv_state_process: `snd_una == write_seq`), or by an RST or a timer, which leave the FIN unacknowledged. Only the end
+/// that closed first can be met by a late segment, so only it leaves a tombstone.
+#[inline(always)]
+fn over(memory: &Memory, sk: impl Base, old_state: u8) -> bool {
+    let spoiled = mark::RECEIVED | mark::ABORTED | mark::HALF_CLOSED;
+    old_state == state::LAST_ACK && memory.marks & spoiled == 0 && memory.rst_ns == 0 && unacknowledged(sk) == 0
 }
 
 /// Our side aborted a live connection: by close() in the owner's context where the state is CLOSE already,
 /// else from outside or by a timer, where the running task is anybody.
 #[inline(never)]
-pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, state: u8, reason: u32) {
+pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, reset_state: u8, reason: u32) {
     // A number: some verifiers hold a typed pointer for never NULL.
     let accepted = field!(sk.address(), sk_socket, u64) != Some(0);
-    if state == rstwatch_common::record::state::CLOSE {
+    if reset_state == state::CLOSE {
         // A child that nobody accepted may be dropped in softirq too: then the running task is anybody.
         own_if(memory, accepted);
     }
@@ -228,7 +240,7 @@ pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, state: u8, reaso
     closing(memory, sk, now_ns);
     memory.reset_ns = now_ns;
     memory.reset_reason = reason;
-    memory.reset_state = state;
+    memory.reset_state = reset_state;
     memory.unread = unread_of(sk);
     memory.marks |= mark::ABORTED;
     // close() orphans before some of its aborts: such a socket was accepted, and closed by its owner.
