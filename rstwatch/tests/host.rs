@@ -67,7 +67,7 @@ fn no_privileges_is_one_line() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(copy.path(), open).expect("opened");
     let output = Command::new("setpriv").args(nobody).arg(&binary).arg("trace").output().expect("setpriv starts");
-    one_line(&output, &["not permitted", "CAP_BPF, CAP_PERFMON"]);
+    one_line(&output, &["not permitted without CAP_BPF and CAP_PERFMON", "rstwatch check"]);
 }
 
 /// Without cgroup v2 the headers of received RSTs may be lost, the agent is not.

@@ -331,7 +331,7 @@ fn refused(error: &aya::EbpfError) -> anyhow::Error {
     if !missing.is_empty() {
         let missing = missing.join(" and ");
         return anyhow::anyhow!(
-            "cannot load the eBPF object: not permitted: run as root, or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN where rstwatch check says so): {missing} is missing"
+            "cannot load the eBPF object: not permitted without {missing}: run as root, or with the capabilities that rstwatch check names"
         );
     }
     let memory = if rights::locked_memory_is_limited() {
