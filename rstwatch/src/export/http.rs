@@ -1,8 +1,8 @@
 //! Serving HTTP with limits: slow or many clients cannot hold memory, keep the agent from ending, or stall a scrape.
 //!
-//! A connection is in one of the states of [`table`], each with a budget of its own. Where one is used up, the oldest
+//! A connection is in one of the states of `table`, each with a budget of its own. Where one is used up, the oldest
 //! connection of the peer that holds most of it gives way to the new one. So a scrape meets a free place, however many
-//! clients dawdle. [`gate`] holds what is asked of a request, [`stream`] how long its answer may take.
+//! clients dawdle. `gate` holds what is asked of a request, `stream` how long its answer may take.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

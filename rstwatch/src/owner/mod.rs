@@ -1,7 +1,7 @@
 //! Whose connection it was: the process, and the pod, container or unit that it belongs to.
 //!
-//! A record bears ids alone. [`path`] reads what a cgroup's path says; [`tree`] keeps which id has which path, and [`tasks`]
-//! asks `/proc` where that is not enough, both on a thread of their own ([`worker`]) that fills a bounded [`cache`].
+//! A record bears ids alone. [`path`] reads what a cgroup's path says; `tree` keeps which id has which path, and `tasks`
+//! asks `/proc` where that is not enough, both on a thread of their own (`worker`) that fills a bounded `cache`.
 //! [`Owners`] answers from there, and names what it finds with what the Kubernetes API said ([`pods`]). When an event's owner
 //! is decided for good is decided in one place: [`naming`].
 

@@ -14,7 +14,7 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 /// What became of the capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// What stays, as [`kept`] chooses.
+    /// What stays, as `kept` chooses.
     pub kept: CapabilitySet,
     /// The bounding set is empty too. It needs `CAP_SETPCAP`; without it no_new_privs has the same effect.
     pub bounding: bool,
