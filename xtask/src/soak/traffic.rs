@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use socket2::SockRef;
 
 use crate::bench::arena::{self, cpus, pin};
 use crate::bench::ledger::own_out_rsts;
@@ -110,11 +112,20 @@ fn one(number: u64, listener: &TcpListener) -> Result<()> {
     match number % KINDS {
         0 => load::refused((host, CLOSED).into()),
         1 => load::refused((Ipv6Addr::LOCALHOST, CLOSED).into()),
-        2 => load::abort(listener, to),
+        2 => abort(listener, to),
         3 => unread(listener, to),
         4 => unaccepted(host),
         _ => after_close(listener, to),
     }
+}
+
+/// The client aborts, and the server has seen it before it closes: one that closes meanwhile need not receive the RST.
+fn abort(listener: &TcpListener, to: SocketAddr) -> Result<()> {
+    let client = TcpStream::connect(to)?;
+    let mut server = listener.accept()?.0;
+    SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+    drop(client);
+    is_reset(&mut server)
 }
 
 /// The server closes without having read.
