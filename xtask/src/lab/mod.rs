@@ -32,7 +32,7 @@ mod procnet;
 mod program;
 mod proof;
 mod queues;
-mod report;
+pub(crate) mod report;
 mod rows;
 mod run;
 mod select;

@@ -130,14 +130,11 @@ impl Report {
                 line.got()
             );
         }
-        for line in self.lines.iter().filter(|line| !line.evidence.is_empty()) {
-            println!("\nrow {}, {}, got instead:", line.row, line.vantage);
-            line.evidence.iter().for_each(|event| println!("  {event}"));
-        }
+        self.lines.iter().filter(|line| line.missed()).for_each(Line::print_failure);
         for (row, why) in &self.skipped {
             println!("skipped: {row}: {why}");
         }
-        let failed = self.lines.iter().filter(|line| line.good < line.tries).count();
+        let failed = self.lines.iter().filter(|line| line.missed()).count();
         if !self.judgements.is_empty() {
             println!("{}", tally::summary(&self.judgements));
         }
@@ -146,7 +143,20 @@ impl Report {
     }
 }
 
+/// How the lines begin that tell what failed.
+pub(crate) const FAILED: &str = "failed: ";
+
 impl Line {
+    fn missed(&self) -> bool {
+        self.good < self.tries
+    }
+
+    /// What was got instead, and the raw events behind it.
+    fn print_failure(&self) {
+        println!("{FAILED}row {}, {}: expected {}, got {}", self.row, self.vantage, self.expected, self.got());
+        self.evidence.iter().for_each(|event| println!("{FAILED}  {event}"));
+    }
+
     fn got(&self) -> String {
         if self.missed.is_empty() { "as expected".to_owned() } else { self.missed.join(" | ") }
     }

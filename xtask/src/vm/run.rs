@@ -19,6 +19,7 @@ use super::lock::Lock;
 use super::machine::{Machine, OUTPUT};
 use super::mirror::Mirror;
 use super::{modules, rootfs};
+use crate::lab::report::FAILED;
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
 use crate::{Cli, paths};
@@ -145,7 +146,7 @@ fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
             return;
         };
         let Run { line, kernel, .. } = &run;
-        print!("{}", run.said());
+        print!("{}", run.said(ended.as_ref().is_ok_and(|(good, _)| *good)));
         let (good, what) = ended.unwrap_or_else(|why| (false, format!("failed: {why:#}")));
         println!("{line} ({}): {what}, {:.0} s", kernel.release, started.elapsed().as_secs_f32());
         if good { tally.passed += 1 } else { tally.failed.push((*line).to_owned()) }
@@ -153,11 +154,15 @@ fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
 }
 
 impl Run<'_> {
-    /// What somebody who asked for a command of their own wants to read.
-    fn said(&self) -> String {
-        let asked = self.args.shell_command.is_some();
-        let output = || fs::read(self.home.join(OUTPUT)).unwrap_or_default();
-        if asked { String::from_utf8_lossy(&output()).into_owned() } else { String::new() }
+    /// All that somebody who asked for a command of their own wants to read; else what failed, for the log may be out of reach.
+    fn said(&self, good: bool) -> String {
+        let output = fs::read(self.home.join(OUTPUT)).unwrap_or_default();
+        let output = String::from_utf8_lossy(&output);
+        match (&self.args.shell_command, good) {
+            (Some(_), _) => output.into_owned(),
+            (None, true) => String::new(),
+            (None, false) => failures(&output),
+        }
     }
 
     /// Whether the command succeeded, and what there is to say of it.
@@ -185,6 +190,11 @@ fn forget(file: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The lab's lines about what failed.
+fn failures(output: &str) -> String {
+    output.lines().filter(|line| line.starts_with(FAILED)).fold(String::new(), |all, line| all + line + "\n")
 }
 
 /// The lab's own last line, else how the command ended.
@@ -220,6 +230,13 @@ mod tests {
         assert_eq!(summary("3 passed, 1 failed\nerror: 1 line\n", 1, log), "3 passed, 1 failed (see l)");
         assert_eq!(summary("error: no bpf\n", 1, log), "exit code 1, error: no bpf");
         assert_eq!(summary("hello\n", 0, log), "exit code 0");
+    }
+
+    #[test]
+    fn only_what_failed_is_repeated() {
+        let output = "row  vantage\nfailed: row 1 v4, all: expected a, got b\nfailed:   {}\n3 passed, 1 failed\n";
+        assert_eq!(failures(output), "failed: row 1 v4, all: expected a, got b\nfailed:   {}\n");
+        assert_eq!(failures("3 passed, 0 failed\n"), "");
     }
 
     #[test]
