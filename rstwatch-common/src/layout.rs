@@ -62,6 +62,7 @@ layout! {
     skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr",
     skc_flags: "sock_common" "skc_flags",
     net_inum: "net" "ns.inum",
+    net_cookie: "net" "net_cookie",
     sk_protocol: "sock" "sk_protocol",
     sk_shutdown: "sock" "sk_shutdown",
     sk_lingertime: "sock" "sk_lingertime",

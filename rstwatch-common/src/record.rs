@@ -394,11 +394,11 @@ wire! {
         pub flow: Flow,
         /// Sent: the segment that provoked it. Received: the RST.
         pub segment: Segment,
-        /// The socket's numbers.
+        /// The socket's numbers; written where [`flags::TCP`] is set.
         pub tcp: TcpFacts,
-        /// What was remembered.
+        /// What was remembered; written where [`flags::MEMORY`] or [`flags::TOMBSTONE`] is set.
         pub memory: Memory,
-        /// The task that ran; means something for active resets only.
+        /// The task that ran; written for active resets only.
         pub task: Task,
     }
 }

@@ -33,6 +33,8 @@ wire! {
         pub detail_interval_ns: u64,
         /// How far a burst may run ahead, in nanoseconds of the above.
         pub detail_burst_ns: u64,
+        /// Random, so that nobody outside can choose flows that meet in a table.
+        pub hash_seed: u64,
     }
 }
 
@@ -67,5 +69,6 @@ impl Settings {
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,
+        hash_seed: 0,
     };
 }

@@ -6,7 +6,6 @@ use rstwatch_common::counts::{Counted, Loss, count_slot, loss_slot};
 use rstwatch_common::record::ResetRecord;
 use rstwatch_common::settings::WOKEN_NS;
 
-use crate::facts::now;
 use crate::kernel::setting;
 use crate::maps::{COUNTS, EVENTS, LOSSES, RATES, SENT_BY_NETNS};
 
@@ -48,32 +47,34 @@ pub fn count_in(netns: u32) {
     }
 }
 
-/// Counts a reset and sends the record that `fill` writes, told the time; answers whether the detail left. `fill` must
-/// write every field.
+/// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every field that
+/// rstwatch/src/decode.rs, clear_unwritten, does not tell by the others.
 #[inline(always)]
-pub fn emit(counted: Counted, reason: u32, rate: Rate, fill: impl FnOnce(&mut ResetRecord, u64)) -> bool {
+pub fn emit(counted: Counted, reason: u32, rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) -> bool {
     count(counted, reason);
-    let Some(now) = within(rate) else {
+    if !within(rate, now) {
         bump(&LOSSES, loss_slot(counted, Loss::RateLimited));
         return false;
-    };
+    }
     let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
         bump(&LOSSES, loss_slot(counted, Loss::RingFull));
         return false;
     };
     // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
-    fill(unsafe { &mut *entry.as_mut_ptr() }, now);
+    fill(unsafe { &mut *entry.as_mut_ptr() });
     entry.submit(wake(now));
     true
 }
 
 /// Sends a record that counts nothing, if its kind is within its rate and the ring has room.
 #[inline(always)]
-pub fn tell(rate: Rate, fill: impl FnOnce(&mut ResetRecord, u64)) {
-    let Some(now) = within(rate) else { return };
+pub fn tell(rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) {
+    if !within(rate, now) {
+        return;
+    }
     if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
         // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
-        fill(unsafe { &mut *entry.as_mut_ptr() }, now);
+        fill(unsafe { &mut *entry.as_mut_ptr() });
         entry.submit(wake(now));
     }
 }
@@ -111,19 +112,18 @@ fn wake(now: u64) -> u64 {
     0
 }
 
-/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds. Answers the time if there is one more to be had.
+/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds. Answers whether there is one more to be had.
 #[inline(always)]
-fn within(rate: Rate) -> Option<u64> {
-    let slot = RATES.get_ptr_mut(rate as u32)?;
-    let now = now();
+fn within(rate: Rate, now: u64) -> bool {
+    let Some(slot) = RATES.get_ptr_mut(rate as u32) else { return false };
     // SAFETY: a per-CPU slot.
     let arrival = unsafe { *slot };
     let arrival = if arrival > now { arrival } else { now };
     if arrival - now > setting!(detail_burst_ns) {
-        return None;
+        return false;
     }
     let next = arrival + setting!(detail_interval_ns);
     // SAFETY: as above.
     unsafe { *slot = next };
-    Some(now)
+    true
 }

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_ta
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_jiffies64, bpf_ktime_get_ns};
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::layout::ABSENT;
-use rstwatch_common::record::{Task, TcpFacts, sock_class_of_state};
+use rstwatch_common::record::{PF_KTHREAD, Task, TcpFacts, sock_class_of_state};
 
 use crate::kernel::{Base, Typed, field, offset, read, setting, value, zeroed};
 use crate::maps::NETNS;
@@ -35,41 +35,6 @@ pub fn jiffies() -> u32 {
 #[inline(always)]
 pub fn class_of(sk: u64, state: u8) -> u8 {
     if sk == 0 { class::NONE } else { sock_class_of_state(state) }
-}
-
-/// The inode of a socket's namespace.
-#[inline(never)]
-pub fn netns_of_sock(sk: impl Base) -> u32 {
-    sk.follow(offset!(skc_net)).map_or(0, |net| netns_of_net(net))
-}
-
-/// The inode of a `struct net`.
-#[inline(always)]
-pub fn netns_of_net(net: impl Base) -> u32 {
-    value!(net, net_inum, u32)
-}
-
-/// The inode of the namespace a packet is in.
-///
-/// A packet that leaves has no device yet at LOCAL_OUT, but a socket, or at least a route.
-#[inline(never)]
-pub fn netns_of_skb(skb: impl Base) -> u32 {
-    if let Some(device) = skb.follow(offset!(skb_dev)).filter(|device| device.address() != 0) {
-        return netns_of_device(device);
-    }
-    let skb = skb.address();
-    let sk = value!(skb, skb_sk, u64);
-    if sk != 0 {
-        return netns_of_sock(sk);
-    }
-    // The lowest bit says that the reference is not counted.
-    let route = value!(skb, skb_dst, u64) & !1;
-    netns_of_device(value!(route, dst_dev, u64))
-}
-
-#[inline(always)]
-fn netns_of_device(device: impl Base) -> u32 {
-    device.follow(offset!(dev_net)).map_or(0, |net| netns_of_net(net))
 }
 
 /// Whether this namespace is watched.
@@ -133,6 +98,28 @@ pub fn read_flow(sk: impl Base, flow: &mut Flow) {
     }
 }
 
+/// [`Flow::family`] of a connection's socket.
+#[inline(always)]
+pub fn family_of(sk: impl Base) -> u32 {
+    match field!(sk, skc_family, u16) {
+        Some(AF_INET) => IPV4,
+        Some(AF_INET6) if !is_mapped(&remote_v6(sk)) => IPV6,
+        Some(AF_INET6) => IPV4,
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn remote_v6(sk: impl Base) -> [u8; 16] {
+    field!(sk, skc_v6_daddr, [u8; 16]).unwrap_or([0; 16])
+}
+
+/// ::ffff:0:0/96, RFC 4291 section 2.5.5.2.
+#[inline(always)]
+fn is_mapped(address: &[u8; 16]) -> bool {
+    address[10] == 0xff && address[11] == 0xff && address[..10] == [0; 10]
+}
+
 #[inline(always)]
 fn ipv4_of(sk: impl Base, flow: &mut Flow) {
     flow.family = IPV4;
@@ -145,9 +132,8 @@ fn ipv4_of(sk: impl Base, flow: &mut Flow) {
 
 #[inline(always)]
 fn ipv6_of(sk: impl Base, flow: &mut Flow) {
-    let remote: [u8; 16] = field!(sk, skc_v6_daddr, [u8; 16]).unwrap_or([0; 16]);
-    let mapped = remote[10] == 0xff && remote[11] == 0xff && remote[..10] == [0; 10];
-    if mapped {
+    let remote = remote_v6(sk);
+    if is_mapped(&remote) {
         return ipv4_of(sk, flow);
     }
     flow.family = IPV6;
@@ -170,25 +156,40 @@ pub fn kept_ttl(sk: impl Base, family: u32) -> u8 {
 }
 
 /// The running task, with its exit code if it is on its way out.
-#[inline(never)]
+#[inline(always)]
 pub fn current(task: &mut Task) {
+    tell_current(task, 0);
+}
+
+/// The same; a kernel thread, which works for somebody else, leaves what is there.
+#[inline(always)]
+pub fn current_process(task: &mut Task) {
+    tell_current(task, PF_KTHREAD);
+}
+
+#[inline(never)]
+fn tell_current(task: &mut Task, unless: u32) {
     // The typed pointer came with Linux 5.11, as did storage for tracing programs.
     if setting!(sk_storage) == 0 {
         // SAFETY: takes no argument.
-        fill_task(task, unsafe { bpf_get_current_task() } as u64);
+        fill_task(task, unsafe { bpf_get_current_task() } as u64, unless);
     // SAFETY: takes no argument.
     } else if let Some(running) = Typed::new(unsafe { bpf_get_current_task_btf() } as *mut _) {
-        fill_task(task, running);
+        fill_task(task, running, unless);
     }
 }
 
 #[inline(always)]
-fn fill_task(task: &mut Task, running: impl Base) {
+fn fill_task(task: &mut Task, running: impl Base, unless: u32) {
+    let flags = value!(running, task_flags, u32);
+    if flags & unless != 0 {
+        return;
+    }
     task.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // The process's start and name, not the thread's.
     let leader = running.follow(offset!(task_group_leader)).unwrap_or(running);
     task.start_ns = value!(leader, task_start_time, u64);
-    task.flags = value!(running, task_flags, u32);
+    task.flags = flags;
     task.exit_code = value!(running, task_exit_code, u32);
     task.comm = value!(leader, task_comm, [u8; 16]);
     task.reserved = 0;
@@ -235,11 +236,11 @@ pub fn queue_is_full(listener: impl Base) -> bool {
 
 /// Fills the numbers of a connection's socket or a listener.
 #[inline(never)]
-pub fn tcp_facts(sk: impl Base, tcp: &mut TcpFacts) {
+pub fn tcp_facts(sk: impl Base, now: u64, tcp: &mut TcpFacts) {
     let now_jiffies = jiffies();
     tcp.bytes_sent = value!(sk, bytes_sent, u64);
     tcp.bytes_received = value!(sk, bytes_received, u64);
-    tcp.rtx_age_ns = oldest_unacked_age(sk);
+    tcp.rtx_age_ns = oldest_unacked_age(sk, now);
     tcp.sent_age = age!(now_jiffies, sk, lsndtime);
     tcp.ack_age = age!(now_jiffies, sk, rcv_tstamp);
     tcp.received_age = age!(now_jiffies, sk, lrcvtime);
@@ -262,7 +263,7 @@ pub fn tcp_facts(sk: impl Base, tcp: &mut TcpFacts) {
     tcp.retrans_stamp = value!(sk, retrans_stamp, u32);
     tcp.ts_recent = value!(sk, ts_recent, u32);
     tcp.rcv_wup = value!(sk, rcv_wup, u32);
-    tcp.operation_age_ns = operation_age(sk);
+    tcp.operation_age_ns = operation_age(sk, now);
     tcp.ack_backlog = value!(sk, sk_ack_backlog, u32);
     tcp.max_ack_backlog = value!(sk, sk_max_ack_backlog, u32);
     tcp.sk_flags = value!(sk, skc_flags, u32);
@@ -275,9 +276,9 @@ pub fn tcp_facts(sk: impl Base, tcp: &mut TcpFacts) {
 /// Since the first segment left of those that are outstanding. `first_tx_mstamp` is set when a segment leaves an empty pipe
 /// and when an ACK comes, not by retransmissions (net/ipv4/tcp_rate.c, tcp_rate_skb_sent). Microseconds of `ktime_get_ns`.
 #[inline(always)]
-fn operation_age(sk: impl Base) -> u64 {
+fn operation_age(sk: impl Base, now: u64) -> u64 {
     match field!(sk, first_tx_mstamp, u64) {
-        Some(stamp) if stamp != 0 => now().saturating_sub(stamp.wrapping_mul(1000)),
+        Some(stamp) if stamp != 0 => now.saturating_sub(stamp.wrapping_mul(1000)),
         _ => 0,
     }
 }
@@ -287,8 +288,8 @@ const RTX_DEPTH: usize = 24;
 
 /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: none.
 #[inline(always)]
-fn oldest_unacked_age(sk: impl Base) -> u64 {
-    let mut node = value!(sk.address(), sk_rtx_queue, u64);
+fn oldest_unacked_age(sk: impl Base, now: u64) -> u64 {
+    let mut node = value!(sk, sk_rtx_queue, u64);
     for _ in 0..RTX_DEPTH {
         // struct rb_node: {parent and colour, right, left}; it is the head of the sk_buff.
         let left: u64 = read(node, 16).unwrap_or(0);
@@ -298,7 +299,7 @@ fn oldest_unacked_age(sk: impl Base) -> u64 {
         node = left;
     }
     match field!(node, skb_mstamp, u64) {
-        Some(stamp) if stamp != 0 => now().saturating_sub(stamp),
+        Some(stamp) if stamp != 0 => now.saturating_sub(stamp),
         _ => 0,
     }
 }

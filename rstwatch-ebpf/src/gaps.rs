@@ -2,9 +2,10 @@
 
 use rstwatch_common::gap::Gaps;
 
-use crate::facts::{flow_of, in_cgroup, netns_of_sock, now, watched};
+use crate::facts::{flow_of, in_cgroup, now, watched};
 use crate::kernel::Base;
 use crate::maps::GAPS;
+use crate::netns::netns_of_sock;
 use crate::ttl::peer_key;
 
 /// A connection that was quiet for so many jiffies was used again, and answered.

@@ -6,9 +6,10 @@ use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Task, state};
 
 use crate::emit::add_one;
-use crate::facts::{self, flow_of, netns_of_sock, now};
+use crate::facts::{self, flow_of, now};
 use crate::kernel::value;
 use crate::maps::{GONE, LISTENERS, UNLISTED};
+use crate::netns::netns_of_sock;
 
 /// The first process; 0: not known.
 pub const INIT: u32 = 1;

@@ -11,15 +11,19 @@ mod emit;
 mod facts;
 mod files;
 mod gaps;
+mod hash;
 mod hooks;
 mod kernel;
 mod listeners;
 mod maps;
 mod memory;
+mod netns;
 mod reject;
 mod segment;
 mod sent;
 mod stray;
+mod syns;
+mod tombstones;
 mod ttl;
 
 /// The helpers for tracing are for GPL-compatible programs only.

@@ -14,6 +14,10 @@ use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Memory, Segment};
 
 use crate::kernel::setting;
+use crate::netns;
+use crate::syns;
+use crate::tombstones::{self, Tombstone};
+use crate::ttl;
 
 /// Details of resets. The daemon sets the size.
 #[map]
@@ -36,14 +40,18 @@ pub static RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 #[map]
 pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
-/// Connections that are gone: who closed them, how, after which silence. The oldest give way.
+/// [`crate::tombstones`].
 #[map]
-pub static TOMBSTONES: LruHashMap<NetnsFlow, Memory> = LruHashMap::with_max_entries(32_768, 0);
+pub static TOMBSTONE_SETS: Array<tombstones::Set> = Array::with_max_entries(tombstones::SETS, 0);
 
-/// TTL or hop limit of the handshakes of a peer, by netns, address and port (`local` is empty); and of handshakes that are
-/// just being completed, by their whole flow.
+/// [`crate::tombstones`].
 #[map]
-pub static PEER_TTL: LruHashMap<NetnsFlow, u8> = LruHashMap::with_max_entries(4096, 0);
+pub static TOMBSTONES: Array<Tombstone> = Array::with_max_entries(tombstones::PLACES, 0);
+
+/// TTL or hop limit of the handshakes of a peer, by namespace, address and port; and of handshakes that are just being
+/// completed, by their whole flow: [`crate::ttl`].
+#[map]
+pub static PEER_TTL: Array<u64> = Array::with_max_entries(ttl::PLACES, 0);
 
 /// Segments that this host's netfilter dropped, by the flow of their sender.
 #[map]
@@ -69,9 +77,9 @@ pub static GONE: HashMap<Gone, Listener> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static SENT_BY_NETNS: PerCpuHashMap<u32, u64> = PerCpuHashMap::with_max_entries(8192, 0);
 
-/// Initial sequence numbers of SYNs that came to listeners, by the flow of their sender.
+/// [`crate::syns`].
 #[map]
-pub static SYNS: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(8192, 0);
+pub static SYNS: Array<u64> = Array::with_max_entries(syns::PLACES, 0);
 
 /// What `kfree_skb` has to tell: `rstwatch_common::settings::infer`.
 #[map]
@@ -85,6 +93,14 @@ pub static LAST_DROP: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static CONNTRACK_FULL: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
+/// Inodes of network namespaces: [`crate::netns`].
+#[map]
+pub static INODES: Array<u64> = Array::with_max_entries(netns::PLACES, 0);
+
+/// 1: there is something in `CONNTRACK_FULL`.
+#[map]
+pub static CONNTRACK_EVER_FULL: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Inode of the host's own network namespace, whose conntrack table pods' packets pass too; 0: not known.
 #[map]
 pub static HOST_NETNS: Array<u32> = Array::with_max_entries(1, 0);
@@ -96,6 +112,10 @@ pub static NOTHING: Array<Memory> = Array::with_max_entries(1, 0);
 /// When the conntrack table of a namespace, or of the host's own, was last full; 0: never, or not seen.
 #[inline(never)]
 pub fn conntrack_full_ns(netns: u32) -> u64 {
+    // On most hosts none ever was.
+    if CONNTRACK_EVER_FULL.get(0).copied().unwrap_or(0) == 0 {
+        return 0;
+    }
     let host = HOST_NETNS.get(0).copied().unwrap_or(0);
     // SAFETY: a number; a torn read is not possible.
     let own = unsafe { CONNTRACK_FULL.get(&netns) }.copied().unwrap_or(0);

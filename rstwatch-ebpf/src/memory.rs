@@ -1,12 +1,14 @@
 //! What is kept with a socket, and for a while after it is gone.
 
-use rstwatch_common::flow::{Flow, NetnsFlow};
-use rstwatch_common::record::{Memory, PF_KTHREAD, Segment, Task, mark, role, sock_flag, state, tcp_flag};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{Memory, Segment, Task, mark, role, sock_flag, state, tcp_flag};
 
-use crate::facts::{ages_of, current, flow_of, jiffies, kept_ttl, netns_of_sock, now, unread_of};
+use crate::facts::{ages_of, current_process, family_of, flow_of, jiffies, kept_ttl, now, unread_of};
 use crate::gaps::ended_idle;
-use crate::kernel::{Base, clear, copy, field, setting, value, zeroed};
-use crate::maps::{NOTHING, SOCKETS_BY_ADDRESS, TOMBSTONES};
+use crate::kernel::{Base, clear, field, setting, value};
+use crate::maps::{NOTHING, SOCKETS_BY_ADDRESS};
+use crate::netns::{net_of_sock, netns_of_sock};
+use crate::tombstones::{bury, find};
 use crate::ttl::{remember_ttl, take_handshake_ttl};
 
 /// No task.
@@ -15,11 +17,7 @@ pub const NO_TASK: Task = Task { start_ns: 0, cgroup: 0, tgid: 0, flags: 0, exit
 /// The running task becomes the owner, unless it is a kernel thread, which works for somebody else.
 #[inline(always)]
 pub fn own(memory: &mut Memory) {
-    let mut task = zeroed();
-    current(&mut task);
-    if task.flags & PF_KTHREAD == 0 {
-        copy(&mut memory.owner, &task);
-    }
+    current_process(&mut memory.owner);
 }
 
 /// The running task becomes the owner if it surely is: it called, or is the owner's process anyway.
@@ -74,12 +72,9 @@ fn listener_key(sk: impl Base) -> u64 {
 pub fn established(memory: &mut Memory, sk: impl Base) {
     if memory.role != role::CLIENT {
         // Of the listener's memory only the owner is the child's.
-        let mut owner = zeroed();
-        copy(&mut owner, &memory.owner);
-        clear(memory);
-        copy(&mut memory.owner, &owner);
+        clear_but_owner(memory);
         memory.role = role::SERVER;
-        memory.ttl = kept_ttl(sk, flow_of(sk).family);
+        memory.ttl = kept_ttl(sk, family_of(sk));
         if memory.ttl == 0 {
             memory.ttl = take_handshake_ttl(sk);
         }
@@ -88,6 +83,17 @@ pub fn established(memory: &mut Memory, sk: impl Base) {
     // Attempts are made to where connections were made before. Who came from a port that changes with each is nobody's aim.
     if memory.role == role::CLIENT && memory.ttl != 0 {
         remember_ttl(sk, memory.ttl);
+    }
+}
+
+#[inline(always)]
+fn clear_but_owner(memory: &mut Memory) {
+    const OWNER: usize = size_of::<Task>() / size_of::<u64>();
+    const { assert!(core::mem::offset_of!(Memory, owner) == 0) };
+    let words = core::ptr::from_mut(memory).cast::<u64>();
+    for index in OWNER..size_of::<Memory>() / size_of::<u64>() {
+        // SAFETY: words of the memory, behind the owner's; plain numbers.
+        unsafe { words.add(index).write_volatile(0) };
     }
 }
 
@@ -212,7 +218,7 @@ pub fn closed(memory: &mut Memory, sk: impl Base, old_state: u8) {
     memory.rcv_nxt = rcv_nxt;
     memory.snd_nxt = value!(sk, snd_nxt, u32);
     if !over(memory, sk, old_state) {
-        bury(memory, &flow_of(sk), netns_of_sock(sk));
+        bury(memory, &flow_of(sk), net_of_sock(sk));
     }
 }
 
@@ -259,14 +265,14 @@ pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, reset_state: u8,
     if value!(sk, icsk_probes_out, u8) > 0 && value!(sk, packets_out, u32) == 0 {
         memory.marks |= mark::PROBING;
     }
-    bury(memory, flow, netns_of_sock(sk));
+    bury(memory, flow, net_of_sock(sk));
 }
 
 /// The last segment of a handshake met a full accept queue. What the client sends next finds nothing: a consequence.
 #[inline(never)]
-pub fn overflowed(listener: &Memory, flow: &Flow, netns: u32, segment: &Segment) {
-    bury(listener, flow, netns);
-    if let Some(buried) = buried(flow, netns) {
+pub fn overflowed(listener: &Memory, flow: &Flow, net: u64, segment: &Segment) {
+    // SAFETY: as in `tombstone`.
+    if let Some(buried) = unsafe { bury(listener, flow, net).as_mut() } {
         buried.marks = mark::OVERFLOWED;
         buried.rcv_nxt = segment.seq;
         buried.snd_nxt = segment.ack;
@@ -281,47 +287,19 @@ pub fn overflowed(listener: &Memory, flow: &Flow, netns: u32, segment: &Segment)
 
 /// The same, where the listener is not known.
 #[inline(never)]
-pub fn overflowed_somewhere(flow: &Flow, netns: u32, segment: &Segment) {
+pub fn overflowed_somewhere(flow: &Flow, net: u64, segment: &Segment) {
     if let Some(nobody) = NOTHING.get(0) {
-        overflowed(nobody, flow, netns, segment);
+        overflowed(nobody, flow, net, segment);
     }
-}
-
-/// By words; see [`copy`].
-#[inline(always)]
-fn key_of(flow: &Flow, netns: u32) -> NetnsFlow {
-    let mut key: NetnsFlow = zeroed();
-    copy(&mut key.flow, flow);
-    key.netns = netns;
-    key
-}
-
-/// Keeps a memory under its flow.
-#[inline(never)]
-pub fn bury(memory: &Memory, flow: &Flow, netns: u32) {
-    let key = key_of(flow, netns);
-    // What is there already is overwritten in its place: an update takes another node, at the cost of an old one's eviction.
-    if let Some(there) = TOMBSTONES.get_ptr_mut(&key) {
-        // SAFETY: as in `tombstone`.
-        return copy(unsafe { &mut *there }, memory);
-    }
-    let _ = TOMBSTONES.insert(&key, memory, 0);
-}
-
-/// What was just buried.
-#[inline(always)]
-pub fn buried(flow: &Flow, netns: u32) -> Option<&'static mut Memory> {
-    // SAFETY: as in `tombstone`.
-    unsafe { find(flow, netns).as_mut() }
 }
 
 /// What is remembered of the connection that a segment belonged to.
 ///
 /// Ports are reused, so the segment's numbers must be near those of the connection that is gone.
 #[inline(always)]
-pub fn tombstone(flow: &Flow, netns: u32, segment: &Segment) -> Option<&'static mut Memory> {
-    // SAFETY: an LRU element may be reused under us; it holds plain numbers, so at worst a record mixes two.
-    let memory = unsafe { find(flow, netns).as_mut() }?;
+pub fn tombstone(flow: &Flow, net: u64, segment: &Segment) -> Option<&'static mut Memory> {
+    // SAFETY: a place may be reused under us; it holds plain numbers, so at worst a record mixes two.
+    let memory = unsafe { find(flow, net).as_mut() }?;
     let acknowledges = segment.flags & tcp_flag::ACK != 0;
     let same = near(segment.seq, memory.rcv_nxt) && (!acknowledges || near(segment.ack, memory.snd_nxt));
     same.then_some(memory)
@@ -331,10 +309,4 @@ pub fn tombstone(flow: &Flow, netns: u32, segment: &Segment) -> Option<&'static 
 #[inline(always)]
 fn near(left: u32, right: u32) -> bool {
     left.wrapping_sub(right).wrapping_add(1 << 24) < 1 << 25
-}
-
-#[inline(never)]
-pub fn find(flow: &Flow, netns: u32) -> *mut Memory {
-    let key = key_of(flow, netns);
-    TOMBSTONES.get_ptr_mut(&key).unwrap_or(core::ptr::null_mut())
 }

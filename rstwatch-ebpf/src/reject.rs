@@ -4,7 +4,7 @@ use rstwatch_common::counts::{Counted, NO_REASON};
 use rstwatch_common::record::{MAGIC, flags, kind, sk_class};
 
 use crate::emit::{Rate, emit};
-use crate::kernel::clear;
+use crate::facts::now;
 use crate::maps::conntrack_full_ns;
 use crate::segment::Seen;
 
@@ -13,7 +13,7 @@ use crate::segment::Seen;
 /// The flow is seen from the end in whose name it answered.
 #[inline(always)]
 pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, |record, _| {
+    emit(Counted::Firewall, NO_REASON, Rate::Firewall, now(), |record| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
         record.time_ns = time_ns;
@@ -28,8 +28,5 @@ pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
         record.subflow = 0;
         record.flow = rejected.flow.reversed();
         record.segment = rejected.segment;
-        clear(&mut record.tcp);
-        clear(&mut record.memory);
-        clear(&mut record.task);
     });
 }

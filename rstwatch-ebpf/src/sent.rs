@@ -5,10 +5,11 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, sk_class, tcp_fl
 
 use crate::emit::{Rate, count, count_in, emit};
 use crate::facts;
-use crate::kernel::{Base, clear, copy, setting, value};
-use crate::maps::{SYNS, conntrack_full_ns};
+use crate::kernel::{Base, copy, setting, value};
+use crate::maps::conntrack_full_ns;
 use crate::memory;
 use crate::segment::Seen;
+use crate::syns;
 
 /// One sent reset, before it is looked up.
 pub struct Sent<S> {
@@ -19,6 +20,8 @@ pub struct Sent<S> {
     /// The packet that provoked it, or 0.
     pub skb: u64,
     pub netns: u32,
+    /// The number of the namespace.
+    pub net: u64,
     /// The kernel's reason; `u32::MAX`: none given.
     pub reason: u32,
     pub state: u8,
@@ -69,7 +72,7 @@ impl<S: Base> Sent<S> {
         if self.seen.segment.flags & tcp_flag::SYN != 0 {
             return (Some(kept), flags::MEMORY);
         }
-        if let Some(gone) = memory::tombstone(&self.seen.flow, self.netns, &self.seen.segment) {
+        if let Some(gone) = memory::tombstone(&self.seen.flow, self.net, &self.seen.segment) {
             return (Some(gone), flags::TOMBSTONE);
         }
         let completes = self.completes_handshake();
@@ -80,7 +83,7 @@ impl<S: Base> Sent<S> {
             completes
         };
         if gave_up && facts::queue_is_full(sk) {
-            memory::overflowed(kept, &self.seen.flow, self.netns, &self.seen.segment);
+            memory::overflowed(kept, &self.seen.flow, self.net, &self.seen.segment);
         }
         (Some(kept), flags::MEMORY | if completes { flags::HANDSHAKE } else { 0 })
     }
@@ -88,10 +91,8 @@ impl<S: Base> Sent<S> {
     /// Whether the segment is where a handshake's last ACK would be.
     #[inline(always)]
     fn completes_handshake(&self) -> bool {
-        // SAFETY: an LRU element may be reused under us; it holds a plain number.
-        let initial = unsafe { SYNS.get(&self.seen.flow.reversed()) };
         let bare_ack = self.seen.segment.payload == 0 && self.seen.segment.flags & tcp_flag::FIN == 0;
-        bare_ack && initial.is_some_and(|initial| initial.wrapping_add(1) == self.seen.segment.seq)
+        bare_ack && syns::came(&self.seen.flow.reversed(), self.seen.segment.seq.wrapping_sub(1))
     }
 
     /// No socket, a TIME_WAIT mini-socket, or a socket without memory.
@@ -101,7 +102,7 @@ impl<S: Base> Sent<S> {
         if self.skb == 0 || self.seen.segment.flags & tcp_flag::SYN != 0 {
             return (None, 0);
         }
-        match memory::tombstone(&self.seen.flow, self.netns, &self.seen.segment) {
+        match memory::tombstone(&self.seen.flow, self.net, &self.seen.segment) {
             Some(gone) => (Some(gone), flags::TOMBSTONE),
             None => (None, 0),
         }
@@ -112,10 +113,11 @@ impl<S: Base> Sent<S> {
         let reason = if self.reason == u32::MAX { NO_REASON } else { self.reason };
         // Flags, not the reference: a compiler joins such questions bit by bit, which verifiers forbid for pointers.
         let rate = if self.class == sk_class::NONE && found == 0 { Rate::NoSocket } else { Rate::Sent };
-        emit(Counted::Sent, reason, rate, |record, time_ns| {
+        let now = facts::now();
+        emit(Counted::Sent, reason, rate, now, |record| {
             record.magic = MAGIC;
             record.reason = self.reason;
-            record.time_ns = time_ns;
+            record.time_ns = now;
             record.sock = self.address;
             record.conntrack_full_ns = conntrack_full_ns(self.netns);
             record.netns = self.netns;
@@ -127,33 +129,30 @@ impl<S: Base> Sent<S> {
             copy(&mut record.segment, &self.seen.segment);
             match remembered {
                 Some(memory) => copy(&mut record.memory, memory),
-                None => clear(&mut record.memory),
+                None => {}
             }
             record.flags = found;
             if self.skb != 0 {
                 record.flags |= flags::SKB;
             }
-            self.fill_from_socket(record);
+            self.fill_from_socket(record, now);
             // Whoever runs when a segment is answered has nothing to do with it.
             if self.skb == 0 {
                 facts::current(&mut record.task);
-            } else {
-                clear(&mut record.task);
             }
         });
     }
 
     /// What only a connection's socket or a listener has.
     #[inline(always)]
-    fn fill_from_socket(&self, record: &mut rstwatch_common::record::ResetRecord) {
+    fn fill_from_socket(&self, record: &mut rstwatch_common::record::ResetRecord, now: u64) {
         let Some(sk) = self.sk else {
             record.cgroup = 0;
-            clear(&mut record.tcp);
             return;
         };
         record.flags |= flags::TCP;
         record.subflow = value!(sk, is_mptcp, u8) & 1;
         record.cgroup = facts::cgroup_of(sk);
-        facts::tcp_facts(sk, &mut record.tcp);
+        facts::tcp_facts(sk, now, &mut record.tcp);
     }
 }

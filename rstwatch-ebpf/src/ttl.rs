@@ -1,50 +1,83 @@
 //! TTLs and hop limits of peers' handshakes, against which an RST's is held.
+//!
+//! Each is a word of a table: all of a hash but its last byte, and there the TTL. A later one that falls on its place takes it.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
 
-use crate::facts::{flow_of, netns_of_sock};
+use crate::facts::flow_of;
+use crate::hash::{hash, hash_of_peer};
 use crate::kernel::{Base, zeroed};
 use crate::maps::PEER_TTL;
+use crate::netns::net_of_sock;
 
-/// The TTL of the handshakes with an address and port, for attempts that get none.
+pub const PLACES: u32 = 1 << 14;
+
+/// A word's last byte.
+const TTL: u64 = 0xff;
+
+/// A hash's place, and the word without its TTL.
+#[inline(always)]
+fn place_of(hash: u64) -> (u32, u64) {
+    // The lower bits are the worse mixed, and all of them stand in the word.
+    ((hash >> 32) as u32 & (PLACES - 1), hash << 8)
+}
+
+#[inline(always)]
+fn keep(hash: u64, ttl: u8) {
+    let (index, tag) = place_of(hash);
+    let Some(place) = PEER_TTL.get_ptr_mut(index) else { return };
+    let word = tag | ttl as u64;
+    // SAFETY: one word, read or written at once. What stands there already is not written: CPUs share it.
+    unsafe {
+        if place.read_volatile() != word {
+            place.write_volatile(word);
+        }
+    }
+}
+
+/// The TTL kept under a hash, and forgotten if it is `taken`; 0: none.
+#[inline(never)]
+fn kept(hash: u64, taken: bool) -> u8 {
+    let (index, tag) = place_of(hash);
+    let Some(place) = PEER_TTL.get_ptr_mut(index) else { return 0 };
+    // SAFETY: one word, read at once.
+    let word = unsafe { place.read_volatile() };
+    if word & !TTL != tag {
+        return 0;
+    }
+    if taken {
+        // SAFETY: one word, written at once.
+        unsafe { place.write_volatile(0) };
+    }
+    (word & TTL) as u8
+}
+
+/// The TTL of the handshakes with an address and port (see [`peer_key`]), for attempts that get none.
 #[inline(always)]
 pub fn remember_ttl(sk: impl Base, ttl: u8) {
-    let key = peer_key(&flow_of(sk), netns_of_sock(sk));
-    // A hit writes nothing: an update takes a node from the free list and gives one back.
-    // SAFETY: one byte; a torn read is not possible.
-    if unsafe { PEER_TTL.get(&key) } != Some(&ttl) {
-        let _ = PEER_TTL.insert(&key, &ttl, 0);
-    }
+    keep(hash_of_peer(&flow_of(sk), net_of_sock(sk)), ttl);
 }
 
 /// The hop limit of a handshake's last ACK, where the kernel keeps none with the socket.
 #[inline(always)]
-pub fn handshake_ttl(flow: &Flow, netns: u32, ttl: u8) {
-    let _ = PEER_TTL.insert(&NetnsFlow { flow: *flow, netns }, &ttl, 0);
+pub fn handshake_ttl(flow: &Flow, net: u64, ttl: u8) {
+    keep(hash(flow, net), ttl);
 }
 
 #[inline(never)]
 pub fn take_handshake_ttl(sk: impl Base) -> u8 {
-    let key = NetnsFlow { flow: flow_of(sk), netns: netns_of_sock(sk) };
-    // SAFETY: one byte; a torn read is not possible.
-    let ttl = unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0);
-    if ttl != 0 {
-        let _ = PEER_TTL.remove(&key);
-    }
-    ttl
+    kept(hash(&flow_of(sk), net_of_sock(sk)), true)
 }
 
 /// The TTL of earlier handshakes with the same address and port; 0: none seen.
-#[inline(never)]
-pub fn peer_ttl(flow: &Flow, netns: u32) -> u8 {
-    let key = peer_key(flow, netns);
-    // SAFETY: one byte; a torn read is not possible.
-    unsafe { PEER_TTL.get(&key) }.copied().unwrap_or(0)
+#[inline(always)]
+pub fn peer_ttl(flow: &Flow, net: u64) -> u8 {
+    kept(hash_of_peer(flow, net), false)
 }
 
+/// The key of a peer. Not its address alone: behind one address each port may be served by another machine or container.
 #[inline(always)]
 pub fn peer_key(flow: &Flow, netns: u32) -> NetnsFlow {
-    // Not by address alone: behind one address each port may be served by another machine or container.
     let mut key: NetnsFlow = zeroed();
     key.flow.remote = flow.remote;
     key.flow.remote_port = flow.remote_port;

@@ -1,8 +1,8 @@
 //! Stage 2: bytes of the ring become records. Whatever does not look like one is counted and skipped.
 
 use rstwatch_common::flow::{IPV4, IPV6};
-use rstwatch_common::record::{MAGIC, ResetRecord, kind};
-use zerocopy::FromBytes;
+use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind};
+use zerocopy::{FromBytes, FromZeros};
 
 /// Why a ring entry was skipped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum DecodeError {
 ///
 /// Anything that the programs of this version cannot have written.
 pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
-    let record = ResetRecord::read_from_bytes(bytes).map_err(|_| DecodeError::Length(bytes.len()))?;
+    let mut record = ResetRecord::read_from_bytes(bytes).map_err(|_| DecodeError::Length(bytes.len()))?;
     if record.magic != MAGIC {
         return Err(DecodeError::Magic(record.magic));
     }
@@ -37,7 +37,22 @@ pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
     if !matches!(record.flow.family, IPV4 | IPV6) {
         return Err(DecodeError::Family(record.flow.family));
     }
+    clear_unwritten(&mut record);
     Ok(record)
+}
+
+/// Makes zeros of the blocks that the programs did not write: there is whatever the ring's memory held before. To clear them
+/// in the kernel would cost as much there as much of the rest.
+fn clear_unwritten(record: &mut ResetRecord) {
+    if record.flags & flags::TCP == 0 {
+        record.tcp.zero();
+    }
+    if record.flags & (flags::MEMORY | flags::TOMBSTONE) == 0 {
+        record.memory.zero();
+    }
+    if record.kind != kind::SENT || record.flags & flags::SKB != 0 {
+        record.task.zero();
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +79,29 @@ mod tests {
         let mut other = good;
         other.flow.family = 17;
         assert_eq!(decode(other.as_bytes()).unwrap_err(), DecodeError::Family(17));
+    }
+
+    /// A record of nothing but ones, but for what is checked.
+    fn noise(kind: u8, flags: u32) -> ResetRecord {
+        let mut record = ResetRecord::read_from_bytes(&[0xff; size_of::<ResetRecord>()]).unwrap();
+        (record.magic, record.kind, record.flags, record.flow.family) = (MAGIC, kind, flags, IPV4);
+        decode(record.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_written_is_nothing() {
+        let written = |record: &ResetRecord| {
+            [record.tcp.as_bytes(), record.memory.as_bytes(), record.task.as_bytes()].map(|block| {
+                let first = block[0];
+                assert!(block.iter().all(|byte| *byte == first), "half of a block");
+                first != 0
+            })
+        };
+        assert_eq!(written(&noise(kind::SENT, 0)), [false, false, true]);
+        assert_eq!(written(&noise(kind::SENT, flags::SKB | flags::TOMBSTONE)), [false, true, false]);
+        assert_eq!(written(&noise(kind::SENT, flags::TCP | flags::MEMORY)), [true, true, true]);
+        assert_eq!(written(&noise(kind::RECEIVED, flags::TCP)), [true, false, false]);
+        assert_eq!(written(&noise(kind::FIREWALL, flags::SKB)), [false, false, false]);
     }
 
     proptest::proptest! {

@@ -7,8 +7,8 @@ use aya_ebpf::programs::FEntryContext;
 use crate::facts;
 use crate::kernel::argument;
 use crate::listeners;
-use crate::maps::SYNS;
 use crate::segment::{self, Seen};
+use crate::syns;
 
 /// `tcp_conn_request(rsk_ops, af_ops, sk, skb)`, net/ipv4/tcp_input.c.
 #[fentry(function = "tcp_conn_request")]
@@ -19,7 +19,7 @@ pub fn tcp_conn_request(ctx: FEntryContext) -> i32 {
     }
     let mut seen = Seen::nothing();
     if segment::read_skb(argument(ctx.as_ptr(), 3), &mut seen) {
-        let _ = SYNS.insert(&seen.flow, &seen.segment.seq, 0);
+        syns::keep(&seen.flow, seen.segment.seq);
     }
     0
 }

@@ -7,7 +7,8 @@ use core::ffi::c_void;
 
 use crate::facts;
 use crate::kernel::{argument, register};
-use crate::maps::CONNTRACK_FULL;
+use crate::maps::{CONNTRACK_EVER_FULL, CONNTRACK_FULL};
+use crate::netns;
 
 /// `early_drop(net, hash)`; called only when the table holds more than nf_conntrack_max entries.
 #[fentry(function = "early_drop")]
@@ -23,9 +24,13 @@ pub fn k_early_drop(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn full(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    let netns = facts::netns_of_net(argument(ctx, 0));
+    let netns = netns::netns_of_net(argument(ctx, 0));
     if facts::watched(netns) {
         let _ = CONNTRACK_FULL.insert(&netns, &facts::now(), 0);
+        if let Some(ever) = CONNTRACK_EVER_FULL.get_ptr_mut(0) {
+            // SAFETY: a slot of the map; who writes there writes the same.
+            unsafe { *ever = 1 };
+        }
     }
     0
 }

@@ -2,15 +2,18 @@
 //!
 //! It sees each packet of a socket, so the common case is a few loads: anything but RST and SYN leaves at once.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use rstwatch_common::record::{state, tcp_flag};
 
 use crate::facts::now;
-use crate::maps::{SOCKETS, SYNS};
+use crate::maps::SOCKETS;
 use crate::memory;
 use crate::segment::{self, Seen};
+use crate::syns;
 
 const PASS: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -18,15 +21,22 @@ const IPPROTO_TCP: u8 = 6;
 /// BPF_CGROUP_INET_INGRESS: runs in sk_filter, before the socket or its backlog. The data begin at the IP header.
 #[cgroup_skb]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
-    if let Some(tcp_at) = interesting(&ctx) {
-        keep(&ctx, tcp_at);
+    if let Some(opening) = interesting(&ctx) {
+        keep(&ctx, opening.tcp_at, opening.flags, opening.ttl);
     }
     PASS
 }
 
-/// Where the TCP header begins, for segments with RST or SYN.
+/// A segment with RST or SYN.
+struct Opening {
+    /// Where the TCP header begins.
+    tcp_at: u32,
+    flags: u8,
+    ttl: u8,
+}
+
 #[inline(always)]
-fn interesting(ctx: &SkBuffContext) -> Option<u32> {
+fn interesting(ctx: &SkBuffContext) -> Option<Opening> {
     // SAFETY: the context; the verifier turns these into the packet's bounds.
     let start = unsafe { (*ctx.skb.skb).data } as usize;
     // SAFETY: as above.
@@ -38,9 +48,9 @@ fn interesting(ctx: &SkBuffContext) -> Option<u32> {
         // SAFETY: below 34, which was checked.
         unsafe { *((start + at) as *const u8) }
     };
-    let tcp_at = match (byte(0) >> 4, byte(9), byte(6)) {
-        (4, IPPROTO_TCP, _) => ((byte(0) & 0xf) as usize) * 4,
-        (6, _, IPPROTO_TCP) => 40,
+    let (tcp_at, ttl) = match (byte(0) >> 4, byte(9), byte(6)) {
+        (4, IPPROTO_TCP, _) => (((byte(0) & 0xf) as usize) * 4, byte(8)),
+        (6, _, IPPROTO_TCP) => (40, byte(7)),
         _ => return None,
     };
     let flags_at = start + tcp_at + 13;
@@ -49,12 +59,12 @@ fn interesting(ctx: &SkBuffContext) -> Option<u32> {
     }
     // SAFETY: checked just above.
     let flags = unsafe { *(flags_at as *const u8) };
-    (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(tcp_at as u32)
+    (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(Opening { tcp_at: tcp_at as u32, flags, ttl })
 }
 
-/// Keeps the header with the socket. Request sockets have no storage; they are no connections yet.
+/// Keeps what the segment tells with the socket. Request sockets have no storage; they are no connections yet.
 #[inline(never)]
-fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
+fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     // SAFETY: the context's socket, NULL included.
     let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
     if sk.is_null() {
@@ -67,53 +77,63 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
     }
     // SAFETY: a full socket's copy of its state.
     let socket_state = unsafe { (*sk).state } as u8;
-    let seen = load(ctx, tcp_at)?;
-    let header = seen.segment;
+    if flags & tcp_flag::RST == 0 {
+        return match socket_state {
+            state::LISTEN if flags & tcp_flag::ACK == 0 => opens(ctx, tcp_at),
+            state::SYN_SENT => {
+                // SAFETY: storage of the packet's socket.
+                unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?.ttl = ttl;
+                Some(())
+            }
+            _ => None,
+        };
+    }
     if socket_state == state::LISTEN {
-        if header.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-            let _ = SYNS.insert(&seen.flow, &header.seq, 0);
-        }
         return None;
     }
     // SAFETY: storage of the packet's socket.
     let kept = unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?;
-    if header.flags & tcp_flag::RST != 0 {
-        if kept.rst_ns != 0 {
-            // The one before was not accepted, or there would be no socket any more.
-            memory::challenged(kept, kept.rst_ns);
-        }
-        kept.rst = header;
-        kept.rst_ns = now();
-    } else if socket_state == state::SYN_SENT {
-        kept.ttl = header.ttl;
+    if kept.rst_ns != 0 {
+        // The one before was not accepted, or there would be no socket any more.
+        memory::challenged(kept, kept.rst_ns);
     }
+    kept.rst = load(ctx, tcp_at)?.segment;
+    kept.rst_ns = now();
+    Some(())
+}
+
+/// A SYN comes to a listener.
+#[inline(always)]
+fn opens(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
+    let seen = load(ctx, tcp_at)?;
+    syns::keep(&seen.flow, seen.segment.seq);
     Some(())
 }
 
 #[inline(always)]
 fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Seen> {
     // Both families' headers fit: behind the twenty bytes of IPv4 comes TCP.
-    let mut ip = [0u8; 40];
-    let mut tcp = [0u8; 32];
-    load_bytes(ctx, 0, &mut ip)?;
-    // Without options the segment is shorter than what we ask for.
-    if load_bytes(ctx, tcp_at, &mut tcp).is_none() {
-        let mut bare = [0u8; 20];
-        load_bytes(ctx, tcp_at, &mut bare)?;
-        tcp[..20].copy_from_slice(&bare);
+    let mut ip = MaybeUninit::<[u8; 40]>::uninit();
+    load_bytes(ctx, 0, ip.as_mut_ptr())?;
+    let mut tcp = MaybeUninit::<[u8; 32]>::uninit();
+    // Without options the segment is shorter than what we ask for; then the helper clears all of it.
+    if load_bytes(ctx, tcp_at, tcp.as_mut_ptr()).is_none() {
+        load_bytes(ctx, tcp_at, tcp.as_mut_ptr().cast::<[u8; 20]>())?;
     }
+    // SAFETY: written by the helper.
+    let (ip, tcp) = unsafe { (ip.assume_init_ref(), tcp.assume_init_ref()) };
     // SAFETY: the context's length.
     let length = unsafe { (*ctx.skb.skb).len };
     let mut seen = Seen::nothing();
-    segment::fill_ip(&ip, &mut seen);
-    segment::fill_ports(&tcp, &mut seen.flow);
-    segment::fill_tcp(&tcp, length.wrapping_sub(tcp_at), &mut seen.segment);
+    segment::fill_ip(ip, &mut seen);
+    segment::fill_ports(tcp, &mut seen.flow);
+    segment::fill_tcp(tcp, length.wrapping_sub(tcp_at), &mut seen.segment);
     Some(seen)
 }
 
 #[inline(always)]
-fn load_bytes<const N: usize>(ctx: &SkBuffContext, at: u32, into: &mut [u8; N]) -> Option<()> {
+fn load_bytes<const N: usize>(ctx: &SkBuffContext, at: u32, into: *mut [u8; N]) -> Option<()> {
     // SAFETY: the helper writes at most N bytes, or fails.
-    let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), at, into.as_mut_ptr().cast(), N as u32) };
+    let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), at, into.cast(), N as u32) };
     (failed == 0).then_some(())
 }

@@ -13,6 +13,7 @@ use crate::kernel::{argument, setting};
 use crate::listeners;
 use crate::maps::{DROPS, Drop, INFER, LAST_DROP};
 use crate::memory;
+use crate::netns;
 use crate::segment::{self, Seen};
 
 /// `trace_kfree_skb(skb, location, reason, rx_sk)`, net/core/skbuff.c; `reason` since Linux 5.17, `rx_sk` since 6.12.
@@ -23,7 +24,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let skb = argument(ctx.as_ptr(), 0);
-    let netns = facts::netns_of_skb(skb);
+    let netns = netns::netns_of_skb(skb);
     if !facts::watched(netns) {
         return 0;
     }
@@ -37,7 +38,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
         if wanted & infer::OVERFLOWS != 0 {
             // The handshake's last ACK. Its listener, and with it the owner, is at hand since Linux 6.12 alone.
             listeners::dropped_last_ack(argument(ctx.as_ptr(), 3));
-            memory::overflowed_somewhere(&seen.flow.reversed(), netns, &seen.segment);
+            memory::overflowed_somewhere(&seen.flow.reversed(), netns::net_of_skb(skb), &seen.segment);
         }
     } else if wanted & rejects != 0 {
         let time_ns = facts::now();

@@ -6,9 +6,9 @@ use core::mem::MaybeUninit;
 use rstwatch_common::listener::Listener;
 use rstwatch_common::record::state;
 
-use crate::facts::netns_of_sock;
 use crate::kernel::{read_into, value};
 use crate::listeners::refresh;
+use crate::netns::netns_of_sock;
 
 /// `struct bpf_iter__bpf_map_elem`, kernel/bpf/map_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]

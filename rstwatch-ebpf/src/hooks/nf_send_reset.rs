@@ -10,6 +10,7 @@ use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
 use crate::kernel::{argument, register, setting};
+use crate::netns;
 use crate::reject;
 use crate::segment::{self, Seen};
 
@@ -39,7 +40,7 @@ pub fn k_nf_reset6(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn rejected(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    let netns = facts::netns_of_net(argument(ctx, 0));
+    let netns = netns::netns_of_net(argument(ctx, 0));
     if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
         return 0;
     }

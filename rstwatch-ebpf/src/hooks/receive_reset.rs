@@ -12,9 +12,11 @@ use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_class, state, tcp_flag};
 
 use crate::emit::{Rate, emit};
-use crate::facts::{self, flow_of, netns_of_sock};
+use crate::facts::{self, flow_of};
 use crate::kernel::{Base, Typed, clear, copy, setting, value};
 use crate::maps::{DROPS, Drop, LAST_DROP, SOCKETS, conntrack_full_ns};
+use crate::netns;
+use crate::netns::netns_of_sock;
 use crate::reject;
 use crate::segment::Seen;
 use crate::ttl;
@@ -36,19 +38,20 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let flow = flow_of(sk);
+    let now = facts::now();
     let kept = SOCKETS.get_or_create(typed);
     // SAFETY: storage of a socket that the caller holds.
     let Some(kept) = (unsafe { kept.as_mut() }) else {
         // Out of memory: the reset counts all the same.
-        report(sk, netns, &flow, None);
+        report(sk, netns, &flow, None, now);
         return 0;
     };
     kept.marks |= mark::RECEIVED;
-    kept.reset_ns = facts::now();
+    kept.reset_ns = now;
     // An attempt has no handshake of its own to compare with. A connection whose handshake was not seen gets none: the
     // one that answered another may be another machine.
     if kept.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
-        kept.ttl = ttl::peer_ttl(&flow, netns);
+        kept.ttl = ttl::peer_ttl(&flow, netns::net_of_sock(sk));
     }
     // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset. A reject belongs to no cgroup.
     if setting!(filter_cgroup) == 0
@@ -57,7 +60,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         let rejected = Seen { segment: drop.segment, flow };
         reject::report(&rejected, drop.netns, drop.time_ns, flags::INFERRED);
     }
-    if !report(sk, netns, &flow, Some(kept)) {
+    if !report(sk, netns, &flow, Some(kept), now) {
         kept.marks |= mark::RECEIVED_LOST;
     }
     0
@@ -92,11 +95,11 @@ fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
 }
 
 #[inline(always)]
-fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
-    emit(Counted::Received, NO_REASON, Rate::Received, |record, time_ns| {
+fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>, now: u64) -> bool {
+    emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {
         record.magic = MAGIC;
         record.reason = u32::MAX;
-        record.time_ns = time_ns;
+        record.time_ns = now;
         record.sock = sk.address();
         record.conntrack_full_ns = conntrack_full_ns(netns);
         record.cgroup = facts::cgroup_of(sk);
@@ -114,11 +117,9 @@ fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>) -> bool {
             }
             None => {
                 clear(&mut record.segment);
-                clear(&mut record.memory);
                 record.flags = flags::TCP;
             }
         }
-        facts::tcp_facts(sk, &mut record.tcp);
-        clear(&mut record.task);
+        facts::tcp_facts(sk, now, &mut record.tcp);
     })
 }

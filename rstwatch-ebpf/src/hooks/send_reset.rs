@@ -5,9 +5,10 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use core::ffi::c_void;
 
-use crate::facts::{self, class_of, netns_of_skb, netns_of_sock, read_flow};
-use crate::kernel::{Typed, argument, clear, setting, value};
+use crate::facts::{self, class_of, read_flow};
+use crate::kernel::{Base, Typed, argument, clear, setting, value};
 use crate::maps::SOCKETS;
+use crate::netns::{net_of_skb, net_of_sock, netns_of_skb, netns_of_sock};
 use crate::segment::{self, Seen};
 use crate::sent::Sent;
 
@@ -15,7 +16,6 @@ use crate::sent::Sent;
 /// listener or a TIME_WAIT mini-socket (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset).
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    let address = argument(ctx.as_ptr(), 0);
     let skb = argument(ctx.as_ptr(), 1);
     // The number tells NULL, the pointer's own check is for the kernels that want one.
     let packet = if skb == 0 { None } else { Typed::new(ctx.arg::<*mut c_void>(1)) };
@@ -23,10 +23,11 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let typed = ctx.arg::<*mut c_void>(0);
     let sk = if typed.is_null() { None } else { Typed::tcp_sock(typed) };
     // What has no socket, and mini-sockets, are read the long way, and belong to no cgroup.
-    let (netns, state) = match sk {
-        Some(sk) => (netns_of_sock(sk), value!(sk, skc_state, u8)),
-        None if address != 0 => (netns_of_sock(address), value!(address, skc_state, u8)),
-        None => (packet.map_or(0, |packet| netns_of_skb(packet)), 0),
+    let address = sk.map_or_else(|| argument(ctx.as_ptr(), 0), |sk| sk.address());
+    let (netns, net, state) = match sk {
+        Some(sk) => (netns_of_sock(sk), net_of_sock(sk), value!(sk, skc_state, u8)),
+        None if address != 0 => (netns_of_sock(address), net_of_sock(address), value!(address, skc_state, u8)),
+        None => packet.map_or((0, 0, 0), |packet| (netns_of_skb(packet), net_of_skb(packet), 0)),
     };
     if !facts::watched(netns) || (setting!(filter_cgroup) == 1 && !sk.is_some_and(|sk| facts::in_cgroup(sk))) {
         return 0;
@@ -34,7 +35,7 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     // A number, which no verifier types.
     let reason = if setting!(has_reason) == 1 { ctx.arg::<u64>(2) as u32 } else { u32::MAX };
     let class = class_of(address, state);
-    let mut sent = Sent { address, sk, skb, netns, reason, state, class, seen: Seen::nothing() };
+    let mut sent = Sent { address, sk, skb, netns, net, reason, state, class, seen: Seen::nothing() };
     provoked_by(address, sk, packet, &mut sent.seen);
     let kept = if sk.is_some() && !typed.is_null() { SOCKETS.get(typed) } else { core::ptr::null_mut() };
     // SAFETY: storage of a socket that the caller holds.

@@ -16,6 +16,7 @@ use crate::kernel::{argument, offset, register, value};
 use crate::listeners;
 use crate::maps::SOCKETS;
 use crate::memory;
+use crate::netns;
 use crate::segment::{self, Seen};
 use crate::ttl;
 
@@ -61,7 +62,7 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     if full && !(v6 && u16::from_be(value!(skb, skb_protocol, u16)) == ETH_P_IP) {
         listeners::met_full(listener);
     }
-    let netns = facts::netns_of_sock(listener);
+    let (netns, net) = (netns::netns_of_sock(listener), netns::net_of_sock(listener));
     let mut seen = Seen::nothing();
     if !facts::watched(netns) || !segment::read_skb(skb, &mut seen) {
         return 0;
@@ -73,15 +74,15 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     let flow = seen.flow.reversed();
     if !full {
         if seen.flow.family == IPV6 {
-            ttl::handshake_ttl(&flow, netns, seen.segment.ttl);
+            ttl::handshake_ttl(&flow, net, seen.segment.ttl);
         }
         return 0;
     }
     let kept = if typed.is_null() { core::ptr::null_mut() } else { SOCKETS.get(typed) };
     // SAFETY: storage of a socket that the caller holds.
     match unsafe { kept.as_ref() } {
-        Some(kept) => memory::overflowed(kept, &flow, netns, &seen.segment),
-        None => memory::overflowed_somewhere(&flow, netns, &seen.segment),
+        Some(kept) => memory::overflowed(kept, &flow, net, &seen.segment),
+        None => memory::overflowed_somewhere(&flow, net, &seen.segment),
     }
     0
 }

@@ -6,8 +6,8 @@ use core::ffi::c_void;
 use rstwatch_common::layout::ABSENT;
 use rstwatch_common::tasks::TaskNetns;
 
-use crate::facts::netns_of_net;
 use crate::kernel::{field, offset, read_at, value};
+use crate::netns::netns_of_net;
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]

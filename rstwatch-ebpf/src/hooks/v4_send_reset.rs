@@ -11,6 +11,7 @@ use rstwatch_common::record::{sk_class, state, tcp_flag};
 
 use crate::facts::{self, class_of};
 use crate::kernel::{argument, register, setting, value};
+use crate::netns;
 use crate::segment::{self, Seen};
 use crate::sent::Sent;
 use crate::stray;
@@ -47,7 +48,11 @@ pub fn k_v6_send_reset(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn(u64) -> bool) -> i32 {
     let (sk, skb) = (argument(ctx, 0), argument(ctx, 1));
-    let netns = if sk != 0 { facts::netns_of_sock(sk) } else { facts::netns_of_skb(skb) };
+    let (netns, net) = if sk != 0 {
+        (netns::netns_of_sock(sk), netns::net_of_sock(sk))
+    } else {
+        (netns::netns_of_skb(skb), netns::net_of_skb(skb))
+    };
     // Neither no socket nor a mini-socket belongs to a cgroup.
     if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
         return 0;
@@ -58,18 +63,18 @@ fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn
     }
     // Never an RST for an RST.
     if seen.segment.flags & tcp_flag::RST != 0 {
-        stray::rst(&seen, netns);
+        stray::rst(&seen, netns, net);
         return 0;
     }
     if setting!(has_reason) == 0 {
-        without_tracepoint(sk, skb, netns, seen, is_local);
+        without_tracepoint(sk, skb, (netns, net), seen, is_local);
     }
     0
 }
 
 /// What the tracepoint does not show; the conditions are the function's own.
 #[inline(always)]
-fn without_tracepoint(sk: u64, skb: u64, netns: u32, mut seen: Seen, is_local: fn(u64) -> bool) {
+fn without_tracepoint(sk: u64, skb: u64, (netns, net): (u32, u64), mut seen: Seen, is_local: fn(u64) -> bool) {
     let state = if sk == 0 { 0 } else { value!(sk, skc_state, u8) };
     let unseen = if sk == 0 { is_local(skb) } else { state == state::TIME_WAIT };
     if !unseen {
@@ -79,7 +84,7 @@ fn without_tracepoint(sk: u64, skb: u64, netns: u32, mut seen: Seen, is_local: f
     seen.turn();
     // Neither has fields of its own to tell.
     let none: Option<u64> = None;
-    Sent { address: sk, sk: none, skb, netns, reason: u32::MAX, state, class, seen }.report(None);
+    Sent { address: sk, sk: none, skb, netns, net, reason: u32::MAX, state, class, seen }.report(None);
 }
 
 /// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.

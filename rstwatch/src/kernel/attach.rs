@@ -313,10 +313,12 @@ impl Loader {
         let evictions_seen = attached("early_drop");
         let unlisted = Array::try_from(map(&mut ebpf, "UNLISTED")?)?;
         let conntrack_full = HashMap::try_from(map(&mut ebpf, "CONNTRACK_FULL")?)?;
+        let conntrack_ever_full = Array::try_from(map(&mut ebpf, "CONNTRACK_EVER_FULL")?)?;
         let tables = Tables {
             listeners: listeners.map(|walk| Listeners { walk, gone, unlisted, hooked }),
             sent: PerCpuHashMap::try_from(map(&mut ebpf, "SENT_BY_NETNS")?)?,
             conntrack_full,
+            conntrack_ever_full,
             evictions_seen,
             tasks,
         };

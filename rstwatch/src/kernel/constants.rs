@@ -1,5 +1,6 @@
 //! What the programs are told before they are loaded; see `rstwatch-common/src/settings.rs`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 
 use rstwatch_common::settings::Settings;
@@ -48,6 +49,8 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
+        // Each state is seeded anew from the system's random numbers.
+        hash_seed: RandomState::new().hash_one(()),
         ..Settings::UNSET
     }
 }

@@ -1,6 +1,6 @@
 //! What looks at queues and tables read from the kernel side, and tell it.
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuHashMap};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuHashMap};
 use rstwatch_common::tasks::TaskNetns;
 
 use super::listeners::{Listeners, Seen};
@@ -14,7 +14,9 @@ pub struct Tables {
     pub sent: PerCpuHashMap<MapData, u32, u64>,
     /// The map `CONNTRACK_FULL`.
     pub conntrack_full: HashMap<MapData, u32, u64>,
-    /// A hook fills it.
+    /// The map `CONNTRACK_EVER_FULL`.
+    pub conntrack_ever_full: Array<MapData, u32>,
+    /// A hook fills `CONNTRACK_FULL`.
     pub evictions_seen: bool,
     /// Tasks and their namespaces; `None` where the kernel refuses the iterator.
     pub tasks: Option<Tasks>,
@@ -85,6 +87,7 @@ impl KernelSide for Tables {
         if !self.evictions_seen {
             // An error leaves the evidence out, as without this.
             _ = self.conntrack_full.insert(netns, at_ns, 0);
+            _ = self.conntrack_ever_full.set(0, 1, 0);
         }
     }
 }

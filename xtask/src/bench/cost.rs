@@ -15,7 +15,7 @@ use super::tool::{Running, Tool};
 use super::web::Counts;
 
 /// Nothing is held back by rate: every detail is delivered, if the agent keeps up.
-const ALL_DETAILS: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\nring_buffer_bytes = 67108864\n";
+const ALL_DETAILS: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
 /// As much, with the ring as it is shipped.
 pub(crate) const ALL_DETAILS_SHIPPED_RING: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
 

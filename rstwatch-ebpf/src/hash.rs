@@ -1,0 +1,41 @@
+//! A hash of flows, for tables that are arrays.
+
+use rstwatch_common::flow::Flow;
+
+use crate::kernel::setting;
+
+/// 2^64 divided by the golden ratio, made odd.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Of a flow in a namespace, by [`crate::netns::net_of_sock`]'s number. Nobody outside can choose flows that meet: each load has a seed of its own.
+#[inline(always)]
+pub fn hash(flow: &Flow, net: u64) -> u64 {
+    let words = core::ptr::from_ref(flow).cast::<u32>();
+    let mut hash = setting!(hash_seed) ^ net;
+    for index in (0..size_of::<Flow>() / 4).step_by(2) {
+        // SAFETY: words of the flow, which is aligned to them.
+        hash =
+            mixed(hash, unsafe { words.add(index).read_volatile() }, unsafe { words.add(index + 1).read_volatile() });
+    }
+    hash.wrapping_mul(FACTOR)
+}
+
+/// Of a flow's remote end alone.
+#[inline(always)]
+pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
+    let words = flow.remote.as_ptr().cast::<u32>();
+    // Not the seed itself: no peer is a flow.
+    let mut hash = !setting!(hash_seed) ^ net;
+    for index in [0, 2] {
+        // SAFETY: words of the address; the flow is aligned to them.
+        hash =
+            mixed(hash, unsafe { words.add(index).read_volatile() }, unsafe { words.add(index + 1).read_volatile() });
+    }
+    mixed(hash, flow.remote_port as u32, flow.family).wrapping_mul(FACTOR)
+}
+
+#[inline(always)]
+fn mixed(hash: u64, low: u32, high: u32) -> u64 {
+    let hash = (hash ^ (low as u64 | (high as u64) << 32)).wrapping_mul(FACTOR);
+    hash ^ hash >> 32
+}
