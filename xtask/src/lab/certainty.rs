@@ -27,6 +27,10 @@ Functions in modules (`nf_send_reset`, `early_drop`) are reached by kprobes. A m
 started is not hooked before the agent starts again; until then firewall rejects are inferred from drops. A kernel that
 refuses fentry and kprobes (lockdown) gives what the cgroup program and `kfree_skb` tell.
 
+No kernel shows an RST that reaches the end that closed first, once its close is acknowledged: what is left there is a
+TIME_WAIT mini-socket, which ends in silence (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process). So of resets between two
+ends on one host, more can be counted as sent than as received.
+
 The tables count the lab's runs, by the true cause: how sure the right verdicts were. *As seen from there* is explained in
 [accuracy.md](accuracy.md).
 ";

@@ -45,6 +45,17 @@ pub(in crate::lab) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        // The RST meets a TIME_WAIT mini-socket, which dies of it in silence (net/ipv4/tcp_minisocks.c,
+        // tcp_timewait_state_process): nobody receives it.
+        id: "2-after-close",
+        what: "the server closed, then the client aborts with SO_LINGER 0",
+        families: BOTH,
+        make: linger_after_close,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "linger_abort", APP).sure()],
+        ..BASE
+    },
+    Row {
         id: "2-unspec",
         what: "connect(AF_UNSPEC) on a live socket",
         families: BOTH,
@@ -137,6 +148,14 @@ fn linger_client(scene: &Scene) -> Result<()> {
     scene.busy();
     client.abort()?;
     server.dies(ECONNRESET)
+}
+
+fn linger_after_close(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.close();
+    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    client.abort()
 }
 
 fn disconnect(scene: &Scene) -> Result<()> {
