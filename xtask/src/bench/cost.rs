@@ -14,10 +14,8 @@ use super::programs::{self, Program, Statistics};
 use super::tool::{Running, Tool};
 use super::web::Counts;
 
-/// Nothing is held back by rate: every detail is delivered, if the agent keeps up.
-const ALL_DETAILS: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
-/// As much, with the ring as it is shipped.
-pub(crate) const ALL_DETAILS_SHIPPED_RING: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
+/// Nothing is held back by rate: every detail is delivered, if the agent keeps up. The ring is as it is shipped.
+pub(crate) const ALL_DETAILS: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
 
 /// A configuration file; it lasts as long as this.
 pub(crate) fn config(text: &str) -> Result<tempfile::NamedTempFile> {
@@ -33,13 +31,17 @@ pub(crate) fn in_the_kernel(times: usize, slice: Duration) -> Result<Vec<Figure>
     let changes = "inet_sock_set_state, short connections: mean time of a call";
     let (mut set_state, mut ingress) = (Vec::new(), Vec::new());
     let (mut sent, mut received, mut shipped, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut delivered = Vec::new();
     for _ in 0..times {
         let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
         let seen = Seen::during(&running, Load::Short, slice)?;
         set_state.extend(seen.mean("inet_sock_set_state"));
         ingress.extend(seen.mean("ingress"));
         for load in [Load::Refused, Load::Aborted] {
+            let before = Counts::now()?;
             let seen = Seen::during(&running, load, slice)?;
+            let counted = settled(before)?;
+            delivered.push(share(counted.events, counted.all()));
             sent.extend(seen.mean("tcp_send_reset"));
             received.extend(seen.mean("tcp_receive_reset"));
             gone.push(seen.per_operation());
@@ -57,6 +59,7 @@ pub(crate) fn in_the_kernel(times: usize, slice: Duration) -> Result<Vec<Figure>
         Figure::median("tcp_receive_reset, all details delivered: mean time of a call", "ns", &received)
             .limited(Limit::AtMost(500.0)),
     );
+    figures.push(Figure::median("events delivered of those made while the two were measured", "%", &delivered));
     figures.push(Figure::median("tcp_send_reset in a flood, rates as shipped: mean time of a call", "ns", &shipped));
     figures.push(Figure::median("all programs together, for a reset that both ends see", "ns", &gone));
     if !ingress.is_empty() {

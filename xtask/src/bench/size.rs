@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::arena::{cpus, pin};
-use super::cost::{ALL_DETAILS_SHIPPED_RING, config, settled};
+use super::cost::{ALL_DETAILS, config, settled};
 use super::figures::{Figure, Limit};
 use super::load;
 use super::process;
@@ -18,7 +18,7 @@ use crate::soak::Soaked;
 
 /// How long a page takes with so many series of resets.
 pub(crate) fn scrape(series: u32, times: usize) -> Result<Vec<Figure>> {
-    let config = config(&format!("workload_limit = 100000\n{ALL_DETAILS_SHIPPED_RING}"))?;
+    let config = config(&format!("workload_limit = 100000\n{ALL_DETAILS}"))?;
     let _running = Running::start(Tool::Rstwatch, Some(config.path()))?;
     // In a unit or a container all would have that one's name.
     lab::leave_cgroups();
@@ -50,7 +50,7 @@ pub(crate) fn name(name: &str) -> Result<()> {
 
 /// Memory after so many connections, each of other addresses or ports, whose details were all wanted.
 pub(crate) fn memory(connections: u64) -> Result<Vec<Figure>> {
-    let config = config(ALL_DETAILS_SHIPPED_RING)?;
+    let config = config(ALL_DETAILS)?;
     let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
     let before = Counts::now()?;
     let at_start = process::rss_kib(running.pid())?;

@@ -16,9 +16,9 @@ use crate::lab::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, li
 use crate::lab::wait::SOON;
 use crate::lab::wire::SlowHop;
 
-/// The servers close after one second.
+/// The servers close after 1.3 s.
 const REAPED: Duration = Duration::from_secs(4);
-/// On top of that second: no haste after the FIN.
+/// On top of that: no haste after the FIN.
 pub(super) const PAUSE: u64 = 300;
 /// How long the lab's own server waits before it closes.
 pub(super) const QUIET: u64 = 1300;
