@@ -19,7 +19,8 @@ use crate::segment::{self, Seen};
 /// `trace_kfree_skb(skb, location, reason, rx_sk)`, net/core/skbuff.c; `reason` since Linux 5.17, `rx_sk` since 6.12.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    let reason = argument(ctx.as_ptr(), 2) as u32;
+    // A number, which no verifier types.
+    let reason = ctx.arg::<u64>(2) as u32;
     if reason != setting!(netfilter_drop) && reason != setting!(listen_overflow) {
         return 0;
     }

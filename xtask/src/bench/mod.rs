@@ -130,6 +130,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask bench");
     }
+    programs::nobody_measures()?;
     setup::ensure(Purpose::Bench)?;
     tool::choose(args.rstwatch.as_deref())?;
     let findings = arena::inside(|| measure(args))?;

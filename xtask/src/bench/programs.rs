@@ -1,9 +1,10 @@
 //! The kernel's own statistics of BPF programs, as bpftool tells them.
 
-use std::fs;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::process::Command;
+use std::{fs, io};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::command;
@@ -37,22 +38,35 @@ pub(crate) fn of(ids: &[u32]) -> Result<Vec<Program>> {
     Ok(all()?.into_iter().filter(|program| ids.contains(&program.id)).collect())
 }
 
-/// Statistics are on until this goes.
-pub(crate) struct Statistics(String);
+/// Statistics are on until this goes, or this process.
+pub(crate) struct Statistics {
+    _on: OwnedFd,
+}
+
+/// `BPF_ENABLE_STATS`, include/uapi/linux/bpf.h.
+const ENABLE_STATS: libc::c_int = 32;
+/// `BPF_STATS_RUN_TIME`, ibidem.
+const RUN_TIME: u32 = 0;
 
 impl Statistics {
-    /// Turns them on.
+    /// Turns them on. (The sysctl of the same would outlive a bench that is killed.)
     pub(crate) fn on() -> Result<Self> {
-        let before = fs::read_to_string(SWITCH).context("kernel.bpf_stats_enabled")?;
-        fs::write(SWITCH, "1").context("kernel.bpf_stats_enabled=1")?;
-        Ok(Self(before))
+        let attribute = RUN_TIME;
+        // SAFETY: the kernel reads as many bytes as it is told, which is the whole of this command's attribute.
+        let fd = unsafe { libc::syscall(libc::SYS_bpf, ENABLE_STATS, &raw const attribute, size_of::<u32>()) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error);
+        let fd = fd.context("cannot turn on the statistics of BPF programs")?;
+        // SAFETY: the kernel has just made it for us.
+        Ok(Self { _on: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 }
 
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(SWITCH, &self.0) {
-            eprintln!("warning: kernel.bpf_stats_enabled stays on: {error}");
-        }
-    }
+/// An error where statistics are on all the time: then each call of a program pays for two readings of the clock.
+pub(crate) fn nobody_measures() -> Result<()> {
+    let switch = fs::read_to_string(SWITCH).context(SWITCH)?;
+    ensure!(
+        switch.trim() == "0",
+        "the kernel measures all BPF programs, which costs: sysctl kernel.bpf_stats_enabled=0"
+    );
+    Ok(())
 }
