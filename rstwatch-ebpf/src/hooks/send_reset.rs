@@ -16,12 +16,13 @@ use crate::sent::Sent;
 /// listener or a TIME_WAIT mini-socket (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset).
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
-    let skb = argument(ctx.as_ptr(), 1);
-    // The number tells NULL, the pointer's own check is for the kernels that want one.
-    let packet = if skb == 0 { None } else { Typed::new(ctx.arg::<*mut c_void>(1)) };
     // It has a NULL check of its own for the kernels that want one.
     let typed = ctx.arg::<*mut c_void>(0);
     let sk = if typed.is_null() { None } else { Typed::tcp_sock(typed) };
+    // Only a socket resets without having been asked. The number tells NULL, the pointer's own check is for the kernels that
+    // want one.
+    let packet = Typed::new(ctx.arg::<*mut c_void>(1)).filter(|_| sk.is_none() || argument(ctx.as_ptr(), 1) != 0);
+    let skb = packet.map_or(0, |packet| packet.address());
     // What has no socket, and mini-sockets, are read the long way, and belong to no cgroup.
     let address = sk.map_or_else(|| argument(ctx.as_ptr(), 0), |sk| sk.address());
     let (netns, net, state) = match sk {
