@@ -41,7 +41,7 @@ impl Flow {
 }
 
 wire! {
-    /// A flow within its network namespace: the key of what the kernel side remembers of closed connections.
+    /// A flow, or one end of it, within its network namespace.
     #[derive(PartialEq, Eq, Hash)]
     pub struct NetnsFlow {
         /// The flow from the end that lives in `netns`.

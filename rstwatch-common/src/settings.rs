@@ -33,7 +33,7 @@ wire! {
         pub detail_interval_ns: u64,
         /// How far a burst may run ahead, in nanoseconds of the above.
         pub detail_burst_ns: u64,
-        /// Random, so that nobody outside can choose flows that meet in a table.
+        /// Random, so that nobody outside can foresee a flow's place in a table.
         pub hash_seed: u64,
     }
 }

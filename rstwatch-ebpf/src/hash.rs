@@ -7,11 +7,12 @@ use crate::kernel::setting;
 /// 2^64 divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Of a flow in a namespace, by [`crate::netns::net_of_sock`]'s number. Nobody outside can choose flows that meet: each load has a seed of its own.
+/// Of a flow in a namespace, by [`crate::netns::net_of_sock`]'s number. Nobody outside can foresee its place: each load has a
+/// seed of its own.
 #[inline(always)]
 pub fn hash(flow: &Flow, net: u64) -> u64 {
     let words = core::ptr::from_ref(flow).cast::<u32>();
-    let mut hash = setting!(hash_seed) ^ net;
+    let mut hash = of_net(net);
     for index in (0..size_of::<Flow>() / 4).step_by(2) {
         // SAFETY: words of the flow, which is aligned to them.
         hash =
@@ -24,14 +25,20 @@ pub fn hash(flow: &Flow, net: u64) -> u64 {
 #[inline(always)]
 pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
     let words = flow.remote.as_ptr().cast::<u32>();
-    // Not the seed itself: no peer is a flow.
-    let mut hash = !setting!(hash_seed) ^ net;
+    // Inverted: no peer is a flow.
+    let mut hash = !of_net(net);
     for index in [0, 2] {
         // SAFETY: words of the address; the flow is aligned to them.
         hash =
             mixed(hash, unsafe { words.add(index).read_volatile() }, unsafe { words.add(index + 1).read_volatile() });
     }
     mixed(hash, flow.remote_port as u32, flow.family).wrapping_mul(FACTOR)
+}
+
+/// What follows is not joined to the number itself: two namespaces' would meet with two addresses that differ alike.
+#[inline(always)]
+fn of_net(net: u64) -> u64 {
+    mixed(setting!(hash_seed), net as u32, (net >> 32) as u32)
 }
 
 #[inline(always)]

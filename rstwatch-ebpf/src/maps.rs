@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
+use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -40,9 +40,9 @@ pub static RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 #[map]
 pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
-/// [`crate::tombstones`].
+/// [`crate::tombstones`]. Could be mapped, so that it begins with a page: else each set would lie in one cache line more.
 #[map]
-pub static TOMBSTONE_SETS: Array<tombstones::Set> = Array::with_max_entries(tombstones::SETS, 0);
+pub static TOMBSTONE_SETS: Array<tombstones::Set> = Array::with_max_entries(tombstones::SETS, BPF_F_MMAPABLE);
 
 /// [`crate::tombstones`].
 #[map]

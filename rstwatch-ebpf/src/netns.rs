@@ -37,7 +37,8 @@ pub fn net_of_skb(skb: impl Base) -> u64 {
 #[inline(always)]
 pub fn netns_of_net(net: impl Base) -> u32 {
     let cookie = value!(net, net_cookie, u64);
-    let known = INODES.get_ptr_mut(cookie as u32 & (PLACES - 1));
+    // Each CPU gives out 4,096 in a row (include/linux/cookie.h).
+    let known = INODES.get_ptr_mut((cookie ^ cookie >> 12) as u32 & (PLACES - 1));
     // One word is half a cookie and the inode: read and written at once.
     let (Some(known), true) = (known, cookie != 0 && cookie < 1 << 32) else { return value!(net, net_inum, u32) };
     // SAFETY: a slot of the map.

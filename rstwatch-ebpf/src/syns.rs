@@ -5,7 +5,7 @@ use rstwatch_common::flow::Flow;
 use crate::hash::hash;
 use crate::maps::SYNS;
 
-pub const PLACES: u32 = 1 << 14;
+pub const PLACES: u32 = 1 << 16;
 
 /// Where a flow's number is, and the half of the word that tells it from another flow's.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! TTLs and hop limits of peers' handshakes, against which an RST's is held.
 //!
-//! Each is a word of a table: all of a hash but its last byte, and there the TTL. A later one that falls on its place takes it.
+//! Each is a word of a table: seven bytes of a hash, and the TTL as the last. A later one that falls on its place takes it.
 
 use rstwatch_common::flow::{Flow, NetnsFlow};
 

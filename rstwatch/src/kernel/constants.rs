@@ -49,7 +49,7 @@ pub(super) fn settings(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
-        // Each state is seeded anew from the system's random numbers.
+        // The state's keys come from the system's random numbers.
         hash_seed: RandomState::new().hash_one(()),
         ..Settings::UNSET
     }

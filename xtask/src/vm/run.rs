@@ -167,12 +167,14 @@ impl Run<'_> {
 
     /// Whether the command succeeded, and what there is to say of it.
     fn make(&self) -> Result<(bool, String)> {
+        for earlier in [RESULTS, OUTPUT] {
+            forget(&self.home.join(earlier))?;
+        }
         let initrd = self.home.join("initrd");
         let modules = modules::wanted(&self.kernel.modules)?;
         fs::write(&initrd, rootfs::with_modules(self.common.clone(), &modules)?)?;
         let limit = Duration::from_secs(self.args.timeout);
         let machine = Machine { image: &self.kernel.image, initrd: &initrd, home: &self.home, limit };
-        forget(&self.home.join(RESULTS))?;
         let delivery = machine.run()?;
         for (name, contents) in &delivery.files {
             let name = Path::new(name).file_name().context("a file without a name")?;
