@@ -19,9 +19,9 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     // It has a NULL check of its own for the kernels that want one.
     let typed = ctx.arg::<*mut c_void>(0);
     let sk = if typed.is_null() { None } else { Typed::tcp_sock(typed) };
-    // Only a socket resets without having been asked. The number tells NULL, the pointer's own check is for the kernels that
-    // want one.
-    let packet = Typed::new(ctx.arg::<*mut c_void>(1)).filter(|_| sk.is_none() || argument(ctx.as_ptr(), 1) != 0);
+    // The number tells NULL, the pointer's own check is for the kernels that want one. On the others a load from NULL
+    // would be an oops.
+    let packet = Typed::new(ctx.arg::<*mut c_void>(1)).filter(|_| argument(ctx.as_ptr(), 1) != 0);
     let skb = packet.map_or(0, |packet| packet.address());
     // What has no socket, and mini-sockets, are read the long way, and belong to no cgroup.
     let address = sk.map_or_else(|| argument(ctx.as_ptr(), 0), |sk| sk.address());
