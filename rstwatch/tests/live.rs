@@ -21,6 +21,8 @@ fn able() -> bool {
 struct Trace {
     child: Child,
     events: BufReader<ChildStdout>,
+    /// Events that came before the one that was asked for: over loopback an RST may be received before it counts as sent.
+    earlier: Vec<Value>,
     _stderr: BufReader<ChildStderr>,
 }
 
@@ -41,12 +43,15 @@ impl Trace {
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line");
         assert!(line.starts_with("watching"), "{line}");
-        Self { child, events, _stderr: stderr }
+        Self { child, events, earlier: Vec::new(), _stderr: stderr }
     }
 
     /// The next event in this direction.
     #[track_caller]
     fn next(&mut self, direction: &str) -> Value {
+        if let Some(at) = self.earlier.iter().position(|event| event["direction"] == direction) {
+            return self.earlier.remove(at);
+        }
         loop {
             let mut line = String::new();
             let read = self.events.read_line(&mut line).expect("readable");
@@ -55,6 +60,7 @@ impl Trace {
             if event["direction"] == direction {
                 return event;
             }
+            self.earlier.push(event);
         }
     }
 }
