@@ -62,3 +62,5 @@ pub mod check;
 mod fixture;
 #[cfg(test)]
 mod sample;
+#[cfg(test)]
+mod seeds;

@@ -1,15 +1,11 @@
-//! Writes the fuzz target `decode` its seeds: the golden cases, and some sequences of them.
-//!
-//! `cargo test -p rstwatch --lib write_seeds -- --ignored`; see CONTRIBUTING.md.
-
-use std::fs;
-use std::path::Path;
+//! The seeds of the fuzz target `decode`: the golden cases, and some sequences of them.
 
 use rstwatch_common::record::{ResetRecord, flags, state};
 use zerocopy::IntoBytes;
 
 use super::cases;
 use crate::fixture::{self, NOW_NS};
+use crate::seeds;
 
 /// A name, what comes one behind another, and the script behind it (`tests/fuzzed/decode.rs`).
 type Seed = (String, Vec<ResetRecord>, &'static [u8]);
@@ -56,20 +52,11 @@ fn sequences() -> Vec<Seed> {
 }
 
 #[test]
-#[ignore = "writes into the source tree"]
-fn write_seeds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/decode");
-    for entry in fs::read_dir(&folder).expect("the folder of seeds") {
-        let path = entry.expect("an entry").path();
-        // What a fuzzer found stays.
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        if name.starts_with("case-") || name.starts_with("row-") {
-            fs::remove_file(path).expect("an old seed");
-        }
-    }
-    for (name, records, script) in of_cases().chain(sequences()) {
-        let mut bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes().to_vec()).collect();
-        bytes.extend(script);
-        fs::write(folder.join(name), bytes).expect("a seed");
-    }
+fn seeds_are_of_todays_cases() {
+    let bytes = |records: &[ResetRecord], script: &[u8]| {
+        let records = records.iter().flat_map(IntoBytes::as_bytes);
+        records.chain(script).copied().collect::<Vec<u8>>()
+    };
+    let seeds = of_cases().chain(sequences()).map(|(name, records, script)| (name, bytes(&records, script)));
+    seeds::are_kept("decode", |name| name.starts_with("case-") || name.starts_with("row-"), &seeds.collect());
 }
