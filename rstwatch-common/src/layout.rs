@@ -105,6 +105,7 @@ layout! {
     first_tx_mstamp: "tcp_sock" "first_tx_mstamp",
     tcp_mstamp: "tcp_sock" "tcp_mstamp",
     rcv_wup: "tcp_sock" "rcv_wup",
+    tsorted_sent_queue: "tcp_sock" "tsorted_sent_queue",
     is_mptcp: "tcp_sock" "is_mptcp",
     mptcp_first: "mptcp_sock" "first",
     rtt_min: "tcp_sock" "rtt_min",

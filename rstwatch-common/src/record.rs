@@ -211,7 +211,7 @@ wire! {
 }
 
 wire! {
-    /// What is kept with a socket, and for a while after it is gone.
+    /// What is kept of a socket, and for a while after it is gone.
     pub struct Memory {
         /// Who connected, listened or closed it.
         pub owner: Task,

@@ -35,16 +35,19 @@ pub fn count(counted: Counted, reason: u32) {
 }
 
 /// Counts a reset that the stack of a namespace sent. Beyond the map's limit it is not compared with the kernel's count.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn count_in(netns: u32) {
+pub extern "C" fn count_in(netns: u32) -> u32 {
     if let Some(counter) = SENT_BY_NETNS.get_ptr_mut(&netns) {
-        return add_one(counter);
+        add_one(counter);
+        return 0;
     }
     // Another program may be first: then its element is the one that counts.
     let _ = SENT_BY_NETNS.insert(&netns, &0, BPF_NOEXIST as u64);
     if let Some(counter) = SENT_BY_NETNS.get_ptr_mut(&netns) {
         add_one(counter);
     }
+    0
 }
 
 /// Counts a reset and sends the record that `fill` writes; answers whether the detail left. `fill` must write every field that
@@ -52,7 +55,7 @@ pub fn count_in(netns: u32) {
 #[inline(always)]
 pub fn emit(counted: Counted, reason: u32, rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) -> bool {
     count(counted, reason);
-    if !within(rate, now) {
+    if within(rate as u32, now) == 0 {
         bump(&LOSSES, loss_slot(counted, Loss::RateLimited));
         return false;
     }
@@ -69,7 +72,7 @@ pub fn emit(counted: Counted, reason: u32, rate: Rate, now: u64, fill: impl FnOn
 /// Sends a record that counts nothing, if its kind is within its rate and the ring has room.
 #[inline(always)]
 pub fn tell(rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) {
-    if !within(rate, now) {
+    if within(rate as u32, now) == 0 {
         return;
     }
     if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
@@ -90,8 +93,14 @@ fn bump(counters: &PerCpuArray<u64>, slot: u32) {
 /// read-modify-write in `core::sync::atomic`.
 #[inline(always)]
 pub fn add_one(counter: *mut u64) {
-    // SAFETY: an aligned slot of the map.
-    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
+    add(counter, 1);
+}
+
+/// Adds to a word that others change at the same time.
+#[inline(always)]
+pub fn add(word: *mut u64, number: u64) {
+    // SAFETY: an aligned word of a map.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) number, options(nostack)) };
 }
 
 /// Whether the reader is to be woken, as flags of the ring.
@@ -113,17 +122,18 @@ fn wake(now: u64) -> u64 {
 }
 
 /// The generic cell rate algorithm (ITU-T I.371) in nanoseconds. Answers whether there is one more to be had.
-#[inline(always)]
-fn within(rate: Rate, now: u64) -> bool {
-    let Some(slot) = RATES.get_ptr_mut(rate as u32) else { return false };
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn within(rate: u32, now: u64) -> u32 {
+    let Some(slot) = RATES.get_ptr_mut(rate) else { return 0 };
     // SAFETY: a per-CPU slot.
     let arrival = unsafe { *slot };
     let arrival = if arrival > now { arrival } else { now };
     if arrival - now > setting!(detail_burst_ns) {
-        return false;
+        return 0;
     }
     let next = arrival + setting!(detail_interval_ns);
     // SAFETY: as above.
     unsafe { *slot = next };
-    true
+    1
 }

@@ -240,7 +240,12 @@ pub fn tcp_facts(sk: impl Base, now: u64, tcp: &mut TcpFacts) {
     let now_jiffies = jiffies();
     tcp.bytes_sent = value!(sk, bytes_sent, u64);
     tcp.bytes_received = value!(sk, bytes_received, u64);
-    tcp.rtx_age_ns = oldest_unacked_age(sk, now);
+    tcp.rtx_age_ns = if value!(sk, sk_rtx_queue, u64) == 0 {
+        0
+    } else {
+        // As a number: some verifiers know what it points at.
+        oldest_unacked_age(value!(sk.address(), sk_rtx_queue, u64), now)
+    };
     tcp.sent_age = age!(now_jiffies, sk, lsndtime);
     tcp.ack_age = age!(now_jiffies, sk, rcv_tstamp);
     tcp.received_age = age!(now_jiffies, sk, lrcvtime);
@@ -287,9 +292,10 @@ fn operation_age(sk: impl Base, now: u64) -> u64 {
 const RTX_DEPTH: usize = 24;
 
 /// Nanoseconds since the oldest unacknowledged segment was (re)sent; 0: none.
-#[inline(always)]
-fn oldest_unacked_age(sk: impl Base, now: u64) -> u64 {
-    let mut node = value!(sk, sk_rtx_queue, u64);
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn oldest_unacked_age(root: u64, now: u64) -> u64 {
+    let mut node = root;
     for _ in 0..RTX_DEPTH {
         // struct rb_node: {parent and colour, right, left}; it is the head of the sk_buff.
         let left: u64 = read(node, 16).unwrap_or(0);

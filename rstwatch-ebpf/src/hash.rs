@@ -35,6 +35,12 @@ pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
     mixed(hash, flow.remote_port as u32, flow.family).wrapping_mul(FACTOR)
 }
 
+/// Of a socket's key.
+#[inline(always)]
+pub fn hash_of_key(key: u64) -> u32 {
+    (mixed(setting!(hash_seed), key as u32, (key >> 32) as u32) >> 32) as u32
+}
+
 /// What follows is not joined to the number itself: two namespaces' would meet with two addresses that differ alike.
 #[inline(always)]
 fn of_net(net: u64) -> u64 {

@@ -7,7 +7,7 @@ use rstwatch_common::record::{Task, state};
 
 use crate::emit::add_one;
 use crate::facts::{self, flow_of, now};
-use crate::kernel::value;
+use crate::kernel::{Base, copy, offset, read_or_zero, value};
 use crate::maps::{GONE, LISTENERS, UNLISTED};
 use crate::netns::netns_of_sock;
 
@@ -64,6 +64,22 @@ fn insert(sk: u64, owner: &Task, flags: u64) {
         && let Some(unlisted) = UNLISTED.get_ptr_mut(0)
     {
         add_one(unlisted);
+    }
+}
+
+/// The owner of the listener whose child is just being made.
+///
+/// At first a child is a copy of its listener, and an empty list in it still leads to the listener's own list head
+/// (net/core/sock.c, sk_clone_lock; the list is made anew only after the child has got its first state, in
+/// net/ipv4/tcp_minisocks.c, tcp_create_openreq_child).
+#[inline(always)]
+pub fn owner_of_child(sk: impl Base, owner: &mut Task) {
+    let list = offset!(tsorted_sent_queue);
+    // As a number: a verifier knows this for a pointer, with which there is no reckoning.
+    let listener = read_or_zero::<u64>(sk.address(), list).wrapping_sub(list as u64);
+    if let Some(known) = LISTENERS.get_ptr(&listener) {
+        // SAFETY: an element of the map. It is the listener's as long as that listens.
+        copy(owner, unsafe { &(*known).owner });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The kernel side: one file per hook, facts only, no verdicts.
 //!
 //! ```text
-//! hooks/*  ->  facts (read), memory (kept with the socket)  ->  emit (count, then detail)
+//! hooks/*  ->  facts (read), memory (kept of sockets)  ->  emit (count, then detail)
 //! ```
 #![no_std]
 #![no_main]
@@ -21,6 +21,7 @@ mod netns;
 mod reject;
 mod segment;
 mod sent;
+mod sockets;
 mod stray;
 mod syns;
 mod tombstones;

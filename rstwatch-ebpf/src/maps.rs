@@ -1,10 +1,8 @@
 //! The maps, and the socket storage that aya-ebpf has no accessor for outside sock_addr programs.
 
-use core::ffi::c_void;
 use core::ptr;
 
-use aya_ebpf::bindings::{BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type};
-use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use rstwatch_common::counts::{COUNTS_LEN, LOSSES_LEN};
@@ -13,10 +11,10 @@ use rstwatch_common::gap::Gaps;
 use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Memory, Segment};
 
-use crate::kernel::setting;
 use crate::netns;
+use crate::sockets;
 use crate::syns;
-use crate::tombstones::{self, Tombstone};
+use crate::tombstones;
 use crate::ttl;
 
 /// Details of resets. The daemon sets the size.
@@ -44,9 +42,22 @@ pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static TOMBSTONE_SETS: Array<tombstones::Set> = Array::with_max_entries(tombstones::SETS, BPF_F_MMAPABLE);
 
-/// [`crate::tombstones`].
+/// What is remembered of connections that are gone ([`crate::tombstones`]), and behind that what is kept of living ones
+/// ([`crate::sockets`]). In one map, for a verifier walks all that follows for each map that a pointer can point into.
 #[map]
-pub static TOMBSTONES: Array<Tombstone> = Array::with_max_entries(tombstones::PLACES, 0);
+pub static PLACES: Array<Place> = Array::with_max_entries(tombstones::COUNT + sockets::COUNT, 0);
+
+/// A place for a memory.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Place {
+    /// First, so that a place and its memory have one address.
+    pub memory: Memory,
+    /// A tombstone's network namespace, by its number; 0: the place is empty, or is being written.
+    pub net: u64,
+    /// The connection from the end that lived there.
+    pub flow: Flow,
+}
 
 /// TTL or hop limit of the handshakes of a peer, by namespace, address and port; and of handshakes that are just being
 /// completed, by their whole flow: [`crate::ttl`].
@@ -110,8 +121,9 @@ pub static HOST_NETNS: Array<u32> = Array::with_max_entries(1, 0);
 pub static NOTHING: Array<Memory> = Array::with_max_entries(1, 0);
 
 /// When the conntrack table of a namespace, or of the host's own, was last full; 0: never, or not seen.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn conntrack_full_ns(netns: u32) -> u64 {
+pub extern "C" fn conntrack_full_ns(netns: u32) -> u64 {
     // On most hosts none ever was.
     if CONNTRACK_EVER_FULL.get(0).copied().unwrap_or(0) == 0 {
         return 0;
@@ -136,20 +148,9 @@ pub struct Drop {
     pub segment: Segment,
 }
 
-/// Stands in for socket storage before Linux 5.11, by the socket's address; at last the oldest give way.
+/// [`crate::sockets`]. Could be mapped, as above.
 #[map]
-pub static SOCKETS_BY_ADDRESS: LruHashMap<u64, Memory> = LruHashMap::with_max_entries(65_536, 0);
-
-#[inline(never)]
-fn by_address(sk: u64, create: bool) -> *mut Memory {
-    if create
-        && SOCKETS_BY_ADDRESS.get_ptr(&sk).is_none()
-        && let Some(nothing) = NOTHING.get(0)
-    {
-        let _ = SOCKETS_BY_ADDRESS.insert(&sk, nothing, 0);
-    }
-    SOCKETS_BY_ADDRESS.get_ptr_mut(&sk).unwrap_or(ptr::null_mut())
-}
+pub static SOCKET_SETS: Array<sockets::Set> = Array::with_max_entries(sockets::SETS, BPF_F_MMAPABLE);
 
 /// A map definition of BPF_MAP_TYPE_SK_STORAGE, in the shape that loaders read from BTF.
 #[repr(C)]
@@ -158,43 +159,19 @@ pub struct SocketStorage {
     key: *const i32,
     value: *const Memory,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
 }
 
 // SAFETY: the pointers are placeholders for BTF; nothing reads them.
 unsafe impl Sync for SocketStorage {}
 
-/// What is kept with each socket. Cloned from a listener to its children, and with it the owner.
+/// [`crate::sockets`].
 #[unsafe(link_section = ".maps")]
-#[unsafe(export_name = "SOCKETS")]
-pub static SOCKETS: SocketStorage = SocketStorage {
+#[unsafe(export_name = "SOCKET_STORAGE")]
+pub static SOCKET_STORAGE: SocketStorage = SocketStorage {
     r#type: ptr::null(),
     key: ptr::null(),
     value: ptr::null(),
     max_entries: ptr::null(),
     map_flags: ptr::null(),
 };
-
-impl SocketStorage {
-    /// The memory of a socket, or NULL. `sk` must be typed by the verifier (an argument, or `bpf_sk_fullsock`).
-    #[inline(always)]
-    pub fn get(&self, sk: *mut c_void) -> *mut Memory {
-        self.call(sk, 0)
-    }
-
-    /// The memory of a socket, made when there is none; NULL only without memory, or for mini-sockets.
-    #[inline(always)]
-    pub fn get_or_create(&self, sk: *mut c_void) -> *mut Memory {
-        self.call(sk, BPF_SK_STORAGE_GET_F_CREATE as u64)
-    }
-
-    #[inline(always)]
-    fn call(&self, sk: *mut c_void, flags: u64) -> *mut Memory {
-        if setting!(sk_storage) == 0 {
-            return by_address(sk as u64, flags != 0);
-        }
-        let map = ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: the helper takes NULL and mini-sockets and answers NULL; the verifier has typed `sk`.
-        unsafe { bpf_sk_storage_get(map, sk, ptr::null_mut(), flags) }.cast()
-    }
-}

@@ -1,4 +1,4 @@
-//! What is kept with a socket, and for a while after it is gone.
+//! What is kept of a socket, and for a while after it is gone.
 
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{Memory, Segment, Task, mark, role, sock_flag, state, tcp_flag};
@@ -6,8 +6,9 @@ use rstwatch_common::record::{Memory, Segment, Task, mark, role, sock_flag, stat
 use crate::facts::{ages_of, current_process, family_of, flow_of, jiffies, kept_ttl, now, unread_of};
 use crate::gaps::ended_idle;
 use crate::kernel::{Base, clear, field, setting, value};
-use crate::maps::{NOTHING, SOCKETS_BY_ADDRESS};
-use crate::netns::{net_of_sock, netns_of_sock};
+use crate::listeners;
+use crate::maps::NOTHING;
+use crate::netns::net_of_sock;
 use crate::tombstones::{bury, find};
 use crate::ttl::{remember_ttl, take_handshake_ttl};
 
@@ -29,50 +30,28 @@ fn own_if(memory: &mut Memory, surely: bool) {
     }
 }
 
-/// connect() or listen() was called by the running task. The socket may have had a connection before.
+/// connect() or listen() was called by the running task.
 #[inline(always)]
 pub fn opened(memory: &mut Memory, role: u8) {
-    clear(memory);
     own(memory);
     memory.role = role;
 }
 
-/// listen() was called.
+/// A listener has a child. It is made in softirq, where the running task is anybody: the listener's owner is the child's.
 #[inline(always)]
-pub fn listens(memory: &mut Memory, sk: impl Base) {
-    opened(memory, role::LISTENER);
-    if setting!(sk_storage) == 0 {
-        let _ = SOCKETS_BY_ADDRESS.insert(&listener_key(sk), memory, 0);
-    }
+pub fn born(memory: &mut Memory, sk: impl Base) {
+    listeners::owner_of_child(sk, &mut memory.owner);
+    memory.role = role::SERVER;
 }
 
-/// Without socket storage: a child is made at the address of a socket that is gone, and must not inherit its memory.
-/// What storage clones from the listener is found under its port.
-#[inline(always)]
-pub fn forget_address(sk: impl Base) {
-    if setting!(sk_storage) == 0 {
-        let address = sk.address();
-        let _ = SOCKETS_BY_ADDRESS.remove(&address);
-        if let Some(listener) = SOCKETS_BY_ADDRESS.get_ptr(&listener_key(sk)) {
-            // SAFETY: an LRU element may be reused under us; it holds plain numbers.
-            let _ = SOCKETS_BY_ADDRESS.insert(&address, unsafe { &*listener }, 0);
-        }
-    }
-}
-
-/// A namespace and a local port as a key: no kernel address, for those have the highest bit set.
-#[inline(always)]
-fn listener_key(sk: impl Base) -> u64 {
-    let port = u16::from_be(value!(sk, inet_sport, u16));
-    (netns_of_sock(sk) as u64) << 16 | port as u64
-}
-
-/// The handshake is complete. A child begins with a copy of its listener's memory.
+/// The handshake is complete.
 #[inline(never)]
 pub fn established(memory: &mut Memory, sk: impl Base) {
+    // Left by a socket at the same address, whose end was not seen, nor this one's beginning.
+    if memory.established_ns != 0 {
+        clear(memory);
+    }
     if memory.role != role::CLIENT {
-        // Of the listener's memory only the owner is the child's.
-        clear_but_owner(memory);
         memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, family_of(sk));
         if memory.ttl == 0 {
@@ -83,17 +62,6 @@ pub fn established(memory: &mut Memory, sk: impl Base) {
     // Attempts are made to where connections were made before. Who came from a port that changes with each is nobody's aim.
     if memory.role == role::CLIENT && memory.ttl != 0 {
         remember_ttl(sk, memory.ttl);
-    }
-}
-
-#[inline(always)]
-fn clear_but_owner(memory: &mut Memory) {
-    const OWNER: usize = size_of::<Task>() / size_of::<u64>();
-    const { assert!(core::mem::offset_of!(Memory, owner) == 0) };
-    let words = core::ptr::from_mut(memory).cast::<u64>();
-    for index in OWNER..size_of::<Memory>() / size_of::<u64>() {
-        // SAFETY: words of the memory, behind the owner's; plain numbers.
-        unsafe { words.add(index).write_volatile(0) };
     }
 }
 
@@ -235,7 +203,7 @@ fn over(memory: &Memory, sk: impl Base, old_state: u8) -> bool {
 /// Our side aborted a live connection: by close() in the owner's context where the state is CLOSE already,
 /// else from outside or by a timer, where the running task is anybody.
 #[inline(never)]
-pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, reset_state: u8, reason: u32) {
+pub fn aborted(memory: &mut Memory, sk: impl Base, reset_state: u8, reason: u32) {
     // A number: some verifiers hold a typed pointer for never NULL.
     let accepted = field!(sk.address(), sk_socket, u64) != Some(0);
     if reset_state == state::CLOSE {
@@ -265,32 +233,24 @@ pub fn aborted(memory: &mut Memory, sk: impl Base, flow: &Flow, reset_state: u8,
     if value!(sk, icsk_probes_out, u8) > 0 && value!(sk, packets_out, u32) == 0 {
         memory.marks |= mark::PROBING;
     }
-    bury(memory, flow, net_of_sock(sk));
 }
 
-/// The last segment of a handshake met a full accept queue. What the client sends next finds nothing: a consequence.
+/// The last segment of a handshake met a full accept queue. What the client sends next finds nothing: a consequence. The owner
+/// is for the caller to enter, if the listener's is known.
 #[inline(never)]
-pub fn overflowed(listener: &Memory, flow: &Flow, net: u64, segment: &Segment) {
+pub fn overflowed(flow: &Flow, net: u64, segment: &Segment) -> *mut Memory {
+    let buried = NOTHING.get(0).map_or(core::ptr::null_mut(), |nothing| bury(nothing, flow, net));
     // SAFETY: as in `tombstone`.
-    if let Some(buried) = unsafe { bury(listener, flow, net).as_mut() } {
+    if let Some(buried) = unsafe { buried.as_mut() } {
         buried.marks = mark::OVERFLOWED;
         buried.rcv_nxt = segment.seq;
         buried.snd_nxt = segment.ack;
         buried.reset_reason = u32::MAX;
         buried.reset_ns = now();
         buried.closed_ns = buried.reset_ns;
-        buried.closing_ns = 0;
-        buried.established_ns = 0;
         buried.role = role::SERVER;
     }
-}
-
-/// The same, where the listener is not known.
-#[inline(never)]
-pub fn overflowed_somewhere(flow: &Flow, net: u64, segment: &Segment) {
-    if let Some(nobody) = NOTHING.get(0) {
-        overflowed(nobody, flow, net, segment);
-    }
+    buried
 }
 
 /// What is remembered of the connection that a segment belonged to.
@@ -303,6 +263,17 @@ pub fn tombstone(flow: &Flow, net: u64, segment: &Segment) -> Option<&'static mu
     let acknowledges = segment.flags & tcp_flag::ACK != 0;
     let same = near(segment.seq, memory.rcv_nxt) && (!acknowledges || near(segment.ack, memory.snd_nxt));
     same.then_some(memory)
+}
+
+/// What is remembered of a connection that was closed just before, in the same call, or NULL. Some of the kernel's functions
+/// set CLOSE first and send the RST then.
+#[inline(always)]
+pub fn just_closed(sk: impl Base, flow: &Flow, net: u64) -> *mut Memory {
+    let kept = find(flow, net);
+    // SAFETY: as in `tombstone`.
+    let same = unsafe { kept.as_ref() }
+        .is_some_and(|memory| memory.rcv_nxt == value!(sk, rcv_nxt, u32) && memory.snd_nxt == value!(sk, snd_nxt, u32));
+    if same { kept } else { core::ptr::null_mut() }
 }
 
 /// Whether two sequence numbers are of one connection: within 16 MiB, more than most windows.

@@ -1,7 +1,7 @@
 //! The record of a reset that the stack sent, however it was seen.
 
 use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
-use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, sk_class, tcp_flag};
+use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, sk_class, state, tcp_flag};
 
 use crate::emit::{Rate, count, count_in, emit};
 use crate::facts;
@@ -34,13 +34,14 @@ pub struct Sent<S> {
 type Remembered<'a> = (Option<&'a Memory>, u32);
 
 impl<S: Base> Sent<S> {
-    /// Looks up what is remembered of the connection, and sends the record. `kept`: what is kept with `sk`.
+    /// Looks up what is remembered of the connection, and sends the record. `kept` tells what is kept of `sk`, or NULL. It is
+    /// asked only where it is needed: a verifier walks all that follows for each place that the answer can point at.
     #[inline(always)]
-    pub fn report(&self, kept: Option<&mut Memory>) {
-        let (remembered, found) = match (self.sk, kept) {
-            (Some(sk), Some(kept)) if self.class == sk_class::LISTEN => self.of_listener(sk, kept),
-            (Some(sk), Some(kept)) => self.of_connection(sk, kept),
-            _ => self.of_nothing(),
+    pub fn report(&self, kept: impl Fn() -> *mut Memory) {
+        let (remembered, found) = match self.sk {
+            Some(sk) if self.class == sk_class::LISTEN => self.of_listener(sk, kept),
+            Some(sk) => self.of_connection(sk, kept),
+            None => self.of_nothing(),
         };
         self.emit(remembered, found);
         count_in(self.netns);
@@ -48,10 +49,13 @@ impl<S: Base> Sent<S> {
 
     /// A connection's socket that is (or was, a moment ago) alive.
     #[inline(always)]
-    fn of_connection<'a>(&self, sk: S, kept: &'a mut Memory) -> Remembered<'a> {
+    fn of_connection(&self, sk: S, kept: impl Fn() -> *mut Memory) -> Remembered<'static> {
+        let kept = if self.state == state::CLOSE { memory::just_closed(sk, &self.seen.flow, self.net) } else { kept() };
+        // SAFETY: kept of a socket that the caller holds, or a tombstone: plain numbers.
+        let Some(kept) = (unsafe { kept.as_mut() }) else { return self.of_nothing() };
         let mut phantom = 0;
         if self.skb == 0 {
-            memory::aborted(kept, sk, &self.seen.flow, self.state, self.reason);
+            memory::aborted(kept, sk, self.state, self.reason);
         } else if kept.marks & mark::RECEIVED != 0 {
             // No RST is ever sent for an RST: what tcp_receive_reset reported was data after RCV_SHUTDOWN.
             count(Counted::Phantom, NO_REASON);
@@ -68,23 +72,28 @@ impl<S: Base> Sent<S> {
 
     /// A segment that found no connection, only a listener: of one that is gone, or of a handshake that failed.
     #[inline(always)]
-    fn of_listener<'a>(&self, sk: S, kept: &'a Memory) -> Remembered<'a> {
-        if self.seen.segment.flags & tcp_flag::SYN != 0 {
-            return (Some(kept), flags::MEMORY);
-        }
-        if let Some(gone) = memory::tombstone(&self.seen.flow, self.net, &self.seen.segment) {
+    fn of_listener(&self, sk: S, kept: impl Fn() -> *mut Memory) -> Remembered<'static> {
+        let opens = self.seen.segment.flags & tcp_flag::SYN != 0;
+        if !opens && let Some(gone) = memory::tombstone(&self.seen.flow, self.net, &self.seen.segment) {
             return (Some(gone), flags::TOMBSTONE);
         }
-        let completes = self.completes_handshake();
         // INVALID_SYN is the kernel's word for this too; where it gives none, a SYN with the number before must have come.
         let gave_up = if setting!(has_reason) == 1 {
-            self.seen.segment.payload == 0 && setting!(invalid_syn) == self.reason
+            !opens && self.seen.segment.payload == 0 && setting!(invalid_syn) == self.reason
         } else {
-            completes
+            !opens && self.completes_handshake()
         };
+        let mut buried = core::ptr::null_mut();
         if gave_up && facts::queue_is_full(sk) {
-            memory::overflowed(kept, &self.seen.flow, self.net, &self.seen.segment);
+            buried = memory::overflowed(&self.seen.flow, self.net, &self.seen.segment);
         }
+        // SAFETY: as above.
+        let (kept, buried) = unsafe { (kept().as_ref(), buried.as_mut()) };
+        let Some(kept) = kept else { return (None, 0) };
+        if let Some(buried) = buried {
+            copy(&mut buried.owner, &kept.owner);
+        }
+        let completes = !opens && self.completes_handshake();
         (Some(kept), flags::MEMORY | if completes { flags::HANDSHAKE } else { 0 })
     }
 

@@ -10,28 +10,17 @@ use rstwatch_common::record::Memory;
 use crate::facts::jiffies;
 use crate::hash::hash;
 use crate::kernel::copy;
-use crate::maps::{TOMBSTONE_SETS, TOMBSTONES};
+use crate::maps::{PLACES, TOMBSTONE_SETS};
 
 /// Places of a set.
-const WAYS: usize = 8;
+const WAYS: u32 = 8;
 pub const SETS: u32 = 8192;
-pub const PLACES: u32 = SETS * WAYS as u32;
+pub const COUNT: u32 = SETS * WAYS;
 
 /// For each of its places a word: half of the flow's hash, and the jiffies (low word) when it was written; 0: empty.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Set([u64; WAYS]);
-
-/// What is remembered.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Tombstone {
-    /// The number of its network namespace; 0: the place is empty, or is being written.
-    net: u64,
-    /// The connection from the end that lived there.
-    flow: Flow,
-    memory: Memory,
-}
+pub struct Set([u64; WAYS as usize]);
 
 /// Where a flow's set is, and the half of the hash that stands there.
 #[inline(always)]
@@ -44,25 +33,21 @@ fn set_of(flow: &Flow, net: u64) -> (u32, u32) {
 #[inline(always)]
 fn word(set: *mut Set, way: u32) -> *mut u64 {
     // SAFETY: within the set.
-    unsafe { set.cast::<u64>().add(way as usize & (WAYS - 1)) }
+    unsafe { set.cast::<u64>().add(way as usize & (WAYS as usize - 1)) }
 }
 
 /// Keeps a memory under its flow, and tells where. (NULL never, but verifiers do not know.)
 #[inline(never)]
 pub fn bury(memory: &Memory, flow: &Flow, net: u64) -> *mut Memory {
     let (index, tag) = set_of(flow, net);
-    let Some(set) = TOMBSTONE_SETS.get_ptr_mut(index) else { return core::ptr::null_mut() };
-    let written = jiffies();
-    let way = place_for(set, tag, written);
-    let Some(place) = TOMBSTONES.get_ptr_mut(index * WAYS as u32 + way) else { return core::ptr::null_mut() };
+    let way = take_tombstone(index, tag);
+    let Some(place) = PLACES.get_ptr_mut(index * WAYS + way) else { return core::ptr::null_mut() };
     // SAFETY: a place of the table: plain numbers. Two CPUs that write it at once mix two memories.
     let place = unsafe { &mut *place };
     let net_of = &raw mut place.net;
     // Who looks meanwhile finds nothing.
     // SAFETY: a word of the place, as below.
     unsafe { net_of.write_volatile(0) };
-    // SAFETY: a word of the set, written at once.
-    unsafe { word(set, way).write_volatile((tag as u64) << 32 | written as u64) };
     copy(&mut place.memory, memory);
     copy(&mut place.flow, flow);
     // SAFETY: as above.
@@ -70,20 +55,30 @@ pub fn bury(memory: &Memory, flow: &Flow, net: u64) -> *mut Memory {
     &raw mut place.memory
 }
 
-/// The flow's own place if it has one, else the oldest. An empty one is as old as jiffies 0, so it comes last for some minutes
-/// each 49 days; one more branch here would double the time that a verifier takes for `tcp_send_reset`.
-#[inline(always)]
-fn place_for(set: *mut Set, tag: u32, now: u32) -> u32 {
+/// Gives a flow its own place if it has one, else one that is empty, else the oldest. What is still there is another flow's,
+/// and says so.
+///
+/// A function of numbers that is visible outside: a verifier walks it once, and not for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_tombstone(index: u32, tag: u32) -> u32 {
+    let Some(set) = TOMBSTONE_SETS.get_ptr_mut(index) else { return 0 };
+    let now = jiffies();
     let (mut best, mut found) = (0, 0);
-    for way in 0..WAYS as u32 {
+    for way in 0..WAYS {
         // SAFETY: a word of the set, read at once.
-        let word = unsafe { word(set, way).read_volatile() };
-        let age = now.wrapping_sub(word as u32) as u64;
-        let worth = if (word >> 32) as u32 == tag { u64::MAX } else { age + 1 };
+        let there = unsafe { word(set, way).read_volatile() };
+        let worth = match there {
+            0 => u64::MAX - 1,
+            _ if (there >> 32) as u32 == tag => u64::MAX,
+            _ => now.wrapping_sub(there as u32) as u64 + 1,
+        };
         if worth > best {
             (best, found) = (worth, way);
         }
     }
+    // SAFETY: a word of the set, written at once.
+    unsafe { word(set, found).write_volatile((tag as u64) << 32 | now as u64) };
     found
 }
 
@@ -91,22 +86,29 @@ fn place_for(set: *mut Set, tag: u32, now: u32) -> u32 {
 #[inline(never)]
 pub fn find(flow: &Flow, net: u64) -> *mut Memory {
     let (index, tag) = set_of(flow, net);
-    let Some(set) = TOMBSTONE_SETS.get_ptr_mut(index) else { return core::ptr::null_mut() };
-    let mut found = WAYS as u32;
-    // The first that has the tag, as to bury does.
-    for way in (0..WAYS as u32).rev() {
+    let way = tombstone_of(index, tag);
+    if way == WAYS {
+        return core::ptr::null_mut();
+    }
+    let Some(place) = PLACES.get_ptr_mut(index * WAYS + way) else { return core::ptr::null_mut() };
+    // SAFETY: as above.
+    let place = unsafe { &mut *place };
+    if place.net == net && same(&place.flow, flow) { &raw mut place.memory } else { core::ptr::null_mut() }
+}
+
+/// The first place that has the tag; [`WAYS`]: none. Visible outside, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tombstone_of(index: u32, tag: u32) -> u32 {
+    let Some(set) = TOMBSTONE_SETS.get_ptr_mut(index) else { return WAYS };
+    let mut found = WAYS;
+    for way in (0..WAYS).rev() {
         // SAFETY: as above.
         if (unsafe { word(set, way).read_volatile() } >> 32) as u32 == tag {
             found = way;
         }
     }
-    if found == WAYS as u32 {
-        return core::ptr::null_mut();
-    }
-    let Some(place) = TOMBSTONES.get_ptr_mut(index * WAYS as u32 + found) else { return core::ptr::null_mut() };
-    // SAFETY: as above.
-    let place = unsafe { &mut *place };
-    if place.net == net && same(&place.flow, flow) { &raw mut place.memory } else { core::ptr::null_mut() }
+    found
 }
 
 /// By words: a compiler compares byte arrays by a call.

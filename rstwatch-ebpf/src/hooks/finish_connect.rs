@@ -6,8 +6,8 @@ use aya_ebpf::programs::FEntryContext;
 use core::ffi::c_void;
 
 use crate::kernel::argument;
-use crate::maps::SOCKETS;
 use crate::segment::{self, Seen};
+use crate::sockets;
 
 /// `tcp_finish_connect(sk, skb)`, net/ipv4/tcp_input.c. It sets ESTABLISHED afterwards. `skb` is NULL for TCP_REPAIR.
 #[fentry(function = "tcp_finish_connect")]
@@ -20,8 +20,8 @@ pub fn tcp_finish_connect(ctx: FEntryContext) -> i32 {
     if !segment::read_skb(argument(ctx.as_ptr(), 1), &mut seen) {
         return 0;
     }
-    // SAFETY: storage of a socket that the caller holds.
-    if let Some(kept) = unsafe { SOCKETS.get_or_create(typed).as_mut() } {
+    // SAFETY: kept of a socket that the caller holds.
+    if let Some(kept) = unsafe { sockets::get_or_create(typed).as_mut() } {
         kept.ttl = seen.segment.ttl;
     }
     0

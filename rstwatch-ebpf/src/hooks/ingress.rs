@@ -10,9 +10,9 @@ use aya_ebpf::programs::SkBuffContext;
 use rstwatch_common::record::{state, tcp_flag};
 
 use crate::facts::now;
-use crate::maps::SOCKETS;
 use crate::memory;
 use crate::segment::{self, Seen};
+use crate::sockets;
 use crate::syns;
 
 const PASS: i32 = 1;
@@ -81,8 +81,8 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
         return match socket_state {
             state::LISTEN if flags & tcp_flag::ACK == 0 => opens(ctx, tcp_at),
             state::SYN_SENT => {
-                // SAFETY: storage of the packet's socket.
-                unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?.ttl = ttl;
+                // SAFETY: kept of the packet's socket.
+                unsafe { sockets::get_or_create(sk.cast()).as_mut() }?.ttl = ttl;
                 Some(())
             }
             _ => None,
@@ -91,8 +91,8 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     if socket_state == state::LISTEN {
         return None;
     }
-    // SAFETY: storage of the packet's socket.
-    let kept = unsafe { SOCKETS.get_or_create(sk.cast()).as_mut() }?;
+    // SAFETY: kept of the packet's socket.
+    let kept = unsafe { sockets::get_or_create(sk.cast()).as_mut() }?;
     if kept.rst_ns != 0 {
         // The one before was not accepted, or there would be no socket any more.
         memory::challenged(kept, kept.rst_ns);

@@ -39,7 +39,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
         if wanted & infer::OVERFLOWS != 0 {
             // The handshake's last ACK. Its listener, and with it the owner, is at hand since Linux 6.12 alone.
             listeners::dropped_last_ack(argument(ctx.as_ptr(), 3));
-            memory::overflowed_somewhere(&seen.flow.reversed(), netns::net_of_skb(skb), &seen.segment);
+            memory::overflowed(&seen.flow.reversed(), netns::net_of_skb(skb), &seen.segment);
         }
     } else if wanted & rejects != 0 {
         let time_ns = facts::now();

@@ -14,11 +14,12 @@ use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_clas
 use crate::emit::{Rate, emit};
 use crate::facts::{self, flow_of};
 use crate::kernel::{Base, Typed, clear, copy, setting, value};
-use crate::maps::{DROPS, Drop, LAST_DROP, SOCKETS, conntrack_full_ns};
+use crate::maps::{DROPS, Drop, LAST_DROP, conntrack_full_ns};
 use crate::netns;
 use crate::netns::netns_of_sock;
 use crate::reject;
 use crate::segment::Seen;
+use crate::sockets;
 use crate::ttl;
 
 /// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
@@ -39,8 +40,8 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = flow_of(sk);
     let now = facts::now();
-    let kept = SOCKETS.get_or_create(typed);
-    // SAFETY: storage of a socket that the caller holds.
+    let kept = sockets::get_or_create(typed);
+    // SAFETY: kept of a socket that the caller holds.
     let Some(kept) = (unsafe { kept.as_mut() }) else {
         // Out of memory: the reset counts all the same.
         report(sk, netns, &flow, None, now);

@@ -9,7 +9,7 @@ use crate::facts::{Ages, ages_of, jiffies, now};
 use crate::files::{TaskFile, tcp_socket};
 use crate::gaps;
 use crate::kernel::{setting, value};
-use crate::maps::SOCKETS;
+use crate::sockets;
 
 /// Runs for each open file of each task, while the daemon reads the iterator. The iterator over socket storage itself would be
 /// shorter, but it reads a storage that is just being freed (seen on Linux 7.3: a NULL dereference in
@@ -22,9 +22,14 @@ pub fn sample(ctx: *mut TaskFile) -> i32 {
     if value!(sk, skc_state, u8) != state::ESTABLISHED {
         return 0;
     }
-    // SAFETY: storage of a socket that the file holds.
-    if let Some(kept) = unsafe { SOCKETS.get(typed).as_mut() } {
+    let place = sockets::get(typed);
+    // SAFETY: kept of a socket that the file holds.
+    if let Some(kept) = unsafe { place.as_mut() } {
         look(kept, sk);
+        // An RST may have ended the socket meanwhile, and another may have got its place: nobody has looked at that one.
+        if sockets::get(typed) != place {
+            kept.sampled = 0;
+        }
     }
     0
 }

@@ -6,8 +6,8 @@ use crate::facts::{flow_of, kept_ttl};
 use crate::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::kernel::{field, value};
 use crate::listeners::{self, INIT};
-use crate::maps::SOCKETS;
 use crate::memory::NO_TASK;
+use crate::sockets;
 
 /// Runs once for each open file of each task, while the daemon reads the iterator.
 #[unsafe(no_mangle)]
@@ -27,8 +27,8 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     if family == 0 {
         return 0;
     }
-    // SAFETY: storage of a socket that the file holds.
-    let Some(kept) = (unsafe { SOCKETS.get_or_create(typed).as_mut() }) else { return 0 };
+    // SAFETY: kept of a socket that the file holds.
+    let Some(kept) = (unsafe { sockets::get_or_create(typed).as_mut() }) else { return 0 };
     // Who activates sockets for others holds them too, and comes first.
     if kept.owner.tgid > INIT {
         return 0;

@@ -7,10 +7,10 @@ use core::ffi::c_void;
 
 use crate::facts::{self, class_of, read_flow};
 use crate::kernel::{Base, Typed, argument, clear, setting, value};
-use crate::maps::SOCKETS;
 use crate::netns::{net_of_skb, net_of_sock, netns_of_skb, netns_of_sock};
 use crate::segment::{self, Seen};
 use crate::sent::Sent;
+use crate::sockets;
 
 /// `trace_tcp_send_reset(sk, skb, reason)`; `reason` since Linux 6.10. Both pointers can be NULL, `sk` can be a
 /// listener or a TIME_WAIT mini-socket (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset).
@@ -38,10 +38,7 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
     let class = class_of(address, state);
     let mut sent = Sent { address, sk, skb, netns, net, reason, state, class, seen: Seen::nothing() };
     provoked_by(address, sk, packet, &mut sent.seen);
-    let kept = if sk.is_some() && !typed.is_null() { SOCKETS.get(typed) } else { core::ptr::null_mut() };
-    // SAFETY: storage of a socket that the caller holds.
-    let kept = unsafe { kept.as_mut() };
-    sent.report(kept);
+    sent.report(|| if typed.is_null() { core::ptr::null_mut() } else { sockets::get(typed) });
     0
 }
 

@@ -12,12 +12,12 @@ use rstwatch_common::layout::ABSENT;
 use rstwatch_common::record::tcp_flag;
 
 use crate::facts;
-use crate::kernel::{argument, offset, register, value};
+use crate::kernel::{argument, copy, offset, register, value};
 use crate::listeners;
-use crate::maps::SOCKETS;
 use crate::memory;
 use crate::netns;
 use crate::segment::{self, Seen};
+use crate::sockets;
 use crate::ttl;
 
 /// include/uapi/linux/if_ether.h.
@@ -78,11 +78,13 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
         }
         return 0;
     }
-    let kept = if typed.is_null() { core::ptr::null_mut() } else { SOCKETS.get(typed) };
-    // SAFETY: storage of a socket that the caller holds.
-    match unsafe { kept.as_ref() } {
-        Some(kept) => memory::overflowed(kept, &flow, net, &seen.segment),
-        None => memory::overflowed_somewhere(&flow, net, &seen.segment),
+    let kept = if typed.is_null() { core::ptr::null_mut() } else { sockets::get(typed) };
+    // SAFETY: kept of a socket that the caller holds.
+    let kept = unsafe { kept.as_ref() };
+    // SAFETY: a tombstone: plain numbers.
+    let buried = unsafe { memory::overflowed(&flow, net, &seen.segment).as_mut() };
+    if let (Some(kept), Some(buried)) = (kept, buried) {
+        copy(&mut buried.owner, &kept.owner);
     }
     0
 }

@@ -8,8 +8,8 @@ use rstwatch_common::record::tcp_flag;
 
 use crate::facts::now;
 use crate::kernel::argument;
-use crate::maps::SOCKETS;
 use crate::segment::{self, Seen};
+use crate::sockets;
 
 /// `tcp_reset(sk, skb)`, net/ipv4/tcp_input.c; `skb` since Linux 5.11.
 #[fentry(function = "tcp_reset")]
@@ -26,8 +26,8 @@ pub fn tcp_reset(ctx: FEntryContext) -> i32 {
     if seen.segment.flags & tcp_flag::RST == 0 {
         return 0;
     }
-    // SAFETY: storage of a socket that the caller holds.
-    if let Some(kept) = unsafe { SOCKETS.get_or_create(typed).as_mut() } {
+    // SAFETY: kept of a socket that the caller holds.
+    if let Some(kept) = unsafe { sockets::get_or_create(typed).as_mut() } {
         kept.rst = seen.segment;
         kept.rst_ns = now();
     }

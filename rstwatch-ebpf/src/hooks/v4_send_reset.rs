@@ -84,7 +84,7 @@ fn without_tracepoint(sk: u64, skb: u64, (netns, net): (u32, u64), mut seen: See
     seen.turn();
     // Neither has fields of its own to tell.
     let none: Option<u64> = None;
-    Sent { address: sk, sk: none, skb, netns, net, reason: u32::MAX, state, class, seen }.report(None);
+    Sent { address: sk, sk: none, skb, netns, net, reason: u32::MAX, state, class, seen }.report(core::ptr::null_mut);
 }
 
 /// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.

@@ -154,10 +154,6 @@ impl Loader {
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("SETTINGS", settings.as_bytes(), true)
             .map_max_entries("EVENTS", limits.ring_bytes);
-        if constants::has_socket_storage(&btf) {
-            // Its stand-in would take memory for nothing.
-            loader.map_max_entries("SOCKETS_BY_ADDRESS", 1);
-        }
         let mut ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         watch_only(&mut ebpf, &scope.netns)?;
         Ok(Self { btf, aya_btf, ebpf, probes: Vec::new(), sampler: None, listeners: None, tasks: None })
