@@ -46,6 +46,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
         ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
+        ["crowd", address, count] => crowd(address.parse()?, count.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
         ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
@@ -113,6 +114,18 @@ fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
     listener.bind(&address.into())?;
     listener.listen(backlog)?;
     say("listening")?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Holds both ends of so many connections until the lab lets go of it.
+fn crowd(address: SocketAddr, count: usize) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let to = listener.local_addr()?;
+    let pair = |_| Ok((TcpStream::connect(to)?, listener.accept()?));
+    let _held: Vec<_> = (0..count).map(pair).collect::<Result<_>>()?;
+    say("gathered")?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }

@@ -20,6 +20,7 @@ mod admin;
 mod alive;
 mod answer;
 mod app;
+mod crowd;
 mod death;
 mod firewall;
 mod forge;
@@ -63,6 +64,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     handshake::ROWS,
     mptcp::ROWS,
     limits::ROWS,
+    crowd::ROWS,
     quiet::ROWS,
 ];
 

@@ -1,0 +1,68 @@
+//! More connections than the table of living sockets has places: what has none is kept in socket storage.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use libc::ECONNRESET;
+
+use super::Scene;
+use super::idle::{QUIET, REAPED_BY_SERVER, reaped, reused};
+use crate::lab::kernel::Kernel;
+use crate::lab::peer::Peer;
+use crate::lab::place::at;
+use crate::lab::table::{APP, BASE, C, PEER, Row, S, received, sent};
+
+/// 57,000 sockets: of the 4,096 sets of eight places each, all but four in a hundred are full then.
+const PROCESSES: usize = 3;
+/// Each has two files, of the 20,000 that a process may have in many places.
+const OF_EACH: usize = 9_500;
+
+pub(in crate::lab) const ROWS: &[Row] = &[
+    Row {
+        id: "crowd-idle",
+        what: "among 28,500 other connections the server closes an idle one, and the client reuses it",
+        unless: no_storage,
+        make: idle_in_a_crowd,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "crowd-abort",
+        what: "among 28,500 other connections the server aborts one with SO_LINGER 0",
+        unless: no_storage,
+        make: abort_in_a_crowd,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        ..BASE
+    },
+];
+
+fn no_storage(_scene: &Scene) -> Option<String> {
+    (!Kernel::running().since((5, 11))).then(|| "before Linux 5.11 nothing is kept beyond the table".to_owned())
+}
+
+fn idle_in_a_crowd(scene: &Scene) -> Result<()> {
+    let _crowd = gather(scene)?;
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    super::idle(QUIET);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn abort_in_a_crowd(scene: &Scene) -> Result<()> {
+    let _crowd = gather(scene)?;
+    let (client, server) = scene.pair()?;
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
+
+/// Other connections, both of whose ends live at the server.
+fn gather(scene: &Scene) -> Result<Vec<Peer>> {
+    let any_port = at(scene.family.server(), 0);
+    let start = |_| Peer::start(&scene.net.server, &scene.net.janitor, "crowd", any_port, OF_EACH);
+    let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
+    crowd.iter_mut().try_for_each(|peer| peer.hear("gathered"))?;
+    Ok(crowd)
+}
