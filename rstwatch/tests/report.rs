@@ -32,7 +32,7 @@ impl Watching {
             .expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
-        assert!(line.starts_with("watching") && line.contains("Ctrl-C ends early"), "{line}");
+        assert!(line.starts_with("watching") && line.contains("Ctrl-C ends"), "{line}");
         Self(child)
     }
 
@@ -128,6 +128,8 @@ fn the_timeout_of_a_destination_is_bracketed() {
     std::fs::write(config.path(), "[[timeout]]\nwho = \"this test\"\nseconds = 2\n").expect("written");
     let path = config.path().to_str().expect("UTF-8");
     let timeouts = Watching::start(&["timeouts", "--json", "--duration", "5m", "--config", path]);
+    // Says why, should the other be wrong.
+    let trace = Watching::start(&["trace", "--json", "--port", &address.port().to_string()]);
     let (mut client, mut server) = pair(&listener, address);
     let mut word = [0; 4];
     client.write_all(b"ping").expect("written");
@@ -142,10 +144,12 @@ fn the_timeout_of_a_destination_is_bracketed() {
     assert!(is_reset(&client) || client.write_all(b"late").is_err(), "it met a closed connection");
     timeouts.signal(Signal::INT);
     let found: Value = serde_json::from_str(&timeouts.prints()).expect("one object");
+    trace.signal(Signal::INT);
+    let why = trace.prints();
     let all = found["destinations"].as_array().expect("a list");
     let bracket = all.iter().find(|it| it["peer"] == address.to_string()).expect("the server");
     let died = bracket["died"]["seconds"].as_f64().expect("a time");
     assert!((1.99..2.4).contains(&died), "{bracket}");
-    assert_eq!((&bracket["died"]["exact"], &bracket["reset_count"]), (&true.into(), &1.into()), "{bracket}");
+    assert_eq!((&bracket["died"]["exact"], &bracket["reset_count"]), (&true.into(), &1.into()), "{bracket} {why}");
     assert_eq!(bracket["timeout_candidates"][0]["who"], "this test", "{bracket}");
 }
