@@ -9,15 +9,18 @@ use crate::emit::add_one;
 use crate::facts::{self, flow_of, now};
 use crate::kernel::{Base, copy, offset, read_or_zero, value};
 use crate::maps::{GONE, LISTENERS, UNLISTED};
+use crate::memory::NO_TASK;
 use crate::netns::netns_of_sock;
 
 /// The first process; 0: not known.
 pub const INIT: u32 = 1;
 
-/// A socket listens from now on. An element that is there already is a former listener's.
+/// A socket listens from now on: the running task has called listen(). An element that is there already is a former listener's.
 #[inline(never)]
-pub fn opened(sk: u64, owner: &Task) {
-    insert(sk, owner, 0);
+pub fn opened(sk: u64) {
+    let mut owner = NO_TASK;
+    facts::current_process(&mut owner);
+    insert(sk, &owner, 0);
 }
 
 /// A socket was found listening. It may have ended meanwhile, on another CPU: then nobody would take its element away.

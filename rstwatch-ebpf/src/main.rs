@@ -21,6 +21,7 @@ mod netns;
 mod reject;
 mod segment;
 mod sent;
+mod sets;
 mod sockets;
 mod stray;
 mod syns;

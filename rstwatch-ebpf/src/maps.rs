@@ -1,4 +1,4 @@
-//! The maps, and the socket storage that aya-ebpf has no accessor for outside sock_addr programs.
+//! The maps.
 
 use core::ptr;
 
@@ -12,6 +12,7 @@ use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Memory, Segment};
 
 use crate::netns;
+use crate::sets::Set;
 use crate::sockets;
 use crate::syns;
 use crate::tombstones;
@@ -40,7 +41,11 @@ pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
 /// [`crate::tombstones`]. Could be mapped, so that it begins with a page: else each set would lie in one cache line more.
 #[map]
-pub static TOMBSTONE_SETS: Array<tombstones::Set> = Array::with_max_entries(tombstones::SETS, BPF_F_MMAPABLE);
+pub static TOMBSTONE_SETS: Array<Set> = Array::with_max_entries(tombstones::SETS, BPF_F_MMAPABLE);
+
+/// [`crate::sockets`]. Could be mapped, as above.
+#[map]
+pub static SOCKET_SETS: Array<Set> = Array::with_max_entries(sockets::SETS, BPF_F_MMAPABLE);
 
 /// What is remembered of connections that are gone ([`crate::tombstones`]), and behind that what is kept of living ones
 /// ([`crate::sockets`]). In one map, for a verifier walks all that follows for each map that a pointer can point into.
@@ -147,10 +152,6 @@ pub struct Drop {
     pub netns: u32,
     pub segment: Segment,
 }
-
-/// [`crate::sockets`]. Could be mapped, as above.
-#[map]
-pub static SOCKET_SETS: Array<sockets::Set> = Array::with_max_entries(sockets::SETS, BPF_F_MMAPABLE);
 
 /// A map definition of BPF_MAP_TYPE_SK_STORAGE, in the shape that loaders read from BTF.
 #[repr(C)]

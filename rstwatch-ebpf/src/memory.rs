@@ -46,12 +46,15 @@ pub fn born(memory: &mut Memory, sk: impl Base) {
 
 /// The handshake is complete.
 #[inline(never)]
-pub fn established(memory: &mut Memory, sk: impl Base) {
+pub fn established(memory: &mut Memory, sk: impl Base, old_state: u8) {
     // Left by a socket at the same address, whose end was not seen, nor this one's beginning.
     if memory.established_ns != 0 {
         clear(memory);
     }
-    if memory.role != role::CLIENT {
+    if old_state == state::SYN_SENT {
+        // The beginning of its attempt may not have been seen.
+        memory.role = role::CLIENT;
+    } else if memory.role != role::CLIENT {
         memory.role = role::SERVER;
         memory.ttl = kept_ttl(sk, family_of(sk));
         if memory.ttl == 0 {

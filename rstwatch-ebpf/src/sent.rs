@@ -50,7 +50,12 @@ impl<S: Base> Sent<S> {
     /// A connection's socket that is (or was, a moment ago) alive.
     #[inline(always)]
     fn of_connection(&self, sk: S, kept: impl Fn() -> *mut Memory) -> Remembered<'static> {
-        let kept = if self.state == state::CLOSE { memory::just_closed(sk, &self.seen.flow, self.net) } else { kept() };
+        let mut remembered = core::ptr::null_mut();
+        if self.state == state::CLOSE {
+            remembered = memory::just_closed(sk, &self.seen.flow, self.net);
+        }
+        // A program that is interrupted by itself does not run the second time, so not each close is seen.
+        let kept = if remembered.is_null() { kept() } else { remembered };
         // SAFETY: kept of a socket that the caller holds, or a tombstone: plain numbers.
         let Some(kept) = (unsafe { kept.as_mut() }) else { return self.of_nothing() };
         let mut phantom = 0;

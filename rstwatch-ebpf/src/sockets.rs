@@ -15,17 +15,12 @@ use crate::emit::add;
 use crate::hash::hash_of_key;
 use crate::kernel::{SETTINGS, clear, setting};
 use crate::maps::{PLACES, Place, SOCKET_SETS, SOCKET_STORAGE};
+use crate::sets::{self, Set, WAYS, word};
 use crate::tombstones;
 
-/// Places of a set: as many words as fit into a cache line.
-const WAYS: u32 = 8;
+/// Sets, whose words are the keys of the sockets that have the places.
 pub const SETS: u32 = 4096;
 pub const COUNT: u32 = SETS * WAYS;
-
-/// For each of its places the key of the socket that has it; 0: it is free.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Set([u64; WAYS as usize]);
 
 /// What is kept of a socket, or NULL. `sk` must be typed by the verifier (an argument, or `bpf_sk_fullsock`).
 #[inline(always)]
@@ -82,20 +77,12 @@ fn set_of(key: u64) -> u32 {
     hash_of_key(key) & (SETS - 1)
 }
 
-/// The word of a set that stands for a place.
-#[inline(always)]
-fn word(set: *mut Set, way: u32) -> *mut u64 {
-    // SAFETY: within the set.
-    unsafe { set.cast::<u64>().add(way as usize & (WAYS as usize - 1)) }
-}
-
 /// The first place whose word is `wanted`; [`WAYS`]: none.
 #[inline(always)]
 fn way_of(set: *mut Set, wanted: u64) -> u32 {
     let mut found = WAYS;
     for way in (0..WAYS).rev() {
-        // SAFETY: a word of the set, read at once.
-        if unsafe { word(set, way).read_volatile() } == wanted {
+        if sets::read(set, way) == wanted {
             found = way;
         }
     }
@@ -151,25 +138,25 @@ extern "C" fn take_place(key: u64) -> u32 {
     if way == WAYS {
         return COUNT;
     }
-    let word = word(set, way);
-    add(word, key);
-    // SAFETY: a word of the set, read at once.
-    if unsafe { word.read_volatile() } != key {
-        add(word, key.wrapping_neg());
+    add(word(set, way), key);
+    if sets::read(set, way) != key {
+        // Until then a socket that has got the place just now is not found there.
+        add(word(set, way), key.wrapping_neg());
         return COUNT;
     }
     index * WAYS + way
 }
 
-/// Gives a socket's place back, if it has one.
+/// Gives a socket's place back, if it has one. (Before Linux 5.11 it may have two, for RSTs that two CPUs met at once.)
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn leave_place(key: u64) -> u32 {
     let Some(set) = SOCKET_SETS.get_ptr_mut(set_of(key)) else { return 0 };
-    let way = way_of(set, key);
-    if way < WAYS {
-        // Added, not written: another CPU may have added to it in vain, and be about to take that back.
-        add(word(set, way), key.wrapping_neg());
+    for way in 0..WAYS {
+        if sets::read(set, way) == key {
+            // Added, not written: another CPU may have added to it in vain, and be about to take that back.
+            add(word(set, way), key.wrapping_neg());
+        }
     }
     // A function that is visible outside has to return a number.
     0

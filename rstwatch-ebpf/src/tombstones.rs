@@ -11,29 +11,17 @@ use crate::facts::jiffies;
 use crate::hash::hash;
 use crate::kernel::copy;
 use crate::maps::{PLACES, TOMBSTONE_SETS};
+use crate::sets::{self, WAYS, word};
 
-/// Places of a set.
-const WAYS: u32 = 8;
+/// Sets, whose words are half of the flow's hash, and the jiffies (low word) when the place was written.
 pub const SETS: u32 = 8192;
 pub const COUNT: u32 = SETS * WAYS;
-
-/// For each of its places a word: half of the flow's hash, and the jiffies (low word) when it was written; 0: empty.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Set([u64; WAYS as usize]);
 
 /// Where a flow's set is, and the half of the hash that stands there.
 #[inline(always)]
 fn set_of(flow: &Flow, net: u64) -> (u32, u32) {
     let hash = hash(flow, net);
     ((hash >> 32) as u32 & (SETS - 1), hash as u32)
-}
-
-/// The word of a set that stands for a place.
-#[inline(always)]
-fn word(set: *mut Set, way: u32) -> *mut u64 {
-    // SAFETY: within the set.
-    unsafe { set.cast::<u64>().add(way as usize & (WAYS as usize - 1)) }
 }
 
 /// Keeps a memory under its flow, and tells where. (NULL never, but verifiers do not know.)
@@ -66,8 +54,7 @@ extern "C" fn take_tombstone(index: u32, tag: u32) -> u32 {
     let now = jiffies();
     let (mut best, mut found) = (0, 0);
     for way in 0..WAYS {
-        // SAFETY: a word of the set, read at once.
-        let there = unsafe { word(set, way).read_volatile() };
+        let there = sets::read(set, way);
         let worth = match there {
             0 => u64::MAX - 1,
             _ if (there >> 32) as u32 == tag => u64::MAX,
@@ -103,8 +90,7 @@ extern "C" fn tombstone_of(index: u32, tag: u32) -> u32 {
     let Some(set) = TOMBSTONE_SETS.get_ptr_mut(index) else { return WAYS };
     let mut found = WAYS;
     for way in (0..WAYS).rev() {
-        // SAFETY: as above.
-        if (unsafe { word(set, way).read_volatile() } >> 32) as u32 == tag {
+        if (sets::read(set, way) >> 32) as u32 == tag {
             found = way;
         }
     }

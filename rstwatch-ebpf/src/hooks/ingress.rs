@@ -88,7 +88,8 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
             _ => None,
         };
     }
-    if socket_state == state::LISTEN {
+    // Neither a listener nor a socket that is closed, or is no connection's, has anything to remember an RST by.
+    if matches!(socket_state, state::LISTEN | state::CLOSE) {
         return None;
     }
     // SAFETY: kept of the packet's socket.

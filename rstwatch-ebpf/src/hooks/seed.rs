@@ -4,7 +4,7 @@ use rstwatch_common::record::{Task, role, state};
 
 use crate::facts::{flow_of, kept_ttl};
 use crate::files::{TaskFile, mptcp_first, tcp_socket};
-use crate::kernel::{field, value};
+use crate::kernel::{clear, field, value};
 use crate::listeners::{self, INIT};
 use crate::memory::NO_TASK;
 use crate::sockets;
@@ -27,8 +27,9 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     if family == 0 {
         return 0;
     }
+    let place = sockets::get_or_create(typed);
     // SAFETY: kept of a socket that the file holds.
-    let Some(kept) = (unsafe { sockets::get_or_create(typed).as_mut() }) else { return 0 };
+    let Some(kept) = (unsafe { place.as_mut() }) else { return 0 };
     // Who activates sockets for others holds them too, and comes first.
     if kept.owner.tgid > INIT {
         return 0;
@@ -44,6 +45,10 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         _ => role::CLIENT,
     };
     kept.ttl = ttl;
+    // It may have been closed meanwhile, and another socket may have got its place: that one's memory is not known any more.
+    if sockets::get(typed) != place {
+        clear(kept);
+    }
     0
 }
 

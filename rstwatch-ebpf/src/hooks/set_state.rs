@@ -15,8 +15,8 @@ use crate::sockets;
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     // Numbers, which no verifier types.
     let (old, new) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-    // A simultaneous open passes SYN_RECV too; a child has its listener's state before.
-    if new == state::FIN_WAIT2 || (new == state::SYN_RECV && old != state::LISTEN) {
+    // A simultaneous open passes SYN_RECV too; a child has its listener's state before, whatever that is by now.
+    if new == state::FIN_WAIT2 || (new == state::SYN_RECV && old == state::SYN_SENT) {
         return 0;
     }
     let typed = ctx.arg::<*mut c_void>(0);
@@ -28,6 +28,9 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         sockets::end(typed);
         return 0;
     }
+    if new == state::LISTEN {
+        listeners::opened(sk.address());
+    }
     let begins = matches!(new, state::SYN_SENT | state::LISTEN | state::SYN_RECV);
     let kept = if begins { sockets::begin(typed) } else { sockets::get_or_create(typed) };
     if kept.is_null() {
@@ -37,12 +40,9 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let kept = unsafe { &mut *kept };
     match (old, new) {
         (_, state::SYN_SENT) => memory::opened(kept, role::CLIENT),
-        (_, state::LISTEN) => {
-            memory::opened(kept, role::LISTENER);
-            listeners::opened(sk.address(), &kept.owner);
-        }
+        (_, state::LISTEN) => memory::opened(kept, role::LISTENER),
         (_, state::SYN_RECV) => memory::born(kept, sk),
-        (_, state::ESTABLISHED) => memory::established(kept, sk),
+        (_, state::ESTABLISHED) => memory::established(kept, sk, old),
         (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
         // Only close(), shutdown() and exit lead here, in the context of the one who calls.
         (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {
