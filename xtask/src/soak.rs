@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use self::crowd::Crowd;
 use self::traffic::Traffic;
@@ -34,7 +34,7 @@ pub(crate) struct SoakArgs {
 
 /// Every detail is wanted; the buffers are as they are shipped, so a flood overruns them.
 const CONFIG: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
-/// What memory may grow after the first sample, in a run that is long enough to tell: the allocator's pools still settle in
+/// What memory may grow from the first quarter of the samples to the last, in a run that is long enough to tell: the allocator's pools still settle in
 /// the first millions.
 const GROWTH_KIB: u64 = 1024;
 /// The same in a shorter one.
@@ -54,9 +54,9 @@ pub(crate) struct Soaked {
     pub(crate) judged: u64,
     /// How long it took, in seconds.
     pub(crate) seconds: f64,
-    /// Memory in KiB after a tenth (but when the tables are full), and at the end.
+    /// Memory in KiB, what is typical of the first quarter (from when the tables are full) and of the last.
     pub(crate) rss_kib: (u64, u64),
-    /// Descriptors at the same moments.
+    /// Descriptors when the tables are full, and at the end.
     pub(crate) descriptors: (usize, usize),
     /// What was wrong, in sentences.
     pub(crate) wrong: Vec<String>,
@@ -85,7 +85,7 @@ impl Soaked {
     pub(crate) fn print(&self) {
         let Self { events, judged, seconds, rss_kib, descriptors, wrong } = self;
         println!("{events} resets in {seconds:.1} s, {judged} of them judged one by one, the others counted");
-        println!("memory {} KiB after the beginning, {} KiB at the end", rss_kib.0, rss_kib.1);
+        println!("memory {} KiB in the first quarter, {} KiB in the last (medians)", rss_kib.0, rss_kib.1);
         println!("descriptors {} after the beginning, {} at the end", descriptors.0, descriptors.1);
         wrong.iter().for_each(|wrong| println!("WRONG  {wrong}"));
     }
@@ -116,7 +116,7 @@ pub(crate) fn run(events: u64) -> Result<Soaked> {
     let mut wrong = ledger.close(0, made)?;
     let counts = Counts::now()?;
     samples.push(Sample::of(&running)?);
-    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { bail!("nothing was sampled") };
+    let (first, last) = compared(&samples).context("nothing was sampled")?;
     let soaked = Soaked {
         events: counts.all(),
         judged: counts.events,
@@ -125,7 +125,7 @@ pub(crate) fn run(events: u64) -> Result<Soaked> {
         descriptors: (first.descriptors, last.descriptors),
         wrong: Vec::new(),
     };
-    wrong.extend(judge(first, last, if events < LONG { SHORT_GROWTH_KIB } else { GROWTH_KIB }));
+    wrong.extend(judge(&first, &last, if events < LONG { SHORT_GROWTH_KIB } else { GROWTH_KIB }));
     if !web::get("/metrics")?.contains("workload=\"soak-") {
         wrong.push("no series has a program's name".to_owned());
     }
@@ -142,6 +142,23 @@ fn judge(first: &Sample, last: &Sample, growth_kib: u64) -> Vec<String> {
         wrong.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
     }
     wrong
+}
+
+/// What is typical of the first quarter of the samples, and of the last: what single pages are returned or not makes a moment's
+/// memory jump by as much as it may grow. Of descriptors the first and the last count.
+fn compared(samples: &[Sample]) -> Option<(Sample, Sample)> {
+    let quarter = samples.len().div_ceil(4);
+    let (begun, ended) = (samples.get(..quarter)?, samples.get(samples.len() - quarter..)?);
+    let first = Sample { rss_kib: typical(begun)?, ..*samples.first()? };
+    let last = Sample { rss_kib: typical(ended)?, ..*samples.last()? };
+    Some((first, last))
+}
+
+/// The median.
+fn typical(samples: &[Sample]) -> Option<u64> {
+    let mut all: Vec<_> = samples.iter().map(|sample| sample.rss_kib).collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied()
 }
 
 /// What the agent holds at a moment.
@@ -163,19 +180,45 @@ impl Sample {
     }
 }
 
-/// Reads the pages now and then; samples once the tables are full.
+/// Reads the pages now and then; samples from when the tables are full.
 fn sample_until_done(running: &Running, traffic: &Traffic, samples: &mut Vec<Sample>) -> Result<()> {
     while !traffic.is_done() {
         for path in ["/metrics", "/", "/api/v1/status", "/api/v1/events"] {
             web::get(path)?;
         }
-        if samples.is_empty() && traffic.has_begun() {
+        if traffic.has_begun() {
             samples.push(Sample::of(running)?);
         }
         thread::sleep(TICK);
     }
-    if samples.is_empty() {
-        samples.push(Sample::of(running)?);
-    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sample, compared, judge};
+
+    /// Memory in KiB, sample by sample.
+    fn grown(memory: &[u64]) -> Vec<String> {
+        let samples: Vec<_> = memory.iter().map(|&rss_kib| Sample { rss_kib, descriptors: 20 }).collect();
+        let (first, last) = compared(&samples).expect("samples");
+        judge(&first, &last, 1024)
+    }
+
+    #[test]
+    fn a_leak_is_growth_and_a_jump_is_none() {
+        let steady: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400).collect();
+        assert!(grown(&steady).is_empty(), "it goes up and down");
+        let leaky: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400 + n * 6).collect();
+        assert_eq!(grown(&leaky).len(), 1, "1.8 MiB from quarter to quarter");
+        assert_eq!(grown(&[28_000, 30_000]).len(), 1, "few samples tell as well");
+        assert!(grown(&[28_000]).is_empty());
+    }
+
+    #[test]
+    fn one_descriptor_is_too_many() {
+        let sample = |descriptors| Sample { rss_kib: 1, descriptors };
+        assert_eq!(judge(&sample(20), &sample(21), 0).len(), 1);
+        assert!(judge(&sample(20), &sample(19), 0).is_empty());
+    }
 }

@@ -76,8 +76,12 @@ pub(crate) fn of_soak(soaked: &Soaked) -> Vec<Figure> {
     let growth = mib(rss_kib.1) - mib(rss_kib.0);
     let opened = descriptors.1.saturating_sub(descriptors.0);
     vec![
-        Figure::new(format!("soak of {events} resets: growth of memory after the first tenth"), "MiB", growth)
-            .limited(Limit::AtMost(1.0)),
+        Figure::new(
+            format!("soak of {events} resets: growth of memory from the first quarter to the last"),
+            "MiB",
+            growth,
+        )
+        .limited(Limit::AtMost(1.0)),
         Figure::new("soak: growth of the number of descriptors", "", of_count(opened as u64))
             .limited(Limit::AtMost(0.0)),
         Figure::new("soak: memory at the end", "MiB", mib(rss_kib.1)),
