@@ -24,16 +24,13 @@ struct Watching(Child);
 impl Watching {
     /// Returns when it is attached.
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rstwatch"))
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rstwatch"));
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut started = Self(command.spawn().expect("it starts"));
         let mut line = String::new();
-        BufReader::new(child.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
+        BufReader::new(started.0.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
         assert!(line.starts_with("watching") && line.contains("Ctrl-C ends"), "{line}");
-        Self(child)
+        started
     }
 
     fn signal(&self, signal: Signal) {
