@@ -19,6 +19,7 @@ use super::janitor::{self, Janitor};
 use super::kernel;
 use super::ns::Ns;
 use super::queues;
+use super::sock::repair;
 use super::wait::{readable, until};
 
 const ASKED: &str = "RSTWATCH_LAB_PEER";
@@ -118,12 +119,18 @@ fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
     Ok(())
 }
 
-/// Holds both ends of so many connections until the lab lets go of it.
+/// Holds both ends of so many connections until the lab lets go of it. However it ends, they vanish without a packet: so many
+/// TIME_WAIT sockets at once are more than small machines keep.
 fn crowd(address: SocketAddr, count: usize) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     say("listening")?;
     let to = listener.local_addr()?;
-    let pair = |_| Ok((TcpStream::connect(to)?, listener.accept()?));
+    let pair = |_| {
+        let (near, (far, _)) = (TcpStream::connect(to)?, listener.accept()?);
+        repair::silence(&SockRef::from(&near))?;
+        repair::silence(&SockRef::from(&far))?;
+        Ok((near, far))
+    };
     let _held: Vec<_> = (0..count).map(pair).collect::<Result<_>>()?;
     say("gathered")?;
     std::io::stdin().read_to_end(&mut Vec::new())?;

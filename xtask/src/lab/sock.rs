@@ -13,7 +13,7 @@ use super::ns::Ns;
 use super::wait::{SOON, until};
 
 mod others;
-mod repair;
+pub(super) mod repair;
 
 pub(super) use others::{Listener, Raw, forge};
 

@@ -1,5 +1,6 @@
 //! More connections than the table of living sockets has places: what has none is kept in socket storage.
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -9,7 +10,6 @@ use super::Scene;
 use super::idle::{QUIET, REAPED_BY_SERVER, reaped, reused};
 use crate::lab::kernel::Kernel;
 use crate::lab::peer::Peer;
-use crate::lab::place::at;
 use crate::lab::table::{APP, BASE, C, PEER, Row, S, received, sent};
 
 /// 57,000 sockets: of the 4,096 sets of eight places each, all but four in a hundred are full then.
@@ -58,10 +58,10 @@ fn abort_in_a_crowd(scene: &Scene) -> Result<()> {
     client.dies(ECONNRESET)
 }
 
-/// Other connections, both of whose ends live at the server.
+/// Other connections, both of whose ends live at the router: all namespaces share the table, and each reads its own sockets.
 fn gather(scene: &Scene) -> Result<Vec<Peer>> {
-    let any_port = at(scene.family.server(), 0);
-    let start = |_| Peer::start(&scene.net.server, &scene.net.janitor, "crowd", any_port, OF_EACH);
+    let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+    let start = |_| Peer::start(&scene.net.router, &scene.net.janitor, "crowd", any_port, OF_EACH);
     let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
     crowd.iter_mut().try_for_each(|peer| peer.hear("gathered"))?;
     Ok(crowd)

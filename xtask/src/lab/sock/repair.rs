@@ -14,7 +14,7 @@ const SEND_QUEUE: i32 = 2;
 const AF_UNSPEC: libc::sa_family_t = 0;
 
 /// From here on, closing the socket sends nothing.
-pub(super) fn silence(socket: &Socket) -> Result<()> {
+pub(in crate::lab) fn silence(socket: &Socket) -> Result<()> {
     set(socket, libc::TCP_REPAIR, ON)
 }
 
