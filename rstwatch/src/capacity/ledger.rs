@@ -27,10 +27,21 @@ pub(super) struct Ledger {
 struct Books {
     /// Overflows that have been given to somebody, or were there before us.
     settled: u64,
-    /// The namespace's count at the last look.
-    last: u64,
+    /// The namespace's count at the last look; `None`: this is the first.
+    last: Option<u64>,
     /// The last look could not tell: overflows may have come between its two readings.
     doubtful: bool,
+    /// So many of what is nobody's at the second look may have been there before us.
+    older: u64,
+}
+
+/// A namespace's `ListenOverflows` at a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Before the look at its listeners; only the first look asks.
+    pub(super) before: u64,
+    /// After it.
+    pub(super) now: u64,
 }
 
 /// What a look settles.
@@ -44,14 +55,13 @@ pub(super) struct Settled {
 
 impl Ledger {
     /// Takes the namespace's count of overflows, and what was pending at each listener before that was read.
-    pub(super) fn settle(&mut self, overflows: u64, pending: &[Pending]) -> Settled {
-        let books = self.books.get_or_insert_with(|| Books::open(overflows, pending));
-        if overflows < books.last {
-            // Another namespace has got the inode.
-            *books = Books::open(overflows, pending);
-        }
-        let settled = books.settle(overflows, pending);
-        books.last = overflows;
+    pub(super) fn settle(&mut self, count: Count, pending: &[Pending]) -> Settled {
+        // Where the count has fallen another namespace has got the inode.
+        let known = self.books.filter(|books| books.last <= Some(count.now));
+        let mut books = known.unwrap_or_else(|| Books::open(count, pending));
+        let settled = books.settle(count.now, pending);
+        books.last = Some(count.now);
+        self.books = Some(books);
         settled
     }
 }
@@ -62,11 +72,14 @@ pub(super) fn unread(pending: &[Pending]) -> Vec<u64> {
 }
 
 impl Books {
-    /// At first sight. What a listener has had since it is known can only be new.
-    fn open(overflows: u64, pending: &[Pending]) -> Self {
+    /// At first sight. What a listener has had since it is known can only be new. What came between the two counts came before
+    /// the look at the listeners, and then they have it; or after it, and then the next look finds it at them.
+    fn open(count: Count, pending: &[Pending]) -> Self {
         let sums = Sums::of(pending);
-        let ours = if sums.all() == overflows { overflows } else { (sums.seen + sums.full).min(overflows) };
-        Self { settled: overflows - ours, last: overflows, doubtful: false }
+        let ours = sums.seen + sums.full;
+        let settled = if sums.all() == count.now { 0 } else { count.before.min(count.now).saturating_sub(ours) };
+        let older = (count.now - settled).saturating_sub(ours);
+        Self { settled, last: None, doubtful: false, older }
     }
 
     fn settle(&mut self, overflows: u64, pending: &[Pending]) -> Settled {
@@ -75,10 +88,15 @@ impl Books {
         self.doubtful = told.is_none();
         let Some(told) = told else { return Settled::default() };
         self.settled += told.iter().sum::<u64>();
-        // What had been counted by the last look has been seen at its listener by this one, if at any.
-        let unattributed = self.last.saturating_sub(self.settled);
-        self.settled += unattributed;
+        let unattributed = self.last.map_or(0, |last| self.nobodys(last));
         Settled { overflows: Some(told), unattributed }
+    }
+
+    /// What had been counted by the last look has been seen at its listener by this one, if at any.
+    fn nobodys(&mut self, last: u64) -> u64 {
+        let nobodys = last.saturating_sub(self.settled);
+        self.settled += nobodys;
+        nobodys.saturating_sub(std::mem::take(&mut self.older))
     }
 }
 

@@ -44,6 +44,11 @@ impl Reading {
         Some(Self { counters, entries: entries(&conntrack), drops })
     }
 
+    /// The namespace's overflows of accept queues.
+    pub fn listen_overflows(&self) -> Option<u64> {
+        self.counter("tcp_ext_listen_overflows")
+    }
+
     /// A counter by our name.
     pub fn counter(&self, name: &str) -> Option<u64> {
         self.counters.get(name).copied()

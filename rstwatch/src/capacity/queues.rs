@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::ledger::{Ledger, Pending, unread};
+use super::ledger::{Count, Ledger, Pending, unread};
 use super::series::Series;
 use super::{Listener, Snapshot};
 use crate::kernel::listeners::Seen;
@@ -87,8 +87,13 @@ impl Queues {
         self.ledgers.retain(|netns, _| known(*netns));
     }
 
-    /// Tells whose the overflows were. `counts`: of each namespace that can be read, `ListenOverflows`.
-    pub(super) fn settle(&mut self, counts: &BTreeMap<u32, u64>) {
+    /// There are books of this namespace already.
+    pub(super) fn knows(&self, netns: u32) -> bool {
+        self.ledgers.contains_key(&netns)
+    }
+
+    /// Tells whose the overflows were. `counts`: of each namespace that can be read.
+    pub(super) fn settle(&mut self, counts: &BTreeMap<u32, Count>) {
         let mut by_netns: BTreeMap<u32, Vec<Id>> = counts.keys().map(|netns| (*netns, Vec::new())).collect();
         for (id, open) in &self.open {
             by_netns.entry(open.seen.netns).or_default().push(*id);

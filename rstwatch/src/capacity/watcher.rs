@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ledger::Count;
 use super::netns::{Namespaces, Readable, hosts, own};
 use super::procfs::{Reading, setting, sockstat};
 use super::queues::Queues;
@@ -88,26 +89,49 @@ impl<K: KernelSide> Watcher<K> {
         })
     }
 
-    /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then.
+    /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then. Nothing slow comes
+    /// between the two. Of a namespace that is seen for the first time both sides of the look are counted.
     fn look(&mut self) {
         let now = monotonic_ns();
+        let tasks = self.kernel.tasks();
+        let mut readable = self.namespaces.look(&self.proc, tasks.as_deref(), self.queues.owners());
+        readable.retain(|it| self.watched(it.netns));
+        let lasting: BTreeSet<_> = readable.iter().filter(|it| !it.fresh).map(|it| it.netns).collect();
+        self.queues.forget(|netns| lasting.contains(&netns));
+        let before = self.count_new(&readable);
         let mut listeners = self.kernel.listeners();
+        let readings = self.read(&readable);
+        self.queues.forget(|netns| readings.contains_key(&netns));
         if let (Some(owners), Some(listeners)) = (&self.owners, &mut listeners) {
             owners.name_all(listeners.iter_mut().map(|it| (&it.owner, &mut it.workload)), PATIENCE);
         }
         self.queues.take(listeners.as_deref());
-        let tasks = self.kernel.tasks();
-        let mut readable = self.namespaces.look(&self.proc, tasks.as_deref(), self.queues.owners());
-        readable.retain(|it| self.watched(it.netns));
-        let readings = self.read(&readable);
-        let counts = readings.iter().filter_map(|(netns, reading)| Some((*netns, overflows(reading)?)));
-        // The namespace counts what sockets outside a cgroup drop, too.
-        let counts = if self.scope.cgroup.is_none() { counts.collect() } else { BTreeMap::new() };
-        self.queues.settle(&counts);
+        self.settle(&before, &readings);
         let host = hosts(&self.proc, tasks.as_deref());
         self.capacity.set(self.snapshot(&readings, host));
         self.totals.keep(readings);
         self.last_look_ns = now;
+    }
+
+    /// Overflows of the namespaces without books.
+    fn count_new(&self, readable: &[Readable]) -> BTreeMap<u32, u64> {
+        let new = readable.iter().filter(|it| self.has_books() && !self.queues.knows(it.netns));
+        new.filter_map(|it| Some((it.netns, Reading::of(&it.net)?.listen_overflows()?))).collect()
+    }
+
+    fn settle(&mut self, before: &BTreeMap<u32, u64>, readings: &BTreeMap<u32, Reading>) {
+        let known = readings.iter().filter(|_| self.has_books());
+        let counts = known.filter_map(|(netns, reading)| {
+            let now = reading.listen_overflows()?;
+            Some((*netns, Count { before: before.get(netns).copied().unwrap_or(now), now }))
+        });
+        let counts = counts.collect();
+        self.queues.settle(&counts);
+    }
+
+    /// The namespace counts what sockets outside a cgroup drop, too.
+    fn has_books(&self) -> bool {
+        self.scope.cgroup.is_none()
     }
 
     fn watched(&self, netns: u32) -> bool {
@@ -132,8 +156,6 @@ impl<K: KernelSide> Watcher<K> {
         }
         // What the kernel did not show has explained those, and explains nothing more.
         self.missed_before += self.missed_since().min(self.totals.fewer() - fewer);
-        let known: BTreeSet<_> = readable.iter().filter(|it| !it.fresh).map(|it| it.netns).collect();
-        self.queues.forget(|netns| readings.contains_key(&netns) && known.contains(&netns));
         self.kernel.forget_sent(|netns| readings.contains_key(&netns));
         readings
     }
@@ -196,10 +218,6 @@ impl<K: KernelSide> Watcher<K> {
             memory_limit_bytes: limit("tcp_mem").map(bytes),
         }
     }
-}
-
-fn overflows(reading: &Reading) -> Option<u64> {
-    reading.counter("tcp_ext_listen_overflows")
 }
 
 /// Entries of the other namespaces' tables.

@@ -10,6 +10,11 @@ const fn seen(seen: u64, drops: u64) -> Pending {
     Pending { seen, drops, full: true }
 }
 
+/// Nothing came during the look.
+const fn still(now: u64) -> Count {
+    Count { before: now, now }
+}
+
 /// A look at a namespace: its count, what is pending, and what is settled.
 type Look = (u64, &'static [Pending], Option<&'static [u64]>, u64);
 
@@ -101,8 +106,30 @@ fn pending_counts_become_overflows() {
         let mut ledger = Ledger::default();
         for (now, pending, overflows, unattributed) in *looks {
             let expected = Settled { overflows: overflows.map(<[u64]>::to_vec), unattributed: *unattributed };
-            assert_eq!(ledger.settle(*now, pending), expected, "{what}: {now}");
+            assert_eq!(ledger.settle(still(*now), pending), expected, "{what}: {now}");
         }
+    }
+}
+
+/// The first look at a namespace: its counts before and after it, and what its listener had met. Then what the listener has met
+/// by the second look, when the namespace has had one more; and what is nobody's then.
+const FIRST: &[(&str, Count, u64, u64, u64)] = &[
+    ("all of it after the listener was looked at", Count { before: 0, now: 9 }, 0, 10, 0),
+    ("some of it before", Count { before: 0, now: 9 }, 5, 5, 0),
+    ("all of it before", Count { before: 0, now: 9 }, 9, 1, 0),
+    ("in an old namespace", Count { before: 100, now: 109 }, 5, 5, 0),
+    ("others may have been there before us", Count { before: 100, now: 109 }, 9, 1, 0),
+    ("one more than can have been there before us", Count { before: 109, now: 109 }, 9, 0, 0),
+];
+
+#[test]
+fn what_comes_during_the_first_look_is_its_listeners() {
+    for (what, count, first, second, nobodys) in FIRST {
+        let mut ledger = Ledger::default();
+        let one = ledger.settle(*count, &[seen(*first, 0)]);
+        let two = ledger.settle(still(count.now + 1), &[seen(*second, 0)]);
+        assert_eq!((one.overflows, two.overflows), (Some(vec![*first]), Some(vec![*second])), "{what}");
+        assert_eq!((one.unattributed, two.unattributed), (0, *nobodys), "{what}");
     }
 }
 
@@ -137,37 +164,66 @@ struct Outcome {
     total: u64,
 }
 
-/// Runs the steps against the books. `hooked`: what is pending was counted where it happens; else it is the drops.
-fn run(steps: &[Step], hooked: bool) -> Outcome {
-    let (mut ledger, mut now, mut outcome) = (Ledger::default(), 1_000, Outcome::default());
-    let mut open = [Pending::default(); LISTENERS];
-    ledger.settle(now, &open);
-    for step in steps.iter().chain([&Step::Look; 3]) {
-        match *step {
-            Step::Overflow(at) => {
-                (now, outcome.total) = (now + 1, outcome.total + 1);
-                if at < LISTENERS {
-                    outcome.happened[at] += 1;
-                    match hooked {
-                        true => open[at].seen += 1,
-                        false => open[at].drops += 1,
-                    }
-                    open[at].full = true;
-                }
-            }
-            Step::Other(_) if hooked => {}
-            Step::Other(at) => open[at].drops += 1,
-            Step::Look => {
-                let settled = ledger.settle(now, &open);
-                outcome.nobodys += settled.unattributed;
-                if let Some(overflows) = settled.overflows {
-                    overflows.iter().enumerate().for_each(|(at, count)| outcome.got[at] += count);
-                    open = [Pending::default(); LISTENERS];
-                }
+/// A run against the books of a namespace.
+struct Run {
+    ledger: Ledger,
+    now: u64,
+    open: [Pending; LISTENERS],
+    /// What is pending was counted where it happens; else it is the drops.
+    hooked: bool,
+    outcome: Outcome,
+}
+
+impl Run {
+    fn begin(now: u64, hooked: bool) -> Self {
+        Self { ledger: Ledger::default(), now, open: <_>::default(), hooked, outcome: Outcome::default() }
+    }
+
+    fn play(&mut self, steps: &[Step]) {
+        for step in steps {
+            match *step {
+                Step::Overflow(at) => self.overflow(at),
+                Step::Other(_) if self.hooked => {}
+                Step::Other(at) => self.open[at].drops += 1,
+                Step::Look => self.look(still(self.now), self.open),
             }
         }
     }
-    outcome
+
+    fn overflow(&mut self, at: usize) {
+        self.now += 1;
+        self.outcome.total += 1;
+        if at < LISTENERS {
+            self.outcome.happened[at] += 1;
+            self.open[at].full = true;
+            let counted = if self.hooked { &mut self.open[at].seen } else { &mut self.open[at].drops };
+            *counted += 1;
+        }
+    }
+
+    /// `pending`: what the look found at the listeners.
+    fn look(&mut self, count: Count, pending: [Pending; LISTENERS]) {
+        let settled = self.ledger.settle(count, &pending);
+        self.outcome.nobodys += settled.unattributed;
+        for (at, count) in settled.overflows.into_iter().flatten().enumerate() {
+            self.outcome.got[at] += count;
+            self.open[at].seen -= pending[at].seen;
+            self.open[at].drops -= pending[at].drops;
+        }
+    }
+}
+
+/// From books that were opened in peace.
+fn run(steps: &[Step], hooked: bool) -> Outcome {
+    let mut run = Run::begin(1_000, hooked);
+    run.play(&[Step::Look]);
+    run.play(steps);
+    run.play(&[Step::Look; 3]);
+    run.outcome
+}
+
+fn without_looks() -> impl Strategy<Value = Vec<Step>> {
+    steps().prop_map(|steps| steps.into_iter().filter(|step| !matches!(step, Step::Look)).collect())
 }
 
 proptest! {
@@ -182,5 +238,29 @@ proptest! {
     fn the_sum_is_the_namespaces_count(steps in steps()) {
         let outcome = run(&steps, false);
         prop_assert_eq!(outcome.got.iter().sum::<u64>() + outcome.nobodys, outcome.total);
+    }
+
+    /// Before the look, in it on either side of the walk over the listeners, and after it.
+    #[test]
+    fn a_first_look_amid_overflows_loses_none(
+        old in prop_oneof![Just(0_u64), Just(1_000)],
+        early in [without_looks(), without_looks(), without_looks()],
+        later in steps(),
+    ) {
+        let mut run = Run::begin(old, true);
+        let [first, second, third] = early;
+        run.play(&first);
+        let before = run.now;
+        run.play(&second);
+        let found = run.open;
+        run.play(&third);
+        run.look(Count { before, now: run.now }, found);
+        let doubtful = run.now - old;
+        run.play(&later);
+        run.play(&[Step::Look; 3]);
+        let Outcome { got, nobodys, happened, total } = run.outcome;
+        prop_assert_eq!(got, happened);
+        let unknown = total - happened.iter().sum::<u64>();
+        prop_assert!(nobodys <= unknown && unknown <= nobodys + doubtful, "{} of {}", nobodys, unknown);
     }
 }

@@ -20,10 +20,13 @@ struct Fake {
     sent: u64,
     full: Vec<u32>,
     tasks: Option<Vec<TaskNetns>>,
+    /// Happens once, as soon as the listeners have been looked at.
+    then: Option<Box<dyn FnOnce()>>,
 }
 
 impl KernelSide for Fake {
     fn listeners(&mut self) -> Option<Vec<Seen>> {
+        self.then.take().into_iter().for_each(|then| then());
         Some(self.seen.clone())
     }
 
@@ -109,6 +112,8 @@ fn looked(watcher: &mut Watcher<Fake>) -> Arc<Snapshot> {
 fn one_look_finds_what_proc_shows() {
     let mut watcher = watcher(fixture(), Scope::default());
     watcher.kernel.seen = vec![listener(80, POD, 7), listener(81, THREADS, 1), listener(82, EMPTY, 4)];
+    let found = looked(&mut watcher);
+    assert_eq!((found.netns_readable, found.netns_unreadable), (2, 2), "nobody has told yet who is alone in one");
     let found = looked(&mut watcher);
     let overflows: Vec<_> = found.listeners.iter().map(|it| (it.port, it.overflows)).collect();
     assert_eq!(
@@ -226,6 +231,21 @@ fn a_listener_that_went_is_counted_before_it_is_forgotten() {
     watcher.kernel.seen.clear();
     assert_eq!(looked(&mut watcher).listeners.len(), 1);
     assert!(watcher.queues.owners().is_empty());
+}
+
+#[test]
+fn what_a_first_look_meets_halfway_is_not_taken_for_older() {
+    let folder = copy();
+    let proc = folder.path().join("proc");
+    let mut watcher = watcher(proc.clone(), Scope::default());
+    let met = |met_full| Seen { met_full, ..listener(80, POD, 0) };
+    watcher.kernel.seen = vec![met(5)];
+    watcher.kernel.then = Some(Box::new(move || change(&proc, "77/net/netstat", " 7 7 ", " 11 11 ")));
+    looked(&mut watcher);
+    watcher.kernel.seen = vec![met(9)];
+    let found = looked(&mut watcher);
+    assert_eq!(found.listeners.iter().map(|it| it.overflows).collect::<Vec<_>>(), [9]);
+    assert_eq!(found.unattributed_overflows, 0);
 }
 
 #[test]
