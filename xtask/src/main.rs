@@ -86,6 +86,7 @@ fn main() -> ExitCode {
     vm::init_if_asked();
     lab::peer_if_asked();
     image::pod_if_asked();
+    bench::floor_if_asked();
     if let Some(error) = wrapper::become_rustc_if_asked() {
         eprintln!("error: cannot start rustc: {error}");
         return ExitCode::FAILURE;

@@ -51,7 +51,11 @@ fn spoke_last(ages: &Ages, client: bool, sk: u64) -> u16 {
     }
 }
 
-/// Whether the socket has received or sent anything since that many jiffies ago, a tick or two apart. `tcp_mstamp` is its
+/// The jiffies lag behind the clock by so much and more where a hypervisor takes the CPU that counts them. An acknowledgement
+/// for its own sake is later still: TCP_DELACK_MIN of include/net/tcp.h is 40 ms.
+const JIFFIES_LAG_US: u64 = 25_000;
+
+/// Whether the socket has received or sent anything since that many jiffies ago, and the jiffies' lag. `tcp_mstamp` is its
 /// clock, set by whatever it does (net/ipv4/tcp_output.c, tcp_mstamp_refresh); microseconds of `ktime_get_ns`. Keepalives of
 /// either side set it too: then it tells nothing.
 #[inline(always)]
@@ -63,7 +67,7 @@ fn acted_after(sk: u64, jiffies_ago: u32) -> bool {
     }
     let tick = setting!(jiffy_us);
     let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
-    idle + 2 * tick < jiffies_ago as u64 * tick
+    idle + 2 * tick + JIFFIES_LAG_US < jiffies_ago as u64 * tick
 }
 
 #[inline(always)]

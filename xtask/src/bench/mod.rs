@@ -4,8 +4,10 @@
 //! done each time.
 
 pub(crate) mod arena;
+mod bpf;
 mod cost;
 mod figures;
+mod floor;
 pub(crate) mod ledger;
 pub(crate) mod load;
 mod machine;
@@ -27,6 +29,7 @@ use serde::Serialize;
 
 pub(crate) use self::cost::config;
 use self::figures::Figure;
+pub(crate) use self::floor::floor_if_asked;
 use self::machine::Machine;
 use self::pairs::{Comparison, Plan};
 pub(crate) use self::size::name;
@@ -58,6 +61,8 @@ pub(crate) struct BenchArgs {
 enum Part {
     /// Rates with and without
     Rates,
+    /// Rates with programs that do nothing
+    Floor,
     /// Peers' rates
     Peers,
     /// Time in the kernel
@@ -151,6 +156,9 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Rates) {
         rates::rstwatch(extent.rstwatch, &mut findings)?;
+    }
+    if wanted(Part::Floor) {
+        rates::floor(extent.peers, &mut findings)?;
     }
     if wanted(Part::Peers) {
         rates::peers(extent.peers, extent.slice, &mut findings)?;

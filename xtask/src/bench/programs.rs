@@ -1,12 +1,13 @@
 //! The kernel's own statistics of BPF programs, as bpftool tells them.
 
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::fs;
+use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
+use super::bpf::bpf;
 use crate::command;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -51,13 +52,8 @@ const RUN_TIME: u32 = 0;
 impl Statistics {
     /// Turns them on. (The sysctl of the same would outlive a bench that is killed.)
     pub(crate) fn on() -> Result<Self> {
-        let attribute = RUN_TIME;
-        // SAFETY: the kernel reads as many bytes as it is told, which is the whole of this command's attribute.
-        let fd = unsafe { libc::syscall(libc::SYS_bpf, ENABLE_STATS, &raw const attribute, size_of::<u32>()) };
-        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error);
-        let fd = fd.context("cannot turn on the statistics of BPF programs")?;
-        // SAFETY: the kernel has just made it for us.
-        Ok(Self { _on: unsafe { OwnedFd::from_raw_fd(fd) } })
+        let on = bpf(ENABLE_STATS, &RUN_TIME).context("cannot turn on the statistics of BPF programs")?;
+        Ok(Self { _on: on })
     }
 }
 

@@ -33,6 +33,17 @@ pub(crate) fn rstwatch(plan: Plan, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
+/// What it costs to have programs at these places at all, whatever they do: nobody can promise more than that.
+pub(crate) fn floor(plan: Plan, findings: &mut Findings) -> Result<()> {
+    let both = [Load::Short, Load::Small, Load::Refused, Load::Aborted].map(|load| (Tool::Nothing, load));
+    for (tool, load) in both.into_iter().chain([(Tool::NothingWithoutPackets, Load::Short)]) {
+        let comparison = compare(load, tool, None, plan).with_context(|| format!("{load:?} with {}", tool.name()))?;
+        findings.add(vec![ratio(&comparison)]);
+        take(comparison, findings);
+    }
+    Ok(())
+}
+
 /// What people use today, against nothing.
 pub(crate) fn peers(plan: Plan, slice: Duration, findings: &mut Findings) -> Result<()> {
     let _tracefs = Tracefs::mounted();

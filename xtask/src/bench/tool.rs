@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::{load, process, web};
+use super::{floor, load, process, web};
 use crate::{agent, cargo, paths};
 
 /// How long any of them may take to be at work.
@@ -47,6 +47,10 @@ pub(crate) enum Tool {
     Rstwatch,
     /// The same where it finds no cgroup v2 mount, so that nothing looks at packets.
     RstwatchWithoutPackets,
+    /// Programs that do nothing, where rstwatch has some.
+    Nothing,
+    /// The same without one that looks at packets.
+    NothingWithoutPackets,
     /// Both tracepoints of resets, a line for each.
     Bpftrace,
     /// Every RST, a line for each.
@@ -64,16 +68,8 @@ impl Tool {
         match self {
             Self::Rstwatch => "rstwatch",
             Self::RstwatchWithoutPackets => "rstwatch, no packet program",
-            Self::Bpftrace => "bpftrace",
-            Self::Tcpdump => "tcpdump",
-            Self::Tcpstates => "tcpstates",
-        }
-    }
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Rstwatch => "rstwatch",
-            Self::RstwatchWithoutPackets => "unshare",
+            Self::Nothing => "programs that do nothing",
+            Self::NothingWithoutPackets => "programs that do nothing, no packet program",
             Self::Bpftrace => "bpftrace",
             Self::Tcpdump => "tcpdump",
             Self::Tcpstates => "tcpstates",
@@ -85,12 +81,16 @@ impl Tool {
     }
 
     fn command(self, config: Option<&Path>) -> Result<Command> {
-        let mut command = if self == Self::Rstwatch {
-            Command::new(binary())
-        } else {
-            Command::new(
-                paths::program(self.program()).with_context(|| format!("{} is not installed", self.program()))?,
-            )
+        let installed = |name: &str| -> Result<Command> {
+            Ok(Command::new(paths::program(name).with_context(|| format!("{name} is not installed"))?))
+        };
+        let mut command = match self {
+            Self::Rstwatch => Command::new(binary()),
+            Self::RstwatchWithoutPackets => installed("unshare")?,
+            Self::Nothing | Self::NothingWithoutPackets => floor::command(self == Self::Nothing)?,
+            Self::Bpftrace => installed("bpftrace")?,
+            Self::Tcpdump => installed("tcpdump")?,
+            Self::Tcpstates => installed("tcpstates")?,
         };
         match self {
             Self::Rstwatch => _ = command.args(agent_words(config)),
@@ -101,7 +101,7 @@ impl Tool {
             }
             Self::Bpftrace => _ = command.args(["-B", "line", "-e", BPFTRACE]),
             Self::Tcpdump => _ = command.args(["-i", "lo", "-nn", "-l", "tcp[tcpflags] & tcp-rst != 0"]),
-            Self::Tcpstates => (),
+            Self::Nothing | Self::NothingWithoutPackets | Self::Tcpstates => (),
         }
         Ok(command)
     }
@@ -145,7 +145,7 @@ impl Running {
         let mut command = tool.command(config)?;
         agent::tie(&mut command);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
-        Ok(Self { child: child.with_context(|| format!("cannot start {}", tool.program()))? })
+        Ok(Self { child: child.with_context(|| format!("cannot start {}", tool.name()))? })
     }
 
     /// Its number.
