@@ -6,6 +6,7 @@
 mod counting;
 mod each;
 mod iterators;
+mod verify;
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -126,6 +127,7 @@ struct Loader {
 impl Loader {
     fn attached(scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
         let mut loader = Self::new(kernel_btf()?, scope, limits)?;
+        loader.verify();
         loader.tasks()?;
         // What adds evidence comes first: a reset is not to be counted before it can be judged.
         loader.headers();

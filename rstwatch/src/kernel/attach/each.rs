@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe, ProgramError};
 
+use super::verify::load;
 use super::{Loader, program};
 use crate::kernel::scope::cgroup2_mount;
 use crate::privileges::rights;
@@ -15,10 +16,7 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
 impl Loader {
     pub(super) fn load_tracepoint(&mut self, name: &'static str) -> Result<(), String> {
-        attach_or_reason(name, || {
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?.try_into()?;
-            Ok(program.load(name, &self.aya_btf)?)
-        })
+        attach_or_reason(name, || Ok(load(program(&mut self.ebpf, name)?, name, &self.aya_btf)?))
     }
 
     pub(super) fn attach_loaded_tracepoint(&mut self, name: &'static str) -> Result<(), String> {

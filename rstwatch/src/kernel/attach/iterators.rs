@@ -7,6 +7,7 @@ use aya::maps::{Array, Map};
 use aya::programs::Iter;
 
 use super::each::told_reason;
+use super::verify::load;
 use super::{Loader, constants, program};
 use crate::kernel::tasks::{self, Tasks};
 use crate::kernel::walk::{self, Walk};
@@ -66,8 +67,8 @@ impl Loader {
     }
 
     fn walk(&mut self, (name, over): (&str, &str), map: Option<&str>) -> anyhow::Result<Walk> {
-        let program: &mut Iter = program(&mut self.ebpf, name)?.try_into()?;
-        program.load(over, &self.aya_btf)?;
+        let program = program(&mut self.ebpf, name)?;
+        load(program, over, &self.aya_btf)?;
         let program = program.fd()?.as_fd().try_clone_to_owned()?;
         let map = map.map(|map| self.hash_map(map)).transpose()?;
         Ok(Walk::new(program.as_fd(), map)?)
@@ -81,8 +82,9 @@ impl Loader {
     }
 
     fn run_once(&mut self, name: &str, over: &str) -> anyhow::Result<()> {
-        let program: &mut Iter = program(&mut self.ebpf, name)?.try_into()?;
-        program.load(over, &self.aya_btf)?;
+        let program = program(&mut self.ebpf, name)?;
+        load(program, over, &self.aya_btf)?;
+        let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
         let link = program.take_link(link)?;
         Ok(walk::read(&mut link.into_file()?).map(drop)?)
