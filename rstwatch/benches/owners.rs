@@ -4,13 +4,12 @@ use std::fs::{create_dir_all, metadata, write};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use rstwatch::aside::Aside;
 use rstwatch::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch::owner::naming::Naming;
 use rstwatch::owner::path::parse;
 use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
 use rstwatch::owner::{Key, Owners};
-use rstwatch::record::{Event, Family, Process, Role};
+use rstwatch::record::{Event, Process};
 
 fn main() {
     divan::main();
@@ -29,33 +28,9 @@ impl Pods for One {
 
 fn event(cgroup: u64) -> Event {
     Event {
-        time: jiff::Timestamp::UNIX_EPOCH,
-        node: "node".into(),
-        direction: Direction::Sent,
-        cause: Cause::UnreadData,
-        sender: Sender::LocalApp,
-        confidence: Confidence::Certain,
-        because: Vec::new(),
-        family: Family::Ipv4,
-        local: "10.0.0.1:80".parse().expect("an address"),
-        remote: "10.0.0.2:40000".parse().expect("an address"),
-        netns: 1,
-        role: Role::Server,
-        state: None,
-        kernel_reason: None,
-        idle_ms: None,
-        age_ms: None,
-        bytes_sent: None,
-        bytes_received: None,
-        unacked_bytes: None,
-        unread_bytes: None,
-        timeout_candidates: Vec::new(),
-        rst: None,
         process: Some(Process { pid: 5, comm: "orders-api".into() }),
-        workload: None,
-        remote_workload: None,
-        aside: Aside::default(),
         owner: Key { cgroup, socket: 0, tgid: 5, start_ns: 7 },
+        ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     }
 }
 

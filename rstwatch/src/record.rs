@@ -2,7 +2,7 @@
 //!
 //! A value that was not seen is `None`/null, never 0.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -70,6 +70,42 @@ pub struct Event {
     /// By what its owner is found; not shown.
     #[serde(skip)]
     pub owner: owner::Key,
+}
+
+impl Event {
+    /// A verdict between two ends of IPv4, of which nothing optional was seen.
+    pub fn bare(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            node: Arc::default(),
+            direction,
+            cause,
+            sender,
+            confidence,
+            because: Vec::new(),
+            family: Family::Ipv4,
+            local: nowhere,
+            remote: nowhere,
+            netns: 0,
+            role: Role::Unknown,
+            state: None,
+            kernel_reason: None,
+            idle_ms: None,
+            age_ms: None,
+            bytes_sent: None,
+            bytes_received: None,
+            unacked_bytes: None,
+            unread_bytes: None,
+            timeout_candidates: Vec::new(),
+            rst: None,
+            process: None,
+            workload: None,
+            remote_workload: None,
+            aside: Aside::default(),
+            owner: owner::Key::default(),
+        }
+    }
 }
 
 /// Address family of the packets.

@@ -2,39 +2,17 @@
 
 use crate::aside::{Aside, Timer, Timing};
 use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::owner::Key;
-use crate::record::{Event, Family, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
+use crate::record::{Event, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
 
 /// An event of which nothing optional was seen.
 pub(crate) fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Event {
     Event {
         time: jiff::Timestamp::from_microsecond(1_760_013_067_482_000).expect("in range"),
         node: "node-a".into(),
-        direction,
-        cause,
-        sender,
-        confidence,
-        because: Vec::new(),
-        family: Family::Ipv4,
         local: "10.0.3.41:48732".parse().expect("an address"),
         remote: "10.0.7.12:5432".parse().expect("an address"),
         netns: 4_026_531_840,
-        role: Role::Unknown,
-        state: None,
-        kernel_reason: None,
-        idle_ms: None,
-        age_ms: None,
-        bytes_sent: None,
-        bytes_received: None,
-        unacked_bytes: None,
-        unread_bytes: None,
-        timeout_candidates: Vec::new(),
-        rst: None,
-        process: None,
-        workload: None,
-        remote_workload: None,
-        aside: Aside::default(),
-        owner: Key::default(),
+        ..Event::bare(direction, cause, sender, confidence)
     }
 }
 

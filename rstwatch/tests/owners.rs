@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rstwatch::aggregate::Aggregate;
-use rstwatch::aside::Aside;
 use rstwatch::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch::owner::naming::Naming;
 use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
 use rstwatch::owner::{Key, Outcome, Owners};
-use rstwatch::record::{Event, Family, Process, Role};
+use rstwatch::record::{Event, Process};
 
 /// Counts bytes that are in use.
 struct Counting;
@@ -72,33 +71,9 @@ fn pod(n: usize) -> Arc<Pod> {
 fn event(n: usize, cgroup: u64) -> Event {
     let tgid = u32::try_from(n + 1).expect("small");
     Event {
-        time: jiff::Timestamp::UNIX_EPOCH,
-        node: "node".into(),
-        direction: Direction::Sent,
-        cause: Cause::UnreadData,
-        sender: Sender::LocalApp,
-        confidence: Confidence::Certain,
-        because: Vec::new(),
-        family: Family::Ipv4,
-        local: "10.0.0.1:80".parse().expect("an address"),
-        remote: "10.0.0.2:40000".parse().expect("an address"),
-        netns: 1,
-        role: Role::Server,
-        state: None,
-        kernel_reason: None,
-        idle_ms: None,
-        age_ms: None,
-        bytes_sent: None,
-        bytes_received: None,
-        unacked_bytes: None,
-        unread_bytes: None,
-        timeout_candidates: Vec::new(),
-        rst: None,
         process: Some(Process { pid: tgid, comm: "job".into() }),
-        workload: None,
-        remote_workload: None,
-        aside: Aside::default(),
         owner: Key { cgroup, socket: 0, tgid, start_ns: 7 },
+        ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     }
 }
 
