@@ -154,8 +154,8 @@ extern "C" fn leave_place(key: u64) -> u32 {
     let Some(set) = SOCKET_SETS.get_ptr_mut(set_of(key)) else { return 0 };
     for way in 0..WAYS {
         if sets::read(set, way) == key {
-            // Written, not added: an atomic waits until all that the tombstone wrote is in the cache. Nobody adds to a place
-            // that is taken, but who found it free just before it was taken, and takes that back at once.
+            // Written, not added: an atomic waits until all that the tombstone wrote is in the cache. A place is lost for good if
+            // another CPU found it free before it was taken, stalled for all the time that it was, and adds at this moment.
             // SAFETY: a word of the set, written at once.
             unsafe { word(set, way).write_volatile(0) };
         }

@@ -34,8 +34,8 @@ pub(crate) struct SoakArgs {
 
 /// Every detail is wanted; the buffers are as they are shipped, so a flood overruns them.
 const CONFIG: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
-/// What memory may grow from the first quarter of the samples to the last, in a run that is long enough to tell: the allocator's pools still settle in
-/// the first millions.
+/// What memory may grow from the first quarter of the samples to the last, in a run that is long enough to tell: the
+/// allocator's pools still settle in the first millions.
 const GROWTH_KIB: u64 = 1024;
 /// The same in a shorter one.
 const SHORT_GROWTH_KIB: u64 = 4 * GROWTH_KIB;

@@ -51,8 +51,8 @@ fn spoke_last(ages: &Ages, client: bool, sk: u64) -> u16 {
     }
 }
 
-/// The jiffies lag behind the clock by so much and more where a hypervisor takes the CPU that counts them. An acknowledgement
-/// for its own sake is later still: TCP_DELACK_MIN of include/net/tcp.h is 40 ms.
+/// The jiffies may lag behind the clock by two ticks, and by so much where a hypervisor takes the CPU that counts them. An
+/// acknowledgement for its own sake is later still: TCP_DELACK_MIN of include/net/tcp.h is 40 ms.
 const JIFFIES_LAG_US: u64 = 25_000;
 
 /// Whether the socket has received or sent anything since that many jiffies ago, and the jiffies' lag. `tcp_mstamp` is its
@@ -67,7 +67,8 @@ fn acted_after(sk: u64, jiffies_ago: u32) -> bool {
     }
     let tick = setting!(jiffy_us);
     let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
-    idle + 2 * tick + JIFFIES_LAG_US < jiffies_ago as u64 * tick
+    let lag = if 2 * tick > JIFFIES_LAG_US { 2 * tick } else { JIFFIES_LAG_US };
+    idle + lag < jiffies_ago as u64 * tick
 }
 
 #[inline(always)]

@@ -31,7 +31,7 @@ struct Books {
     last: Option<u64>,
     /// The last look could not tell: overflows may have come between its two readings.
     doubtful: bool,
-    /// So many of what is nobody's at the second look may have been there before us.
+    /// So many of those that nobody has had so far may have been there before us, too.
     older: u64,
 }
 
@@ -72,22 +72,27 @@ pub(super) fn unread(pending: &[Pending]) -> Vec<u64> {
 }
 
 impl Books {
-    /// At first sight. What a listener has had since it is known can only be new. What came between the two counts came before
-    /// the look at the listeners, and then they have it; or after it, and then the next look finds it at them.
+    /// At first sight. What a listener has had since it is known can only be new. How much of that was in the count before the
+    /// look at the listeners is not known, and so, by as much as came during the look, neither is what was there before us.
     fn open(count: Count, pending: &[Pending]) -> Self {
         let sums = Sums::of(pending);
-        let ours = sums.seen + sums.full;
-        let settled = if sums.all() == count.now { 0 } else { count.before.min(count.now).saturating_sub(ours) };
-        let older = (count.now - settled).saturating_sub(ours);
-        Self { settled, last: None, doubtful: false, older }
+        if sums.all() == count.now {
+            return Self { settled: 0, last: None, doubtful: false, older: 0 };
+        }
+        let (ours, before) = (sums.seen + sums.full, count.before.min(count.now));
+        let settled = before.saturating_sub(ours);
+        let most = before.min(count.now.saturating_sub(ours));
+        Self { settled, last: None, doubtful: false, older: most.saturating_sub(settled) }
     }
 
     fn settle(&mut self, overflows: u64, pending: &[Pending]) -> Settled {
-        let owed = overflows.saturating_sub(self.settled);
+        let owed = Owed { all: overflows.saturating_sub(self.settled), older: self.older };
         let told = tell(pending, owed).or_else(|| self.doubtful.then(|| share(pending, owed)));
         self.doubtful = told.is_none();
         let Some(told) = told else { return Settled::default() };
         self.settled += told.iter().sum::<u64>();
+        // What somebody had was not there before us.
+        self.older = self.older.min(overflows.saturating_sub(self.settled));
         let unattributed = self.last.map_or(0, |last| self.nobodys(last));
         Settled { overflows: Some(told), unattributed }
     }
@@ -96,8 +101,18 @@ impl Books {
     fn nobodys(&mut self, last: u64) -> u64 {
         let nobodys = last.saturating_sub(self.settled);
         self.settled += nobodys;
-        nobodys.saturating_sub(std::mem::take(&mut self.older))
+        let older = nobodys.min(self.older);
+        self.older -= older;
+        nobodys - older
     }
+}
+
+/// Overflows that are not settled.
+#[derive(Clone, Copy)]
+struct Owed {
+    all: u64,
+    /// As [`Books::older`], of all.
+    older: u64,
 }
 
 /// What is pending, over all listeners.
@@ -122,35 +137,36 @@ impl Sums {
 
 /// The overflows of each, if that is plain: what was seen, all drops at full queues, and those of others only where they
 /// make up the sum. The namespace's count was read later: when nothing is left of it, drops were of another kind.
-fn tell(pending: &[Pending], owed: u64) -> Option<Vec<u64>> {
+fn tell(pending: &[Pending], owed: Owed) -> Option<Vec<u64>> {
     let sums = Sums::of(pending);
-    let left = owed.checked_sub(sums.seen)?;
+    let left = owed.all.checked_sub(sums.seen)?;
     if left == 0 {
         return Some(pending.iter().map(|it| it.seen).collect());
     }
     let left = left.checked_sub(sums.full)?;
     match sums.others {
-        others if others == left => Some(pending.iter().map(|it| it.seen + it.drops).collect()),
-        others if others == 0 || left == 0 => Some(unread(pending)),
+        others if others == left && owed.older == 0 => Some(pending.iter().map(|it| it.seen + it.drops).collect()),
+        others if others == 0 || left <= owed.older => Some(unread(pending)),
         _ => None,
     }
 }
 
-/// What is left to tell by: who was seen comes first, then full queues, and nobody gets more than there is. Of several full
-/// ones that would, who had them is not known.
-fn share(pending: &[Pending], owed: u64) -> Vec<u64> {
+/// What is left to tell by: who was seen comes first, then full queues, which get nothing that may be older, and nobody gets
+/// more than there is. Of several full ones that would, who had them is not known.
+fn share(pending: &[Pending], owed: Owed) -> Vec<u64> {
     let sums = Sums::of(pending);
-    let mut left = owed;
-    let mut take = |count: u64| {
-        let taken = count.min(left);
-        left -= taken;
+    let take = |count: u64, left: &mut u64| {
+        let taken = count.min(*left);
+        *left -= taken;
         taken
     };
-    let mut shares: Vec<_> = pending.iter().map(|it| take(it.seen)).collect();
+    let mut left = owed.all;
+    let mut shares: Vec<_> = pending.iter().map(|it| take(it.seen, &mut left)).collect();
+    left = left.saturating_sub(owed.older);
     let several = pending.iter().filter(|it| it.full && it.drops > 0).count() > 1;
-    if !(several && sums.seen + sums.full > owed) {
+    if !(several && sums.full > left) {
         let full = shares.iter_mut().zip(pending).filter(|(_, it)| it.full);
-        full.for_each(|(share, it)| *share += take(it.drops));
+        full.for_each(|(share, it)| *share += take(it.drops, &mut left));
     }
     shares
 }

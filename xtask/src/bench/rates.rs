@@ -35,8 +35,12 @@ pub(crate) fn rstwatch(plan: Plan, findings: &mut Findings) -> Result<()> {
 
 /// What it costs to have programs at these places at all, whatever they do: nobody can promise more than that.
 pub(crate) fn floor(plan: Plan, findings: &mut Findings) -> Result<()> {
-    let both = [Load::Short, Load::Small, Load::Refused, Load::Aborted].map(|load| (Tool::Nothing, load));
-    for (tool, load) in both.into_iter().chain([(Tool::NothingWithoutPackets, Load::Short)]) {
+    let tool = if looks_at_packets()? { Tool::Nothing } else { Tool::NothingWithoutPackets };
+    let mut wanted = [Load::Short, Load::Small, Load::Refused, Load::Aborted].map(|load| (tool, load)).to_vec();
+    if tool == Tool::Nothing {
+        wanted.push((Tool::NothingWithoutPackets, Load::Short));
+    }
+    for (tool, load) in wanted {
         let comparison = compare(load, tool, None, plan).with_context(|| format!("{load:?} with {}", tool.name()))?;
         findings.add(vec![ratio(&comparison)]);
         take(comparison, findings);

@@ -109,7 +109,7 @@ fn looked(watcher: &mut Watcher<Fake>) -> Arc<Snapshot> {
 }
 
 #[test]
-fn one_look_finds_what_proc_shows() {
+fn two_looks_find_what_proc_shows() {
     let mut watcher = watcher(fixture(), Scope::default());
     watcher.kernel.seen = vec![listener(80, POD, 7), listener(81, THREADS, 1), listener(82, EMPTY, 4)];
     let found = looked(&mut watcher);
