@@ -136,7 +136,8 @@ impl Sums {
 }
 
 /// The overflows of each, if that is plain: what was seen, all drops at full queues, and those of others only where they
-/// make up the sum. The namespace's count was read later: when nothing is left of it, drops were of another kind.
+/// make up the sum. The namespace's count was read later: when nothing is left of it, drops were of another kind. A queue seen
+/// full is enough to give it even what may be older.
 fn tell(pending: &[Pending], owed: Owed) -> Option<Vec<u64>> {
     let sums = Sums::of(pending);
     let left = owed.all.checked_sub(sums.seen)?;
@@ -151,8 +152,8 @@ fn tell(pending: &[Pending], owed: Owed) -> Option<Vec<u64>> {
     }
 }
 
-/// What is left to tell by: who was seen comes first, then full queues, which get nothing that may be older, and nobody gets
-/// more than there is. Of several full ones that would, who had them is not known.
+/// What is left to tell by: who was seen comes first, then full queues, which now get nothing that may be older, and nobody
+/// gets more than there is. Of several full ones that would, who had them is not known.
 fn share(pending: &[Pending], owed: Owed) -> Vec<u64> {
     let sums = Sums::of(pending);
     let take = |count: u64, left: &mut u64| {

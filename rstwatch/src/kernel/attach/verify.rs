@@ -4,9 +4,9 @@ use std::thread;
 
 use aya::programs::{Program, ProgramError};
 
-use super::Loader;
+use super::{Loader, constants};
 
-/// What every agent loads, whatever else a kernel allows, and what each is for: a tracepoint, or what an iterator walks.
+/// What agents load, whatever hooks a kernel allows, and what each is for: a tracepoint, or what an iterator walks.
 const ALWAYS: [(&str, &str); 6] = [
     ("tcp_send_reset", "tcp_send_reset"),
     ("inet_sock_set_state", "inet_sock_set_state"),
@@ -17,18 +17,19 @@ const ALWAYS: [(&str, &str); 6] = [
 ];
 
 impl Loader {
-    /// Loads those that every agent loads, each on a thread of its own. Nothing is attached. One that the kernel refuses is
-    /// offered again where it is wanted, and there the answer is told.
+    /// Loads them, each on a thread of its own. Nothing is attached. One that the kernel refuses is offered again where it is
+    /// wanted, and there the answer is told.
     pub(super) fn verify(&mut self) {
-        let btf = &self.aya_btf;
+        let (btf, storage) = (&self.aya_btf, constants::has_socket_storage(&self.btf));
         let programs = self.ebpf.programs_mut();
         let wanted = programs.filter_map(|(name, program)| {
             let (_, target) = ALWAYS.iter().find(|(wanted, _)| *wanted == name)?;
-            Some((*target, program))
+            (name != "sample" || storage).then_some((*target, program))
         });
         thread::scope(|scope| {
             for (target, program) in wanted {
-                scope.spawn(move || load(program, target, btf));
+                // Without a thread it is loaded where it is wanted.
+                _ = thread::Builder::new().spawn_scoped(scope, move || load(program, target, btf));
             }
         });
     }
