@@ -12,6 +12,7 @@ mod deb;
 mod dist;
 mod ebpf;
 mod flags;
+mod hierarchies;
 mod image;
 mod lab;
 mod licences;

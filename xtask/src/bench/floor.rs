@@ -1,16 +1,15 @@
 //! Programs that do nothing, at the tracepoints and at the cgroup where rstwatch has some: what being there costs, whatever a
 //! program then does.
 
-use std::fs::{File, read_to_string};
+use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 use std::{env, io, process, thread};
 
 use anyhow::{Context as _, Result};
 
 use super::bpf::bpf;
+use crate::hierarchies;
 
 /// Says that this process is to hold such programs, and whether one looks at packets.
 const ASKED: &str = "XTASK_BENCH_FLOOR";
@@ -53,23 +52,13 @@ fn attached(packets: bool) -> Result<Vec<OwnedFd>> {
         held.push(open(name, program.as_raw_fd()).with_context(|| format!("{}", name.to_string_lossy()))?);
     }
     if packets {
-        let root = File::open(root()?)?;
+        let root = hierarchies::root().context("no mount shows the root of cgroup v2")?;
+        let root = File::open(root)?;
         // BPF_CGROUP_INET_INGRESS is 0; 1 lets a packet pass.
         let program = load(CGROUP_SKB, 1)?;
         held.push(link(program.as_raw_fd(), root.as_raw_fd()).context("the cgroup")?);
     }
     Ok(held)
-}
-
-/// The hierarchy's own root, which has the inode 1.
-fn root() -> Result<PathBuf> {
-    let mounts = read_to_string("/proc/self/mounts")?;
-    let mut words = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let found = words.find_map(|words| {
-        let at = PathBuf::from(words.get(1).filter(|_| words.get(2) == Some(&"cgroup2"))?);
-        at.metadata().is_ok_and(|it| it.ino() == 1).then_some(at)
-    });
-    found.context("no root of a cgroup2 hierarchy is mounted")
 }
 
 /// A program that returns this number, and no more.

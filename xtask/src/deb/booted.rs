@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::agent::tie;
+use crate::hierarchies;
 use crate::packaging::live::until;
 
 /// The last thing that it says is what systemd cannot do.
@@ -29,7 +30,10 @@ impl Booted {
         let room = tempfile::tempdir()?;
         let script = room.path().join("boot.sh");
         fs::write(&script, BOOT)?;
-        let cgroup = cgroup2()?.join(format!("rstwatch-packaging-{}", std::process::id()));
+        let cgroup = hierarchies::mounts("cgroup2")
+            .first()
+            .context("cgroup v2 is not mounted")?
+            .join(format!("rstwatch-packaging-{}", std::process::id()));
         fs::create_dir(&cgroup).with_context(|| cgroup.display().to_string())?;
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--net", "--pid", "--cgroup", "--uts", "--ipc", "--propagation", "private"]);
@@ -111,11 +115,4 @@ fn remove(cgroup: &Path) -> std::io::Result<()> {
         }
     }
     fs::remove_dir(cgroup)
-}
-
-/// Where cgroup v2 is mounted.
-fn cgroup2() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let found = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|words| words[2] == "cgroup2");
-    Ok(PathBuf::from(found.context("cgroup v2 is not mounted")?[1]))
 }

@@ -1,19 +1,16 @@
 //! Cgroups of version 2 for helpers: made below the hierarchy's root, and removed however the lab ends.
 
-use std::ffi::OsString;
-use std::fs::{create_dir, read_to_string, remove_dir, write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{create_dir, remove_dir, write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::janitor::Janitor;
 use super::wait::{SOON, until_true};
+use crate::hierarchies;
 
 /// Names the cgroup that a helper enters first thing.
 pub(super) const ENTER: &str = "RSTWATCH_LAB_CGROUP";
-/// Inode of the hierarchy's own root.
-const ROOT: u64 = 1;
 
 /// A path of cgroups. Those that were not there go with this.
 pub(super) struct Cgroup {
@@ -25,10 +22,7 @@ pub(super) struct Cgroup {
 impl Cgroup {
     /// Makes it, and what is above it; `None`: this machine has no cgroup2, or allows none to be made.
     pub(super) fn make(janitor: &Janitor, path: &str) -> Result<Option<Self>> {
-        let Some(root) = roots("cgroup2").into_iter().find(|root| root.metadata().is_ok_and(|it| it.ino() == ROOT))
-        else {
-            return Ok(None);
-        };
+        let Some(root) = hierarchies::root() else { return Ok(None) };
         let mut cgroup = Self { leaf: root, made: Vec::new() };
         for name in path.split('/') {
             cgroup.leaf.push(name);
@@ -73,7 +67,7 @@ pub(super) fn settle() -> Result<()> {
 
 /// Leaves all cgroups that this process is in: whose connections these are is then said by its name, not by a unit's.
 pub(crate) fn leave() {
-    for root in ["cgroup2", "cgroup"].into_iter().flat_map(roots) {
+    for root in ["cgroup2", "cgroup"].into_iter().flat_map(hierarchies::mounts) {
         // Where that is not allowed, it stays what the machine made it.
         let _ = enter(&root);
     }
@@ -81,16 +75,4 @@ pub(crate) fn leave() {
 
 fn enter(cgroup: &Path) -> Result<()> {
     Ok(write(cgroup.join("cgroup.procs"), "0")?)
-}
-
-/// Where hierarchies of this kind are mounted.
-fn roots(kind: &str) -> Vec<PathBuf> {
-    let mounts = read_to_string("/proc/self/mounts").unwrap_or_default();
-    let of_kind = |line: &&str| line.split(' ').nth(2) == Some(kind);
-    mounts
-        .lines()
-        .filter(of_kind)
-        .filter_map(|line| line.split(' ').nth(1))
-        .map(|at| OsString::from(at).into())
-        .collect()
 }

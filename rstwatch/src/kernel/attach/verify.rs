@@ -7,7 +7,7 @@ use aya::programs::{Program, ProgramError};
 use super::{Loader, constants};
 
 /// What agents load, whatever hooks a kernel allows, and what each is for: a tracepoint, or what an iterator walks.
-const ALWAYS: [(&str, &str); 6] = [
+const TOGETHER: [(&str, &str); 6] = [
     ("tcp_send_reset", "tcp_send_reset"),
     ("inet_sock_set_state", "inet_sock_set_state"),
     ("tcp_receive_reset", "tcp_receive_reset"),
@@ -23,7 +23,7 @@ impl Loader {
         let (btf, storage) = (&self.aya_btf, constants::has_socket_storage(&self.btf));
         let programs = self.ebpf.programs_mut();
         let wanted = programs.filter_map(|(name, program)| {
-            let (_, target) = ALWAYS.iter().find(|(wanted, _)| *wanted == name)?;
+            let (_, target) = TOGETHER.iter().find(|(wanted, _)| *wanted == name)?;
             (name != "sample" || storage).then_some((*target, program))
         });
         thread::scope(|scope| {
