@@ -4,12 +4,13 @@ use std::fs::{create_dir_all, metadata, write};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use rstwatch::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch::owner::Owners;
 use rstwatch::owner::naming::Naming;
 use rstwatch::owner::path::parse;
 use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
-use rstwatch::owner::{Key, Owners};
-use rstwatch::record::{Event, Process};
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Event, Process};
+use rstwatch_verdict::identity::Identity;
 
 fn main() {
     divan::main();
@@ -29,7 +30,7 @@ impl Pods for One {
 fn event(cgroup: u64) -> Event {
     Event {
         process: Some(Process { pid: 5, comm: "orders-api".into() }),
-        owner: Key { cgroup, socket: 0, tgid: 5, start_ns: 7 },
+        owner: Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 },
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     }
 }

@@ -5,13 +5,14 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rstwatch::classify::classify;
-use rstwatch::decode::decode;
-use rstwatch::evidence::{self, SenderSaw};
-use rstwatch::pair::Pairing;
-use rstwatch::stages::Stages;
-use rstwatch::{aggregate, assemble, history};
+use rstwatch::{aggregate, history};
 use rstwatch_common::record::{ResetRecord, kind};
+use rstwatch_verdict::assemble;
+use rstwatch_verdict::classify::classify;
+use rstwatch_verdict::decode::decode;
+use rstwatch_verdict::evidence::{self, SenderSaw};
+use rstwatch_verdict::pair::Pairing;
+use rstwatch_verdict::stages::Stages;
 
 #[path = "../tests/fuzzed/context.rs"]
 pub mod context;

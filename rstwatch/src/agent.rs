@@ -10,7 +10,6 @@ use crate::aggregate::{Aggregate, Sums};
 use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::capacity::watcher::Watcher;
-use crate::cause::Direction;
 use crate::config::Config;
 use crate::export::web_config::reload::Web;
 use crate::export::{AppState, Build, http, router};
@@ -22,10 +21,11 @@ use crate::owner::Owners;
 use crate::pipeline::{Attachment, Capture};
 use crate::privileges::{Needs, lockdown};
 use crate::probe::{Probe, Probes};
-use crate::record::Event;
 use crate::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
 use crate::settings::{AgentSettings, CaptureSettings};
 use crate::timeline::Timeline;
+use rstwatch_verdict::cause::Direction;
+use rstwatch_verdict::event::Event;
 
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: object::REVISION, object: object::SHA256 };
 

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cause::{Cause, Direction, Sender};
-use crate::record::Event;
+use rstwatch_verdict::cause::{Cause, Direction, Sender};
+use rstwatch_verdict::event::Event;
 
 mod idle;
 mod kernel;

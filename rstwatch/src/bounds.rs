@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cause::{Cause, Direction};
 use crate::kernel::gaps::PeerGaps;
-use crate::record::{Event, Role};
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::event::{Event, Role};
 
 mod bracket;
 

@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bounds::{Bounds, Bracket, Died};
-use crate::escape::printable;
 use crate::kernel::sampler;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
 use crate::probe::Probes;
-use crate::record::Event;
 use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::TimeoutsSettings;
-use crate::text::{count, fraction, length, wrap};
 use crate::watch::{Watcher, attach, scope, tell, watch};
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::text::{count, fraction, length, wrap};
 
 const WIDTH: usize = 96;
 
@@ -152,9 +152,9 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::aside::Timer;
     use crate::kernel::gaps::PeerGaps;
-    use crate::sample;
+    use rstwatch_verdict::testing::sample;
+    use rstwatch_verdict::timing::Timer;
 
     fn found(bounds: &Bounds, survived_measured: bool) -> Found {
         Found {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::record::Workload;
+use rstwatch_verdict::event::Workload;
 
 mod ledger;
 mod netns;

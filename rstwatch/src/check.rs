@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use crate::escape::printable;
 use crate::pipeline::{Survey, survey};
 use crate::privileges::rights::{Held, Right};
 use crate::probe::{Probe, Probes};
-use crate::text::count;
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::text::count;
 
 /// Prints the survey; returns whether the agent can run.
 ///

@@ -10,12 +10,12 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
 
-use crate::cause::{Cause, Direction};
 use crate::config::{self, Config};
 use crate::export::listen::ListenAddress;
 use crate::export::{http, is_reserved};
 use crate::filter::{Filter, network};
 use crate::settings::{AgentSettings, CaptureSettings, ReportSettings, TimeoutsSettings, TraceSettings, host_name};
+use rstwatch_verdict::cause::{Cause, Direction};
 
 /// Says who sent each TCP reset of this host, why, and what to change.
 #[derive(Debug, Parser)]

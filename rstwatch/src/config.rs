@@ -10,11 +10,11 @@ use toml::Spanned;
 use crate::aggregate;
 use crate::bounds;
 use crate::capacity::series;
-use crate::escape::printable;
 use crate::files;
 use crate::kubernetes::settings as kubernetes;
-use crate::timeouts::Timeout;
-use crate::timeouts::file::{Written, checked};
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::known_timeouts::Timeout;
+use rstwatch_verdict::known_timeouts::file::{Written, checked};
 
 /// The values of a file, checked; what it leaves out has its default.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::cause::{Cause, Direction};
-use crate::record::Event;
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::event::Event;
 
 /// Conditions that an event must meet; an empty one is met by all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use rstwatch_verdict::testing::sample;
 
     #[test]
     fn conditions_are_joined() {

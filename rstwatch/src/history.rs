@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::record::Event;
+use rstwatch_verdict::event::Event;
 
 /// How many events are kept.
 pub const CAPACITY: usize = 1_000;
@@ -95,7 +95,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample;
+    use rstwatch_verdict::testing::sample;
 
     fn event(n: u32) -> Arc<Event> {
         let mut event = sample::idle_reaped();

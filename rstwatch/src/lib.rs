@@ -11,20 +11,8 @@ pub mod privileges;
 pub mod probe;
 
 // One reset, stage by stage: bytes, facts, verdict, event.
-pub mod decode;
-pub mod timeouts;
-pub mod evidence;
-pub mod cause;
-pub mod classify;
-pub mod recent;
-pub mod pair;
-pub mod company;
 pub mod owner;
 pub mod kubernetes;
-pub mod aside;
-pub mod record;
-pub mod assemble;
-pub mod stages;
 pub mod pipeline;
 
 // Many resets.
@@ -37,9 +25,6 @@ pub mod timeline;
 pub mod capacity;
 
 // What people see.
-pub mod escape;
-pub mod text;
-pub mod explain;
 pub mod filter;
 pub mod render;
 pub mod export;
@@ -57,10 +42,3 @@ pub mod trace;
 pub mod report;
 pub mod bracket;
 pub mod check;
-
-#[cfg(test)]
-mod fixture;
-#[cfg(test)]
-mod sample;
-#[cfg(test)]
-mod seeds;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rstwatch::cli::{self, Cli, Command, LogLevel};
-use rstwatch::{agent, bracket, check, escape, explain, report, trace};
+use rstwatch::{agent, bracket, check, report, trace};
+use rstwatch_verdict::{escape, explain};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;

@@ -15,10 +15,7 @@ use tokio::io::unix::AsyncFd;
 use self::patience::Patience;
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
 use crate::bounds::GapsHandle;
-use crate::cause::Direction;
 use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
-use crate::decode::decode;
-use crate::evidence::Context;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};
@@ -28,14 +25,17 @@ use crate::kubernetes::{Knowledge, Kubernetes};
 use crate::looks::Looking;
 use crate::owner::Owners;
 use crate::owner::naming::Naming;
-use crate::pair::HOLD;
 use crate::privileges::prospect;
 use crate::privileges::rights::{self, Right};
 use crate::probe::Probes;
-use crate::record::Event;
 use crate::settings::CaptureSettings;
-use crate::stages::Stages;
-use crate::timeouts;
+use rstwatch_verdict::cause::Direction;
+use rstwatch_verdict::decode::decode;
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::evidence::Context;
+use rstwatch_verdict::known_timeouts;
+use rstwatch_verdict::pair::HOLD;
+use rstwatch_verdict::stages::Stages;
 
 /// Entries taken from the ring before others get a turn.
 const BATCH: usize = 256;
@@ -54,7 +54,7 @@ impl Attachment {
     ///
     /// A bad path to watch, no privileges, or a kernel without what is required.
     pub fn new(settings: &CaptureSettings) -> anyhow::Result<Self> {
-        timeouts::install(&settings.timeouts);
+        known_timeouts::install(&settings.timeouts);
         let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
         let limits = Limits {
             ring_bytes: settings.ring_buffer_bytes,

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::cause::Direction;
-use crate::escape::printable;
-use crate::explain::advice;
-use crate::record::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
-use crate::text::seconds;
+use rstwatch_verdict::cause::Direction;
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
+use rstwatch_verdict::explain::advice;
+use rstwatch_verdict::text::seconds;
 
 /// Writes events as text. What was not seen is left out.
 #[derive(Clone, Debug)]
@@ -130,9 +130,9 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::cause::{Cause, Confidence, Sender};
-    use crate::record::RemoteKind;
-    use crate::sample;
+    use rstwatch_verdict::cause::{Cause, Confidence, Sender};
+    use rstwatch_verdict::event::RemoteKind;
+    use rstwatch_verdict::testing::sample;
 
     #[track_caller]
     fn check(event: &Event, expect: &Expect) {

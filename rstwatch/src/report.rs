@@ -8,11 +8,11 @@ use crate::filter::Filter;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
 use crate::probe::Probes;
-use crate::record::Event;
 use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::ReportSettings;
-use crate::text::count;
 use crate::watch::{Watcher, attach, colour, scope, tell, watch};
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::text::count;
 
 mod bursts;
 mod diagnosis;

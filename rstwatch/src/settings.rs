@@ -11,7 +11,7 @@ use crate::export::listen::ListenAddress;
 use crate::filter::Filter;
 use crate::kubernetes::settings as kubernetes;
 use crate::privileges::Needs;
-use crate::timeouts::Timeout;
+use rstwatch_verdict::known_timeouts::Timeout;
 
 /// What to watch, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

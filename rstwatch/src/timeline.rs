@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::cause::{Cause, Direction};
-use crate::record::Event;
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::event::Event;
 
 /// How far it looks back.
 pub const MINUTES: usize = 60;
@@ -102,8 +102,8 @@ fn minute(time: Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{Confidence, Sender};
-    use crate::sample;
+    use rstwatch_verdict::cause::{Confidence, Sender};
+    use rstwatch_verdict::testing::sample;
 
     const NOON: i64 = 1_760_011_200;
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
-use crate::record::Event;
 use crate::render::Renderer;
 use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::TraceSettings;
 use crate::watch::{attach, colour, scope, tell};
+use rstwatch_verdict::event::Event;
 
 /// Shows events until the count, the time or a signal ends it.
 ///
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::sample;
+    use rstwatch_verdict::testing::sample;
 
     fn settings(args: &[&str]) -> TraceSettings {
         match Cli::try_parse_from(["rstwatch", "trace"].iter().chain(args)).expect("arguments").command {
@@ -113,7 +113,7 @@ mod tests {
     fn only_what_is_wanted_is_shown_and_counted() {
         let mut shown = Shown::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
         let mut other = sample::idle_reaped();
-        other.cause = crate::cause::Cause::Refused;
+        other.cause = rstwatch_verdict::cause::Cause::Refused;
         assert_eq!(shown.line(&other), None);
         for _ in 0..2 {
             assert!(!shown.enough());

@@ -5,12 +5,12 @@ use std::io::{IsTerminal, Write};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use crate::escape::printable;
 use crate::pipeline::{Attachment, Capture};
 use crate::privileges::lockdown;
-use crate::record::Event;
 use crate::runtime::Signals;
 use crate::settings::CaptureSettings;
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::event::Event;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(500);

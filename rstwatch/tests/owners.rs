@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rstwatch::aggregate::Aggregate;
-use rstwatch::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch::owner::naming::Naming;
 use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
-use rstwatch::owner::{Key, Outcome, Owners};
-use rstwatch::record::{Event, Process};
+use rstwatch::owner::{Outcome, Owners};
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Event, Process};
+use rstwatch_verdict::identity::Identity;
 
 /// Counts bytes that are in use.
 struct Counting;
@@ -72,7 +73,7 @@ fn event(n: usize, cgroup: u64) -> Event {
     let tgid = u32::try_from(n + 1).expect("small");
     Event {
         process: Some(Process { pid: tgid, comm: "job".into() }),
-        owner: Key { cgroup, socket: 0, tgid, start_ns: 7 },
+        owner: Identity { cgroup, socket: 0, tgid, start_ns: 7 },
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     }
 }

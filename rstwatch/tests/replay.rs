@@ -3,9 +3,9 @@
 //! After a change of the wire, capture anew: the magic number refuses old files.
 
 use expect_test::expect;
-use rstwatch::decode::decode;
-use rstwatch::stages::Stages;
 use rstwatch_common::record::{ResetRecord, flags};
+use rstwatch_verdict::decode::decode;
+use rstwatch_verdict::stages::Stages;
 
 #[path = "fuzzed/context.rs"]
 pub mod context;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cause::Direction;
+use rstwatch_verdict::cause::Direction;
 
 /// What the kernel side has counted since the start.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Totals;
-use crate::cause::{Cause, Direction};
+use rstwatch_verdict::cause::{Cause, Direction};
 
 /// Resets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl fmt::Display for Sums {
 mod tests {
     use super::*;
     use crate::aggregate::{Aggregate, KernelCounts, LossStage};
-    use crate::sample;
+    use rstwatch_verdict::testing::sample;
 
     #[test]
     fn what_was_told_stands_beside_what_was_counted() {

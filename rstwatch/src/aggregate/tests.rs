@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cause::Confidence;
-use crate::record::{Controller, Workload, WorkloadKind};
-use crate::sample;
+use rstwatch_verdict::cause::Confidence;
+use rstwatch_verdict::event::{Controller, Workload, WorkloadKind};
+use rstwatch_verdict::testing::sample;
 
 fn event(direction: Direction, cause: Cause, workload: Option<u8>) -> Event {
     let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);

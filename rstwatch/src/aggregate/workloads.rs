@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::rows::Rows;
-use crate::record::{Workload, WorkloadKind};
+use rstwatch_verdict::event::{Workload, WorkloadKind};
 
 /// Workloads with series of their own, unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = 1_000;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{Destination, slack};
-use crate::record::TimeoutCandidate;
-use crate::text::{fraction, length};
-use crate::timeouts::{self, Place};
+use rstwatch_verdict::event::TimeoutCandidate;
+use rstwatch_verdict::known_timeouts::{self, Place};
+use rstwatch_verdict::text::{fraction, length};
 
 /// Between what was survived and what was fatal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,7 +114,7 @@ fn text_up(silence: Duration) -> String {
 /// survived rules out the shorter ones.
 fn candidates(survived: Option<Duration>, died: Died) -> Vec<TimeoutCandidate> {
     let place = died.device.then_some(Place::Device);
-    let find = if died.exact { timeouts::fitting } else { timeouts::exceeded_by };
+    let find = if died.exact { known_timeouts::fitting } else { known_timeouts::exceeded_by };
     let mut found = find(died.after, place);
     let ruled_out = |timeout: Duration| survived.is_some_and(|survived| survived > timeout + slack(timeout));
     found.retain(|it| !ruled_out(Duration::from_secs(it.seconds.into())));

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::aside::Timer;
-use crate::sample;
+use rstwatch_verdict::testing::sample;
+use rstwatch_verdict::timing::Timer;
 
 fn peer(last: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 7, 12], 5000 + last))

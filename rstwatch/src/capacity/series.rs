@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::Listener;
 use crate::aggregate::Labels;
 use crate::kernel::listeners::Seen;
-use crate::record::Workload;
+use rstwatch_verdict::event::Workload;
 
 /// Listeners with series of their own, unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = 1_000;
@@ -146,7 +146,7 @@ fn fuller(left: &Listener, right: &Listener) -> std::cmp::Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::WorkloadKind;
+    use rstwatch_verdict::event::WorkloadKind;
 
     fn seen(port: u16, length: u32, limit: u32) -> Seen {
         let workload = Workload {
@@ -161,7 +161,7 @@ mod tests {
             id: (u64::from(port), 0),
             local,
             netns: u32::from(port),
-            owner: crate::owner::Key::default(),
+            owner: rstwatch_verdict::identity::Identity::default(),
             workload: Some(workload),
             pid: 1,
             length,

@@ -48,7 +48,7 @@ fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::Cause;
+    use rstwatch_verdict::cause::Cause;
 
     #[test]
     fn all_are_in_the_folder_and_ask_no_other_host() {

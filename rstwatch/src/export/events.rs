@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Following, MAX_FOLLOWERS, Shared};
-use crate::explain;
 use crate::filter::Filter;
 use crate::history::{CAPACITY, Follower};
-use crate::record::Event;
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::explain;
 
 /// Between two heartbeats of a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -169,7 +169,7 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{Cause, Direction};
+    use rstwatch_verdict::cause::{Cause, Direction};
 
     fn parse(query: &[(&str, &str)]) -> Result<Wanted, String> {
         wanted(&query.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<Vec<_>>())

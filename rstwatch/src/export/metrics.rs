@@ -15,7 +15,7 @@ use crate::capacity::Snapshot;
 use crate::kubernetes::Snapshot as KubernetesSnapshot;
 use crate::owner::Outcome;
 use crate::probe::{Probe, Probes};
-use crate::text::fraction;
+use rstwatch_verdict::text::fraction;
 
 /// A dialect of the exposition text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use axum::response::Html;
 
 use super::{AppState, Shared};
 use crate::aggregate::Totals;
-use crate::cause::{Cause, Direction};
-use crate::escape::html;
-use crate::explain;
 use crate::probe::Probes;
-use crate::record::Event;
 use crate::render;
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::escape::html;
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::explain;
 
 /// How many verdicts are shown without scripts.
 const SHOWN: usize = 50;

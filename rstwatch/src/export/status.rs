@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::{AppState, Shared};
 use crate::aggregate::{BOUNDS, LossStage, Totals};
 use crate::capacity::{Listener, Snapshot};
-use crate::cause::{Cause, Direction};
-use crate::explain::TABLE;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Hour;
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::explain::TABLE;
 
 /// How many listeners are told of.
 const LISTENERS: usize = 50;

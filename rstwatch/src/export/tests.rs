@@ -9,9 +9,9 @@ use super::*;
 use crate::aggregate::KernelCounts;
 use crate::aggregate::LossStage;
 use crate::capacity::{Conntrack, Listener, Snapshot};
-use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::record::{Event, Process};
-use crate::sample;
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Event, Process};
+use rstwatch_verdict::testing::sample;
 
 /// A served state on a port of its own.
 pub(super) struct Service {
@@ -288,7 +288,7 @@ fn the_status_has_what_the_page_draws() {
     let mut event = sample::idle_reaped();
     event.time = jiff::Timestamp::now();
     service.record(event);
-    let workload = sample::workload(crate::record::WorkloadKind::Pod, "shop", "orders");
+    let workload = sample::workload(rstwatch_verdict::event::WorkloadKind::Pod, "shop", "orders");
     let listener = Listener {
         address: "::".into(),
         port: 443,

@@ -13,9 +13,9 @@ use anyhow::bail;
 use axum::http::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
 
-use crate::escape::printable;
 use crate::files;
 use file::{File, Rate};
+use rstwatch_verdict::escape::printable;
 use users::Users;
 
 mod clients;

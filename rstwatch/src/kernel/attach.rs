@@ -12,13 +12,14 @@ use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use rstwatch_common::settings::infer;
+use rstwatch_verdict::reasons::Reasons;
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, VMLINUX};
 use super::counts::Counters;
 use super::gaps::GapMap;
 use super::listeners::Listeners;
-use super::reasons::Reasons;
+use super::reasons;
 use super::sampler::Sampler;
 use super::scope::Scope;
 use super::tables::Tables;
@@ -295,7 +296,7 @@ impl Loader {
         if let Some(probe) = probes.missing().next() {
             bail!("cannot attach {}: {}: rstwatch check tells what this host allows", probe.name, probe.detail);
         }
-        let reasons = Reasons::of_kernel(&btf);
+        let reasons = reasons::of_kernel(&btf);
         let counters = Counters {
             counts: PerCpuArray::try_from(map(&mut ebpf, "COUNTS")?)?,
             losses: PerCpuArray::try_from(map(&mut ebpf, "LOSSES")?)?,

@@ -74,7 +74,7 @@ fn seed() -> Vec<u8> {
     for (name, tree) in &structures {
         types.structure(name, tree, int);
     }
-    let reasons = crate::fixture::REASONS;
+    let reasons = rstwatch_verdict::testing::fixture::REASONS;
     types.head("sk_rst_reason", kind::ENUM, reasons.len(), 4);
     for (name, value) in reasons {
         let name = types.writer.name(name);
@@ -125,7 +125,10 @@ fn a_hall_of_mirrors_has_an_end() {
 fn the_seed_has_everything() {
     let btf = Btf::parse(seed()).expect("well formed");
     assert_eq!(crate::kernel::layout::missing(&btf), Vec::<String>::new());
-    assert_eq!(btf.enumerators("sk_rst_reason").map(|names| names.len()), Some(crate::fixture::REASONS.len()));
+    assert_eq!(
+        btf.enumerators("sk_rst_reason").map(|names| names.len()),
+        Some(rstwatch_verdict::testing::fixture::REASONS.len())
+    );
     assert_eq!(btf.function_parameters("tcp_reset"), Some(2));
     assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
 }
@@ -136,5 +139,5 @@ fn seeds_are_of_todays_fields() {
         [("fields", seed()), ("shapes", super::sample()), ("mirrors", hall_of_mirrors()), ("shouting", shouting())];
     let names = seeds.each_ref().map(|(name, _)| *name);
     let seeds = seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-    crate::seeds::are_kept("btf", |name| names.contains(&name), &seeds);
+    rstwatch_verdict::testing::seeds::are_kept("btf", |name| names.contains(&name), &seeds);
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use aya::maps::{MapData, PerCpuArray};
 use rstwatch_common::counts::{Counted, LOST_PHANTOM, Loss, NO_REASON, REASONS, count_slot, loss_slot};
+use rstwatch_verdict::reasons::Reasons;
 
-use super::reasons::Reasons;
 use crate::aggregate::{KernelCounts, LossStage};
-use crate::cause::Direction;
+use rstwatch_verdict::cause::Direction;
 
 /// The maps `COUNTS` and `LOSSES`.
 pub struct Counters {

@@ -56,7 +56,7 @@ impl GapMap {
     fn of_peer(&self, key: &NetnsFlow, gaps: &Gaps) -> PeerGaps {
         let length = |jiffies: u32| (jiffies != 0).then(|| self.jiffy.saturating_mul(jiffies));
         PeerGaps {
-            peer: crate::assemble::ends(&key.flow).1,
+            peer: rstwatch_verdict::assemble::ends(&key.flow).1,
             netns: key.netns,
             survived: length(gaps.survived_longest),
             survived_count: gaps.survived,

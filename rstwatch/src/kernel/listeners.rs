@@ -7,8 +7,7 @@ use rstwatch_common::listener::{Gone, Listener};
 use zerocopy::FromBytes;
 
 use super::walk::Walk;
-use crate::owner;
-use crate::record::Workload;
+use rstwatch_verdict::event::Workload;
 
 /// The probe's name.
 pub const PROBE: &str = "bpf_map_elem";
@@ -35,7 +34,7 @@ pub struct Seen {
     /// Inode of its network namespace.
     pub netns: u32,
     /// By what its owner is found.
-    pub owner: owner::Key,
+    pub owner: rstwatch_verdict::identity::Identity,
     /// Whose it is: its process, until it is named.
     pub workload: Option<Workload>,
     /// Process that called listen().
@@ -111,13 +110,15 @@ fn seen(listener: &Listener, hooked: bool) -> Seen {
     // A last ACK that is dropped is counted twice: where it finds no room, and by the caller.
     let (met_full, drops) =
         if hooked { (met_full, 0) } else { (met_full_late, drops.saturating_sub(2 * met_full_late)) };
-    let local = crate::assemble::ends(&listener.flow).0;
+    let local = rstwatch_verdict::assemble::ends(&listener.flow).0;
     Seen {
         id: (listener.sock, listener.since_ns),
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         netns: listener.netns,
-        owner: owner::Key::of_task(&listener.owner),
-        workload: owner::process(&listener.owner).as_ref().map(owner::workload),
+        owner: rstwatch_verdict::identity::Identity::of_task(&listener.owner),
+        workload: rstwatch_verdict::identity::process(&listener.owner)
+            .as_ref()
+            .map(rstwatch_verdict::identity::workload),
         pid: listener.owner.tgid,
         length: listener.length,
         limit: listener.limit,

@@ -6,7 +6,7 @@ use std::fmt;
 use kube::runtime::watcher;
 
 use super::guard::Refusal;
-use crate::escape::printable;
+use rstwatch_verdict::escape::printable;
 
 /// Longest message of an error that is logged (characters).
 const MESSAGE: usize = 300;

@@ -9,7 +9,7 @@ use kube::runtime::watcher;
 use tokio::task::JoinSet;
 
 use crate::owner::pods::Pods;
-use crate::record::Event;
+use rstwatch_verdict::event::Event;
 
 pub mod client;
 pub mod controller;

@@ -9,7 +9,7 @@ use super::object::{Named, Node, Service};
 use super::pod::Seen;
 use super::store::AFTERLIFE;
 use super::watch::Sink;
-use crate::record::{RemoteKind, RemoteWorkload};
+use rstwatch_verdict::event::{RemoteKind, RemoteWorkload};
 
 /// Names by address.
 #[derive(Debug)]

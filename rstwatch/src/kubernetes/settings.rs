@@ -125,7 +125,7 @@ impl Settings {
         // The kubelet registers the node with its host's name in small letters.
         let node = table.node_name.clone().or_else(given).unwrap_or_else(|| host.to_ascii_lowercase());
         if !is_node_name(&node) {
-            let node = crate::escape::printable(&node);
+            let node = rstwatch_verdict::escape::printable(&node);
             return Err(format!("{node} is no name of a node: set NODE_NAME or kubernetes.node_name: {NODE_NAMES}"));
         }
         let source = table.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig);

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::Key;
 use super::path::Place;
+use rstwatch_verdict::identity::Identity;
 
 /// Cgroups that are gone are known for so long: a reset may be seen after its container.
 pub(super) const REMEMBER: Duration = Duration::from_secs(300);
@@ -56,7 +56,7 @@ impl Cache {
     /// The owner's cgroup decides: the socket's may be that of who made it for another. What `/proc` says counts where that is
     /// not known, and on hosts with version 1, where the container may stand in other hierarchies. The socket's own is the
     /// last resort.
-    pub(super) fn find(&self, key: &Key) -> Found {
+    pub(super) fn find(&self, key: &Identity) -> Found {
         let (owners, sockets) = {
             let cgroups = read(&self.cgroups);
             match cgroups.get(&key.cgroup) {
@@ -123,7 +123,7 @@ impl Keeper {
     }
 
     /// `/proc` was asked for a process; `None`: it is not there any more.
-    pub(super) fn told(&mut self, key: &Key, place: Option<Place>) {
+    pub(super) fn told(&mut self, key: &Identity, place: Option<Place>) {
         let task = (key.tgid, key.start_ns);
         if write(&self.cache.tasks).insert(task, place.map(Arc::new)).is_none() {
             self.asked.push_back(task);
@@ -161,12 +161,12 @@ mod tests {
         Keeper::new(Arc::new(Cache::new(v1)))
     }
 
-    fn key(cgroup: u64, socket: u64, tgid: u32) -> Key {
-        Key { cgroup, socket, tgid, start_ns: 7 }
+    fn key(cgroup: u64, socket: u64, tgid: u32) -> Identity {
+        Identity { cgroup, socket, tgid, start_ns: 7 }
     }
 
     #[track_caller]
-    fn finds(keeper: &Keeper, key: Key, name: &str) {
+    fn finds(keeper: &Keeper, key: Identity, name: &str) {
         assert_eq!(keeper.cache.find(&key), Found::Place(Arc::new(unit(name))));
     }
 
@@ -181,7 +181,11 @@ mod tests {
         assert_eq!(keeper.cache.find(&key(0, 11, 5)), Found::NotAsked, "the owner's process may tell");
         keeper.told(&key(0, 0, 5), Some(unit("cron.service")));
         finds(&keeper, key(0, 11, 5), "cron.service");
-        assert_eq!(keeper.cache.find(&Key { start_ns: 8, ..key(0, 0, 5) }), Found::NotAsked, "another of that number");
+        assert_eq!(
+            keeper.cache.find(&Identity { start_ns: 8, ..key(0, 0, 5) }),
+            Found::NotAsked,
+            "another of that number"
+        );
         keeper.told(&key(0, 0, 6), None);
         finds(&keeper, key(0, 11, 6), "systemd.socket");
         finds(&keeper, key(99, 11, 0), "systemd.socket");

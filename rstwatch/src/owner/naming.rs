@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::owners::Owners;
-use crate::record::Event;
+use rstwatch_verdict::event::Event;
 
 /// An event waits so long for its owner.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 use super::cache::{Cache, Found};
 use super::path::{Place, Runtime};
 use super::pods::{Lookup, Pod, Pods};
-use super::{Key, shown, worker};
+use super::{shown, worker};
 use crate::kernel::mounts::Mounts;
-use crate::record::{Process, Workload, WorkloadKind};
+use rstwatch_verdict::event::{Process, Workload, WorkloadKind};
+use rstwatch_verdict::identity::Identity;
 
 /// Most owners that wait to be looked up. Beyond, an owner is not asked for, and its event stays with its process.
 const MOST_ASKED: usize = 1024;
@@ -64,7 +65,7 @@ pub(super) struct Shared {
     pub(super) cache: Arc<Cache>,
     pods: Option<Arc<dyn Pods>>,
     counts: [AtomicU64; Outcome::ALL.len()],
-    asked: Mutex<VecDeque<Key>>,
+    asked: Mutex<VecDeque<Identity>>,
     /// Wakes the thread.
     pub(super) wake: OwnedFd,
     pub(super) stop: AtomicBool,
@@ -120,7 +121,7 @@ impl Owners {
     }
 
     /// Whose it is; `None`: not yet known, though it may be in a moment. Asks for it then.
-    pub(super) fn name(&self, key: &Key, process: Option<&Process>) -> Option<(Option<Workload>, Outcome)> {
+    pub(super) fn name(&self, key: &Identity, process: Option<&Process>) -> Option<(Option<Workload>, Outcome)> {
         match self.0.0.cache.find(key) {
             Found::NotAsked => {
                 self.ask(key);
@@ -131,13 +132,17 @@ impl Owners {
     }
 
     /// Whose it is, as far as it is known now.
-    pub(super) fn name_now(&self, key: &Key, process: Option<&Process>) -> (Option<Workload>, Outcome) {
+    pub(super) fn name_now(&self, key: &Identity, process: Option<&Process>) -> (Option<Workload>, Outcome) {
         self.named(&self.0.0.cache.find(key), process)
     }
 
     /// Names listeners: each one's owner and its workload, of which only the process is known. Waits a moment for those that
     /// are not known yet, so this is not for the event loop.
-    pub fn name_all<'a>(&self, owners: impl Iterator<Item = (&'a Key, &'a mut Option<Workload>)>, patience: Duration) {
+    pub fn name_all<'a>(
+        &self,
+        owners: impl Iterator<Item = (&'a Identity, &'a mut Option<Workload>)>,
+        patience: Duration,
+    ) {
         let mut unknown = Vec::new();
         for (key, workload) in owners {
             match self.name(key, None) {
@@ -153,7 +158,7 @@ impl Owners {
     }
 
     /// Waits until all of them are answered, or that long.
-    pub(super) fn await_answers(&self, keys: &[Key], patience: Duration) {
+    pub(super) fn await_answers(&self, keys: &[Identity], patience: Duration) {
         let until = Instant::now() + patience;
         let mut keys = keys.to_vec();
         let (lock, changed) = &self.0.0.answers;
@@ -196,7 +201,7 @@ impl Owners {
         self.0.0.cache.len()
     }
 
-    fn ask(&self, key: &Key) {
+    fn ask(&self, key: &Identity) {
         let mut asked = self.0.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.len() < MOST_ASKED && !asked.contains(key) {
             asked.push_back(*key);
@@ -206,7 +211,7 @@ impl Owners {
     }
 
     fn named(&self, found: &Found, process: Option<&Process>) -> (Option<Workload>, Outcome) {
-        let bare = || process.map(super::workload);
+        let bare = || process.map(rstwatch_verdict::identity::workload);
         match found {
             Found::Place(place) => match &**place {
                 Place::Container { runtime, id, pod } => self.container(*runtime, id, pod.as_ref()),
@@ -269,7 +274,7 @@ impl Shared {
     }
 
     /// What has been asked for since.
-    pub(super) fn take_asked(&self) -> VecDeque<Key> {
+    pub(super) fn take_asked(&self) -> VecDeque<Identity> {
         std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -303,8 +308,10 @@ fn pod_workload(pod: &Pod, container: Option<&Arc<str>>) -> Workload {
         let listed = pod.containers.iter().find(|(known, _)| known == id);
         shown(listed.map_or(id, |(_, name)| name))
     });
-    let controller =
-        pod.controller.as_ref().map(|it| crate::record::Controller { kind: shown(&it.kind), name: shown(&it.name) });
+    let controller = pod
+        .controller
+        .as_ref()
+        .map(|it| rstwatch_verdict::event::Controller { kind: shown(&it.kind), name: shown(&it.name) });
     Workload {
         namespace: Some(shown(&pod.namespace)),
         container,

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Key;
 use super::cache::{Found, Keeper};
 use super::owners::Shared;
 use super::path::{Place, parse};
 use super::tasks::{self, Clocks};
 use super::tree::{Change, Tree};
 use crate::clock::thread_time;
+use rstwatch_verdict::identity::Identity;
 
 /// Between two walks, where folders come and go unheard.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Work {
     }
 
     /// One owner. Its cgroup may have come unheard.
-    fn answer(&mut self, key: &Key, shared: &Shared, proc: &Path) {
+    fn answer(&mut self, key: &Identity, shared: &Shared, proc: &Path) {
         if shared.cache.find(key) != Found::NotAsked {
             return;
         }

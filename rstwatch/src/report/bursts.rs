@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::top::Top;
-use crate::aside::Timing;
-use crate::cause::{Cause, Direction};
-use crate::record::{Event, Role};
+use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::event::{Event, Role};
+use rstwatch_verdict::timing::Timing;
 
 /// Resets within this time are together.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(2);

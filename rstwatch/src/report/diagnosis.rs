@@ -13,12 +13,12 @@ use super::pressure::Change;
 use super::tally::{OfCause, Tally, Ttl};
 use super::top::Top;
 use crate::aggregate::KernelCounts;
-use crate::aside::Timing;
 use crate::bounds::{Bounds, Bracket};
-use crate::cause::{Cause, Confidence, Direction};
-use crate::explain::{advice, entry};
 use crate::probe::Probes;
-use crate::text::fraction;
+use rstwatch_verdict::cause::{Cause, Confidence, Direction};
+use rstwatch_verdict::explain::{advice, entry};
+use rstwatch_verdict::text::fraction;
+use rstwatch_verdict::timing::Timing;
 
 /// Names that are given of each sort.
 const NAMED: usize = 5;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::bursts::Bursts;
 use super::top::Top;
-use crate::aside::Timing;
-use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::record::{Controller, Event, Process, Role, Workload, WorkloadKind};
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Controller, Event, Process, Role, Workload, WorkloadKind};
+use rstwatch_verdict::timing::Timing;
 
 /// Names that are told apart for one cause.
 const NAMES: usize = 64;

@@ -10,11 +10,11 @@ use super::pressure::Change;
 use super::text::Page;
 use super::*;
 use crate::aggregate::LossStage;
-use crate::aside::{Aside, Timer, Timing};
-use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::probe::Probe;
-use crate::record::{Process, Role, Rst};
-use crate::sample;
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Process, Role, Rst};
+use rstwatch_verdict::testing::sample;
+use rstwatch_verdict::timing::{Aside, Timer, Timing};
 
 fn frame() -> Frame {
     Frame {

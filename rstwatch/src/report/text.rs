@@ -12,10 +12,10 @@ use super::pressure::Change;
 use super::tally::Ttl;
 use crate::bounds::Bracket;
 use crate::bracket::details;
-use crate::cause::Cause;
-use crate::escape::printable;
-use crate::explain::entry;
-use crate::text::{count, length, wrap};
+use rstwatch_verdict::cause::Cause;
+use rstwatch_verdict::escape::printable;
+use rstwatch_verdict::explain::entry;
+use rstwatch_verdict::text::{count, length, wrap};
 
 const WIDTH: usize = 96;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rstwatch::evidence::Context;
-use rstwatch::kernel::reasons::Reasons;
+use rstwatch_verdict::evidence::Context;
+use rstwatch_verdict::reasons::Reasons;
 
 /// `enum sk_rst_reason` of Linux 6.18, from BTF, in the order of its values.
 pub const REASONS: &[&str] = &[

@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use rstwatch::assemble;
-use rstwatch::cause::Direction;
-use rstwatch::decode::decode;
-use rstwatch::evidence;
-use rstwatch::record::Event;
-use rstwatch::stages::Stages;
 use rstwatch_common::flow::{IPV4, IPV6};
 use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind};
+use rstwatch_verdict::assemble;
+use rstwatch_verdict::cause::Direction;
+use rstwatch_verdict::decode::decode;
+use rstwatch_verdict::event::Event;
+use rstwatch_verdict::evidence;
+use rstwatch_verdict::stages::Stages;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::context::context;

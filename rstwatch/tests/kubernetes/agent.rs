@@ -5,12 +5,12 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rstwatch::decode::decode;
 use rstwatch::kubernetes::Knowledge;
 use rstwatch::kubernetes::failure::Kind;
 use rstwatch::owner::pods::{Lookup, Pods};
-use rstwatch::stages::Stages;
 use rstwatch_common::record::ResetRecord;
+use rstwatch_verdict::decode::decode;
+use rstwatch_verdict::stages::Stages;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::access::{certificates, serve_tls};
@@ -60,7 +60,7 @@ async fn events_flow_while_the_api_hangs() {
 }
 
 /// Any event.
-pub(crate) fn event() -> rstwatch::record::Event {
+pub(crate) fn event() -> rstwatch_verdict::event::Event {
     let mut stages = Stages::new(context::context());
     for chunk in RECORDS.chunks(size_of::<ResetRecord>()) {
         stages.record(&decode(chunk).expect("a record"), &|| 0);

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-const TABLE: &str = include_str!("../../../rstwatch/src/timeouts/known.toml");
+const TABLE: &str = include_str!("../../../rstwatch-verdict/src/known_timeouts/known.toml");
 
 /// The buckets of `rstwatch_reset_idle_seconds`, which end at well-known timeouts.
 pub(super) const EDGES: [u32; 20] =

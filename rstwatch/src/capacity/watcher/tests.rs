@@ -4,7 +4,7 @@ use rstwatch_common::tasks::TaskNetns;
 
 use super::*;
 use crate::kernel::listeners::Seen;
-use crate::record::{Workload, WorkloadKind};
+use rstwatch_verdict::event::{Workload, WorkloadKind};
 
 // Namespaces of the fixture.
 const HOST: u32 = 4_026_531_840;
@@ -77,7 +77,7 @@ fn listener(port: u16, netns: u32, drops: u64) -> Seen {
         id: (port.into(), 1),
         local: ([0, 0, 0, 0], port).into(),
         netns,
-        owner: crate::owner::Key::default(),
+        owner: rstwatch_verdict::identity::Identity::default(),
         workload: Some(workload),
         pid: 90,
         length: 3,

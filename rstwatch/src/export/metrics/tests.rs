@@ -10,11 +10,11 @@ use super::*;
 use crate::aggregate::{Aggregate, KernelCounts};
 use crate::bounds::Bounds;
 use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
-use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::gaps::PeerGaps;
 use crate::kubernetes::failure::Kind;
-use crate::record::WorkloadKind;
-use crate::sample;
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::WorkloadKind;
+use rstwatch_verdict::testing::sample;
 
 pub(super) fn exposition() -> Exposition {
     let aggregate = Aggregate::new(2);

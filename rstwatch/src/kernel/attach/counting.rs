@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::Context;
 use aya::Ebpf;
 
-use crate::cause::Direction;
+use rstwatch_verdict::cause::Direction;
 
 /// Programs that count, and what.
 const COUNTING: [(Direction, &str); 10] = [

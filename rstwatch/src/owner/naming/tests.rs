@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::owner::Key;
 use crate::owner::cache::{Cache, Keeper};
 use crate::owner::owners::Outcome;
 use crate::owner::path::parse;
-use crate::sample;
+use rstwatch_verdict::identity::Identity;
+use rstwatch_verdict::testing::sample;
 
 struct Bench {
     naming: Naming,
@@ -31,8 +31,8 @@ impl Bench {
 
 fn event(cgroup: u64, tgid: u32) -> Event {
     let mut event = sample::idle_reaped();
-    event.workload = event.process.as_ref().map(crate::owner::workload);
-    event.owner = Key { cgroup, tgid, ..Key::default() };
+    event.workload = event.process.as_ref().map(rstwatch_verdict::identity::workload);
+    event.owner = Identity { cgroup, tgid, ..Identity::default() };
     event
 }
 
@@ -81,7 +81,7 @@ fn a_flood_is_neither_lost_nor_held() {
     let flood = 10 * MOST;
     let left = (0..flood).filter(|_| bench.naming.take(event(8, 5), 0).is_some()).count();
     assert_eq!(left, flood - MOST, "only so many wait");
-    bench.keeper.told(&Key { tgid: 5, ..Key::default() }, None);
+    bench.keeper.told(&Identity { tgid: 5, ..Identity::default() }, None);
     let rest = bench.naming.finish();
     assert_eq!(rest.len(), MOST);
     let counts: u64 = bench.owners.counts().iter().map(|(_, count)| count).sum();
@@ -96,7 +96,7 @@ fn at_the_end_nothing_is_left() {
         assert!(bench.naming.take(event(cgroup, 5), 0).is_none());
     }
     bench.keeper.came(8, 0, parse("/system.slice/new.service"));
-    bench.keeper.told(&Key { tgid: 5, ..Key::default() }, None);
+    bench.keeper.told(&Identity { tgid: 5, ..Identity::default() }, None);
     bench.owners.tell();
     let rest = bench.naming.finish();
     assert_eq!(rest.iter().map(name).collect::<Vec<_>>(), ["new.service", "orders-api"]);

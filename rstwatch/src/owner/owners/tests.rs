@@ -35,8 +35,8 @@ fn owners(paths: &[(u64, &str)], pods: Option<Fake>) -> Owners {
     Owners::of_cache(cache, pods.map(|pods| Arc::new(pods) as Arc<dyn Pods>))
 }
 
-fn in_cgroup(cgroup: u64) -> Key {
-    Key { cgroup, ..Key::default() }
+fn in_cgroup(cgroup: u64) -> Identity {
+    Identity { cgroup, ..Identity::default() }
 }
 
 fn nginx() -> Process {
@@ -120,7 +120,7 @@ fn nobody_known_is_the_process() {
     let (workload, outcome) = owners.name(&in_cgroup(9), Some(&nginx())).expect("nobody to ask");
     assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("nginx"), Outcome::Unresolved));
     assert_eq!(owners.name_now(&in_cgroup(9), None).0, None, "no process, no name");
-    let key = Key { tgid: 5, ..in_cgroup(9) };
+    let key = Identity { tgid: 5, ..in_cgroup(9) };
     assert_eq!(owners.name(&key, None), None);
     assert_eq!(owners.0.0.take_asked(), [key], "asked for once");
 }
@@ -132,12 +132,12 @@ fn the_thread_answers_for_this_process() {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("read");
     let (_, fields) = stat.rsplit_once(')').expect("a name");
     let ticks: u64 = fields.split_ascii_whitespace().nth(19).expect("a start").parse().expect("a number");
-    let key = Key { tgid: std::process::id(), start_ns: ticks * 10_000_000, ..Key::default() };
+    let key = Identity { tgid: std::process::id(), start_ns: ticks * 10_000_000, ..Identity::default() };
     assert_eq!(owners.name(&key, Some(&nginx())), None, "not asked yet");
     owners.await_answers(&[key], Duration::from_secs(20));
     let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("answered");
     assert!(workload.is_some() && outcome != Outcome::Unresolved, "{outcome:?}");
-    let gone = Key { tgid: u32::MAX >> 1, start_ns: 1, ..Key::default() };
+    let gone = Identity { tgid: u32::MAX >> 1, start_ns: 1, ..Identity::default() };
     owners.await_answers(&[gone], Duration::from_secs(20));
     assert_eq!(owners.name(&gone, None), Some((None, Outcome::Unresolved)));
 }
@@ -157,7 +157,7 @@ fn host(mounts: &str, cgroup: &str) -> (tempfile::TempDir, Owners) {
 }
 
 fn of_42(owners: &Owners, cgroup: u64) -> (String, Outcome) {
-    let key = Key { cgroup, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
+    let key = Identity { cgroup, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
     owners.await_answers(&[key], Duration::from_secs(20));
     let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("answered");
     (workload.map(|it| it.name).unwrap_or_default(), outcome)
@@ -183,7 +183,7 @@ fn on_a_hybrid_host() {
     let (_room, owners) = host(&mounts, &format!("4:memory:/docker/{ID}\n0::/docker.service\n"));
     assert_eq!(of_42(&owners, id), ("1a2b3c4d5e6f".into(), Outcome::Container));
     // Its process is gone: the service is better than nothing.
-    let gone = Key { cgroup: id, tgid: 43, start_ns: 1, socket: 0 };
+    let gone = Identity { cgroup: id, tgid: 43, start_ns: 1, socket: 0 };
     owners.await_answers(&[gone], Duration::from_secs(20));
     let (workload, outcome) = owners.name(&gone, None).expect("answered");
     assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("docker.service"), Outcome::Unit));
@@ -200,9 +200,9 @@ fn in_a_cgroup_namespace() {
 #[test]
 fn listeners_are_named_at_their_first_look() {
     let (_room, owners) = host("", "0::/system.slice/nginx.service\n");
-    let key = Key { cgroup: 0, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
-    let gone = Key { tgid: 43, ..key };
-    let process = || Some(crate::owner::workload(&nginx()));
+    let key = Identity { cgroup: 0, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
+    let gone = Identity { tgid: 43, ..key };
+    let process = || Some(rstwatch_verdict::identity::workload(&nginx()));
     let mut all = [(key, process()), (gone, process())];
     owners.name_all(all.iter_mut().map(|(key, workload)| (&*key, workload)), Duration::from_secs(20));
     let names = all.map(|(_, workload)| workload.map(|it| it.name).unwrap_or_default());

@@ -70,7 +70,7 @@ fn prometheus_scrapes_with_a_certificate_and_a_password() {
     let demands = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  client_allowed_sans: [prometheus]\n";
     let users = |password: &str| format!("basic_auth_users:\n  alice: {}\n", hash(password));
     let secured = Secured::start(&format!("{PAIR}{demands}{}", users("secret")));
-    secured.served.record(crate::sample::idle_reaped());
+    secured.served.record(rstwatch_verdict::testing::sample::idle_reaped());
     let folder = secured.folder.path();
     let (cert, key) = secured.authority.sign(vec![dns("prometheus")]);
     for (name, text) in [("client.crt", cert), ("client.key", key), ("password", "secret".to_owned())] {

@@ -1,8 +1,8 @@
 //! A thousand slow clients of each kind, and a scrape among them.
 
 use super::*;
-use crate::record::WorkloadKind;
-use crate::sample;
+use rstwatch_verdict::event::WorkloadKind;
+use rstwatch_verdict::testing::sample;
 
 const CLIENTS: u64 = 1_000;
 

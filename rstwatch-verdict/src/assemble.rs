@@ -1,0 +1,215 @@
+//! Stage 5: record, evidence and verdict become an event.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rstwatch_common::flow::{Flow, IPV4};
+use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
+
+use crate::cause::Sender;
+use crate::classify::Verdict;
+use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
+use crate::evidence::{self, Context, Ending, Evidence};
+use crate::identity;
+use crate::known_timeouts;
+use crate::pair::seq_of_sent;
+use crate::timing;
+
+/// The event of one classified record.
+pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
+    let (local, remote) = ends(&record.flow);
+    let idle = idle(evidence);
+    let tcp = connection_numbers(record);
+    let memory = (record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0).then_some(&record.memory);
+    let process = identity::owner(record).and_then(identity::process);
+    Event {
+        time: wall_time(record.time_ns, context),
+        node: context.node.clone(),
+        direction: evidence.direction(),
+        cause: verdict.cause,
+        sender: verdict.sender,
+        confidence: verdict.confidence,
+        because: vec![verdict.because],
+        family: Family::of(local.ip()),
+        local,
+        remote,
+        netns: record.netns,
+        role: memory.map_or(Role::Unknown, role_of),
+        state: state(record),
+        kernel_reason: context.reasons.name(record.reason).cloned(),
+        idle_ms: idle.map(millis),
+        age_ms: memory.and_then(|memory| age(record, memory)),
+        bytes_sent: tcp.map(|tcp| tcp.sent),
+        bytes_received: tcp.map(|tcp| tcp.received),
+        unacked_bytes: tcp.and_then(|tcp| tcp.unacked),
+        unread_bytes: tcp.and_then(|tcp| tcp.unread),
+        timeout_candidates: candidates(evidence, verdict.sender),
+        rst: rst(record),
+        workload: process.as_ref().map(identity::workload),
+        remote_workload: None,
+        process,
+        aside: timing::of(evidence),
+        owner: identity::Identity::of(record),
+    }
+}
+
+/// Addresses and ports of both ends.
+pub fn ends(flow: &Flow) -> (SocketAddr, SocketAddr) {
+    let address = |bytes: &[u8; 16]| -> IpAddr {
+        if flow.family == IPV4 {
+            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
+        } else {
+            Ipv6Addr::from(*bytes).into()
+        }
+    };
+    let local = SocketAddr::new(address(&flow.local), flow.local_port);
+    (local, SocketAddr::new(address(&flow.remote), flow.remote_port))
+}
+
+fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
+    let nanoseconds = i128::from(monotonic_ns) + context.wall_offset_ns;
+    // Microseconds are what the kernel's clocks are worth.
+    jiff::Timestamp::from_nanosecond(nanoseconds / 1000 * 1000).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The silence that the verdict speaks of.
+fn idle(evidence: &Evidence) -> Option<Duration> {
+    match evidence {
+        Evidence::Received(received) if !received.connecting => received.gap.length,
+        Evidence::Sent(sent) => {
+            // A half-closed connection may have been busy ever since.
+            let measured = sent.end.as_ref().filter(|end| !end.unmeasured && end.ending != Ending::HalfClosed);
+            measured.and_then(|end| Some(end.idle?.saturating_add(end.ago)))
+        }
+        _ => None,
+    }
+}
+
+/// A timer that was seen to fire fits a timeout; a silence that an operation ended only exceeds one.
+fn candidates(evidence: &Evidence, sender: Sender) -> Vec<TimeoutCandidate> {
+    let place = (sender == Sender::Middlebox).then_some(known_timeouts::Place::Device);
+    match evidence {
+        Evidence::Sent(sent) => {
+            let idle = sent.end.as_ref().and_then(|end| end.idle);
+            idle.map(|idle| known_timeouts::fitting(idle, None)).unwrap_or_default()
+        }
+        Evidence::Received(received) if received.gap.is_idle() => match received.gap {
+            evidence::Gap { until_fin: Some(idle), .. } => known_timeouts::fitting(idle, place),
+            evidence::Gap { length: Some(length), ended_by_us: true, .. } => known_timeouts::exceeded_by(length, place),
+            evidence::Gap { length: Some(length), .. } => known_timeouts::fitting(length, place),
+            evidence::Gap { length: None, .. } => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn role_of(memory: &Memory) -> Role {
+    match memory.role {
+        role::CLIENT => Role::Client,
+        role::SERVER | role::LISTENER => Role::Server,
+        _ => Role::Unknown,
+    }
+}
+
+fn age(record: &ResetRecord, memory: &Memory) -> Option<u64> {
+    (memory.established_ns != 0).then(|| record.time_ns.saturating_sub(memory.established_ns) / 1_000_000)
+}
+
+/// The state before the reset: an owner's abort is traced when the state is CLOSE already.
+fn state(record: &ResetRecord) -> Option<&'static str> {
+    use rstwatch_common::record::state as s;
+    let gone = record.flags & flags::TOMBSTONE != 0 || record.state == s::CLOSE;
+    let state = if gone && record.memory.old_state != 0 { record.memory.old_state } else { record.state };
+    Some(match state {
+        s::ESTABLISHED => "ESTABLISHED",
+        s::SYN_SENT => "SYN_SENT",
+        s::SYN_RECV => "SYN_RECV",
+        s::FIN_WAIT1 => "FIN_WAIT1",
+        s::FIN_WAIT2 => "FIN_WAIT2",
+        s::TIME_WAIT => "TIME_WAIT",
+        s::CLOSE => "CLOSE",
+        s::CLOSE_WAIT => "CLOSE_WAIT",
+        s::LAST_ACK => "LAST_ACK",
+        s::LISTEN => "LISTEN",
+        s::CLOSING => "CLOSING",
+        s::NEW_SYN_RECV => "NEW_SYN_RECV",
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Numbers {
+    sent: u64,
+    received: u64,
+    unacked: Option<u32>,
+    unread: Option<u32>,
+}
+
+/// Bytes of the connection: the live socket's, or what was remembered of it.
+fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
+    use rstwatch_common::record::sk_class;
+    let (tcp, memory) = (&record.tcp, &record.memory);
+    if record.flags & flags::TOMBSTONE != 0 && memory.closed_ns != 0 {
+        return Some(Numbers { sent: memory.bytes_sent, received: memory.bytes_received, unacked: None, unread: None });
+    }
+    if record.flags & flags::TCP == 0 || record.sk_class != sk_class::FULL {
+        return None;
+    }
+    let fin = u32::from(memory.fin_ns != 0);
+    Some(Numbers {
+        sent: tcp.bytes_sent,
+        received: tcp.bytes_received,
+        unacked: Some(tcp.snd_nxt.wrapping_sub(tcp.snd_una)),
+        unread: Some(tcp.rcv_nxt.wrapping_sub(tcp.copied_seq).saturating_sub(fin)),
+    })
+}
+
+fn rst(record: &ResetRecord) -> Option<Rst> {
+    if record.kind == kind::RECEIVED {
+        return evidence::rst_header(record).map(|header| received_rst(header, record));
+    }
+    let answers = record.flags & flags::SKB != 0;
+    // RFC 9293 section 3.10.7.1: an answer to a segment with ACK is a bare RST.
+    let bare = answers && record.segment.flags & tcp_flag::ACK != 0;
+    Some(Rst {
+        flags: Some(if bare { "R" } else { "RA" }.into()),
+        seq: seq_of_sent(record),
+        ack: if bare { None } else { ack_of_sent(record, answers) },
+        ..Rst::default()
+    })
+}
+
+fn ack_of_sent(record: &ResetRecord, answers: bool) -> Option<u32> {
+    if answers {
+        let segment = &record.segment;
+        let opens = (segment.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
+        return Some(segment.seq.wrapping_add(segment.payload).wrapping_add(opens));
+    }
+    (record.flags & flags::TCP != 0).then_some(record.tcp.rcv_nxt)
+}
+
+fn received_rst(header: &Segment, record: &ResetRecord) -> Rst {
+    let has_ack = header.flags & tcp_flag::ACK != 0;
+    let delay_us = record.tcp.rtx_age_ns / 1000;
+    Rst {
+        ttl: Some(header.ttl),
+        ttl_expected: (record.memory.ttl != 0).then_some(record.memory.ttl),
+        flags: Some(flag_letters(header.flags)),
+        seq: Some(header.seq),
+        ack: has_ack.then_some(header.ack),
+        ip_id: (header.present & present::IPV4 != 0).then_some(header.ip_id),
+        window: Some(header.window),
+        timestamps: Some(header.present & present::TIMESTAMPS != 0),
+        delay_us: (delay_us != 0).then_some(delay_us),
+    }
+}
+
+fn flag_letters(flags: u8) -> String {
+    let letters =
+        [(tcp_flag::SYN, 'S'), (tcp_flag::FIN, 'F'), (tcp_flag::RST, 'R'), (tcp_flag::PSH, 'P'), (tcp_flag::ACK, 'A')];
+    letters.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, letter)| letter).collect()
+}

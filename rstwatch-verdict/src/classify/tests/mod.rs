@@ -1,0 +1,129 @@
+//! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
+
+mod mutants;
+mod received;
+mod seeds;
+mod sent;
+mod told;
+
+use rstwatch_common::record::{ResetRecord, state};
+
+use super::{RULES, classify};
+use crate::evidence::{self, Evidence};
+use crate::testing::fixture;
+use received::{after_fin, bare};
+use sent::{active, own_abort};
+
+/// A rule, and a record that it decides.
+type Case = (&'static str, fn() -> ResetRecord);
+
+const SECOND: u64 = 1_000_000_000;
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    sent::CASES.iter().chain(received::CASES)
+}
+
+/// All cases as evidence, those that take more than a record included.
+fn judged() -> impl Iterator<Item = (&'static str, Evidence)> {
+    let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
+    recorded.chain(told::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+}
+
+fn evidence_of(record: &ResetRecord) -> Evidence {
+    evidence::of_record(record, &fixture::context())
+}
+
+#[test]
+fn each_case_is_decided_by_its_rule() {
+    for (index, (rule, evidence)) in judged().enumerate() {
+        assert_eq!(classify(&evidence).rule, rule, "case {index}: {evidence:#?}");
+    }
+}
+
+#[test]
+fn every_rule_decides_a_case() {
+    for rule in RULES {
+        assert!(judged().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
+    }
+}
+
+#[test]
+fn rules_have_names_of_their_own() {
+    let mut ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), RULES.len());
+}
+
+#[test]
+fn every_sentence_says_something() {
+    for (rule, evidence) in judged() {
+        let because = classify(&evidence).because;
+        assert!(because.len() > 10 && because == because.trim(), "{rule}: {because:?}");
+    }
+}
+
+/// What the kernel did not say, and only one end saw, is never certain.
+#[test]
+fn nothing_received_alone_is_certain() {
+    for (rule, evidence) in judged() {
+        if matches!(evidence, Evidence::Received(_)) {
+            assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
+        }
+    }
+}
+
+/// Where the kernel gave no reason, its fields tell, and are believed less.
+#[test]
+fn what_the_kernel_did_not_say_is_not_certain() {
+    use crate::cause::{Cause, Confidence};
+    for (reset, cause) in [
+        (own_abort("NOT_SPECIFIED"), Cause::LingerAbort),
+        (active("NOT_SPECIFIED", state::ESTABLISHED), Cause::AdminAbort),
+    ] {
+        let verdict = classify(&evidence_of(&reset));
+        assert_eq!((verdict.cause, verdict.confidence), (cause, Confidence::Likely), "{}", verdict.rule);
+    }
+}
+
+/// Each end by itself says idle_reaped; both read the same silence.
+#[test]
+fn ends_that_agree_are_as_sure_as_the_sender() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let mut evidence = evidence_of(&after_fin(bare(), 60_000));
+    if let Evidence::Received(received) = &mut evidence {
+        let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
+        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+    }
+    assert_eq!(classify(&evidence).confidence, Confidence::Likely);
+}
+
+/// Linux 6.10 and 6.11 name what an answer met, but not why the connection had been aborted.
+#[test]
+fn late_segments_of_an_abort_without_a_reason_are_not_certain() {
+    use crate::cause::{Cause, Confidence};
+    use rstwatch_common::record::mark;
+    let late = sent::late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
+    let verdict = classify(&evidence_of(&late));
+    assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));
+}
+
+#[test]
+fn the_sending_end_decides() {
+    use crate::cause::{Cause, Confidence, Sender};
+    use crate::evidence::SenderSaw;
+    let cases = [
+        (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
+        (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
+        (Cause::Unknown, Sender::LocalKernel, Sender::Peer, Confidence::Likely),
+    ];
+    for (cause, sender, seen_as, confidence) in cases {
+        let mut evidence = evidence_of(&fixture::received());
+        if let Evidence::Received(received) = &mut evidence {
+            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+        }
+        let verdict = classify(&evidence);
+        assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));
+    }
+}

@@ -1,0 +1,172 @@
+//! Silence before a received reset, by the formulae that each shape of traffic needs.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{Memory, ResetRecord, TcpFacts, role, sock_flag, spoke};
+
+use super::end::{GOODBYE, GOODBYE_SEGMENTS};
+use super::{Context, GAP};
+use crate::known_timeouts;
+
+/// A silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// How long; `None` where the times do not tell.
+    pub length: Option<Duration>,
+    /// An operation of ours ended it, and the reset answered that; otherwise the reset came into the silence.
+    pub ended_by_us: bool,
+    /// How much of it had passed when the peer's FIN came.
+    pub until_fin: Option<Duration>,
+    /// A few last words of the peer's came with its FIN after a silence, and nobody had looked: a goodbye, or a late answer.
+    pub unseen: bool,
+    /// Its length is that of a well-known idle timeout.
+    pub fits_timeout: bool,
+    /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
+    pub threshold: Duration,
+}
+
+impl Gap {
+    /// Whether the connection was idle before the operation that met the reset, or when the reset came.
+    pub fn is_idle(&self) -> bool {
+        self.length.is_some_and(|length| length >= self.threshold)
+    }
+
+    /// Whether it was idle when the peer closed. A silence after the FIN alone is that of a late answer, or of an upload that
+    /// the peer no longer reads.
+    pub fn was_idle_at_fin(&self) -> bool {
+        self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
+    }
+}
+
+/// The silence before a received reset.
+pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
+    let tcp = &record.tcp;
+    let outstanding = payload_outstanding(record) > 0;
+    let fin_ago = since(record, record.memory.fin_ns);
+    let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
+    let unseen = fin_ago.is_some() && last_words_unseen(&record.memory, context);
+    let length = match (outstanding, fin_ago) {
+        (_, Some(_)) if unseen => None,
+        // The FIN itself is no activity: count from before it.
+        // Unless we have been writing ever since.
+        (true, Some(_)) if wrote_before(record) => None,
+        (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
+        (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
+        (false, Some(ago)) => until_fin.map(|idle| idle + ago),
+        (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
+    };
+    let fits_timeout = length.is_some_and(|length| !known_timeouts::fitting(length, None).is_empty());
+    Gap { length, ended_by_us: outstanding, until_fin, unseen, fits_timeout, threshold: threshold(tcp, context) }
+}
+
+/// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
+/// that was not seen.
+fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let memory = &record.memory;
+    // A tie of the jiffies is settled by who had spoken last when somebody looked.
+    let tie = memory.fin_sent == memory.fin_received;
+    let unanswered = memory.fin_sent < memory.fin_received || (tie && memory.sampled_spoke == spoke::WE);
+    let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
+    let asked = memory.role == role::CLIENT && (unanswered || never_answered);
+    // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
+    let owing = memory.role == role::SERVER && memory.fin_received <= memory.fin_sent && record.tcp.data_segs_in > 0;
+    // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN
+    // itself takes one sequence number, which is counted already.
+    let unread = memory.fin_unread.saturating_sub(1);
+    let goodbye = unread > 0 && unread <= GOODBYE;
+    // What came to a client that was waiting when somebody last looked is an answer, though a late one.
+    let late_answer = goodbye && memory.role == role::CLIENT && memory.sampled_spoke == spoke::WE;
+    if asked || owing || late_answer {
+        Some(Duration::ZERO)
+    } else if goodbye {
+        context.jiffies(silence_before_goodbye(memory))
+    } else {
+        context.jiffies(memory.fin_sent.min(memory.fin_received))
+    }
+}
+
+fn last_words_unseen(memory: &Memory, context: &Context) -> bool {
+    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let client = memory.role == role::CLIENT && memory.fin_unread > 1;
+    client && memory.fin_quiet == 0 && quiet(memory.fin_sent) && !quiet(memory.fin_received)
+}
+
+/// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.
+fn silence_before_goodbye(memory: &Memory) -> u32 {
+    match memory.fin_quiet {
+        0 => memory.fin_sent,
+        _ if memory.fin_said_segs > GOODBYE_SEGMENTS => memory.fin_received,
+        quiet => memory.fin_sent.min(quiet.saturating_sub(memory.fin_received)),
+    }
+}
+
+/// Whether we had written after the peer's FIN before what is under way now.
+fn wrote_before(record: &ResetRecord) -> bool {
+    let tcp = &record.tcp;
+    #[expect(clippy::cast_possible_truncation, reason = "the memory keeps the low half")]
+    let since = (tcp.data_segs_out as u16).wrapping_sub(record.memory.fin_segs_out);
+    tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
+}
+
+/// Unacknowledged and unsent bytes of ours; a FIN that we sent is no payload.
+pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
+    let tcp = &record.tcp;
+    let bytes = tcp.write_seq.wrapping_sub(tcp.snd_una);
+    let fin = u32::from(tcp.shutdown & 2 != 0 && bytes > 0);
+    // Sequence arithmetic on torn numbers may go wild; more than a window is no count.
+    if bytes > 1 << 30 { 0 } else { bytes - fin }
+}
+
+/// How long ago the operation began that met the reset.
+fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
+    let tcp = &record.tcp;
+    let oldest = Duration::from_nanos(tcp.rtx_age_ns);
+    let last = context.jiffies(tcp.sent_age).unwrap_or_default();
+    // The oldest unacknowledged segment is the operation's first, where several writes made it.
+    let latest = oldest.max(last);
+    match (tcp.operation_age_ns, tcp.retransmits) {
+        (0, 0) => latest,
+        (0, _) => first_transmission_age(record, context),
+        (age, _) => latest.max(Duration::from_nanos(age)),
+    }
+}
+
+/// `retrans_stamp` is when the first retransmission left (milliseconds of TCP's clock); one RTO before that the segment
+/// was first sent. Approximate; for kernels that do not keep the time of the first.
+fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
+    let tcp = &record.tcp;
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the low 32 bits")]
+    let now_ms = (record.time_ns / 1_000_000) as u32;
+    let since_retransmission = Duration::from_millis(now_ms.wrapping_sub(tcp.retrans_stamp).into());
+    let first_rto = context.jiffies(tcp.rto >> tcp.backoff.min(31)).unwrap_or_default();
+    since_retransmission + first_rto
+}
+
+/// Since the peer was last heard. ACKs count, for one-way uploads; but not where our keepalives draw them.
+fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
+    let payload = context.jiffies(tcp.received_age);
+    let one_way = tcp.data_segs_out / 4 > tcp.data_segs_in;
+    if tcp.sk_flags & sock_flag::KEEPOPEN != 0 && tcp.data_segs_in > 0 && !one_way {
+        return payload;
+    }
+    shortest(payload, context.jiffies(tcp.ack_age))
+}
+
+pub(super) fn shortest(left: Option<Duration>, right: Option<Duration>) -> Option<Duration> {
+    match (left, right) {
+        (Some(left), Some(right)) => Some(left.min(right)),
+        (left, right) => left.or(right),
+    }
+}
+
+fn threshold(tcp: &TcpFacts, context: &Context) -> Duration {
+    let round_trips = Duration::from_micros(u64::from(tcp.srtt_us >> 3) * 4);
+    let rto = context.jiffies(tcp.rto >> tcp.backoff.min(31)).unwrap_or_default();
+    // An RTO is at most two minutes (TCP_RTO_MAX, include/net/tcp.h).
+    GAP.max(round_trips).max(rto.min(Duration::from_secs(120)))
+}
+
+/// Since a time stamp of the record's; `None` where it was not set.
+pub(super) fn since(record: &ResetRecord, stamp_ns: u64) -> Option<Duration> {
+    (stamp_ns != 0).then(|| Duration::from_nanos(record.time_ns.saturating_sub(stamp_ns)))
+}

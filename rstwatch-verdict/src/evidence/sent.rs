@@ -1,0 +1,95 @@
+//! Evidence of sent resets: mostly what the kernel says.
+
+use std::time::Duration;
+
+use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_flag};
+
+use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end, forgery, idle};
+
+/// Dying takes a connection so long at most, of what a verdict is to explain.
+const DYING: Duration = Duration::from_secs(120);
+/// A reject this soon after the table was full may be the table's doing.
+const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
+
+pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
+    let (reason, given) = Reason::of(record, &context.reasons);
+    let mut end = end::of(record, context);
+    // For an active reset the memory holds the kernel's number; the derived reason counts where it has no name.
+    if let Some(end) = &mut end
+        && let Ending::Aborted(abort) = &mut end.ending
+        && !given
+        && record.flags & flags::SKB == 0
+    {
+        abort.reason = reason;
+    }
+    Sent {
+        reason,
+        derived: !given,
+        answered: answered(record),
+        met: met(record.sk_class),
+        end,
+        queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
+        subflow: record.subflow != 0,
+        resumed: resumed(record),
+        ended_by: None,
+        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context).min(DYING)),
+        actor: actor(&record.task),
+    }
+}
+
+fn actor(task: &Task) -> String {
+    crate::identity::process(task).map(|process| format!("{}[{}]", process.comm, process.pid)).unwrap_or_default()
+}
+
+fn answered(record: &ResetRecord) -> Option<Answered> {
+    if record.flags & flags::SKB == 0 {
+        return None;
+    }
+    let segment = &record.segment;
+    Some(Answered {
+        syn: segment.flags & tcp_flag::SYN != 0,
+        ack: segment.flags & tcp_flag::ACK != 0,
+        fin: segment.flags & tcp_flag::FIN != 0,
+        payload: segment.payload,
+        handshake: record.flags & flags::HANDSHAKE != 0,
+    })
+}
+
+/// The RST that ended the connection is remembered with it; it has the shape of a reject, and the peer's TTL, where the
+/// peer's own host may have made it.
+fn resumed(record: &ResetRecord) -> bool {
+    let rst = &record.memory.rst;
+    let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
+    let next_door_to_the_peer = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
+    of_the_gone && !next_door_to_the_peer && forgery::lies_beyond(&record.segment, rst)
+}
+
+/// How long before the reset the conntrack table was last full.
+fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
+    idle::since(record, record.conntrack_full_ns)
+}
+
+/// Since the peer was last heard, for a connection that timed out.
+fn unheard(record: &ResetRecord, context: &Context) -> Duration {
+    let ended = idle::since(record, record.memory.closed_ns).unwrap_or_default();
+    let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
+    let gone = context.jiffies(record.memory.closing_received).unwrap_or_default() + ended;
+    if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
+}
+
+fn met(class: u8) -> Met {
+    match class {
+        sk_class::NONE => Met::Nothing,
+        sk_class::LISTEN => Met::Listener,
+        sk_class::TIME_WAIT => Met::TimeWait,
+        _ => Met::Connection,
+    }
+}
+
+pub(super) fn firewall(record: &ResetRecord) -> Firewall {
+    Firewall {
+        syn: record.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN,
+        inferred: record.flags & flags::INFERRED != 0,
+        conntrack_full: conntrack_full(record).filter(|full| *full <= REJECTED_WHILE_FULL),
+    }
+}

@@ -1,0 +1,112 @@
+//! What a verdict means, how to confirm it and what to change; the data is in [`table`].
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use crate::cause::{Cause, Direction};
+use crate::event::Event;
+use crate::text::{length, seconds, wrap};
+
+pub mod table;
+
+pub use table::{Entry, TABLE};
+
+const WIDTH: usize = 78;
+
+/// What we know of a cause.
+pub fn entry(cause: Cause) -> &'static Entry {
+    &TABLE[cause as usize]
+}
+
+/// One line of advice for this event, or none where there is nothing to mend.
+///
+/// Numbers in it come from the event alone.
+pub fn advice(cause: Cause, event: &Event) -> Option<String> {
+    let advice = match cause {
+        Cause::Refused => refused(event),
+        Cause::IdleReaped => idle_reaped(event),
+        Cause::MiddleboxIdle => middlebox_idle(event),
+        _ => entry(cause).fix.to_owned(),
+    };
+    (!advice.is_empty()).then_some(advice)
+}
+
+fn refused(event: &Event) -> String {
+    format!("start the server on {}, or point the client at the right address and port", refuser(event))
+}
+
+/// The end at which nothing listens.
+fn refuser(event: &Event) -> SocketAddr {
+    match event.direction {
+        Direction::Sent => event.local,
+        Direction::Received => event.remote,
+    }
+}
+
+fn idle_reaped(event: &Event) -> String {
+    // Who sends the RST had closed first, so the pool to mend is at the other end.
+    let whose = match event.direction {
+        Direction::Sent => "have clients keep",
+        Direction::Received => "keep",
+    };
+    let bound = bound(event).unwrap_or_else(|| "every hop's timeout".to_owned());
+    format!("{whose} pooled connections idle for less than {bound}; retry idempotent requests once")
+}
+
+fn middlebox_idle(event: &Event) -> String {
+    let bound = bound(event).unwrap_or_else(|| "the device's idle timeout".to_owned());
+    format!("set TCP keepalive below {bound}, or raise that timeout")
+}
+
+/// The smallest timeout that fits, with its owners; else the timeout itself, if it was seen to end the connection; else the
+/// idle time that was fatal, which is an upper bound.
+fn bound(event: &Event) -> Option<String> {
+    let candidates = &event.timeout_candidates;
+    if let Some(smallest) = candidates.iter().map(|candidate| candidate.seconds).min() {
+        let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
+        return Some(format!("{smallest} s (candidates: {})", owners.join(", ")));
+    }
+    if let Some(timer) = event.aside.timer.filter(|timer| timer.exact) {
+        return Some(format!("{} (the timeout that was seen here)", length(timer.after)));
+    }
+    event.idle_ms.map(|idle_ms| format!("{} (the idle time that was fatal here)", seconds(idle_ms)))
+}
+
+/// The text of `rstwatch explain`: every cause in one line.
+pub fn list() -> String {
+    let width = TABLE.iter().map(|entry| entry.cause.as_str().len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for entry in TABLE {
+        _ = writeln!(out, "{:width$}  {}", entry.cause, entry.brief);
+    }
+    out
+}
+
+/// The text of `rstwatch explain CAUSE`.
+pub fn text(cause: Cause) -> String {
+    let Entry { cause, brief, means, confirm, fix, fix_more } = entry(cause);
+    let mut out = format!("{cause}: {brief}\n\nMeaning\n{}\nConfirm\n", wrap(means, "  ", WIDTH));
+    for (look, run) in *confirm {
+        out += &bullet(look);
+        if !run.is_empty() {
+            _ = writeln!(out, "      {run}");
+        }
+    }
+    out += "\nFix\n";
+    if fix.is_empty() {
+        out += "  Nothing to change by this alone.\n";
+    } else {
+        out += &bullet(fix);
+    }
+    out.extend(fix_more.iter().map(|more| bullet(more)));
+    out
+}
+
+fn bullet(text: &str) -> String {
+    let mut wrapped = wrap(text, "    ", WIDTH);
+    wrapped.replace_range(2..3, "-");
+    wrapped
+}
+
+#[cfg(test)]
+mod tests;

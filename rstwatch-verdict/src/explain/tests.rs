@@ -1,0 +1,139 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::cause::{Confidence, Sender};
+use crate::event::TimeoutCandidate;
+use crate::testing::sample;
+
+fn candidate(seconds: u32, who: &str) -> TimeoutCandidate {
+    TimeoutCandidate { seconds, who: who.into() }
+}
+
+#[track_caller]
+fn check(cause: Cause, direction: Direction, idle_ms: Option<u64>, candidates: &[TimeoutCandidate], expect: &Expect) {
+    let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);
+    event.idle_ms = idle_ms;
+    event.timeout_candidates = candidates.to_vec();
+    expect.assert_eq(&advice(cause, &event).unwrap_or_default());
+}
+
+#[test]
+fn advice_takes_its_numbers_from_the_event() {
+    use Direction::{Received, Sent};
+    let both = [candidate(60, "AWS ALB"), candidate(60, "nginx upstream")];
+    check(
+        Cause::IdleReaped,
+        Received,
+        Some(61_240),
+        &both,
+        &expect![
+            "keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"
+        ],
+    );
+    check(
+        Cause::IdleReaped,
+        Received,
+        Some(43_210),
+        &[],
+        &expect![
+            "keep pooled connections idle for less than 43.2 s (the idle time that was fatal here); retry idempotent requests once"
+        ],
+    );
+    check(
+        Cause::IdleReaped,
+        Received,
+        None,
+        &[],
+        &expect!["keep pooled connections idle for less than every hop's timeout; retry idempotent requests once"],
+    );
+    check(
+        Cause::IdleReaped,
+        Sent,
+        Some(5_010),
+        &[candidate(5, "Node http")],
+        &expect![
+            "have clients keep pooled connections idle for less than 5 s (candidates: Node http 5); retry idempotent requests once"
+        ],
+    );
+    check(
+        Cause::MiddleboxIdle,
+        Received,
+        Some(400_000),
+        &[candidate(350, "AWS NLB")],
+        &expect!["set TCP keepalive below 350 s (candidates: AWS NLB 350), or raise that timeout"],
+    );
+    check(
+        Cause::MiddleboxIdle,
+        Received,
+        None,
+        &[],
+        &expect!["set TCP keepalive below the device's idle timeout, or raise that timeout"],
+    );
+    check(
+        Cause::Refused,
+        Received,
+        None,
+        &[],
+        &expect!["start the server on 10.0.7.12:5432, or point the client at the right address and port"],
+    );
+    check(
+        Cause::Refused,
+        Sent,
+        None,
+        &[],
+        &expect!["start the server on 10.0.3.41:48732, or point the client at the right address and port"],
+    );
+    check(Cause::Unknown, Received, None, &[], &expect![""]);
+}
+
+#[test]
+fn every_entry_is_whole() {
+    for entry in TABLE {
+        let cause = entry.cause;
+        assert!(!entry.brief.is_empty() && entry.brief.len() <= 80, "{cause}: brief");
+        assert!(entry.means.len() > 60 && entry.means.ends_with('.'), "{cause}: means");
+        assert!(!entry.confirm.is_empty(), "{cause}: confirm");
+        assert!(entry.fix.len() <= 110 && !entry.fix.ends_with('.'), "{cause}: fix is one short line");
+        assert!(!entry.fix.is_empty() || matches!(cause, Cause::Mptcp | Cause::Unknown), "{cause}: fix");
+    }
+}
+
+#[test]
+fn the_list_has_a_line_for_each_cause() {
+    let list = list();
+    assert_eq!(list.lines().count(), Cause::ALL.len());
+    assert!(list.lines().all(|line| line.len() <= 100), "{list}");
+    assert!(list.starts_with("refused             RST answered a SYN"), "{list}");
+}
+
+#[test]
+fn one_cause_reads_well() {
+    expect![[r#"
+        unread_data: close() with received data unread
+
+        Meaning
+          The application closed the socket while data of the peer lay unread in it.
+          The peer must learn that its data was lost, so the stack sends an RST
+          instead of a FIN (RFC 9293 section 3.6.1). Typical: an early error response
+          to a large upload.
+
+        Confirm
+          - unread_bytes of the events
+              rstwatch trace --cause unread_data --json
+          - which code path closes early: size limits, authentication failures,
+            timeouts
+
+        Fix
+          - read the request or response to its end before close(), also on error
+            paths
+          - Servers that reject uploads: shutdown(SHUT_WR), drain for a bounded time,
+            then close.
+          - Clients with large uploads: send Expect: 100-continue.
+          - Clients: read the whole response body before giving the connection back.
+    "#]]
+    .assert_eq(&text(Cause::UnreadData));
+    for cause in Cause::ALL {
+        let text = text(*cause);
+        assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
+    }
+}

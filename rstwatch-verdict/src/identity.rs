@@ -1,0 +1,63 @@
+//! Which ids identify the owner of a connection, and what they say before any name is looked up.
+
+use rstwatch_common::record::{ResetRecord, Task, flags};
+
+use crate::escape;
+use crate::event::{Process, Workload, WorkloadKind};
+
+/// The ids by which an owner is found; 0: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Id of the owner's cgroup (v2) when it connected, listened or closed.
+    pub cgroup: u64,
+    /// Id of the cgroup that created the socket. It may differ from the owner's: systemd, for example, passes sockets on.
+    pub socket: u64,
+    /// The owner's process id.
+    pub tgid: u32,
+    /// When that process started, monotonic nanoseconds.
+    pub start_ns: u64,
+}
+
+impl Identity {
+    /// The owner of a reset connection.
+    pub fn of(record: &ResetRecord) -> Self {
+        Self { socket: record.cgroup, ..owner(record).map(Self::of_task).unwrap_or_default() }
+    }
+
+    /// A task.
+    pub fn of_task(task: &Task) -> Self {
+        let Task { cgroup, tgid, start_ns, .. } = *task;
+        Self { cgroup, socket: 0, tgid, start_ns }
+    }
+
+    /// Whether no id is known.
+    pub fn is_empty(&self) -> bool {
+        (self.cgroup, self.socket, self.tgid) == (0, 0, 0)
+    }
+}
+
+/// The task that owned the socket, if it was seen: the one that connected, listened, or closed it.
+///
+/// The running task is no evidence of ownership: outside close() and exit it is arbitrary.
+pub fn owner(record: &ResetRecord) -> Option<&Task> {
+    let remembered = record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0;
+    Some(&record.memory.owner).filter(|owner| remembered && owner.tgid != 0)
+}
+
+/// A task as users see it.
+pub fn process(task: &Task) -> Option<Process> {
+    let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
+    let comm = String::from_utf8_lossy(&task.comm[..end]);
+    (task.tgid != 0).then(|| Process { pid: task.tgid, comm: escape::printable(&comm).into_owned() })
+}
+
+/// The workload of a process of which nothing else is known.
+pub fn workload(process: &Process) -> Workload {
+    Workload {
+        kind: WorkloadKind::Process,
+        namespace: None,
+        name: process.comm.clone(),
+        container: None,
+        controller: None,
+    }
+}

@@ -1,0 +1,201 @@
+//! Well-known idle timeouts: candidates for a silence that was seen, never culprits.
+//!
+//! The data is `known_timeouts/known.toml`: vendors' documents and programs' shipped
+//! defaults, as of 2026. Users override and extend it in the configuration.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::event::TimeoutCandidate;
+
+pub mod file;
+
+/// Where a timeout lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a device that forwards packets.
+    Device,
+    /// In a program that ends connections: client, server, proxy.
+    End,
+}
+
+/// What the other side sees when it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// A FIN, at once.
+    Fin,
+    /// An RST, at once or for the next packet.
+    Rst,
+    /// Nothing.
+    Silent,
+}
+
+/// Where an entry is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The vendor's documents, or sources.
+    Documented,
+    /// Common knowledge.
+    Memory,
+}
+
+/// One timeout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeout {
+    /// The timeout; 0 in a user's entry: there is none.
+    pub seconds: u32,
+    /// Who has it.
+    pub who: String,
+    /// Where it lives.
+    pub place: Place,
+    /// What is seen of it, where that is known.
+    pub on_expiry: Option<Expiry>,
+    /// Where this is known from; users' entries need not say.
+    pub source: Option<Source>,
+}
+
+/// Timeouts by length; of equal ones the user's come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table(Vec<Timeout>);
+
+/// More candidates would be noise.
+const MOST: usize = 4;
+
+/// Set once, when a command starts: a silence is judged by one table from the first event to the last.
+static CURRENT: OnceLock<Table> = OnceLock::new();
+
+/// Takes the user's entries into the table of this process. The first call counts, before the first event.
+pub fn install(own: &[Timeout]) {
+    CURRENT.get_or_init(|| Table::shipped().with(own));
+}
+
+fn current() -> &'static Table {
+    CURRENT.get_or_init(Table::shipped)
+}
+
+/// [`Table::fitting`] in the table of this process.
+pub fn fitting(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    current().fitting(silence, place)
+}
+
+/// [`Table::exceeded_by`] in the table of this process.
+pub fn exceeded_by(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    current().exceeded_by(silence, place)
+}
+
+impl Table {
+    /// What comes with the program.
+    pub fn shipped() -> Self {
+        // That it can be read is tested.
+        Self(file::parse(include_str!("known_timeouts/known.toml")).unwrap_or_default())
+    }
+
+    /// With a user's entries: each replaces those of the same name; one of zero seconds only removes them.
+    pub fn with(self, own: &[Timeout]) -> Self {
+        let rest = self.0.into_iter().filter(|shipped| own.iter().all(|entry| entry.who != shipped.who));
+        let mut all: Vec<_> = own.iter().filter(|entry| entry.seconds > 0).cloned().chain(rest).collect();
+        all.sort_by_key(|entry| entry.seconds);
+        Self(all)
+    }
+
+    /// Timeouts that a timer-driven end fits: within one second, or two per cent.
+    ///
+    /// A silence so short that one second is a large part of it fits nothing in particular.
+    pub fn fitting(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let silence = silence.as_secs_f64();
+        self.candidates(place, |timeout| {
+            let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
+            (silence - timeout).abs() <= tolerance
+        })
+    }
+
+    /// Timeouts that a silence of at least this length may have exceeded: the longest that is not longer.
+    ///
+    /// For a reset that answered the next operation the silence is only an upper bound of the timeout.
+    pub fn exceeded_by(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let silence = silence.as_secs_f64();
+        let exceeded = self.of_place(place).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= silence);
+        exceeded
+            .max_by(f64::total_cmp)
+            .map(|longest| self.candidates(place, |timeout| timeout >= longest * 0.99 && timeout <= longest * 1.01))
+            .unwrap_or_default()
+    }
+
+    /// The entries of one place, or of all.
+    fn of_place(&self, place: Option<Place>) -> impl Iterator<Item = &Timeout> {
+        self.0.iter().filter(move |entry| place.is_none_or(|place| place == entry.place))
+    }
+
+    fn candidates(&self, place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
+        self.of_place(place)
+            .filter(|entry| fits(entry.seconds.into()))
+            .take(MOST)
+            .map(|entry| TimeoutCandidate { seconds: entry.seconds, who: entry.who.clone() })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place::Device;
+    use super::*;
+
+    fn who(found: &[TimeoutCandidate]) -> Vec<&str> {
+        found.iter().map(|candidate| candidate.who.as_str()).collect()
+    }
+
+    fn own(seconds: u32, who: &str) -> Timeout {
+        Timeout { seconds, who: who.into(), place: Place::End, on_expiry: None, source: None }
+    }
+
+    #[test]
+    fn the_shipped_file_can_be_read() {
+        let shipped = file::parse(include_str!("known_timeouts/known.toml")).expect("readable");
+        assert!(shipped.len() > 50);
+        assert!(shipped.is_sorted_by_key(|entry| entry.seconds));
+        assert!(shipped.iter().all(|entry| entry.seconds > 0 && entry.source.is_some()));
+        let mut names: Vec<_> = shipped.iter().map(|entry| &entry.who).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), shipped.len(), "a name is what a configuration replaces by");
+    }
+
+    #[test]
+    fn a_timer_fits_its_timeout() {
+        assert_eq!(
+            who(&fitting(Duration::from_millis(60_400), None)),
+            ["AWS ALB", "nginx upstream keepalive", ".NET HttpClient", "AWS Classic Load Balancer"]
+        );
+        assert_eq!(
+            who(&fitting(Duration::from_millis(5_050), None)),
+            ["Node http keep-alive", "Apache keep-alive", "uvicorn keep-alive", "CloudFront origin"]
+        );
+        assert!(fitting(Duration::from_secs(47), None).is_empty());
+        assert!(fitting(Duration::from_millis(1_200), None).is_empty());
+    }
+
+    #[test]
+    fn the_next_operation_only_bounds_it() {
+        assert_eq!(who(&exceeded_by(Duration::from_secs(400), None))[..1], ["Cloudflare client side"]);
+        assert_eq!(who(&exceeded_by(Duration::from_secs(352), None))[..2], ["AWS NLB", "AWS NAT gateway"]);
+        assert!(exceeded_by(Duration::from_secs(1), None).is_empty());
+    }
+
+    #[test]
+    fn devices_are_asked_for_alone() {
+        assert_eq!(who(&fitting(Duration::from_secs(300), Some(Device))), ["F5 BIG-IP"]);
+        assert!(fitting(Duration::from_secs(75), Some(Device)).is_empty());
+    }
+
+    #[test]
+    fn a_user_knows_better() {
+        let table = Table::shipped().with(&[own(47, "our proxy"), own(60, "AWS ALB"), own(0, ".NET HttpClient")]);
+        assert_eq!(who(&table.fitting(Duration::from_secs(47), None)), ["our proxy"]);
+        let sixty = table.fitting(Duration::from_secs(60), None);
+        assert_eq!(who(&sixty)[..2], ["AWS ALB", "nginx upstream keepalive"], "the user's come first");
+        assert!(!who(&sixty).contains(&".NET HttpClient"));
+        let moved = Table::shipped().with(&[own(120, "AWS ALB")]);
+        assert!(!who(&moved.fitting(Duration::from_secs(60), None)).contains(&"AWS ALB"));
+        assert!(who(&moved.fitting(Duration::from_secs(120), None)).contains(&"AWS ALB"));
+    }
+}

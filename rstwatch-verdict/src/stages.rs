@@ -1,0 +1,185 @@
+//! The stages behind the ring in a row, without I/O: evidence → pair → classify → event.
+
+use std::collections::VecDeque;
+
+use rstwatch_common::record::{ResetRecord, flags, kind};
+
+use crate::assemble;
+use crate::cause::{Cause, Sender};
+use crate::classify::classify;
+use crate::correlate::Companies;
+use crate::event::Event;
+use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
+use crate::pair::{Pairing, Ready};
+use crate::recent::Recent;
+
+/// Ended connections that are remembered; the oldest give way.
+const ENDED: usize = 4096;
+
+/// How many phantom receives the kernel has counted; asked only where it matters.
+pub type Phantoms<'a> = &'a dyn Fn() -> u64;
+
+/// Records in, events out.
+pub struct Stages {
+    context: Context,
+    pairing: Pairing,
+    companies: Companies,
+    /// What ended connections: the peer may go on.
+    ended_by: Recent<EndedBy>,
+    ready: VecDeque<Event>,
+    /// Phantom receives dropped so far.
+    phantoms: u64,
+}
+
+impl Stages {
+    /// Nothing seen yet.
+    pub fn new(context: Context) -> Self {
+        Self {
+            context,
+            pairing: Pairing::default(),
+            companies: Companies::default(),
+            ended_by: Recent::new(ENDED),
+            ready: VecDeque::new(),
+            phantoms: 0,
+        }
+    }
+
+    /// The clocks have drifted, or were set.
+    pub fn set_wall_offset(&mut self, offset_ns: i128) {
+        self.context.wall_offset_ns = offset_ns;
+    }
+
+    /// The next event that is ready.
+    pub fn pop(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    /// Whether an event is ready.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether a receive waits for its sender.
+    pub fn is_waiting(&self) -> bool {
+        self.pairing.is_waiting()
+    }
+
+    /// One record.
+    pub fn record(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
+        match record.kind {
+            kind::RECEIVED => {
+                for ready in self.pairing.received(*record) {
+                    self.received(ready, phantoms);
+                }
+            }
+            kind::STRAY => self.pairing.repeated(record),
+            _ => self.sent(record, phantoms),
+        }
+    }
+
+    /// A reset that the stack or the firewall sent.
+    fn sent(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
+        if let Some(outlived) = self.pairing.outlived(record) {
+            self.received(outlived, phantoms);
+        }
+        let mut evidence = evidence::of_record(record, &self.context);
+        if let Evidence::Sent(sent) = &mut evidence {
+            sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
+        }
+        let verdict = classify(&evidence);
+        let seen = SenderSaw {
+            cause: verdict.cause,
+            sender: verdict.sender,
+            confidence: verdict.confidence,
+            because: verdict.because.clone(),
+        };
+        self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
+        if record.flags & flags::PHANTOM != 0 {
+            self.phantoms += 1;
+        }
+        if let Some(explained) = self.pairing.sent(record, seen) {
+            self.received(explained, phantoms);
+        }
+    }
+
+    /// Receives that have waited long enough at this monotonic time.
+    pub fn expire(&mut self, now_ns: u64, phantoms: Phantoms<'_>) {
+        for ready in self.pairing.expired(now_ns) {
+            self.received(ready, phantoms);
+        }
+    }
+
+    /// Everything that still waits, at the end.
+    pub fn flush(&mut self, phantoms: Phantoms<'_>) {
+        for ready in self.pairing.flush() {
+            self.received(ready, phantoms);
+        }
+    }
+
+    fn received(&mut self, ready: Ready, phantoms: Phantoms<'_>) {
+        if ready.sender_saw.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
+            return;
+        }
+        let mut evidence = evidence::of_record(&ready.record, &self.context);
+        if let Evidence::Received(received) = &mut evidence {
+            received.sender_saw = ready.sender_saw;
+            received.forgery.add_aftermath(ready.aftermath);
+            received.company = self.companies.note(&ready.record);
+        }
+        let verdict = classify(&evidence);
+        if let Evidence::Received(received) = &evidence {
+            let ended_by = match (verdict.cause, verdict.sender, received.gap.is_idle()) {
+                (Cause::FirewallReject, Sender::LocalFirewall, _) => EndedBy::LocalFirewall,
+                (Cause::FirewallReject, ..) => EndedBy::AnotherFirewall,
+                (_, _, true) => EndedBy::Idle,
+                (_, _, false) => EndedBy::Busy,
+            };
+            self.ended_by.push(ready.record.flow, ended_by);
+        }
+        self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
+    }
+
+    /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record
+    /// that would have told was lost.
+    fn is_lost_phantom(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) -> bool {
+        let lost = evidence::is_phantom(record) && phantoms() > self.phantoms;
+        if lost {
+            self.phantoms += 1;
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fixture;
+    use rstwatch_common::record::state;
+
+    fn phantom() -> ResetRecord {
+        let mut record = fixture::received();
+        record.state = state::FIN_WAIT2;
+        record.tcp.shutdown = 3;
+        record.segment.present = 0;
+        record
+    }
+
+    fn events_after(record: &ResetRecord, counted: u64) -> usize {
+        let mut stages = Stages::new(fixture::context());
+        stages.record(record, &|| counted);
+        stages.flush(&|| counted);
+        std::iter::from_fn(|| stages.pop()).count()
+    }
+
+    #[test]
+    fn a_phantom_whose_partner_was_lost_is_no_event() {
+        assert_eq!(events_after(&phantom(), 1), 0);
+    }
+
+    /// The header may have gone unseen: without the kernel's word it stays a reset, so that no count is lost.
+    #[test]
+    fn without_the_kernels_word_it_stays() {
+        assert_eq!(events_after(&phantom(), 0), 1);
+        assert_eq!(events_after(&fixture::received(), 1), 1);
+    }
+}

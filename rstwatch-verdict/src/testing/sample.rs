@@ -1,0 +1,41 @@
+//! Events for tests.
+
+use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::event::{Event, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
+use crate::timing::{Aside, Timer, Timing};
+
+/// An event of which nothing optional was seen.
+pub fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Event {
+    Event {
+        time: jiff::Timestamp::from_microsecond(1_760_013_067_482_000).expect("in range"),
+        node: "node-a".into(),
+        local: "10.0.3.41:48732".parse().expect("an address"),
+        remote: "10.0.7.12:5432".parse().expect("an address"),
+        netns: 4_026_531_840,
+        ..Event::bare(direction, cause, sender, confidence)
+    }
+}
+
+/// The example of the documentation: a pooled database connection that sat idle for too long.
+pub fn idle_reaped() -> Event {
+    let timer = Timer { after: std::time::Duration::from_millis(60_010), exact: true };
+    let candidate = |who: &str| TimeoutCandidate { seconds: 60, who: who.into() };
+    Event {
+        because: vec!["idle 61.2 s before this request".into(), "peer's FIN came 1.2 s earlier".into()],
+        role: Role::Client,
+        state: Some("CLOSE_WAIT"),
+        idle_ms: Some(61_240),
+        timeout_candidates: vec![candidate("AWS ALB"), candidate("nginx upstream")],
+        rst: Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() }),
+        process: Some(Process { pid: 4121, comm: "orders-api".into() }),
+        workload: Some(workload(WorkloadKind::Pod, "shop", "orders-7c9d")),
+        aside: Aside { timing: Timing::AfterIdle, timer: Some(timer), repeats_sent: false },
+        ..event(Direction::Received, Cause::IdleReaped, Sender::Peer, Confidence::Likely)
+    }
+}
+
+/// A workload; an empty namespace is none.
+pub fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
+    let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+    Workload { kind, namespace, name: name.into(), container: None, controller: None }
+}

@@ -1,0 +1,173 @@
+//! What the evidence of one reset says beyond its event: what reports and bounds add up. Not shown by itself.
+
+use std::time::Duration;
+
+use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
+
+/// Beside an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// When in the life of its connection the reset came.
+    pub timing: Timing,
+    /// The idle timeout that was met, if one was.
+    pub timer: Option<Timer>,
+    /// A received reset whose sender's event was seen too: one RST, two events.
+    pub repeats_sent: bool,
+}
+
+/// When in the life of a connection a reset came: the playbook's first question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timing {
+    /// During the handshake.
+    Connecting,
+    /// The first operation after an idle gap met it.
+    AfterIdle,
+    /// It came into the silence, unprovoked.
+    IntoSilence,
+    /// The connection was at work.
+    Busy,
+    /// Times were not seen.
+    #[default]
+    Unseen,
+}
+
+/// An idle timeout, from one connection that died of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// After so much silence.
+    pub after: Duration,
+    /// The timer was seen to fire; otherwise it had fired by then.
+    pub exact: bool,
+}
+
+/// What this evidence says.
+pub fn of(evidence: &Evidence) -> Aside {
+    match evidence {
+        Evidence::Received(it) => {
+            Aside { timing: received_timing(it), timer: received_timer(it), repeats_sent: it.sender_saw.is_some() }
+        }
+        Evidence::Sent(it) => Aside { timing: sent_timing(it), timer: sent_timer(it), repeats_sent: false },
+        Evidence::Firewall(it) => {
+            let timing = if it.syn { Timing::Connecting } else { Timing::Unseen };
+            Aside { timing, ..Aside::default() }
+        }
+    }
+}
+
+fn received_timing(it: &Received) -> Timing {
+    let Gap { length, ended_by_us, .. } = it.gap;
+    match (it.connecting, length) {
+        (true, _) => Timing::Connecting,
+        (false, None) => Timing::Unseen,
+        (false, Some(_)) if !it.gap.is_idle() => Timing::Busy,
+        (false, Some(_)) if ended_by_us => Timing::AfterIdle,
+        (false, Some(_)) => Timing::IntoSilence,
+    }
+}
+
+/// The peer's FIN, or its RST into the silence, shows the timer itself. An RST that answers us came some time after it.
+fn received_timer(it: &Received) -> Option<Timer> {
+    if it.connecting || !it.gap.was_idle_at_fin() {
+        return None;
+    }
+    let (after, exact) = match it.gap {
+        Gap { until_fin: Some(idle), .. } => (idle, true),
+        Gap { length: Some(length), ended_by_us, .. } => (length, !ended_by_us),
+        Gap { length: None, .. } => return None,
+    };
+    (!after.is_zero()).then_some(Timer { after, exact })
+}
+
+fn sent_timing(it: &Sent) -> Timing {
+    let opening = it.answered.is_some_and(|segment| segment.syn || segment.handshake);
+    match &it.end {
+        _ if opening || it.reason == Reason::InvalidSyn => Timing::Connecting,
+        None => Timing::Unseen,
+        Some(end) => match end.idle {
+            Some(idle) if idle >= GAP && it.answered.is_some() => Timing::AfterIdle,
+            Some(idle) if idle >= GAP => Timing::IntoSilence,
+            // Work was open, or had just been done.
+            _ => Timing::Busy,
+        },
+    }
+}
+
+/// Our own timer: the silence after which our side ended it.
+fn sent_timer(it: &Sent) -> Option<Timer> {
+    let idle = it.end.as_ref()?.idle?;
+    (idle >= GAP).then_some(Timer { after: idle, exact: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstwatch_common::record::{ResetRecord, flags, mark, role, state, tcp_flag};
+
+    use super::*;
+    use crate::evidence::of_record;
+    use crate::testing::fixture::{NOW_NS, context, jiffies, received, sent_active, sent_answer};
+
+    fn aside(record: &ResetRecord) -> Aside {
+        of(&of_record(record, &context()))
+    }
+
+    fn timer(millis: u64, exact: bool) -> Option<Timer> {
+        Some(Timer { after: Duration::from_millis(millis), exact })
+    }
+
+    /// Quiet for a minute; with a request under way or not.
+    fn quiet(request: bool) -> ResetRecord {
+        let mut quiet = received();
+        (quiet.tcp.received_age, quiet.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
+        quiet.tcp.sent_age = jiffies(if request { 0 } else { 60_000 });
+        if request {
+            quiet.tcp.write_seq += 100;
+            quiet.tcp.snd_nxt += 100;
+        }
+        quiet
+    }
+
+    #[test]
+    fn each_timing_is_told() {
+        let mut connecting = received();
+        connecting.state = state::SYN_SENT;
+        let mut refusing = sent_answer();
+        refusing.segment.flags = tcp_flag::SYN;
+        let cases = [
+            (connecting, Timing::Connecting, None),
+            (refusing, Timing::Connecting, None),
+            (sent_answer(), Timing::Unseen, None),
+            (received(), Timing::Busy, None),
+            (quiet(true), Timing::AfterIdle, timer(60_000, false)),
+            (quiet(false), Timing::IntoSilence, timer(60_000, true)),
+        ];
+        for (index, (record, timing, timer)) in cases.into_iter().enumerate() {
+            let found = aside(&record);
+            assert_eq!((found.timing, found.timer, found.repeats_sent), (timing, timer, false), "case {index}");
+        }
+    }
+
+    /// The FIN came 1.2 s before our request: the timer is what lay before it.
+    #[test]
+    fn a_fin_shows_the_timer() {
+        let mut reaped = quiet(true);
+        reaped.state = state::CLOSE_WAIT;
+        reaped.memory.role = role::CLIENT;
+        reaped.memory.fin_ns = NOW_NS - 1_200_000_000;
+        (reaped.memory.fin_sent, reaped.memory.fin_received) = (jiffies(58_800), jiffies(58_800));
+        assert_eq!(aside(&reaped).timer, timer(58_800, true));
+    }
+
+    #[test]
+    fn our_own_timer_is_exact() {
+        let mut late = sent_answer();
+        late.flags |= flags::TOMBSTONE;
+        late.memory = sent_active().memory;
+        late.memory.marks = mark::CLOSED_BY_OWNER;
+        late.memory.role = role::SERVER;
+        (late.memory.closing_ns, late.memory.closed_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
+        (late.memory.closing_sent, late.memory.closing_received) = (jiffies(75_000), jiffies(75_004));
+        late.memory.reset_ns = 0;
+        let found = aside(&late);
+        assert_eq!((found.timing, found.timer), (Timing::AfterIdle, timer(75_000, true)));
+    }
+}
