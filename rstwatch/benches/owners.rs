@@ -4,10 +4,10 @@ use std::fs::{create_dir_all, metadata, write};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use rstwatch::owner::Owners;
-use rstwatch::owner::naming::Naming;
-use rstwatch::owner::path::parse;
-use rstwatch::owner::pods::{Controller, Lookup, Pod, Pods};
+use rstwatch::identity::owner::Owners;
+use rstwatch::identity::owner::naming::Naming;
+use rstwatch::identity::owner::path::parse;
+use rstwatch::identity::owner::pods::{Controller, Lookup, Pod, Pods};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::identity::Identity;
@@ -66,6 +66,6 @@ fn pod(bencher: divan::Bencher<'_, '_>) {
 
 /// Once for each cgroup, not for each event.
 #[divan::bench]
-fn path() -> rstwatch::owner::path::Place {
+fn path() -> rstwatch::identity::owner::path::Place {
     parse(divan::black_box(&format!("/{POD}/cri-containerd-{ID}.scope")))
 }

@@ -10,7 +10,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::{Generator, Shell};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-use rstwatch::cli::Cli;
+use rstwatch::command::cli::Cli;
 
 /// A section that no help text holds, by its title.
 type Section = (&'static str, &'static [&'static str]);

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use crate::pipeline::{Survey, survey};
-use crate::privileges::rights::{Held, Right};
+use crate::identity::owner;
+use crate::kernel::attach::{self, Limits};
+use crate::kernel::scope::Scope;
+use crate::privileges::prospect;
+use crate::privileges::rights::{self, Held, Right};
 use crate::probe::{Probe, Probes};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::text::count;
@@ -17,6 +20,33 @@ pub fn run() -> anyhow::Result<bool> {
     let survey = survey();
     std::io::stdout().write_all(table(&survey).as_bytes())?;
     Ok(survey.probes.ready())
+}
+
+/// What this kernel and these privileges allow, for `rstwatch check`.
+#[derive(Clone, Debug)]
+struct Survey {
+    /// Release of the running kernel.
+    kernel: String,
+    /// Each probe.
+    probes: Probes,
+    /// Capabilities that matter here.
+    rights: Vec<Right>,
+    /// How many others are held.
+    other_rights: usize,
+    /// What becomes of them and of the rest once everything is attached.
+    prospect: Vec<(&'static str, String)>,
+    /// What else matters.
+    notes: Vec<String>,
+}
+
+/// Tries everything, and leaves nothing attached.
+fn survey() -> Survey {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
+    let (probes, mut notes) = attach::survey(&Scope::default(), &limits);
+    notes.extend(owner::limits().map(str::to_owned));
+    let rights = rights::of(&probes);
+    Survey { kernel, probes, rights, other_rights: rights::others(), prospect: prospect(), notes }
 }
 
 fn table(survey: &Survey) -> String {

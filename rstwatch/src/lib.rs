@@ -10,10 +10,9 @@ pub mod looks;
 pub mod privileges;
 pub mod probe;
 
-// One reset, stage by stage: bytes, facts, verdict, event.
-pub mod owner;
-pub mod kubernetes;
-pub mod pipeline;
+// One reset: whose connection it was, and its way from the ring through the verdict.
+pub mod identity;
+pub mod capture;
 
 // Many resets.
 pub mod aggregate;
@@ -24,21 +23,11 @@ pub mod timeline;
 // Queues and tables that fill up.
 pub mod capacity;
 
-// What people see.
-pub mod filter;
-pub mod render;
+// What people and programs read.
+pub mod present;
+pub mod files;
 pub mod export;
 
-// Commands: arguments and file, settings, run.
-pub mod files;
-pub mod config;
-pub mod cli;
-pub mod settings;
-pub mod runtime;
-pub mod output;
-pub mod watch;
-pub mod agent;
-pub mod trace;
-pub mod report;
-pub mod bracket;
+// What runs.
+pub mod command;
 pub mod check;

@@ -4,8 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use rstwatch::cli::{self, Cli, Command, LogLevel};
-use rstwatch::{agent, bracket, check, report, trace};
+use rstwatch::check;
+use rstwatch::command::cli::{self, Cli, Command, LogLevel};
+use rstwatch::command::{agent, report, timeouts, trace};
+
 use rstwatch_verdict::{escape, explain};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -29,7 +31,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => agent::run(args.settings()?)?,
         Command::Trace(args) => trace::run(args.settings()?)?,
         Command::Report(args) => report::run(args.settings()?)?,
-        Command::Timeouts(args) => bracket::run(args.settings()?)?,
+        Command::Timeouts(args) => timeouts::run(args.settings()?)?,
         Command::Explain { cause } => {
             let text = cause.map_or_else(explain::list, explain::text);
             io::stdout().write_all(text.as_bytes())?;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::WatchEvent;
-use rstwatch::kubernetes::names::{Directory, Names};
-use rstwatch::kubernetes::pod::Seen;
-use rstwatch::kubernetes::store::{MOST_GONE, Store};
-use rstwatch::kubernetes::watch::Sink;
+use rstwatch::identity::kubernetes::names::{Directory, Names};
+use rstwatch::identity::kubernetes::pod::Seen;
+use rstwatch::identity::kubernetes::store::{MOST_GONE, Store};
+use rstwatch::identity::kubernetes::watch::Sink;
 
 /// Pods that live at a time, a busy node's.
 const LIVE: usize = 250;

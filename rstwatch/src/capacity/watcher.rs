@@ -13,10 +13,10 @@ use super::queues::Queues;
 use super::totals::{Look, Totals};
 use super::{Capacity, Conntrack, ConntrackDrops, Snapshot, Stack};
 use crate::clock::monotonic_ns;
+use crate::identity::owner::Owners;
 use crate::kernel::scope::Scope;
 use crate::kernel::tables::KernelSide;
 use crate::looks::{Looking, every_second};
-use crate::owner::Owners;
 
 /// Other namespaces than the host's that are shown one by one, the fullest conntrack tables first.
 const SHOWN_NETNS: usize = 64;

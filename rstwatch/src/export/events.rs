@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Following, MAX_FOLLOWERS, Shared};
-use crate::filter::Filter;
 use crate::history::{CAPACITY, Follower};
+use crate::present::filter::Filter;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
 

@@ -12,8 +12,8 @@ use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
 use crate::capacity::Snapshot;
-use crate::kubernetes::Snapshot as KubernetesSnapshot;
-use crate::owner::Outcome;
+use crate::identity::kubernetes::Snapshot as KubernetesSnapshot;
+use crate::identity::owner::Outcome;
 use crate::probe::{Probe, Probes};
 use rstwatch_verdict::text::fraction;
 

@@ -15,8 +15,8 @@ use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
-use crate::kubernetes::Knowledge;
-use crate::owner::Owners;
+use crate::identity::kubernetes::Knowledge;
+use crate::identity::owner::Owners;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 

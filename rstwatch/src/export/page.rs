@@ -11,8 +11,8 @@ use axum::response::Html;
 
 use super::{AppState, Shared};
 use crate::aggregate::Totals;
+use crate::present::render;
 use crate::probe::Probes;
-use crate::render;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::escape::html;
 use rstwatch_verdict::event::Event;

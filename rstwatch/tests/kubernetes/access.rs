@@ -1,6 +1,6 @@
 //! How the API is reached.
 
-use rstwatch::kubernetes::failure::Kind;
+use rstwatch::identity::kubernetes::failure::Kind;
 
 use crate::NODE;
 use crate::apiserver::{self, ApiServer, pod};

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rstwatch::kubernetes::Knowledge;
-use rstwatch::kubernetes::failure::Kind;
-use rstwatch::owner::pods::{Lookup, Pods};
+use rstwatch::identity::kubernetes::Knowledge;
+use rstwatch::identity::kubernetes::failure::Kind;
+use rstwatch::identity::owner::pods::{Lookup, Pods};
 use rstwatch_common::record::ResetRecord;
 use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::stages::Stages;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rstwatch::kubernetes::failure::Kind;
-use rstwatch::kubernetes::guard::Limits;
-use rstwatch::kubernetes::watch::Patience;
+use rstwatch::identity::kubernetes::failure::Kind;
+use rstwatch::identity::kubernetes::guard::Limits;
+use rstwatch::identity::kubernetes::watch::Patience;
 use serde_json::json;
 
 use crate::NODE;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use rstwatch::kubernetes::guard::Limits;
-use rstwatch::kubernetes::watch::Patience;
+use rstwatch::identity::kubernetes::guard::Limits;
+use rstwatch::identity::kubernetes::watch::Patience;
 use serde_json::{Value, json};
 
 use crate::NODE;

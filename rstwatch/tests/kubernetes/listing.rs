@@ -1,6 +1,6 @@
 //! What is asked for, and how.
 
-use rstwatch::owner::pods::{Lookup, Pods};
+use rstwatch::identity::owner::pods::{Lookup, Pods};
 
 use crate::NODE;
 use crate::apiserver::{ApiServer, Mood, pod};

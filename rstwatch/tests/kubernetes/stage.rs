@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rstwatch::kubernetes::client::Source;
-use rstwatch::kubernetes::failure::Kind;
-use rstwatch::kubernetes::guard::Limits;
-use rstwatch::kubernetes::settings::Settings;
-use rstwatch::kubernetes::watch::Patience;
-use rstwatch::kubernetes::{Knowledge, Kubernetes};
-use rstwatch::owner::pods::{Lookup, Pods};
+use rstwatch::identity::kubernetes::client::Source;
+use rstwatch::identity::kubernetes::failure::Kind;
+use rstwatch::identity::kubernetes::guard::Limits;
+use rstwatch::identity::kubernetes::settings::Settings;
+use rstwatch::identity::kubernetes::watch::Patience;
+use rstwatch::identity::kubernetes::{Knowledge, Kubernetes};
+use rstwatch::identity::owner::pods::{Lookup, Pods};
 use tempfile::TempDir;
 
 use crate::NODE;

@@ -16,11 +16,11 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::Asked;
+use crate::command::settings::host_name;
 use crate::export::Following;
 use crate::export::web_config::Loaded;
 use crate::export::web_config::reload::Web;
 use crate::export::web_config::users::Answer;
-use crate::settings::host_name;
 
 /// Everything that stands before the routes.
 pub(super) struct Gate {

@@ -6,7 +6,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::counter;
-use crate::kubernetes::Snapshot;
+use crate::identity::kubernetes::Snapshot;
 
 /// Everything of one look.
 pub(super) fn encode(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -66,7 +66,7 @@ fn only_by_its_own_name() {
     let served = Served::start(vec![]);
     let ask =
         |host: &str| status(&exchange(served.address, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()));
-    let own = crate::settings::host_name();
+    let own = crate::command::settings::host_name();
     for host in
         ["localhost", "LOCALHOST:9877", "localhost.", "127.0.0.1:9877", "[::1]:9877", "10.1.2.3", "a.localhost:1", &own]
     {

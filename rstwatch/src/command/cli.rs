@@ -1,0 +1,298 @@
+//! The command line: what may be said, and how it becomes [settings](crate::command::settings).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use jiff::SignedDuration;
+use tracing::level_filters::LevelFilter;
+
+use crate::capture::settings::CaptureSettings;
+use crate::command::config::{self, Config};
+use crate::command::settings::{
+    AgentSettings, ReportSettings, TimeoutsSettings, TraceSettings, capture_settings, host_name, with_kubernetes,
+};
+use crate::export::listen::ListenAddress;
+use crate::export::{http, is_reserved};
+use crate::present::filter::{Filter, network};
+use rstwatch_verdict::cause::{Cause, Direction};
+
+/// Says who sent each TCP reset of this host, why, and what to change.
+#[derive(Debug, Parser)]
+#[command(name = "rstwatch", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// How much to log, to stderr [default: info for agent, warn for the others]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch as a daemon; serve metrics, events and a status page over HTTP
+    #[command(after_long_help = config::HELP)]
+    Agent(Box<AgentArgs>),
+    /// Show each reset with its verdict as it happens
+    Trace(Box<TraceArgs>),
+    /// Watch for a while, then say what is wrong: causes, who, evidence, what to change first
+    Report(Box<ReportArgs>),
+    /// Watch for a while, then say after how much idle time each destination ends connections
+    Timeouts(Box<TimeoutsArgs>),
+    /// Say what a cause means, how to confirm it and what to change
+    Explain {
+        /// The cause; without it all are listed
+        #[arg(value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
+        cause: Option<Cause>,
+    },
+    /// Say what this kernel and these privileges allow
+    Check,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+/// What to watch.
+#[derive(Args, Debug)]
+pub struct CaptureArgs {
+    /// Watch only this network namespace, as /run/netns/NAME or /proc/PID/ns/net; repeatable
+    #[arg(long, value_name = "PATH")]
+    netns: Vec<PathBuf>,
+    /// Watch only sockets of this cgroup (v2) and those below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Name of this host in events [default: its host name]
+    #[arg(long, value_name = "NAME", value_parser = config::node_name)]
+    node_name: Option<String>,
+    /// Configuration file; rstwatch agent --help lists its keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl CaptureArgs {
+    /// With the configuration file read and checked.
+    fn settings(self) -> anyhow::Result<(CaptureSettings, Arc<str>, Config)> {
+        let Self { netns, cgroup, node_name, config } = self;
+        let config = config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let named = node_name.or_else(|| config.node_name.clone());
+        let node = named.map_or_else(host_name, Arc::from);
+        Ok((with_kubernetes(capture_settings(netns, cgroup, &config), &config, &node)?, node, config))
+    }
+}
+
+/// Which events to take.
+#[derive(Args, Debug)]
+pub struct FilterArgs {
+    /// Only this cause, as listed by rstwatch explain; repeatable
+    #[arg(long, value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
+    cause: Vec<Cause>,
+    /// Only resets of this direction
+    #[arg(long, value_parser = word::<Direction>(Direction::ALL, Direction::as_str))]
+    direction: Option<Direction>,
+    /// Only resets of connections with this address or network
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    peer: Option<IpNet>,
+    /// Only resets of connections with this port at either end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+impl From<FilterArgs> for Filter {
+    fn from(FilterArgs { cause: causes, direction, peer, port }: FilterArgs) -> Self {
+        Self { causes, direction, peer, port }
+    }
+}
+
+/// `rstwatch agent`
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// Where to serve HTTP; repeatable; :9877 is every address of this host
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9877")]
+    listen: Vec<ListenAddress>,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
+    telemetry_path: String,
+    /// TLS, users and headers, in the format of the Prometheus exporter toolkit
+    ///
+    /// It is read again when it or a certificate changes, and on SIGHUP; while it is broken the last good one stays in use.
+    /// /healthz and /readyz never need a password.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config: Option<PathBuf>,
+    /// Requests answered at once, beside 16 that follow events; 0: no limit
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = http::MAX_REQUESTS)]
+    max_requests: usize,
+}
+
+impl AgentArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<AgentSettings> {
+        let Self { capture, listen, telemetry_path, web_config, max_requests } = self;
+        let path = capture.config.clone();
+        let (capture, node, config) = capture.settings()?;
+        let Config { workload_limit, timeout_destinations, timeout_series, listener_series, .. } = config;
+        Ok(AgentSettings {
+            capture,
+            node,
+            listen,
+            telemetry_path,
+            web_config,
+            max_requests,
+            workload_limit,
+            timeout_destinations,
+            timeout_series,
+            listener_series,
+            config: path,
+        })
+    }
+}
+
+/// `rstwatch trace`
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// End after this time, such as 60s or 5m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// End after so many resets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl TraceArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<TraceSettings> {
+        let Self { capture, json, duration, count, filter } = self;
+        let (capture, node, _) = capture.settings()?;
+        Ok(TraceSettings { capture, node, filter: filter.into(), json, duration, count })
+    }
+}
+
+/// `rstwatch report`
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Watch for this time, such as 60s or 5m; Ctrl-C ends early, and reports
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    duration: Duration,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl ReportArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<ReportSettings> {
+        let Self { capture, json, duration, filter } = self;
+        let (capture, node, config) = capture.settings()?;
+        let destinations = config.timeout_destinations;
+        Ok(ReportSettings { capture, node, filter: filter.into(), json, duration, destinations })
+    }
+}
+
+/// `rstwatch timeouts`
+#[derive(Args, Debug)]
+pub struct TimeoutsArgs {
+    #[command(flatten)]
+    capture: CaptureArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Watch for this time, such as 60s or 1h: longer than the timeouts that are looked for; Ctrl-C ends early
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    duration: Duration,
+}
+
+impl TimeoutsArgs {
+    /// With the configuration file read and checked.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used, in one line.
+    pub fn settings(self) -> anyhow::Result<TimeoutsSettings> {
+        let Self { capture, json, duration } = self;
+        let (capture, node, config) = capture.settings()?;
+        Ok(TimeoutsSettings { capture, node, json, duration, destinations: config.timeout_destinations })
+    }
+}
+
+/// A word of a fixed vocabulary.
+fn word<T>(all: &'static [T], as_str: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + std::str::FromStr<Err = String> + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(move |value| as_str(*value)))
+        .try_map(|word| word.parse::<T>().map_err(std::io::Error::other))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| "not a time such as 60s or 5m".to_owned())
+}
+
+fn telemetry_path(path: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !path.starts_with('/') || !path.chars().all(plain) {
+        return Err("not a path such as /metrics".to_owned());
+    }
+    if is_reserved(path) {
+        return Err("that path serves something else: pick another".to_owned());
+    }
+    Ok(path.to_owned())
+}
+
+/// A usage error in one line: what is wrong, and where help is.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let said = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let said = said.trim_start_matches("error: ").replace(":;", ":");
+    format!("rstwatch: {said}: see rstwatch --help")
+}
+
+#[cfg(test)]
+mod tests;

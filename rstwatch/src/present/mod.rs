@@ -1,0 +1,6 @@
+//! What people read: events as text, filters, reports.
+
+pub mod filter;
+pub mod render;
+pub mod timeouts;
+pub mod report;

@@ -1,0 +1,421 @@
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::diagnosis::Frame;
+use super::pressure::Change;
+use super::text::Page;
+use super::*;
+use crate::aggregate::LossStage;
+use crate::probe::Probe;
+use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
+use rstwatch_verdict::event::{Process, Role, Rst};
+use rstwatch_verdict::testing::sample;
+use rstwatch_verdict::timing::{Aside, Timer, Timing};
+
+fn frame() -> Frame {
+    Frame {
+        node: "node-a".into(),
+        scope: "every network namespace".into(),
+        filtered: false,
+        started: sample::idle_reaped().time,
+        watched: Duration::from_secs(60),
+        pressure: Change::default(),
+    }
+}
+
+fn probes() -> Probes {
+    Probes(Vec::new())
+}
+
+fn diagnosis(events: &[Event], filter: Filter, frame: Frame, counts: &KernelCounts, probes: &Probes) -> Diagnosis {
+    let mut findings = Findings::new(filter, 100);
+    events.iter().for_each(|event| findings.record(event));
+    findings.diagnosis(frame, counts, probes)
+}
+
+fn written(found: &Diagnosis) -> String {
+    Page { colour: false, zone: TimeZone::UTC, out: String::new() }.write(found)
+}
+
+#[track_caller]
+fn check(events: &[Event], expect: &Expect) {
+    let text = written(&diagnosis(events, Filter::default(), frame(), &KernelCounts::default(), &probes()));
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    expect.assert_eq(&text);
+}
+
+fn at(event: &Event, ms: i64) -> Event {
+    let mut event = event.clone();
+    event.time += SignedDuration::from_millis(ms);
+    event
+}
+
+/// A client's connection that was reset at work.
+fn busy(cause: Cause, ms: i64) -> Event {
+    let mut event = at(&sample::event(Direction::Received, cause, Sender::Peer, Confidence::Likely), ms);
+    event.role = Role::Client;
+    event.aside.timing = Timing::Busy;
+    event.rst = Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() });
+    event.process = Some(Process { pid: 7, comm: "cart".into() });
+    event.because = vec!["the peer aborted a live connection with 7 bytes of ours under way".into()];
+    event
+}
+
+fn refused(ms: i64) -> Event {
+    let mut event = busy(Cause::Refused, ms);
+    event.aside.timing = Timing::Connecting;
+    event.because = vec!["the RST answered our SYN: nothing listens there, or a firewall rejects".into()];
+    event
+}
+
+#[test]
+fn a_quiet_watch_says_what_was_watched() {
+    let mut quiet = frame();
+    quiet.scope = "network namespace /run/netns/a\\n".into();
+    quiet.pressure = Change {
+        listen_overflows: Some(0),
+        listen_drops: Some(0),
+        conntrack_entries: Some(12),
+        conntrack_limit: Some(262_144),
+        ..Change::default()
+    };
+    let text = written(&diagnosis(&[], Filter::default(), quiet, &KernelCounts::default(), &probes()));
+    expect![[r#"
+        node-a, network namespace /run/netns/a\n, watched for 60.0 s: no resets
+
+        pressure, in the network namespace of this command
+          accept queues: 0 overflows, 0 drops
+          conntrack: 12 of 262144 entries
+    "#]]
+    .assert_eq(&text);
+}
+
+/// The commonest report: pools that keep connections for longer than the server does.
+#[test]
+fn a_drip_of_reaped_connections() {
+    let mut events = Vec::new();
+    for minute in 0..9 {
+        let mut event = at(&sample::idle_reaped(), minute * 6_000);
+        event.aside.timer = Some(Timer { after: Duration::from_millis(60_010 + minute.unsigned_abs()), exact: true });
+        event.remote.set_port(if minute == 8 { 6432 } else { 5432 });
+        events.push(event);
+    }
+    events.push(busy(Cause::UnreadData, 500));
+    check(
+        &events,
+        &expect![[r#"
+            node-a, every network namespace, watched for 60.0 s: 10 resets (0 sent, 10 received)
+
+            causes
+              9   90 %  idle_reaped: the other side had closed the idle connection when it was used again
+                        likely; peer 10.0.7.12:5432 (8), 10.0.7.12:6432 (1); here pod shop/orders-7c9d
+                        e.g. idle 61.2 s before this request; peer's FIN came 1.2 s earlier
+              1   10 %  unread_data: close() with received data unread
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the peer aborted a live connection with 7 bytes of ours under way
+              all: peer 10.0.7.12:5432 (9), 10.0.7.12:6432 (1); here pod shop/orders-7c9d (9), cart (1)
+
+            when
+              9  the first operation after an idle gap met a connection that was dead already
+              1  mid-transfer: the connection was at work
+
+            path
+              TTL of received RSTs against the handshake's: equal 10, differing 0; the peers' addresses can
+              be believed
+
+            idle timeouts
+              10.0.7.12:5432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
+              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): several died alike,
+              after 60.0 s; 8 resets; used after up to 61.2 s
+              10.0.7.12:6432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
+              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): died after 60.0 s; 1
+              reset; used after up to 61.2 s
+
+            change first
+              1.  idle_reaped (9 resets): keep pooled connections idle for less than 60 s (candidates: AWS
+                  ALB 60, nginx upstream 60); retry idempotent requests once
+              2.  unread_data (1 reset): read the request or response to its end before close(), also on
+                  error paths
+        "#]],
+    );
+}
+
+/// One peer's process ends with connections open; then nothing listens there.
+#[test]
+fn a_restart_is_inferred_from_resets_together_and_refusals() {
+    let mut events: Vec<_> = (0..5).map(|n| busy(Cause::UnreadData, 10_000 + n * 90)).collect();
+    events.extend((0..3).map(|n| refused(11_000 + n * 400)));
+    check(
+        &events,
+        &expect![[r#"
+            node-a, every network namespace, watched for 60.0 s: 8 resets (0 sent, 8 received)
+
+            causes
+              5   62 %  unread_data: close() with received data unread
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the peer aborted a live connection with 7 bytes of ours under way
+              3   37 %  refused: RST answered a SYN: nothing listens there
+                        likely; peer 10.0.7.12:5432; here cart
+                        e.g. the RST answered our SYN: nothing listens there, or a firewall rejects
+              all: peer 10.0.7.12:5432; here cart
+
+            when
+              5  mid-transfer: the connection was at work
+              3  while connecting: refused, no reset of a connection
+              burst at 12:31:17: 5 within two seconds, all of them with 10.0.7.12:5432; unread_data 5
+              10.0.7.12:5432: its process probably died or restarted at 12:31:17: 5 connections were reset
+              within two seconds, then 3 attempts were refused
+
+            path
+              TTL of received RSTs against the handshake's: equal 5, differing 0; the peers' addresses can
+              be believed
+
+            change first
+              1.  restart of 10.0.7.12:5432 (5 resets): there: drain connections on SIGTERM before exit; if
+                  it was no shutdown, look at the crash
+        "#]],
+    );
+    // Without refusals after, or with those before only, or spread over time, it is not said.
+    let together: Vec<_> = (0..5).map(|n| busy(Cause::UnreadData, 10_000 + n * 90)).collect();
+    let before = [vec![refused(9_000)], together.clone()].concat();
+    let spread: Vec<_> = (0..5).map(|n| busy(Cause::UnreadData, n * 2_100)).chain([refused(11_000)]).collect();
+    for events in [together, before, spread] {
+        let found = diagnosis(&events, Filter::default(), frame(), &KernelCounts::default(), &probes());
+        assert_eq!(found.restarts, []);
+    }
+}
+
+/// A process of this host is killed; both ends are here. Each reset counts once.
+#[test]
+fn both_ends_on_this_host_count_once() {
+    let mut events = Vec::new();
+    for n in 0..4 {
+        let mut sent =
+            at(&sample::event(Direction::Sent, Cause::ProcessDied, Sender::LocalApp, Confidence::Certain), n * 10);
+        sent.role = Role::Server;
+        sent.process = Some(Process { pid: 9, comm: "worker\x1b[2J".into() });
+        sent.because = vec!["its process was killed by signal 9".into()];
+        sent.aside.timing = Timing::Busy;
+        let mut received = busy(Cause::ProcessDied, n * 10);
+        received.aside = Aside { repeats_sent: true, ..received.aside };
+        events.extend([received, sent]);
+    }
+    check(
+        &events,
+        &expect![[r#"
+        node-a, every network namespace, watched for 60.0 s: 4 resets (4 sent, 4 received; 4 seen at
+        both ends, counted once)
+
+        causes
+          4  100 %  process_died: the owner crashed, was killed or exited with connections open
+                    certain; peer 10.0.7.12; here worker\u{1b}[2J
+                    e.g. its process was killed by signal 9
+
+        when
+          4  mid-transfer: the connection was at work
+          burst at 12:31:07: 4 within two seconds, all of them with 10.0.7.12; process_died 4; the
+          process worker\u{1b}[2J of this host died then
+
+        path
+          TTL of received RSTs against the handshake's: equal 4, differing 0; the peers' addresses can
+          be believed
+
+        change first
+          1.  process_died (4 resets): drain connections on SIGTERM before exit; if it was no shutdown,
+              look at the crash
+    "#]],
+    );
+    let filter = Filter { direction: Some(Direction::Received), ..Filter::default() };
+    let found = diagnosis(&events, filter, frame(), &KernelCounts::default(), &probes());
+    assert_eq!((found.resets, found.sent, found.seen_at_both_ends), (4, 0, 0), "the other end was not asked for");
+}
+
+#[test]
+fn losses_pressure_and_missing_probes_are_said() {
+    let mut frame = frame();
+    frame.filtered = true;
+    frame.pressure = Change {
+        listen_overflows: Some(17),
+        listen_drops: Some(19),
+        conntrack_entries: Some(260_000),
+        conntrack_limit: Some(262_144),
+        conntrack_drops: Some(3),
+        conntrack_evictions: Some(1),
+    };
+    let counts = KernelCounts {
+        resets: Vec::new(),
+        undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Received, LossStage::RateLimited, 2)],
+    };
+    let probe = |name, attached| Probe {
+        name,
+        required: false,
+        attached,
+        detail: "fentry is refused\x07".into(),
+        degrades: "firewall rejects",
+    };
+    let probes = Probes(vec![probe("nf_send_reset", false), probe("kfree_skb", true)]);
+    let mut device = busy(Cause::MiddleboxIdle, 0);
+    device.sender = Sender::Middlebox;
+    device.idle_ms = Some(352_000);
+    device.aside = Aside {
+        timing: Timing::AfterIdle,
+        timer: Some(Timer { after: Duration::from_secs(352), exact: false }),
+        repeats_sent: false,
+    };
+    device.rst = Some(Rst { ttl: Some(64), ttl_expected: Some(57), ..Rst::default() });
+    device.because = vec!["not sent by the peer's own stack: TTL 64 was not decremented by any hop".into()];
+    expect![[r#"
+        node-a, every network namespace, filtered, watched for 60.0 s: 1 reset (0 sent, 1 received)
+
+        causes
+          1   12 %  middlebox_idle: a device on the path forgot the quiet connection and reset it
+                    likely; peer 10.0.7.12:5432; here cart
+                    e.g. not sent by the peer's own stack: TTL 64 was not decremented by any hop
+
+        when
+          1  the first operation after an idle gap met a connection that was dead already
+
+        path
+          TTL of received RSTs against the handshake's: equal 0, differing 1; 1 was made by a device on
+          the path, in the peer's name
+
+        idle timeouts
+          10.0.7.12:5432: TCP keepalive must be below 352.0 s (candidates: AWS NLB 350, AWS NAT gateway
+          350, AWS security group (newest Nitro) 350): found dead after 352.0 s; 1 reset
+
+        pressure, in the network namespace of this command
+          accept queues: 17 overflows, 19 drops: add capacity so that the server accepts faster; raise
+          its backlog and net.core.somaxconn
+          conntrack: 260000 of 262144 entries, 3 drops, 1 eviction: raise
+          net.netfilter.nf_conntrack_max, or shorten the timeouts that fill the table
+
+        not seen
+          7 more resets (5 sent, 2 received, of some perhaps both ends) were counted without details;
+          the filter was not asked of these: raise ring_buffer_bytes or detail_rate_per_second in the
+          configuration
+          firewall rejects (nf_send_reset missing)
+          rstwatch check says why
+
+        change first
+          1.  middlebox_idle (1 reset): set TCP keepalive below 352.0 s (the idle time that was fatal
+              here), or raise that timeout
+    "#]]
+    .assert_eq(&written(&diagnosis(&[device], Filter::default(), frame, &counts, &probes)));
+}
+
+/// A server of ours with a shorter timeout than its clients have.
+#[test]
+fn our_own_servers_timeouts_are_told() {
+    let mut sent = sample::event(Direction::Sent, Cause::IdleReaped, Sender::LocalKernel, Confidence::Certain);
+    (sent.role, sent.idle_ms) = (Role::Server, Some(76_300));
+    sent.local = "10.0.7.12:80".parse().expect("an address");
+    sent.remote = "10.0.3.41:48732".parse().expect("an address");
+    sent.process = Some(Process { pid: 9, comm: "nginx".into() });
+    let timer = Timer { after: Duration::from_secs(75), exact: true };
+    sent.aside = Aside { timing: Timing::AfterIdle, timer: Some(timer), repeats_sent: false };
+    check(
+        &[sent.clone(), at(&sent, 9_000)],
+        &expect![[r#"
+            node-a, every network namespace, watched for 60.0 s: 2 resets (2 sent, 0 received)
+
+            causes
+              2  100 %  idle_reaped: the other side had closed the idle connection when it was used again
+                        certain; peer 10.0.3.41; here nginx
+
+            when
+              2  the first operation after an idle gap met a connection that was dead already
+
+            idle timeouts
+              nginx on port 80, here, closes after 75.0 s of silence: its clients' pools must be below that;
+              2 clients came back, after up to 76.3 s
+
+            change first
+              1.  idle_reaped (2 resets): have clients keep pooled connections idle for less than 75.0 s
+                  (the timeout that was seen here); retry idempotent requests once
+        "#]],
+    );
+}
+
+/// A scan: no port, and no single place to mend.
+#[test]
+fn a_scan_is_not_blamed_on_one_port() {
+    let mut events = Vec::new();
+    for port in 1..=300_u16 {
+        let mut sent = sample::event(Direction::Sent, Cause::Refused, Sender::LocalKernel, Confidence::Certain);
+        sent.local.set_port(port);
+        sent.aside.timing = Timing::Connecting;
+        events.push(sent);
+    }
+    check(
+        &events,
+        &expect![[r#"
+        node-a, every network namespace, watched for 60.0 s: 300 resets (300 sent, 0 received)
+
+        causes
+          300  100 %  refused: RST answered a SYN: nothing listens there
+                      certain; peer 10.0.7.12; here many
+
+        when
+          300  while connecting: refused, no reset of a connection
+
+        change first
+          1.  refused (300 resets): start the server, or point the client at the right address and port
+    "#]],
+    );
+}
+
+#[test]
+fn a_steady_stream_is_no_burst_and_needs_no_more_memory() {
+    let mut findings = Findings::new(Filter::default(), 8);
+    for n in 0..12_000_i64 {
+        let mut event = busy(Cause::UnreadData, n * 5);
+        event.remote.set_port(u16::try_from(n + 1).expect("a port"));
+        event.process = Some(Process { pid: 1, comm: format!("p{n}") });
+        findings.record(&event);
+    }
+    let found = findings.diagnosis(frame(), &KernelCounts::default(), &probes());
+    assert_eq!((found.resets, found.bursts.len()), (12_000, 0));
+    let named: u64 = found.owners.top.iter().map(|it| it.resets).sum();
+    assert_eq!(named + found.owners.others, 12_000);
+    assert!(written(&found).lines().count() < 30);
+}
+
+#[test]
+fn the_json_is_one_object() {
+    let found = diagnosis(&[sample::idle_reaped()], Filter::default(), frame(), &KernelCounts::default(), &probes());
+    let json = serde_json::to_string(&found).expect("JSON");
+    assert!(!json.contains('\n'));
+    expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","resets":1,"advice":"keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
+}
+
+proptest! {
+    /// Whatever comes: causes add up to the resets, and nobody steers the terminal.
+    #[test]
+    fn any_events_make_a_report(
+        picks in prop::collection::vec((0..20_usize, any::<u8>(), 0..100_000_i64, "\\PC{0,6}|[\x00-\x1f]{1,3}"), 0..40),
+    ) {
+        let mut events = Vec::new();
+        for (cause, bits, ms, name) in picks {
+            let mut event = busy(Cause::ALL[cause], ms);
+            if bits & 1 != 0 {
+                event.direction = Direction::Sent;
+            }
+            event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
+            event.aside.timing = [Timing::Connecting, Timing::AfterIdle, Timing::Unseen][usize::from(bits >> 3 & 3) % 3];
+            event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
+            event.because = vec![name];
+            event.aside.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
+            events.push(event);
+        }
+        let found = diagnosis(&events, Filter::default(), frame(), &KernelCounts::default(), &probes());
+        prop_assert_eq!(found.resets, events.len() as u64);
+        prop_assert_eq!(found.causes.iter().map(|it| it.resets).sum::<u64>(), found.resets);
+        let text = written(&found);
+        prop_assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+        prop_assert!(serde_json::to_string(&found).is_ok());
+    }
+}
