@@ -1,24 +1,15 @@
-//! What a verdict means, how to confirm it and what to change; the data is in [`table`].
+//! What a verdict means, how to confirm it and what to change; the data is in [`cause::TABLE`](crate::cause::TABLE).
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::cause::{Cause, Direction};
+use crate::cause::{Cause, Direction, Entry, TABLE};
 use crate::event::Event;
 use crate::text::{length, seconds, wrap};
 
-pub mod table;
-
-pub use table::{Entry, TABLE};
-
 const WIDTH: usize = 78;
 
-/// What we know of a cause.
-pub fn entry(cause: Cause) -> &'static Entry {
-    &TABLE[cause as usize]
-}
-
-/// One line of advice for this event, or none where there is nothing to mend.
+/// One line of advice for this event, or none where there is nothing to fix.
 ///
 /// Numbers in it come from the event alone.
 pub fn advice(cause: Cause, event: &Event) -> Option<String> {
@@ -26,7 +17,7 @@ pub fn advice(cause: Cause, event: &Event) -> Option<String> {
         Cause::Refused => refused(event),
         Cause::IdleReaped => idle_reaped(event),
         Cause::MiddleboxIdle => middlebox_idle(event),
-        _ => entry(cause).fix.to_owned(),
+        _ => cause.entry().fix.to_owned(),
     };
     (!advice.is_empty()).then_some(advice)
 }
@@ -84,10 +75,19 @@ pub fn list() -> String {
 
 /// The text of `rstwatch explain CAUSE`.
 pub fn text(cause: Cause) -> String {
-    let Entry { cause, brief, means, confirm, fix, fix_more } = entry(cause);
-    let mut out = format!("{cause}: {brief}\n\nMeaning\n{}\nConfirm\n", wrap(means, "  ", WIDTH));
-    for (look, run) in *confirm {
-        out += &bullet(look);
+    let Entry { cause, brief, means, confirm, fix, fix_more, benign, covers, colour: _ } = cause.entry();
+    let mut out = format!("{cause}: {brief}\n\nMeaning\n{}", wrap(means, "  ", WIDTH));
+    if !covers.is_empty() {
+        let covered: Vec<_> = covers.iter().map(|cause| cause.as_str()).collect();
+        let text = format!("It covers {} where the evidence does not single one of them out.", covered.join(", "));
+        out += &wrap(&text, "  ", WIDTH);
+    }
+    if *benign {
+        out += "  Usually benign.\n";
+    }
+    out += "\nConfirm\n";
+    for (what, run) in *confirm {
+        out += &bullet(what);
         if !run.is_empty() {
             _ = writeln!(out, "      {run}");
         }

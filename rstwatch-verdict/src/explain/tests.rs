@@ -94,7 +94,8 @@ fn every_entry_is_whole() {
         assert!(entry.means.len() > 60 && entry.means.ends_with('.'), "{cause}: means");
         assert!(!entry.confirm.is_empty(), "{cause}: confirm");
         assert!(entry.fix.len() <= 110 && !entry.fix.ends_with('.'), "{cause}: fix is one short line");
-        assert!(!entry.fix.is_empty() || matches!(cause, Cause::Mptcp | Cause::Unknown), "{cause}: fix");
+        assert!(!entry.fix.is_empty() || entry.benign || cause == Cause::Unknown, "{cause}: fix");
+        assert!(!entry.covers.contains(&cause), "{cause}: covers itself");
     }
 }
 
@@ -112,24 +113,24 @@ fn one_cause_reads_well() {
         unread_data: close() with received data unread
 
         Meaning
-          The application closed the socket while data of the peer lay unread in it.
-          The peer must learn that its data was lost, so the stack sends an RST
-          instead of a FIN (RFC 9293 section 3.6.1). Typical: an early error response
-          to a large upload.
+          The application closed the socket before it had read all received data. To
+          tell the peer that data was lost, the stack sends an RST instead of a FIN
+          (RFC 9293 section 3.6.1). A typical case is an early error response to a
+          large upload.
 
         Confirm
-          - unread_bytes of the events
+          - unread_bytes in the events
               rstwatch trace --cause unread_data --json
           - which code path closes early: size limits, authentication failures,
             timeouts
 
         Fix
-          - read the request or response to its end before close(), also on error
-            paths
-          - Servers that reject uploads: shutdown(SHUT_WR), drain for a bounded time,
-            then close.
+          - read the request or response to its end before close(), on error paths too
+          - Servers that reject uploads: call shutdown(SHUT_WR), drain for a bounded
+            time, then close.
           - Clients with large uploads: send Expect: 100-continue.
-          - Clients: read the whole response body before giving the connection back.
+          - Clients: read the whole response body before returning the connection to
+            its pool.
     "#]]
     .assert_eq(&text(Cause::UnreadData));
     for cause in Cause::ALL {

@@ -1,8 +1,11 @@
-//! The page's fixed files. They are part of the program: the page needs no network beyond the agent.
+//! The page's files. They are part of the program: the page needs no network beyond the agent.
+
+use std::fmt::Write as _;
 
 use axum::Router;
 use axum::http::header;
 use axum::routing::{MethodRouter, get};
+use rstwatch_verdict::cause::{Colour, Entry, TABLE};
 
 /// Where they are; nothing else is below it.
 pub(super) const FOLDER: &str = "/page/";
@@ -19,10 +22,9 @@ macro_rules! file {
 }
 
 /// Path, content type and text of each.
-const FILES: [(&str, &str, &str); 14] = [
+const FILES: [(&str, &str, &str); 13] = [
     file!("icon.svg", SVG),
     file!("page.css", CSS),
-    file!("causes.css", CSS),
     file!("page.js", JS),
     file!("dom.js", JS),
     file!("format.js", JS),
@@ -38,7 +40,24 @@ const FILES: [(&str, &str, &str); 14] = [
 
 /// With a route to each.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let router = router.route(CAUSES, get(|| async { ([(header::CONTENT_TYPE, CSS)], causes_css()) }));
     FILES.iter().fold(router, |router, (path, kind, text)| router.route(path, file(kind, text)))
+}
+
+/// The stylesheet with the colour of each cause in either scheme, generated from the table of causes.
+const CAUSES: &str = "/page/causes.css";
+
+fn causes_css() -> String {
+    let scheme = |colour: fn(&Colour) -> &'static str| {
+        let property = |entry: &Entry| format!("--cause-{}: {};", entry.cause, colour(&entry.colour));
+        format!(":root {{ {} }}", TABLE.iter().map(property).collect::<Vec<_>>().join(" "))
+    };
+    let (light, dark) = (scheme(|colour| colour.light), scheme(|colour| colour.dark));
+    let mut css = format!("{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n");
+    for Entry { cause, .. } in TABLE {
+        _ = writeln!(css, "[data-cause=\"{cause}\"] {{ --cause: var(--cause-{cause}) }}");
+    }
+    css
 }
 
 fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, text: &'static str) -> MethodRouter<S> {
@@ -63,7 +82,7 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_colour_in_either_scheme() {
-        let colours = include_str!("page/causes.css");
+        let colours = causes_css();
         for cause in Cause::ALL {
             assert_eq!(colours.matches(&format!(" --cause-{cause}: #")).count(), 2, "{cause}");
             let named = format!("[data-cause=\"{cause}\"] {{ --cause: var(--cause-{cause}) }}");
@@ -83,7 +102,8 @@ mod tests {
     fn the_template_names_files_that_are_there() {
         let template = include_str!("page/index.html");
         let named = template.split('"').filter(|word| word.starts_with("page/"));
-        let missing: Vec<_> = named.filter(|name| !FILES.iter().any(|(path, ..)| path[1..] == **name)).collect();
+        let served = |name: &str| CAUSES[1..] == *name || FILES.iter().any(|(path, ..)| path[1..] == *name);
+        let missing: Vec<_> = named.filter(|name| !served(name)).collect();
         assert!(missing.is_empty() && template.contains("\"page/page.js\""), "{missing:?}");
     }
 }

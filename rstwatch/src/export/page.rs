@@ -59,7 +59,7 @@ fn totals(totals: &Totals) -> String {
     let mut sums = by_cause(totals);
     sums.sort_by_key(|(_, [sent, received])| std::cmp::Reverse(sent + received));
     for (cause, [sent, received]) in sums {
-        let brief = html(explain::entry(cause).brief);
+        let brief = html(cause.entry().brief);
         _ = writeln!(out, "<tr><td>{cause}<td>{brief}<td class=\"n\">{sent}<td class=\"n\">{received}");
     }
     out

@@ -17,8 +17,8 @@ use crate::aggregate::{BOUNDS, LossStage, Totals};
 use crate::capacity::{Listener, Snapshot};
 use crate::probe::{Probe, Probes};
 use crate::timeline::Hour;
+use rstwatch_verdict::cause::TABLE;
 use rstwatch_verdict::cause::{Cause, Direction};
-use rstwatch_verdict::explain::TABLE;
 
 /// How many listeners are told of.
 const LISTENERS: usize = 50;

@@ -16,7 +16,7 @@ use crate::aggregate::KernelCounts;
 use crate::bounds::{Bounds, Bracket};
 use crate::probe::Probes;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
-use rstwatch_verdict::explain::{advice, entry};
+use rstwatch_verdict::explain::advice;
 use rstwatch_verdict::text::fraction;
 use rstwatch_verdict::timing::Timing;
 
@@ -262,13 +262,13 @@ fn advise(causes: &[(Cause, &OfCause)], restarts: &[Restart]) -> Vec<Advice> {
     let others = causes.iter().filter(|(cause, of)| !follows_from(*cause, of, restarts));
     let by_cause = others.filter_map(|(cause, of)| {
         let shown = of.peers.ranked().into_iter().next().map(|(_, event)| event)?;
-        let advice = if is_spread(*cause, of) { entry(*cause).fix.to_owned() } else { advice(*cause, shown)? };
+        let advice = if is_spread(*cause, of) { cause.entry().fix.to_owned() } else { advice(*cause, shown)? };
         Some(Advice { what: cause.to_string(), resets: of.resets, advice })
     });
     let by_restart = restarts.iter().map(|it| Advice {
         what: format!("restart of {}", it.peer),
         resets: it.resets,
-        advice: format!("there: {}", entry(Cause::ProcessDied).fix),
+        advice: format!("there: {}", Cause::ProcessDied.entry().fix),
     });
     let mut all: Vec<_> = by_restart.chain(by_cause).collect();
     all.sort_by_key(|it| Reverse(it.resets));

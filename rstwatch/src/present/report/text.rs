@@ -14,7 +14,6 @@ use crate::bounds::Bracket;
 use crate::present::timeouts::details;
 use rstwatch_verdict::cause::Cause;
 use rstwatch_verdict::escape::printable;
-use rstwatch_verdict::explain::entry;
 use rstwatch_verdict::text::{count, length, wrap};
 
 const WIDTH: usize = 96;
@@ -150,7 +149,7 @@ fn cause(it: &CauseFound, all: u64, width: usize) -> Vec<Line> {
         many => many.iter().map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", "),
     };
     let mut lines = vec![
-        Line::new(margin, &format!("{}: {}", it.cause, entry(it.cause).brief)),
+        Line::new(margin, &format!("{}: {}", it.cause, it.cause.entry().brief)),
         Line::new(blank.clone(), &format!("{sure}; peer {}; here {}", list(&it.peers), list(&it.owners))),
     ];
     // What is unknown has nothing to show.
@@ -233,7 +232,7 @@ fn timeouts(brackets: &[Bracket], own: &[OwnTimeout]) -> Vec<Line> {
 fn pressure(change: &Change) -> Vec<Line> {
     let mut lines = Vec::new();
     if let (Some(overflows), Some(drops)) = (change.listen_overflows, change.listen_drops) {
-        let fix = if overflows > 0 { format!(": {}", entry(Cause::ListenOverflow).fix) } else { String::new() };
+        let fix = if overflows > 0 { format!(": {}", Cause::ListenOverflow.entry().fix) } else { String::new() };
         lines.push(Line::more(&format!(
             "accept queues: {}, {}{fix}",
             count(overflows, "overflow", "overflows"),
@@ -245,7 +244,7 @@ fn pressure(change: &Change) -> Vec<Line> {
         let evictions =
             change.conntrack_evictions.map_or(String::new(), |n| format!(", {}", count(n, "eviction", "evictions")));
         let tight = limit > 0 && entries > limit / 10 * 9 || change.conntrack_drops.unwrap_or(0) > 0;
-        let fix = if tight { format!(": {}", entry(Cause::ConntrackFull).fix) } else { String::new() };
+        let fix = if tight { format!(": {}", Cause::ConntrackFull.entry().fix) } else { String::new() };
         lines.push(Line::more(&format!("conntrack: {entries} of {limit} entries{drops}{evictions}{fix}")));
     }
     lines
@@ -263,7 +262,7 @@ fn not_seen(found: &Diagnosis) -> Vec<Line> {
             count(lost, "more reset", "more resets"),
             found.unsampled_sent,
             found.unsampled_received,
-            entry(Cause::Unsampled).fix
+            Cause::Unsampled.entry().fix
         );
         lines.push(Line::more(&text));
     }

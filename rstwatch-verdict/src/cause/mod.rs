@@ -1,0 +1,72 @@
+//! The vocabulary of verdicts: causes, senders, confidences, directions.
+//!
+//! *Reason* is the kernel's word (`sk_rst_reason`); *cause* is ours. They never mix.
+
+use serde::Serialize;
+
+#[macro_use]
+mod words;
+
+/// Declares [`Cause`] and [`TABLE`] from one list of entries.
+macro_rules! causes {
+    ($($variant:ident = $word:literal { brief: $brief:literal, $($field:ident : $value:expr,)+ })+) => {
+        words! {
+            /// Why the connection was reset.
+            Cause { $(#[doc = $brief] $variant = $word,)+ }
+        }
+
+        /// Every cause, in the order of [`Cause::ALL`].
+        pub const TABLE: &[Entry] =
+            &[$(Entry { cause: Cause::$variant, brief: $brief, $($field: $value,)+ },)+];
+    };
+}
+
+mod table;
+
+pub use table::{Cause, TABLE};
+pub use words::{Confidence, Direction, Sender};
+
+/// What we know of one cause.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// The cause.
+    pub cause: Cause,
+    /// One line for lists.
+    pub brief: &'static str,
+    /// What happened, in a few sentences.
+    pub means: &'static str,
+    /// What to check, each with the command that shows it (or none).
+    pub confirm: &'static [(&'static str, &'static str)],
+    /// Advice in one short line; empty where there is nothing to fix.
+    pub fix: &'static str,
+    /// What else helps.
+    pub fix_more: &'static [&'static str],
+    /// Whether it usually needs no action.
+    #[serde(skip)]
+    pub benign: bool,
+    /// The causes that this one covers when the evidence does not single one of them out: it is then a family.
+    #[serde(skip)]
+    pub covers: &'static [Cause],
+    /// Its colour, the same in every chart and list.
+    #[serde(skip)]
+    pub colour: Colour,
+}
+
+/// A colour for each background, as `#rrggbb`. After Okabe and Ito, and Tol: each has a contrast of at least 3:1 with its
+/// background; where two are similar, legends and words distinguish them.
+#[derive(Clone, Copy, Debug)]
+pub struct Colour {
+    /// On the agent's page in the light scheme.
+    pub light: &'static str,
+    /// On the agent's page in the dark scheme.
+    pub dark: &'static str,
+    /// In Grafana, on either background.
+    pub grafana: &'static str,
+}
+
+impl Cause {
+    /// What we know of it.
+    pub fn entry(self) -> &'static Entry {
+        &TABLE[self as usize]
+    }
+}
