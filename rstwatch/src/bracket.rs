@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
+use crate::idle_timeouts::{Died, IdleTimeout, IdleTimeouts};
 use crate::kernel::sampler;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
@@ -35,7 +35,7 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
-    let mut bounds = Bounds::new(settings.destinations);
+    let mut bounds = IdleTimeouts::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;
     bounds.absorb(&capture.gaps(), Timestamp::now());
     let found = Found::new(&settings, &bounds, watched, measured(capture.probes()));
@@ -45,13 +45,13 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
     output.finish_unless(signals.next()).await
 }
 
-impl Watcher for Bounds {
+impl Watcher for IdleTimeouts {
     fn take(&mut self, event: &Event) {
         self.record(event);
     }
 
     fn found(&self) -> String {
-        let died = self.brackets().iter().filter(|it| it.died.is_some()).count() as u64;
+        let died = self.all().iter().filter(|it| it.died.is_some()).count() as u64;
         format!("idle connections died to {}", count(died, "destination", "destinations"))
     }
 }
@@ -71,18 +71,18 @@ struct Found {
     survived_measured: bool,
     /// Destinations that had to make room for others.
     forgotten: u64,
-    destinations: Vec<Bracket>,
+    destinations: Vec<IdleTimeout>,
 }
 
 impl Found {
-    fn new(settings: &TimeoutsSettings, bounds: &Bounds, watched: Duration, survived_measured: bool) -> Self {
+    fn new(settings: &TimeoutsSettings, bounds: &IdleTimeouts, watched: Duration, survived_measured: bool) -> Self {
         Self {
             node: Arc::clone(&settings.node),
             scope: scope(&settings.capture),
             watched_seconds: fraction(watched),
             survived_measured,
-            forgotten: bounds.forgotten(),
-            destinations: bounds.brackets(),
+            forgotten: bounds.evicted(),
+            destinations: bounds.all(),
         }
     }
 }
@@ -117,7 +117,7 @@ fn text(found: &Found) -> String {
 }
 
 /// What the bracket rests on.
-pub fn details(bracket: &Bracket) -> String {
+pub fn details(bracket: &IdleTimeout) -> String {
     let times = |n| count(n, "time", "times");
     let mut parts = Vec::new();
     if let Some(survived) = bracket.survived {
@@ -156,18 +156,18 @@ mod tests {
     use crate::kernel::gaps::PeerGaps;
     use crate::sample;
 
-    fn found(bounds: &Bounds, survived_measured: bool) -> Found {
+    fn found(bounds: &IdleTimeouts, survived_measured: bool) -> Found {
         Found {
             node: "node-a".into(),
             scope: "every network namespace".into(),
             watched_seconds: 60.0,
             survived_measured,
-            forgotten: bounds.forgotten(),
-            destinations: bounds.brackets(),
+            forgotten: bounds.evicted(),
+            destinations: bounds.all(),
         }
     }
 
-    fn death(bounds: &mut Bounds, peer: &str, ms: u64, exact: bool) {
+    fn death(bounds: &mut IdleTimeouts, peer: &str, ms: u64, exact: bool) {
         let mut event = sample::idle_reaped();
         event.remote = peer.parse().expect("an address");
         event.aside.timer = Some(Timer { after: Duration::from_millis(ms), exact });
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_list_reads_well() {
-        let mut bounds = Bounds::new(3);
+        let mut bounds = IdleTimeouts::new(3);
         let survived = |peer: &str, ms| PeerGaps {
             peer: peer.parse().expect("an address"),
             netns: 1,
@@ -222,6 +222,6 @@ mod tests {
 
             Silences that connections survive are not measured here: only upper bounds are known.
         "#]]
-        .assert_eq(&text(&found(&Bounds::new(3), false)));
+        .assert_eq(&text(&found(&IdleTimeouts::new(3), false)));
     }
 }

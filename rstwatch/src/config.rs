@@ -8,10 +8,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::aggregate;
-use crate::bounds;
 use crate::capacity::series;
 use crate::escape::printable;
 use crate::files;
+use crate::idle_timeouts;
 use crate::kubernetes::settings as kubernetes;
 use crate::timeouts::Timeout;
 use crate::timeouts::file::{Written, checked};
@@ -50,7 +50,7 @@ impl Default for Config {
             ring_buffer_bytes: 2 << 20,
             detail_rate_per_second: 2_000,
             detail_burst: 2_000,
-            timeout_destinations: bounds::DEFAULT_LIMIT,
+            timeout_destinations: idle_timeouts::DEFAULT_LIMIT,
             timeout_series: 64,
             listener_series: series::DEFAULT_LIMIT,
             timeouts: Vec::new(),

@@ -28,8 +28,9 @@ pub mod stages;
 pub mod pipeline;
 
 // Many resets.
+pub mod metric;
 pub mod aggregate;
-pub mod bounds;
+pub mod idle_timeouts;
 pub mod history;
 pub mod timeline;
 

@@ -14,11 +14,11 @@ use tokio::io::unix::AsyncFd;
 
 use self::patience::Patience;
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
-use crate::bounds::GapsHandle;
 use crate::cause::Direction;
 use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
 use crate::evidence::Context;
+use crate::idle_timeouts::GapsHandle;
 use crate::kernel::attach::{Attached, Limits, attach};
 use crate::kernel::counts::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};

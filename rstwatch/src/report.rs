@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;
-use crate::bounds::Bounds;
 use crate::filter::Filter;
+use crate::idle_timeouts::IdleTimeouts;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
 use crate::probe::Probes;
@@ -70,12 +70,12 @@ fn lost(capture: &Capture) -> KernelCounts {
 struct Findings {
     filter: Filter,
     tally: Tally,
-    bounds: Bounds,
+    bounds: IdleTimeouts,
 }
 
 impl Findings {
     fn new(filter: Filter, destinations: usize) -> Self {
-        Self { filter, tally: Tally::default(), bounds: Bounds::new(destinations) }
+        Self { filter, tally: Tally::default(), bounds: IdleTimeouts::new(destinations) }
     }
 
     fn diagnosis(mut self, frame: Frame, counts: &KernelCounts, probes: &Probes) -> Diagnosis {

@@ -15,6 +15,7 @@ use crate::kernel::mounts::Mounts;
 use crate::record::{Process, Workload, WorkloadKind};
 
 mod cache;
+pub mod metrics;
 pub mod naming;
 mod owners;
 pub mod path;

@@ -10,11 +10,11 @@ use super::bursts::{Burst, Restart};
 use super::diagnosis::{Advice, CauseFound, Diagnosis, Missing, Names, OwnTimeout, TimingFound};
 use super::pressure::Change;
 use super::tally::Ttl;
-use crate::bounds::Bracket;
 use crate::bracket::details;
 use crate::cause::Cause;
 use crate::escape::printable;
 use crate::explain::entry;
+use crate::idle_timeouts::IdleTimeout;
 use crate::text::{count, length, wrap};
 
 const WIDTH: usize = 96;
@@ -206,7 +206,7 @@ fn path(Ttl { equal, differing, not_seen, by_middlebox }: &Ttl) -> Vec<Line> {
     ))]
 }
 
-fn timeouts(brackets: &[Bracket], own: &[OwnTimeout]) -> Vec<Line> {
+fn timeouts(brackets: &[IdleTimeout], own: &[OwnTimeout]) -> Vec<Line> {
     let theirs = brackets.iter().filter_map(|it| {
         let died = it.died?;
         let candidates = match it.candidates() {
