@@ -1,7 +1,7 @@
-//! Stage 5: bounded totals of every verdict, joined with the kernel's exact counts.
+//! Stage 5: bounded totals of all verdicts, joined with the kernel's exact counts.
 //!
-//! The sum over cause of the resets equals the kernel's own count once everything in flight has arrived:
-//! what was delivered is counted by its cause, what was not is counted as `unsampled`.
+//! Summed over cause, the resets equal the kernel's count once all events in flight have arrived: a delivered event is
+//! counted by its cause, a lost one as `unsampled`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use rstwatch_verdict::event::Event;
 
 mod idle;
 mod kernel;
+pub mod metrics;
 mod rows;
 mod sums;
 mod workloads;
@@ -24,22 +25,22 @@ use kernel::KernelSeen;
 use rows::Rows;
 use workloads::{Ids, Workloads};
 
-/// What one series of resets is counted by.
+/// The key of one series of resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
-    /// Which way the RST went.
+    /// Direction of the RST.
     pub direction: Direction,
-    /// Our verdict.
+    /// Its verdict.
     pub cause: Cause,
-    /// Who emitted it.
+    /// Its sender.
     pub sender: Sender,
-    /// Whose connection it was.
+    /// Owner of the connection.
     pub workload: WorkloadId,
 }
 
-/// Totals since the start of the agent. Never shrinks: a counter that went backwards would read as a restart.
+/// Totals since the agent started. No counter ever decreases, because Prometheus would take that for a restart.
 ///
-/// So a workload keeps its series until the agent restarts, and those beyond the limit share one.
+/// Therefore a workload keeps its series until the agent restarts, and workloads beyond the limit share one.
 #[derive(Clone, Debug)]
 pub struct Totals {
     resets: Rows<(Series, u64)>,
@@ -51,7 +52,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Nothing counted; at most `workload_limit` workloads by name.
+    /// Nothing counted; at most `workload_limit` workloads get series of their own.
     fn new(workload_limit: usize) -> Self {
         Self {
             resets: Rows::default(),
@@ -68,7 +69,7 @@ impl Totals {
         let Event { direction, cause, sender, .. } = *event;
         let workload = self.workloads.id(event.workload.as_ref(), &mut index.workloads);
         let series = Series { direction, cause, sender, workload };
-        match index.series.get(&series).and_then(|place| self.resets.get_mut(*place)) {
+        match index.series.get(&series).and_then(|at| self.resets.get_mut(*at)) {
             Some((_, count)) => *count += 1,
             None => _ = index.series.insert(series, self.resets.push((series, 1))),
         }
@@ -79,12 +80,12 @@ impl Totals {
         self.folded += u64::from(workload == WorkloadId::OTHER);
     }
 
-    /// Takes over what the kernel has counted by now.
+    /// Takes the kernel's counts of this moment.
     fn absorb(&mut self, counts: &KernelCounts) {
         self.kernel.absorb(counts);
     }
 
-    /// Every series of resets in a fixed order, then those that were not delivered (`unsampled`).
+    /// All series of resets in a fixed order, then the resets whose event was not delivered (`unsampled`).
     pub fn resets(&self) -> impl Iterator<Item = (Series, u64)> {
         let unsampled = Direction::ALL.iter().map(|&direction| {
             let series =
@@ -96,7 +97,7 @@ impl Totals {
         resets.into_iter().chain(unsampled)
     }
 
-    /// The names behind a [`Series::workload`].
+    /// The labels of a [`Series::workload`].
     pub fn labels(&self, workload: WorkloadId) -> &Labels {
         self.workloads.labels(workload)
     }
@@ -111,23 +112,23 @@ impl Totals {
         self.kernel.lost(stage)
     }
 
-    /// Idle times at reset.
+    /// Idle times at reset, by direction and cause.
     pub fn idle(&self) -> impl Iterator<Item = (Direction, Cause, &IdleHistogram)> {
         self.idle.iter().map(|((direction, cause), histogram)| (*direction, *cause, histogram))
     }
 
-    /// Verdicts counted.
+    /// Number of verdicts counted.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Verdicts counted under `_other` because the limit of workloads was reached.
+    /// Number of verdicts counted as `_other`, because the limit of workloads was reached.
     pub fn folded(&self) -> u64 {
         self.folded
     }
 }
 
-/// Where the series and the names are. Only who counts needs it, so copies do without.
+/// Positions of series and workloads. Only counting needs them, so copies of the totals have none.
 #[derive(Debug, Default)]
 struct Index {
     series: HashMap<Series, usize>,
@@ -136,12 +137,12 @@ struct Index {
 
 /// The totals, shared between the event loop and scrapes.
 ///
-/// A scrape holds the lock only to copy the totals, never while it writes text. A copy shares all series with the totals; the
-/// event loop copies a part of them when it counts in it for the first time after that.
+/// A scrape holds the lock only to copy the totals, never while it writes text. A copy shares its memory with the totals: the
+/// event loop duplicates a part when it first counts in that part after the copy was made.
 #[derive(Debug)]
 pub struct Aggregate(Mutex<Live>);
 
-/// What the event loop counts in.
+/// State of the event loop.
 #[derive(Debug)]
 struct Live {
     totals: Totals,
@@ -149,7 +150,7 @@ struct Live {
 }
 
 impl Aggregate {
-    /// Nothing counted; at most `workload_limit` workloads by name.
+    /// Nothing counted; at most `workload_limit` workloads get series of their own.
     pub fn new(workload_limit: usize) -> Self {
         Self(Mutex::new(Live { totals: Totals::new(workload_limit), index: Index::default() }))
     }
@@ -160,19 +161,19 @@ impl Aggregate {
         totals.record(event, index);
     }
 
-    /// Takes over what the kernel has counted by now.
+    /// Takes the kernel's counts of this moment.
     pub fn absorb(&self, counts: &KernelCounts) {
         self.lock().totals.absorb(counts);
     }
 
-    /// Changes the limit of workloads; those already named keep their names.
+    /// Changes the limit of workloads. Workloads with series of their own keep them.
     pub fn set_workload_limit(&self, limit: usize) {
         self.lock().totals.workloads.set_limit(limit);
     }
 
-    /// A copy with the kernel's numbers of this moment, if they can be read.
+    /// A copy with the kernel's counts of this moment, if they can be read.
     ///
-    /// The verdicts are copied before the kernel is asked, so that they never exceed its count.
+    /// The verdicts are copied before the kernel's counts are read, so that they never exceed those.
     pub fn snapshot(&self, kernel: impl FnOnce() -> Option<KernelCounts>) -> Totals {
         let mut totals = self.lock().totals.clone();
         if let Some(counts) = kernel() {
@@ -184,7 +185,7 @@ impl Aggregate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
-        // Counting cannot panic half-way, so a poisoned lock still guards whole totals.
+        // Counting does not panic half-way, so the totals behind a poisoned lock are consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Queues and tables that fill up: what the last look at them found.
+//! Queues and tables that fill up: accept queues, conntrack tables, and the limits of TCP, scanned every second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,42 +7,42 @@ use serde::Serialize;
 
 use rstwatch_verdict::event::Workload;
 
-mod ledger;
+mod attribution;
+pub mod metrics;
 mod netns;
 pub mod procfs;
 mod queues;
 mod reconcile;
+pub mod scanner;
 pub mod series;
 mod totals;
-pub mod watcher;
 
-/// What one look found. What cannot be read is absent, never 0.
+/// Result of one scan. What cannot be read is absent, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
+pub struct CapacitySnapshot {
     /// Listeners, the fullest first.
     pub listeners: Vec<Listener>,
     /// Listeners beyond the limit, which have no entry of their own.
     pub listeners_folded: u64,
-    /// Listeners that the kernel side had no room for, since the start. They are not seen at all.
+    /// Listeners that did not fit into the kernel side's map since the agent started. They are not seen at all.
     pub listeners_unlisted: u64,
-    /// Overflows of those beyond the limit.
+    /// Overflows of the listeners beyond the limit.
     pub folded_overflows: u64,
-    /// Overflows of listeners that nobody knows, so that the sum is the kernel's.
+    /// Overflows without a known listener. With them the sum is the kernel's count.
     pub unattributed_overflows: u64,
-    /// Connection tracking of the host's first network namespace; `None`: there is none, or it does not show.
+    /// Connection tracking of the host's network namespace; `None`: not in use, or /proc does not show it.
     pub conntrack: Option<Conntrack>,
-    /// Packets and entries lost to connection tracking since the start, over all namespaces that can be read.
+    /// Packets and entries lost by connection tracking since the agent started, over all readable namespaces.
     pub conntrack_drops: Option<ConntrackDrops>,
     /// Entries of other network namespaces by inode, the fullest first. The limit is the same.
     pub conntrack_elsewhere: Vec<(u32, u64)>,
     /// TCP's own limits.
     pub stack: Stack,
-    /// Counters of the kernel since the start by name (`tcp_ext_listen_overflows`), over all namespaces that can be read.
+    /// Counters of the kernel since the agent started by name (`tcp_ext_listen_overflows`), over all readable namespaces.
     pub counters: BTreeMap<String, u64>,
-    /// Sent resets that we counted less those that the kernel counted (`TcpOutRsts`), in the namespaces that can be read.
+    /// Sent resets counted by the agent minus those counted by the kernel (`TcpOutRsts`), over all readable namespaces.
     pub out_rsts_difference: Option<i64>,
-    /// Of such differences those that stood still for five minutes, and are left out since: how many more we had counted,
-    /// and how many fewer.
+    /// Differences that stayed constant for five minutes and were written off: resets that the agent counted more, and fewer.
     pub out_rsts_over: (u64, u64),
     /// Network namespaces that can be read.
     pub netns_readable: u64,
@@ -50,24 +50,25 @@ pub struct Snapshot {
     pub netns_unreadable: u64,
 }
 
-/// The listeners of one address, port and owner; of several sockets (SO_REUSEPORT, pods alike) the fullest is shown.
+/// The listeners of one address, port and owner. If several sockets share them (SO_REUSEPORT, pods of one controller), the
+/// fullest one is described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// Where it listens; `0.0.0.0` or `::` for every address.
+    /// Address that it is bound to; `0.0.0.0` or `::`: any address.
     pub address: String,
-    /// Its port.
+    /// Port that it is bound to.
     pub port: u16,
-    /// Whose it is.
+    /// Its owner.
     pub workload: Option<Workload>,
-    /// Inode of the network namespace of the fullest.
+    /// Inode of the fullest socket's network namespace.
     pub netns: u32,
-    /// How many sockets listen so; 0: none any more.
+    /// Number of listening sockets; 0: all were closed.
     pub sockets: u32,
-    /// Connections in the fullest one's accept queue.
+    /// Connections in the fullest socket's accept queue.
     pub length: u32,
-    /// Its limit (`sk_max_ack_backlog`); it takes one more than this.
+    /// Limit of that queue (`sk_max_ack_backlog`); the kernel accepts one more.
     pub limit: u32,
-    /// Connections lost to full accept queues since the start, over all its sockets.
+    /// Connections dropped at full accept queues since the agent started, over all sockets.
     pub overflows: u64,
 }
 
@@ -76,27 +77,27 @@ pub struct Listener {
 pub struct Conntrack {
     /// Entries in it.
     pub entries: u64,
-    /// Most that it takes (`nf_conntrack_max`).
+    /// Maximum entries (`nf_conntrack_max`).
     pub limit: u64,
 }
 
-/// What connection tracking lost, by kind; `None`: this kernel does not count it.
+/// Losses of connection tracking by kind; `None`: this kernel does not count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConntrackDrops {
-    /// Packets dropped because no entry could be made, as the table was full.
+    /// Packets dropped because the table was full.
     pub full: Option<u64>,
-    /// Entries evicted to make room.
+    /// Entries evicted in favour of new ones.
     pub early_drop: Option<u64>,
-    /// Entries that could not be inserted, most of them doubles.
+    /// Entries that could not be inserted, most of them duplicates.
     pub insert_failed: Option<u64>,
-    /// Packets that fitted no connection.
+    /// Packets that matched no connection.
     pub invalid: Option<u64>,
 }
 
-/// How near TCP is to its limits, in this host or, for TIME_WAIT, in its first network namespace.
+/// TCP resources and their limits, of the host or, for TIME_WAIT, of its network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stack {
-    /// Sockets that no program holds any more.
+    /// Sockets closed by their process, but not yet by TCP.
     pub orphans: Option<u64>,
     /// `tcp_max_orphans`.
     pub orphans_limit: Option<u64>,
@@ -104,24 +105,24 @@ pub struct Stack {
     pub time_wait: Option<u64>,
     /// `tcp_max_tw_buckets`.
     pub time_wait_limit: Option<u64>,
-    /// Bytes in TCP's buffers.
+    /// Bytes in socket buffers.
     pub memory_bytes: Option<u64>,
-    /// Above this memory is refused: the third number of `tcp_mem`.
+    /// Maximum bytes in socket buffers: the third number of `tcp_mem`.
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// The last look, shared between the watcher and its readers.
+/// The last scan, shared between the scanner and its readers.
 #[derive(Debug, Default)]
-pub struct Capacity(Mutex<Arc<Snapshot>>);
+pub struct Capacity(Mutex<Arc<CapacitySnapshot>>);
 
 impl Capacity {
-    /// The last look.
-    pub fn get(&self) -> Arc<Snapshot> {
+    /// The result of the last scan.
+    pub fn get(&self) -> Arc<CapacitySnapshot> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces it.
-    pub fn set(&self, snapshot: Snapshot) {
+    /// Replaces the result.
+    pub fn set(&self, snapshot: CapacitySnapshot) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 }

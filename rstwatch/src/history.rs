@@ -1,4 +1,4 @@
-//! The most recent events, and a feed of new ones for followers.
+//! The most recent events, and a feed of new events for followers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use tokio::sync::broadcast;
 
 use rstwatch_verdict::event::Event;
 
-/// How many events are kept.
+/// Number of events kept.
 pub const CAPACITY: usize = 1_000;
 
-/// How far a follower may fall behind before it loses events.
+/// Number of events that a follower may fall behind before it loses some.
 const FEED: usize = 1_024;
 
-/// A ring of recent events. Pushing never waits: a slow follower loses events, and they are counted.
+/// A ring of recent events. Pushing never waits: a slow follower loses events, which are counted.
 #[derive(Debug)]
 pub struct History {
     recent: Mutex<VecDeque<Arc<Event>>>,
@@ -40,7 +40,7 @@ impl History {
         recent.push_back(Arc::clone(&event));
         drop(recent);
         if let Some(feed) = lock(&self.feed).as_ref() {
-            // An error means that nobody follows.
+            // An error means that there is no follower.
             _ = feed.send(event);
         }
     }
@@ -56,12 +56,12 @@ impl History {
         Follower { feed, missed: Arc::clone(&self.missed) }
     }
 
-    /// Events that followers were too slow to take. They are counted in the totals all the same.
+    /// Events lost by slow followers. The totals include them.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 
-    /// Ends every follower after what it has still to read.
+    /// Ends every follower once it has read the events already sent.
     pub fn close(&self) {
         lock(&self.feed).take();
     }
@@ -79,7 +79,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The next event; none after the history is closed. Cancel safe.
+    /// The next event; none once the history is closed. Cancel safe.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
         let feed = self.feed.as_mut()?;
         loop {
@@ -112,13 +112,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_follower_loses_the_oldest_and_is_counted() {
+    async fn a_slow_follower_loses_the_oldest_events_and_they_are_counted() {
         let history = History::default();
         let mut follower = history.follow();
         (0..3_000).for_each(|n| history.push(event(n)));
         let first = follower.next().await.map(|event| event.netns);
         let missed = history.missed();
-        assert_eq!(first.map(u64::from), Some(missed), "it goes on after the gap");
+        assert_eq!(first.map(u64::from), Some(missed), "it continues after the gap");
         assert!(missed >= 1_000, "{missed}");
     }
 

@@ -15,8 +15,9 @@ pub mod identity;
 pub mod capture;
 
 // Many resets.
+pub mod metric;
 pub mod aggregate;
-pub mod bounds;
+pub mod idle_timeouts;
 pub mod history;
 pub mod timeline;
 

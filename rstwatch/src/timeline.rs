@@ -1,7 +1,7 @@
 //! Resets per minute over the last hour, by direction and cause.
 //!
-//! Memory is fixed: a slot for each minute, used again an hour later. Resets whose details were lost are not in it, for
-//! nobody knows their minute.
+//! Memory is fixed: one slot for each minute, reused an hour later. Resets whose details were lost are left out, because
+//! their minute is unknown.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::Event;
 
-/// How far it looks back.
+/// Minutes covered.
 pub const MINUTES: usize = 60;
 
 const SECONDS: i64 = 60;
 const CAUSES: usize = Cause::ALL.len();
 const DIRECTIONS: usize = Direction::ALL.len();
 
-/// The counts, shared between the event loop and readers. Either holds the lock for a copy at most.
+/// The counts, shared between the event loop and readers. Neither holds the lock for longer than a copy takes.
 #[derive(Debug)]
 pub struct Timeline(Mutex<Vec<Slot>>);
 
@@ -29,23 +29,23 @@ struct Slot {
     counts: [[u64; CAUSES]; DIRECTIONS],
 }
 
-/// The last minutes, aligned: the newest is the one that is still running.
+/// The last minutes, aligned to full minutes; the newest is the current one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hour {
-    /// When each minute began, in seconds since 1970.
+    /// Start of each minute, in seconds since 1970.
     pub starts: Vec<i64>,
-    /// Those that were met at all, in the order of the vocabulary.
+    /// Directions and causes with at least one reset, in the order of [`Cause::ALL`].
     pub resets: Vec<Row>,
 }
 
 /// One direction and cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Which way the RSTs went.
+    /// Direction of the RSTs.
     pub direction: Direction,
-    /// Our verdict.
+    /// Their verdict.
     pub cause: Cause,
-    /// As long as the starts.
+    /// Resets in each minute of [`Hour::starts`].
     pub counts: Vec<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Timeline {
         let index = usize::try_from(minute.rem_euclid(MINUTES as i64)).unwrap_or(0);
         let slot = &mut self.lock()[index];
         if slot.minute != minute {
-            // An hour old; or in the future, for the clock was set back since.
+            // The slot is an hour old, or in the future because the clock was set back.
             *slot = Slot { minute, ..Slot::default() };
         }
         slot.counts[event.direction as usize][event.cause as usize] += 1;
@@ -90,7 +90,7 @@ impl Timeline {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
-        // Counting cannot panic half-way.
+        // Counting does not panic half-way, so the counts behind a poisoned lock are consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn minutes_are_aligned_and_the_newest_is_the_running_one() {
+    fn minutes_are_aligned_and_the_newest_is_the_current_one() {
         let hour = Timeline::default().last_hour(at(NOON + 61));
         assert_eq!((hour.starts.len(), hour.resets.len()), (MINUTES, 0));
         assert_eq!(hour.starts.last(), Some(&(NOON + 60)));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn each_verdict_counts_in_its_minute_for_an_hour() {
-        // When it was, when one looks, and in which of the sixty it is; `None`: in none.
+        // Second of the reset, second of the query, and the expected minute of sixty; `None`: none of them.
         let cases = [
             (0, 0, Some(59)),
             (59, 59, Some(59)),
@@ -140,13 +140,13 @@ mod tests {
             timeline.record(&event(NOON + then, Direction::Sent, Cause::Refused));
             let rows = timeline.last_hour(at(NOON + now)).resets;
             let index = rows.first().and_then(|row| row.counts.iter().position(|count| *count == 1));
-            assert_eq!(index, found, "{then} seen at {now}");
+            assert_eq!(index, found, "{then} queried at {now}");
             assert!(rows.iter().all(|row| row.counts.len() == MINUTES && row.counts.iter().sum::<u64>() == 1));
         }
     }
 
     #[test]
-    fn directions_and_causes_are_apart_and_in_order() {
+    fn rows_are_separate_and_in_order() {
         let timeline = Timeline::default();
         for (direction, cause, count) in [
             (Direction::Received, Cause::UnreadData, 3),

@@ -1,12 +1,12 @@
-//! A histogram of idle times with its buckets at the well-known timeouts.
+//! A histogram of idle times, with buckets at the well-known timeouts.
 
-/// Upper bounds in seconds. A timer fires a little late: resets at one timeout fill the bucket above it.
+/// Upper bounds in seconds. Timers fire slightly late, so resets by a timeout fall into the bucket above it.
 pub const BOUNDS: [u32; 20] = [1, 2, 4, 5, 10, 20, 30, 60, 75, 90, 120, 180, 240, 300, 350, 600, 900, 1800, 3600, 7200];
 
-/// Idle times at reset, of one direction and cause.
+/// Idle times at reset, for one direction and cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdleHistogram {
-    /// Not cumulative; the last is what exceeds every bound.
+    /// Not cumulative; the last bucket counts what exceeds all bounds.
     buckets: [u64; BOUNDS.len() + 1],
     sum_ms: u64,
 }
@@ -19,12 +19,12 @@ impl IdleHistogram {
         self.sum_ms = self.sum_ms.saturating_add(idle_ms);
     }
 
-    /// Bounds in seconds and the count in each bucket alone; the last bound is infinite.
+    /// Upper bounds in seconds with the count of each bucket, not cumulative; the last bound is infinite.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         BOUNDS.iter().copied().map(f64::from).chain([f64::INFINITY]).zip(self.buckets).collect()
     }
 
-    /// How many were counted.
+    /// Number of idle times.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }

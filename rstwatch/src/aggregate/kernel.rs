@@ -1,32 +1,32 @@
-//! The kernel's exact counts, made monotonic.
+//! The kernel side's exact counts, made monotonic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rstwatch_verdict::cause::Direction;
 
-/// What the kernel side has counted since the start.
+/// Counts of the kernel side since the agent started.
 #[derive(Clone, Debug, Default)]
 pub struct KernelCounts {
-    /// Resets by direction and kernel reason (by name).
+    /// Resets by direction and name of the kernel's reason.
     pub resets: Vec<(Direction, Arc<str>, u64)>,
-    /// Those of them whose event did not arrive, by the stage that lost it.
+    /// Resets whose event was lost, by direction and the stage that lost it.
     pub undelivered: Vec<(Direction, LossStage, u64)>,
 }
 
-/// Reads the exact counts, from any thread; `None` where the kernel refuses.
+/// Reads the exact counts, from any thread; `None` if the kernel refuses.
 pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
 
 /// Where an event was lost on its way to the classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LossStage {
-    /// The kernel did not run the program: it was running on that CPU already.
+    /// The kernel skipped the program, because it was already running on that CPU.
     Missed,
-    /// The ring buffer had no room.
+    /// The ring buffer was full.
     RingFull,
-    /// Its kind exceeded the configured rate.
+    /// Events of its kind exceeded the configured rate.
     RateLimited,
-    /// The record could not be read.
+    /// The record could not be decoded.
     Decode,
 }
 
@@ -34,7 +34,7 @@ impl LossStage {
     /// Every stage, in the order of the flow.
     pub const ALL: [Self; 4] = [Self::Missed, Self::RateLimited, Self::RingFull, Self::Decode];
 
-    /// The label's word.
+    /// The value of the label `stage`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Missed => "missed",
@@ -45,9 +45,9 @@ impl LossStage {
     }
 }
 
-/// The largest counts ever seen.
+/// The largest counts ever read.
 ///
-/// Per-CPU slots are read one after the other and probes may be reloaded: a reading below an earlier one is stale.
+/// Per-CPU slots are read one after the other, and probes may be reloaded: a reading below an earlier one is stale.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KernelSeen {
     resets: BTreeMap<(Direction, Arc<str>), u64>,
@@ -67,7 +67,7 @@ impl KernelSeen {
     }
 
     pub(super) fn undelivered(&self, direction: Direction) -> u64 {
-        self.undelivered.iter().filter(|((way, _), _)| *way == direction).map(|(_, n)| n).sum()
+        self.undelivered.iter().filter(|((counted, _), _)| *counted == direction).map(|(_, n)| n).sum()
     }
 
     pub(super) fn lost(&self, stage: LossStage) -> u64 {
@@ -75,7 +75,7 @@ impl KernelSeen {
     }
 }
 
-/// Raises each total to the sum of its readings; several readings may share a key.
+/// Raises each total to the sum of its readings. Several readings may share a key.
 fn raise<K: Ord>(totals: &mut BTreeMap<K, u64>, readings: impl Iterator<Item = (K, u64)>) {
     let mut sums = BTreeMap::<K, u64>::new();
     for (key, n) in readings {

@@ -1,4 +1,4 @@
-//! The whole in one line, for the end.
+//! The sums of all resets in one line, logged when the agent ends.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use rstwatch_verdict::cause::{Cause, Direction};
 /// Resets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
-    /// By cause, those without detail included.
+    /// Over all causes, including those without detail.
     causes: u64,
     /// Without detail.
     unsampled: u64,
-    /// Counted by the kernel side.
+    /// The kernel side's count.
     kernel: u64,
 }
 
@@ -24,7 +24,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds up.
+    /// Sums up totals.
     pub fn of(totals: &Totals) -> Self {
         let [sent, received] = [Direction::Sent, Direction::Received].map(|direction| {
             let mut sum = Sum::default();
@@ -32,7 +32,7 @@ impl Sums {
                 sum.causes += count;
                 sum.unsampled += if series.cause == Cause::Unsampled { count } else { 0 };
             }
-            let kernel = totals.kernel_resets().filter(|(way, ..)| *way == direction);
+            let kernel = totals.kernel_resets().filter(|(counted, ..)| *counted == direction);
             sum.kernel = kernel.map(|(.., count)| count).sum();
             sum
         });
@@ -46,10 +46,10 @@ impl fmt::Display for Sums {
         let unsampled = sent.unsampled + received.unsampled;
         write!(
             f,
-            "{} sent and {} received resets were told, {unsampled} without detail; ",
+            "{} sent and {} received resets reported, {unsampled} of them without detail; ",
             sent.causes, received.causes
         )?;
-        write!(f, "{} and {} were counted", sent.kernel, received.kernel)
+        write!(f, "the kernel side counted {} and {}", sent.kernel, received.kernel)
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use rstwatch_verdict::testing::sample;
 
     #[test]
-    fn what_was_told_stands_beside_what_was_counted() {
+    fn reported_resets_are_listed_beside_the_kernels_count() {
         let aggregate = Aggregate::new(10);
         aggregate.record(&sample::idle_reaped());
         let direction = sample::idle_reaped().direction;
@@ -74,6 +74,6 @@ mod tests {
             Direction::Received => Sums { sent: Sum::default(), received: sum },
         };
         assert_eq!(Sums::of(&aggregate.snapshot(|| None)), expected);
-        assert!(expected.to_string().contains("2 without detail"), "{expected}");
+        assert!(expected.to_string().contains("2 of them without detail"), "{expected}");
     }
 }

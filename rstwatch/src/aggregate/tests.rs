@@ -36,7 +36,7 @@ fn beyond_the_limit_workloads_are_folded_and_counted() {
 }
 
 #[test]
-fn a_lower_limit_takes_no_names_away() {
+fn a_lower_limit_removes_no_series() {
     let aggregate = Aggregate::new(2);
     aggregate.record(&event(Direction::Sent, Cause::Refused, Some(0)));
     aggregate.record(&event(Direction::Sent, Cause::Refused, Some(1)));
@@ -59,9 +59,9 @@ fn pods_are_counted_under_their_controller() {
     assert_eq!(by_workload(&aggregate.snapshot(|| None))["orders"], 2);
 }
 
-/// Ten thousand workloads on a node, and a hundred thousand containers that come and go.
+/// Ten thousand workloads on a node, and a hundred thousand short-lived containers.
 #[test]
-fn containers_leave_room_for_names() {
+fn containers_leave_series_for_other_workloads() {
     let aggregate = Aggregate::new(1000);
     for n in 0..100_000 {
         let mut event = event(Direction::Sent, Cause::Refused, None);
@@ -75,13 +75,13 @@ fn containers_leave_room_for_names() {
     }
     let totals = aggregate.snapshot(|| None);
     let sums = by_workload(&totals);
-    // Those without an owner, which are unsampled, and the others.
+    // Plus the unsampled resets, which have no owner, and `_other`.
     assert_eq!(sums.len(), 1000 + 2);
     assert_eq!(sums.keys().filter(|name| name.starts_with("pod-")).count(), 500);
     assert_eq!((sums["_other"], totals.folded()), (99_500 + 9_500, 109_000));
 }
 
-/// What happened to one reset in the kernel.
+/// What happened to the event of a reset.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Delivered { cause: Cause, workload: Option<u8> },
@@ -96,7 +96,7 @@ fn resets() -> impl Strategy<Value = Vec<(Direction, Fate)>> {
     prop::collection::vec((prop::sample::select(Direction::ALL), prop_oneof![delivered, lost]), 0..200)
 }
 
-/// The kernel's numbers after these resets.
+/// The kernel's counts after these resets.
 fn kernel_after(resets: &[(Direction, Fate)]) -> KernelCounts {
     let mut counts = KernelCounts::default();
     for (direction, fate) in resets {
@@ -113,12 +113,12 @@ fn sum(totals: &Totals, direction: Direction) -> u64 {
 }
 
 fn kernel_sum(totals: &Totals, direction: Direction) -> u64 {
-    totals.kernel_resets().filter(|(way, _, _)| *way == direction).map(|(_, _, n)| n).sum()
+    totals.kernel_resets().filter(|(counted, _, _)| *counted == direction).map(|(_, _, n)| n).sum()
 }
 
 proptest! {
     #[test]
-    fn the_sum_over_cause_is_the_kernels_count(resets in resets(), limit in 0..6usize, stale in any::<prop::sample::Index>()) {
+    fn the_sum_over_cause_equals_the_kernels_count(resets in resets(), limit in 0..6usize, stale in any::<prop::sample::Index>()) {
         let aggregate = Aggregate::new(limit);
         let mut before = BTreeMap::new();
         for (n, (direction, fate)) in resets.iter().enumerate() {
@@ -134,7 +134,7 @@ proptest! {
         let stale = kernel_after(&resets[..stale.index(resets.len() + 1)]);
         let totals = aggregate.snapshot(|| Some(stale));
         for direction in Direction::ALL {
-            let happened = resets.iter().filter(|(way, _)| way == direction).count();
+            let happened = resets.iter().filter(|(happened, _)| happened == direction).count();
             prop_assert_eq!(sum(&totals, *direction), u64::try_from(happened)?);
             prop_assert_eq!(kernel_sum(&totals, *direction), u64::try_from(happened)?);
         }

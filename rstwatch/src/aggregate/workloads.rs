@@ -6,41 +6,42 @@ use std::sync::Arc;
 use super::rows::Rows;
 use rstwatch_verdict::event::{Workload, WorkloadKind};
 
-/// Workloads with series of their own, unless configured otherwise.
+/// Maximum workloads with series of their own, unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = 1_000;
 
-/// Names one workload within one [`Totals`](super::Totals).
+/// Identifies a workload within one [`Totals`](super::Totals).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadId(usize);
 
 impl WorkloadId {
-    /// Whose it was is not known.
+    /// The owner is unknown.
     pub const UNKNOWN: Self = Self(0);
-    /// Beyond the limit.
+    /// The workload is beyond the limit.
     pub const OTHER: Self = Self(1);
 }
 
-/// How a workload appears in labels; what is not known is empty.
+/// A workload as label values; unknown ones are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Labels {
     /// `pod`, `container`, `unit` or `process`.
     pub kind: &'static str,
     /// Kubernetes namespace.
     pub namespace: String,
-    /// Name; `_other` for what is beyond the limit, whose kind and namespace stay empty.
+    /// Name; `_other`, with empty kind and namespace, for workloads beyond the limit.
     pub workload: String,
 }
 
 impl From<&Workload> for Labels {
     fn from(workload: &Workload) -> Self {
-        // Containers of one pod share its series, and so do all pods of one controller.
+        // All pods of a controller share one series, and so do all containers of a pod.
         let Workload { kind, namespace, name, container: _, controller } = workload;
         let name = controller.as_ref().map_or(name, |controller| &controller.name);
         Self { kind: kind.as_str(), namespace: namespace.clone().unwrap_or_default(), workload: name.clone() }
     }
 }
 
-/// Containers without a pod may have this part of all series: their ids come and go, and would leave no room for names.
+/// Containers without a pod get at most this fraction of the series. Their ids change constantly and would otherwise use up
+/// all of them.
 const CONTAINERS: usize = 2;
 
 /// Ids by name.
@@ -49,7 +50,7 @@ pub(super) type Ids = HashMap<Arc<Labels>, WorkloadId>;
 #[derive(Clone, Debug)]
 pub(super) struct Workloads {
     limit: usize,
-    /// Containers among those that have their own.
+    /// Number of containers with series of their own.
     containers: usize,
     by_id: Rows<Arc<Labels>>,
 }
@@ -68,7 +69,7 @@ impl Workloads {
         self.limit = limit;
     }
 
-    /// The workload's id: its own while there is room, the common one beyond.
+    /// The workload's own id below the limit, [`WorkloadId::OTHER`] beyond it.
     pub(super) fn id(&mut self, workload: Option<&Workload>, ids: &mut Ids) -> WorkloadId {
         let Some(workload) = workload else { return WorkloadId::UNKNOWN };
         let labels = Labels::from(workload);
@@ -80,7 +81,7 @@ impl Workloads {
     }
 
     fn has_room(&self, kind: WorkloadKind, named: usize) -> bool {
-        // One at least, where one is all there is.
+        // Rounded up, so that a limit of 1 admits a container.
         let containers = self.limit.div_ceil(CONTAINERS);
         named < self.limit && (kind != WorkloadKind::Container || self.containers < containers)
     }

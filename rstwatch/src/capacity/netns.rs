@@ -1,5 +1,5 @@
-//! Which network namespaces there are, and through which task each can be read: `/proc/PID/net` is its task's, so nobody
-//! has to enter it. One without a task cannot be read.
+//! Finds network namespaces, and a task in each: `/proc/PID/net` shows the task's namespace, so the agent need not enter it.
+//! A namespace without a task cannot be read.
 
 use std::collections::BTreeMap;
 use std::fs::{read_dir, read_link};
@@ -12,7 +12,7 @@ use crate::kernel::tasks;
 /// Namespaces by inode.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    /// Of each the task that it is read through, as a path below /proc.
+    /// The task through which each is read, as a path below /proc.
     tasks: BTreeMap<u32, PathBuf>,
 }
 
@@ -21,25 +21,25 @@ pub(super) struct Namespaces {
 pub(super) struct Readable {
     /// Its inode.
     pub(super) netns: u32,
-    /// The folder `net` of a task in it.
+    /// The directory `net` of a task in it.
     pub(super) net: PathBuf,
-    /// It is read through another task than the last time. An inode is soon given to another namespace, so this may be one.
+    /// It is read through another task than before. The kernel reuses inodes quickly, so this may be another namespace.
     pub(super) fresh: bool,
 }
 
 impl Namespaces {
-    /// Looks for all. `tasks`: what the kernel side says; where it says nothing, /proc is asked, which tells of those tasks
-    /// alone that the agent may trace. `owners`: namespaces and processes that opened sockets there, for that case: a thread
-    /// may be alone in its namespace.
-    pub(super) fn look(
+    /// Finds all namespaces. `tasks`: from the kernel side. Without them /proc is read, which shows only the namespaces of tasks
+    /// that the agent may trace. `owners`, used in that case only: namespaces and processes that opened sockets there, because
+    /// a namespace may contain a single thread and not its process.
+    pub(super) fn scan(
         &mut self,
         proc: &Path,
         tasks: Option<&[TaskNetns]>,
         owners: impl IntoIterator<Item = (u32, u32)>,
     ) -> Vec<Readable> {
         let found = match tasks {
-            Some(tasks) => self.told(tasks),
-            None => self.walked(proc, owners),
+            Some(tasks) => self.group_tasks(tasks),
+            None => self.walk_proc(proc, owners),
         };
         let last = std::mem::replace(&mut self.tasks, found);
         let readable = |(netns, task): (&u32, &PathBuf)| Readable {
@@ -50,7 +50,7 @@ impl Namespaces {
         self.tasks.iter().map(readable).collect()
     }
 
-    fn told(&self, tasks: &[TaskNetns]) -> BTreeMap<u32, PathBuf> {
+    fn group_tasks(&self, tasks: &[TaskNetns]) -> BTreeMap<u32, PathBuf> {
         let mut found = BTreeMap::new();
         for task in tasks {
             self.offer(&mut found, task.netns, folder(task));
@@ -58,7 +58,7 @@ impl Namespaces {
         found
     }
 
-    fn walked(&self, proc: &Path, owners: impl IntoIterator<Item = (u32, u32)>) -> BTreeMap<u32, PathBuf> {
+    fn walk_proc(&self, proc: &Path, owners: impl IntoIterator<Item = (u32, u32)>) -> BTreeMap<u32, PathBuf> {
         let mut found = BTreeMap::new();
         for pid in pids(proc) {
             let task = PathBuf::from(pid.to_string());
@@ -76,7 +76,7 @@ impl Namespaces {
         found
     }
 
-    /// The first task stands for its namespace, unless another did already.
+    /// Keeps the first task of each namespace, but prefers the one of the last scan.
     fn offer(&self, found: &mut BTreeMap<u32, PathBuf>, netns: u32, task: PathBuf) {
         if self.tasks.get(&netns) == Some(&task) {
             found.insert(netns, task);
@@ -86,22 +86,22 @@ impl Namespaces {
     }
 }
 
-/// The namespace of the host's first process, or, where that is hidden, of this one. /proc is asked for that of the first
-/// where the kernel side says nothing alone: each second a question that is refused would fill the audit log.
-pub(super) fn hosts(proc: &Path, tasks: Option<&[TaskNetns]>) -> Option<u32> {
+/// The host's namespace: that of the first process or, if that is hidden, of the agent. /proc/1 is read only without tasks from
+/// the kernel side, because a refused read every second would fill the audit log.
+pub(super) fn host_netns(proc: &Path, tasks: Option<&[TaskNetns]>) -> Option<u32> {
     let first = match tasks {
         Some(tasks) => tasks::first(tasks),
         None => netns_of(&proc.join("1")),
     };
-    first.or_else(|| own(proc))
+    first.or_else(|| own_netns(proc))
 }
 
-/// The namespace of this process.
-pub(super) fn own(proc: &Path) -> Option<u32> {
+/// The agent's namespace.
+pub(super) fn own_netns(proc: &Path) -> Option<u32> {
     netns_of(&proc.join("self"))
 }
 
-/// A task's folder below /proc.
+/// A task's directory below /proc.
 fn folder(TaskNetns { tgid, tid, .. }: &TaskNetns) -> PathBuf {
     if tid == tgid { PathBuf::from(tgid.to_string()) } else { PathBuf::from(format!("{tgid}/task/{tid}")) }
 }

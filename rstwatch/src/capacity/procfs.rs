@@ -1,4 +1,4 @@
-//! What the kernel writes below /proc, as numbers. What is absent or damaged is left out.
+//! Parses the kernel's files below /proc into numbers. Absent or malformed values are left out.
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
@@ -6,27 +6,27 @@ use std::path::Path;
 
 use super::ConntrackDrops;
 
-/// Counters of one network namespace by our name, such as `tcp_ext_listen_overflows`.
+/// Counters of one network namespace by metric name, such as `tcp_ext_listen_overflows`.
 pub type Counters = BTreeMap<String, u64>;
 
-/// What `TcpExt` counts that tells of capacity, by the beginning of the kernel's name: a newer kernel's come along.
+/// Counters of `TcpExt` that concern resets and capacity, by prefix, so that those of newer kernels are included.
 const TCP_EXT: [&str; 4] = ["Listen", "TCPAbort", "Syncookies", "TCPReqQFull"];
-/// The same of `Tcp`.
+/// The same for `Tcp`.
 const TCP: [&str; 3] = ["OutRsts", "EstabResets", "AttemptFails"];
 
-/// What is read of one network namespace.
+/// Counters of one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Of `netstat` and `snmp`.
+    /// From `netstat` and `snmp`.
     pub counters: Counters,
     /// Entries in its conntrack table.
     pub entries: Option<u64>,
-    /// What its conntrack lost, since the namespace was made.
+    /// Losses of its connection tracking since the namespace was created.
     pub drops: ConntrackDrops,
 }
 
 impl Reading {
-    /// Reads the folder `net` of a task in the namespace; `None` where it has no counters of TCP: nobody is in there.
+    /// Reads the directory `net` of a task in the namespace; `None` without TCP counters: the task has gone.
     pub fn of(net: &Path) -> Option<Self> {
         let text = |name: &str| read_to_string(net.join(name)).unwrap_or_default();
         let mut counters = table(&text("netstat"), "TcpExt", &TCP_EXT);
@@ -44,18 +44,18 @@ impl Reading {
         Some(Self { counters, entries: entries(&conntrack), drops })
     }
 
-    /// The namespace's overflows of accept queues.
+    /// Overflows of accept queues in the namespace.
     pub fn listen_overflows(&self) -> Option<u64> {
         self.counter("tcp_ext_listen_overflows")
     }
 
-    /// A counter by our name.
+    /// A counter by metric name.
     pub fn counter(&self, name: &str) -> Option<u64> {
         self.counters.get(name).copied()
     }
 }
 
-/// The counters of a protocol: a line of names, then one of values (net/ipv4/proc.c).
+/// Counters of a protocol: a line of names, then one of values (net/ipv4/proc.c).
 fn table(text: &str, protocol: &str, wanted: &[&str]) -> Counters {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Counters::new() };
@@ -69,13 +69,13 @@ fn table(text: &str, protocol: &str, wanted: &[&str]) -> Counters {
         .collect()
 }
 
-/// `TCPAbortOnData` as `tcp_abort_on_data`: a capital begins a word, if a small letter stands before or behind it.
+/// Snake case: `TCPAbortOnData` becomes `tcp_abort_on_data`. A capital begins a word if a lower-case letter is next to it.
 fn snake(name: &str) -> String {
     let bytes = name.as_bytes();
-    let small = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_lowercase);
+    let is_lower = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_lowercase);
     let mut out = String::new();
     for (at, letter) in name.char_indices() {
-        if at > 0 && letter.is_ascii_uppercase() && (small(at.checked_sub(1)) || small(Some(at + 1))) {
+        if at > 0 && letter.is_ascii_uppercase() && (is_lower(at.checked_sub(1)) || is_lower(Some(at + 1))) {
             out.push('_');
         }
         out.push(letter.to_ascii_lowercase());
@@ -83,13 +83,13 @@ fn snake(name: &str) -> String {
     out
 }
 
-/// A column of `stat/nf_conntrack`, summed over its lines, one for each CPU; hexadecimal
+/// A hexadecimal column of `stat/nf_conntrack`, summed over its lines, one for each CPU
 /// (net/netfilter/nf_conntrack_standalone.c, ct_cpu_seq_show).
 fn column(stat: &str, name: &str) -> Option<u64> {
     cells(stat, name)?.into_iter().try_fold(0, u64::checked_add)
 }
 
-/// The entries, which each line repeats.
+/// Number of entries, repeated in each line.
 fn entries(stat: &str) -> Option<u64> {
     cells(stat, "entries")?.first().copied()
 }
@@ -100,14 +100,14 @@ fn cells(stat: &str, name: &str) -> Option<Vec<u64>> {
     lines.map(|line| u64::from_str_radix(line.split_whitespace().nth(at)?, 16).ok()).collect()
 }
 
-/// A number of the line `TCP:` of `sockstat`, as `orphan`, `tw` or `mem`.
+/// A number from the line `TCP:` of `sockstat`, such as `orphan`, `tw` or `mem`.
 pub fn sockstat(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP: "))?;
     let mut words = line.split(' ').skip_while(|word| *word != name);
     words.nth(1)?.parse().ok()
 }
 
-/// The last number of a setting: `tcp_mem` has three.
+/// The last number of a sysctl file: `tcp_mem` has three.
 pub fn setting(path: &Path) -> Option<u64> {
     read_to_string(path).ok()?.split_whitespace().last()?.parse().ok()
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_kernels_in_snake_case() {
+    fn kernel_names_become_snake_case() {
         for (name, expected) in [
             ("TcpExt", "tcp_ext"),
             ("Tcp", "tcp"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_text_is_left_out() {
+    fn malformed_text_is_left_out() {
         for text in ["", "TcpExt: ListenDrops\n", "TcpExt: ListenDrops\nTcpExt: many\n", "Tcp: ListenDrops\nTcp: 1\n"] {
             assert_eq!(table(text, "TcpExt", &TCP_EXT), Counters::new(), "{text:?}");
         }

@@ -1,41 +1,42 @@
-//! The books of all listeners: what was new at each, and whose overflows were whose.
+//! All listeners: what is new at each, and which of it were overflows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::ledger::{Count, Ledger, Pending, unread};
-use super::series::Series;
-use super::{Listener, Snapshot};
+use super::CapacitySnapshot;
+use super::attribution::{Attribution, OverflowCount, Pending, without_count};
+use super::series::ListenerSeries;
 use crate::kernel::listeners::Seen;
 
-/// So many looks may miss a listener before it is forgotten.
-const MISSED_LOOKS: u32 = 10;
+/// Scans that may miss a listener before it is forgotten.
+const MISSED_SCANS: u32 = 10;
 
 type Id = (u64, u64);
 
-/// Everything about listeners that outlives a look.
+/// State of listeners between scans.
 #[derive(Debug)]
 pub(super) struct Queues {
-    open: HashMap<Id, Open>,
-    ledgers: BTreeMap<u32, Ledger>,
-    series: Series,
+    listeners: HashMap<Id, Tracked>,
+    /// By network namespace.
+    attributions: BTreeMap<u32, Attribution>,
+    series: ListenerSeries,
     unattributed: u64,
 }
 
-/// What was new at a listener and is not yet told.
+/// A listener, and how much of its counts is attributed.
 #[derive(Debug)]
-struct Open {
+struct Tracked {
     seen: Seen,
-    /// Of [`Seen::met_full`] and [`Seen::drops`], what is told.
-    settled: (u64, u64),
-    /// A look found the queue full.
+    /// The attributed part of [`Seen::met_full`] and [`Seen::drops`].
+    attributed: (u64, u64),
+    /// A scan found the queue full.
     full: bool,
-    /// Looks since it was seen.
-    unseen: u32,
+    /// Scans since it was last seen.
+    missed_scans: u32,
 }
 
-impl Open {
+impl Tracked {
     fn new(seen: &Seen) -> Self {
-        Self { seen: seen.clone(), settled: (0, 0), full: false, unseen: 0 }
+        Self { seen: seen.clone(), attributed: (0, 0), full: false, missed_scans: 0 }
     }
 
     fn is_pending(&self) -> bool {
@@ -44,90 +45,94 @@ impl Open {
     }
 
     fn pending(&self) -> Pending {
-        let (met_full, drops) = self.settled;
+        let (met_full, drops) = self.attributed;
         let seen = self.seen.met_full.saturating_sub(met_full);
         Pending { seen, drops: self.seen.drops.saturating_sub(drops), full: self.full || seen > 0 }
     }
 }
 
 impl Queues {
-    /// No listener yet; at most so many series.
-    pub(super) fn new(series: usize) -> Self {
-        Self { open: HashMap::new(), ledgers: BTreeMap::new(), series: Series::new(series), unattributed: 0 }
+    /// No listener yet; at most `limit` series.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            listeners: HashMap::new(),
+            attributions: BTreeMap::new(),
+            series: ListenerSeries::new(limit),
+            unattributed: 0,
+        }
     }
 
-    /// Takes what a look at the listeners found. `None`: the kernel did not say, so nothing is known of now.
-    pub(super) fn take(&mut self, seen: Option<&[Seen]>) {
-        let Some(seen) = seen else { return self.series.show(&[]) };
-        self.open.values_mut().for_each(|open| open.unseen += 1);
-        for listener in seen {
-            let open = self.open.entry(listener.id).or_insert_with(|| Open::new(listener));
-            open.seen = listener.clone();
-            open.full |= listener.length > listener.limit;
-            open.unseen = 0;
+    /// Takes the listeners that a scan found. `None`: the kernel refused, so the present state is unknown.
+    pub(super) fn update(&mut self, found: Option<&[Seen]>) {
+        let Some(found) = found else { return self.series.update(&[]) };
+        self.listeners.values_mut().for_each(|listener| listener.missed_scans += 1);
+        for seen in found {
+            let listener = self.listeners.entry(seen.id).or_insert_with(|| Tracked::new(seen));
+            listener.seen = seen.clone();
+            listener.full |= seen.length > seen.limit;
+            listener.missed_scans = 0;
         }
-        // A walk over a table that changes meanwhile can miss one, whose counts must not be taken anew.
-        self.open.retain(|_, open| open.unseen <= MISSED_LOOKS || open.is_pending());
-        self.series.show(seen);
+        // A walk over a changing table can miss a listener. It is kept for a while, or its counts would be attributed twice.
+        self.listeners.retain(|_, listener| listener.missed_scans <= MISSED_SCANS || listener.is_pending());
+        self.series.update(found);
     }
 
     /// Namespaces of listeners, with the processes that opened them.
     pub(super) fn owners(&self) -> HashSet<(u32, u32)> {
-        self.open.values().map(|open| (open.seen.netns, open.seen.pid)).collect()
+        self.listeners.values().map(|listener| (listener.seen.netns, listener.seen.pid)).collect()
     }
 
-    /// Namespaces of listeners that are not among those.
-    pub(super) fn elsewhere(&self, readable: impl Fn(u32) -> bool) -> usize {
-        let netns: HashSet<_> = self.open.values().map(|open| open.seen.netns).collect();
-        netns.into_iter().filter(|netns| !readable(*netns)).count()
+    /// Number of namespaces that have listeners and cannot be read.
+    pub(super) fn count_unreadable(&self, is_readable: impl Fn(u32) -> bool) -> usize {
+        let netns: HashSet<_> = self.listeners.values().map(|listener| listener.seen.netns).collect();
+        netns.into_iter().filter(|netns| !is_readable(*netns)).count()
     }
 
-    /// A namespace is not known any more, or is another one: its books begin anew.
-    pub(super) fn forget(&mut self, known: impl Fn(u32) -> bool) {
-        self.ledgers.retain(|netns, _| known(*netns));
+    /// Drops the attribution state of namespaces that are gone, or may have been replaced by another with the same inode.
+    pub(super) fn retain_namespaces(&mut self, is_same: impl Fn(u32) -> bool) {
+        self.attributions.retain(|netns, _| is_same(*netns));
     }
 
-    /// There are books of this namespace already.
-    pub(super) fn knows(&self, netns: u32) -> bool {
-        self.ledgers.contains_key(&netns)
+    /// Whether a namespace was scanned before.
+    pub(super) fn was_scanned(&self, netns: u32) -> bool {
+        self.attributions.contains_key(&netns)
     }
 
-    /// Tells whose the overflows were. `counts`: of each namespace that can be read.
-    pub(super) fn settle(&mut self, counts: &BTreeMap<u32, Count>) {
+    /// Attributes overflows to listeners. `counts`: of each readable namespace.
+    pub(super) fn attribute(&mut self, counts: &BTreeMap<u32, OverflowCount>) {
         let mut by_netns: BTreeMap<u32, Vec<Id>> = counts.keys().map(|netns| (*netns, Vec::new())).collect();
-        for (id, open) in &self.open {
-            by_netns.entry(open.seen.netns).or_default().push(*id);
+        for (id, listener) in &self.listeners {
+            by_netns.entry(listener.seen.netns).or_default().push(*id);
         }
         for (netns, ids) in by_netns {
-            let pending: Vec<_> = ids.iter().map(|id| self.open[id].pending()).collect();
+            let pending: Vec<_> = ids.iter().map(|id| self.listeners[id].pending()).collect();
             let overflows = match counts.get(&netns) {
                 Some(count) => {
-                    let settled = self.ledgers.entry(netns).or_default().settle(*count, &pending);
-                    self.unattributed += settled.unattributed;
-                    settled.overflows
+                    let attributed = self.attributions.entry(netns).or_default().attribute(*count, &pending);
+                    self.unattributed += attributed.unattributed;
+                    attributed.overflows
                 }
-                None => Some(unread(&pending)),
+                None => Some(without_count(&pending)),
             };
-            ids.iter().zip(overflows.into_iter().flatten()).for_each(|(id, count)| self.close(id, count));
+            ids.iter().zip(overflows.into_iter().flatten()).for_each(|(id, count)| self.add_overflows(id, count));
         }
     }
 
-    fn close(&mut self, id: &Id, overflows: u64) {
-        let Some(open) = self.open.get_mut(id) else { return };
-        self.series.overflowed(&open.seen, overflows);
-        open.settled = (open.seen.met_full, open.seen.drops);
-        open.full = false;
-        if open.seen.gone {
-            self.open.remove(id);
+    fn add_overflows(&mut self, id: &Id, overflows: u64) {
+        let Some(listener) = self.listeners.get_mut(id) else { return };
+        self.series.add_overflows(&listener.seen, overflows);
+        listener.attributed = (listener.seen.met_full, listener.seen.drops);
+        listener.full = false;
+        if listener.seen.gone {
+            self.listeners.remove(id);
         }
     }
 
-    /// What is shown of them.
-    pub(super) fn show(&self, snapshot: &mut Snapshot) {
-        let rows: Vec<Listener> = self.series.rows();
-        snapshot.listeners = rows;
+    /// Fills in the listeners of a snapshot.
+    pub(super) fn fill(&self, snapshot: &mut CapacitySnapshot) {
+        snapshot.listeners = self.series.rows();
         snapshot.listeners_folded = self.series.folded();
-        snapshot.folded_overflows = self.series.others();
+        snapshot.folded_overflows = self.series.folded_overflows();
         snapshot.unattributed_overflows = self.unattributed;
     }
 }

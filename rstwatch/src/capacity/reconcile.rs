@@ -1,11 +1,11 @@
-//! Our count of sent resets against the kernel's, in one network namespace.
+//! Compares the agent's count of sent resets with the kernel's, in one network namespace.
 
 use std::time::Duration;
 
-/// The comparison. What both counted before it began is left out.
+/// The comparison. Counts from before it began are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reconciled {
-    /// Our count less the kernel's at the beginning; unknown until two looks agree.
+pub(super) struct Reconciliation {
+    /// The agent's count minus the kernel's at the beginning; unknown until two scans agree.
     offset: Option<i64>,
     last: Option<i64>,
     difference: i64,
@@ -13,16 +13,16 @@ pub(super) struct Reconciled {
     since: Duration,
 }
 
-/// A difference that stands still so long is over: an RST without a route back, say, which the kernel shows to the programs
-/// and then does not send (net/ipv6/tcp_ipv6.c, tcp_v6_send_response). What goes on growing is not.
-const OVER: Duration = Duration::from_secs(300);
+/// A difference that stays constant for this long is written off. An RST without a route back causes one: the kernel shows it
+/// to the programs and then does not send it (net/ipv6/tcp_ipv6.c, tcp_v6_send_response). A growing difference is kept.
+const WRITE_OFF_AFTER: Duration = Duration::from_secs(300);
 
-impl Reconciled {
-    /// Takes the kernel's count, and ours from before and after that was read. Under a flood they are never the same; then
-    /// a difference is what cannot have happened in between. Answers one that is over, and from now on left out. `now`: since any
-    /// moment.
-    pub(super) fn look(&mut self, before: u64, kernel: u64, after: u64, now: Duration) -> Option<i64> {
-        let (low, high) = (less(before, kernel), less(after, kernel));
+impl Reconciliation {
+    /// Takes the kernel's count, and the agent's from before and after reading that. Under a flood these two always differ, so
+    /// only what cannot have happened in between counts as a difference. Returns a difference that is written off. `now`: time
+    /// since any fixed moment.
+    pub(super) fn compare(&mut self, before: u64, kernel: u64, after: u64, now: Duration) -> Option<i64> {
+        let (low, high) = (minus(before, kernel), minus(after, kernel));
         let Some(offset) = self.offset else {
             let now = (low == high).then_some(low);
             self.offset = now.filter(|_| now == self.last);
@@ -33,21 +33,21 @@ impl Reconciled {
         if difference != self.difference {
             (self.difference, self.since) = (difference, now);
         }
-        if difference == 0 || now.saturating_sub(self.since) < OVER {
+        if difference == 0 || now.saturating_sub(self.since) < WRITE_OFF_AFTER {
             return None;
         }
         *self = Self { offset: Some(offset.saturating_add(difference)), ..Self::default() };
         Some(difference)
     }
 
-    /// Ours less the kernel's; `None`: not known yet.
+    /// The agent's count minus the kernel's; `None`: not known yet.
     pub(super) fn difference(&self) -> Option<i64> {
         self.offset.map(|_| self.difference)
     }
 }
 
-fn less(ours: u64, kernels: u64) -> i64 {
-    ours.wrapping_sub(kernels).cast_signed()
+fn minus(agent: u64, kernel: u64) -> i64 {
+    agent.wrapping_sub(kernel).cast_signed()
 }
 
 #[cfg(test)]
@@ -55,10 +55,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_have_happened_in_between_is_a_difference() {
-        let mut reconciled = Reconciled::default();
-        // Five less 100 is where it begins.
-        let looks = [
+    fn only_what_cannot_have_happened_in_between_is_a_difference() {
+        let mut reconciliation = Reconciliation::default();
+        // The offset is 5 - 100.
+        let scans = [
             ((5, 100, 5), None),
             ((6, 101, 7), None),
             ((7, 102, 7), None),
@@ -70,20 +70,20 @@ mod tests {
             ((25, 119, 25), Some(1)),
             ((25, 120, 25), Some(0)),
         ];
-        for ((before, kernel, after), expected) in looks {
-            assert_eq!(reconciled.look(before, kernel, after, Duration::ZERO), None);
-            assert_eq!(reconciled.difference(), expected, "{before} {kernel} {after}");
+        for ((before, kernel, after), expected) in scans {
+            assert_eq!(reconciliation.compare(before, kernel, after, Duration::ZERO), None);
+            assert_eq!(reconciliation.difference(), expected, "{before} {kernel} {after}");
         }
     }
 
     #[test]
-    fn a_difference_that_stands_still_is_over() {
-        let mut reconciled = Reconciled::default();
-        let mut look = |ours, seconds| reconciled.look(ours, 0, ours, Duration::from_secs(seconds));
-        assert_eq!([look(0, 0), look(0, 1), look(3, 7), look(3, 306)], [None; 4]);
-        assert_eq!([look(3, 307), look(3, 400), look(3, 4000)], [Some(3), None, None]);
-        let growing: Vec<_> = (0..100).filter_map(|n| look(4 + n, 5_000 + 299 * n)).collect();
+    fn a_constant_difference_is_written_off() {
+        let mut reconciliation = Reconciliation::default();
+        let mut compare = |ours, seconds| reconciliation.compare(ours, 0, ours, Duration::from_secs(seconds));
+        assert_eq!([compare(0, 0), compare(0, 1), compare(3, 7), compare(3, 306)], [None; 4]);
+        assert_eq!([compare(3, 307), compare(3, 400), compare(3, 4000)], [Some(3), None, None]);
+        let growing: Vec<_> = (0..100).filter_map(|n| compare(4 + n, 5_000 + 299 * n)).collect();
         assert!(growing.is_empty());
-        assert_eq!(reconciled.difference(), Some(100));
+        assert_eq!(reconciliation.difference(), Some(100));
     }
 }

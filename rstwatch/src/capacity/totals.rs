@@ -1,65 +1,67 @@
-//! What all network namespaces count, since the start.
+//! Counters of all network namespaces, summed since the agent started.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::procfs::{Counters, Reading};
-use super::reconcile::Reconciled;
-use super::{ConntrackDrops, Snapshot};
+use super::reconcile::Reconciliation;
+use super::{CapacitySnapshot, ConntrackDrops};
 
-/// Values of one CPU's conntrack counters are 32 bits wide.
+/// Conntrack counters of a CPU are 32 bits wide.
 const CPU_WRAPS: u64 = 1 << 32;
 
-/// The sums, and what each namespace had at the last look.
+/// The sums, and the last reading of each namespace.
 #[derive(Debug, Default)]
-pub(super) struct Totals {
+pub(super) struct NamespaceTotals {
     states: BTreeMap<u32, State>,
     counters: Counters,
     drops: Option<ConntrackDrops>,
-    /// Differences that are over: resets that we counted more, and fewer.
-    over: (u64, u64),
+    /// Differences that were written off: resets that the agent counted more, and fewer.
+    written_off: (u64, u64),
 }
 
-/// One look at a namespace.
-pub(super) struct Look<'a> {
+/// One scan of a namespace.
+pub(super) struct NamespaceScan<'a> {
     pub(super) netns: u32,
-    /// It may be another namespace than the last time.
+    /// The inode may belong to another namespace than at the last scan.
     pub(super) fresh: bool,
     pub(super) reading: &'a Reading,
-    /// Our count of its sent resets, from before and after the reading; `None` where it cannot be read.
+    /// The agent's count of sent resets, before and after the reading; `None` if it cannot be read.
     pub(super) sent: Option<(u64, u64)>,
-    /// Its conntrack table is full, or was since the last look.
+    /// Its conntrack table is full, or was since the last scan.
     pub(super) full: bool,
-    /// Since any moment.
+    /// Time since any fixed moment.
     pub(super) now: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    reconciled: Reconciled,
+    reconciliation: Reconciliation,
     last: Option<Reading>,
 }
 
 impl State {
-    fn compare(&mut self, look: &Look<'_>) -> Option<i64> {
-        let kernel = look.reading.counter("tcp_out_rsts")?;
-        let (before, after) = look.sent?;
-        self.reconciled.look(before, kernel, after, look.now)
+    fn compare(&mut self, scan: &NamespaceScan<'_>) -> Option<i64> {
+        let kernel = scan.reading.counter("tcp_out_rsts")?;
+        let (before, after) = scan.sent?;
+        self.reconciliation.compare(before, kernel, after, scan.now)
     }
 }
 
-impl Totals {
-    /// Takes a namespace's counters, and compares our count with its.
-    pub(super) fn add(&mut self, look: &Look<'_>) {
-        let Look { netns, fresh, reading, full, .. } = *look;
+impl NamespaceTotals {
+    /// Adds the growth of a namespace's counters, and compares the agent's count with the kernel's.
+    pub(super) fn add(&mut self, scan: &NamespaceScan<'_>) {
+        let NamespaceScan { netns, fresh, reading, full, .. } = *scan;
         let state = self.states.entry(netns).or_default();
         if fresh {
             *state = State::default();
         }
-        if let Some(over) = state.compare(look) {
-            tracing::warn!("network namespace {netns}: we counted {over:+} sent resets against TcpOutRsts");
-            let (more, fewer) = &mut self.over;
-            *(if over > 0 { more } else { fewer }) += over.unsigned_abs();
+        if let Some(difference) = state.compare(scan) {
+            tracing::warn!(
+                "network namespace {netns}: the count of sent resets has differed from TcpOutRsts by {difference:+} for five minutes"
+            );
+            let (more, fewer) = &mut self.written_off;
+            *(if difference > 0 { more } else { fewer }) += difference.unsigned_abs();
         }
         let last = state.last.as_ref().unwrap_or(reading);
         for (name, value) in &reading.counters {
@@ -71,12 +73,12 @@ impl Totals {
         }
     }
 
-    /// Resets that we counted fewer than the kernel, by differences that are over.
+    /// Resets that the agent counted fewer than the kernel, by differences that were written off.
     pub(super) fn fewer(&self) -> u64 {
-        self.over.1
+        self.written_off.1
     }
 
-    /// Keeps a look's readings for the next. What is not among them has no past: a new namespace may get its inode.
+    /// Keeps a scan's readings for the next one. Other namespaces are forgotten, because a new one may get their inode.
     pub(super) fn keep(&mut self, readings: BTreeMap<u32, Reading>) {
         self.states.retain(|netns, _| readings.contains_key(netns));
         for (netns, reading) in readings {
@@ -84,33 +86,33 @@ impl Totals {
         }
     }
 
-    /// The reading before this look's.
+    /// The reading of the last scan.
     pub(super) fn last(&self, netns: u32) -> Option<&Reading> {
         self.states.get(&netns)?.last.as_ref()
     }
 
-    /// Our count less the kernel's, over all namespaces; `missed`: how many the kernel did not show to the programs. Where
-    /// some have more and some less, the larger of both sums.
+    /// The agent's count minus the kernel's, over all namespaces; `missed`: resets that the kernel did not show to the
+    /// programs. If some namespaces have more and others fewer, the larger of both sums.
     fn difference(&self, missed: u64) -> Option<i64> {
-        let known: Vec<_> = self.states.values().filter_map(|state| state.reconciled.difference()).collect();
+        let known: Vec<_> = self.states.values().filter_map(|state| state.reconciliation.difference()).collect();
         let more: i64 = known.iter().filter(|it| **it > 0).sum();
         let less: i64 = known.iter().filter(|it| **it < 0).sum();
         let less = less.saturating_add_unsigned(missed).min(0);
         (!known.is_empty()).then_some(if more >= -less { more } else { less })
     }
 
-    /// What is shown of them.
-    pub(super) fn show(&self, snapshot: &mut Snapshot, missed: u64) {
+    /// Fills in the counters of a snapshot.
+    pub(super) fn fill(&self, snapshot: &mut CapacitySnapshot, missed: u64) {
         snapshot.counters = self.counters.clone();
         snapshot.conntrack_drops = self.drops;
         snapshot.out_rsts_difference = self.difference(missed);
-        snapshot.out_rsts_over = self.over;
+        snapshot.out_rsts_over = self.written_off;
     }
 }
 
 impl ConntrackDrops {
-    /// `full`: the table was. Else the kernel's `drop` counts other things: two packets that made one entry, most of all, which are
-    /// among `insert_failed` too (net/netfilter/nf_conntrack_core.c, nf_ct_resolve_clash).
+    /// `full`: whether the table was full. Otherwise the kernel's `drop` counts something else, mostly two packets that created
+    /// the same entry; `insert_failed` counts these too (net/netfilter/nf_conntrack_core.c, nf_ct_resolve_clash).
     fn add(&mut self, last: Self, now: Self, full: bool) {
         let add = |total: &mut Option<u64>, last: Option<u64>, now: Option<u64>| {
             if let Some(now) = now {
@@ -124,7 +126,7 @@ impl ConntrackDrops {
     }
 }
 
-/// What came to a sum over CPUs: if it fell, one CPU's value has wrapped.
+/// Growth of a sum over CPUs. If the sum fell, the counter of one CPU wrapped.
 fn rise(last: u64, now: u64) -> u64 {
     let wrapped = || now.saturating_add(CPU_WRAPS).checked_sub(last).filter(|rise| *rise < CPU_WRAPS / 2);
     now.checked_sub(last).or_else(wrapped).unwrap_or(0)
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drop_from_a_table_with_room_is_no_full_table() {
+    fn drops_count_as_full_only_while_the_table_is_full() {
         let at = |full| ConntrackDrops { full: Some(full), insert_failed: Some(full), ..ConntrackDrops::default() };
         let mut drops = ConntrackDrops::default();
         drops.add(at(5), at(7), false);
@@ -145,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_fell_has_wrapped() {
+    fn a_fallen_sum_wrapped() {
         for (last, now, expected) in [
             (5, 7, 2),
             (CPU_WRAPS - 1 + 40, 44, 5),
             (3 * CPU_WRAPS, 2 * CPU_WRAPS + 1, 1),
-            // That is no wrap: somebody set it back.
+            // Too far for a wrap: the counter was reset.
             (50, 7, 0),
         ] {
             assert_eq!(rise(last, now), expected, "{last} {now}");

@@ -7,9 +7,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::aggregate::{Aggregate, Sums};
-use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
-use crate::capacity::watcher::Watcher;
+use crate::capacity::scanner::Scanner;
 use crate::capture::{Attachment, Capture};
 use crate::command::config::Config;
 use crate::command::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
@@ -18,6 +17,7 @@ use crate::export::web_config::reload::Web;
 use crate::export::{AppState, Build, http, router};
 use crate::history::History;
 use crate::identity::owner::Owners;
+use crate::idle_timeouts::SharedIdleTimeouts;
 use crate::kernel::counts::MISSED;
 use crate::kernel::object;
 use crate::looks::Looking;
@@ -91,14 +91,15 @@ struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
     timeline: Arc<Timeline>,
-    bounds: Arc<SharedBounds>,
+    bounds: Arc<SharedIdleTimeouts>,
     capacity: Arc<Capacity>,
     owners: Owners,
 }
 
 impl Findings {
     fn new(settings: &AgentSettings, capture: &Capture) -> Self {
-        let bounds = SharedBounds::new(settings.timeout_destinations, settings.timeout_series, capture.gaps_handle());
+        let bounds =
+            SharedIdleTimeouts::new(settings.timeout_destinations, settings.timeout_series, capture.gaps_handle());
         Self {
             aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
             history: Arc::default(),
@@ -143,8 +144,8 @@ fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Fi
         missed.map(|(_, _, count)| count).sum()
     };
     let (tables, scope) = capture.take_tables()?;
-    let watcher = Watcher::new(tables, scope, settings.listener_series, missed, Arc::clone(&findings.capacity));
-    let looking = watcher.named_by(findings.owners.clone()).start();
+    let scanner = Scanner::new(tables, scope, settings.listener_series, missed, Arc::clone(&findings.capacity));
+    let looking = scanner.named_by(findings.owners.clone()).start();
     looking.inspect_err(|error| tracing::error!("queues and tables are not looked at: {error}")).ok()
 }
 

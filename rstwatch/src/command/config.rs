@@ -7,11 +7,9 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::aggregate;
-use crate::bounds;
 use crate::capacity::series;
-use crate::files;
 use crate::identity::kubernetes::settings as kubernetes;
+use crate::{aggregate, files, idle_timeouts};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::known_timeouts::Timeout;
 use rstwatch_verdict::known_timeouts::file::{Written, checked};
@@ -50,7 +48,7 @@ impl Default for Config {
             ring_buffer_bytes: 2 << 20,
             detail_rate_per_second: 2_000,
             detail_burst: 2_000,
-            timeout_destinations: bounds::DEFAULT_LIMIT,
+            timeout_destinations: idle_timeouts::DEFAULT_LIMIT,
             timeout_series: 64,
             listener_series: series::DEFAULT_LIMIT,
             timeouts: Vec::new(),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::bounds::Bounds;
 use crate::capture::{Attachment, Capture};
 use crate::command::output::Output;
 use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TimeoutsSettings;
 use crate::command::watch::{Watcher, attach, scope, tell, watch};
+use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::sampler;
 use crate::present::timeouts::{Found, text};
 use crate::probe::Probes;
@@ -31,7 +31,7 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
-    let mut bounds = Bounds::new(settings.destinations);
+    let mut bounds = IdleTimeouts::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;
     bounds.absorb(&capture.gaps(), Timestamp::now());
     let found = found(&settings, &bounds, watched, measured(capture.probes()));
@@ -41,13 +41,13 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
     output.finish_unless(signals.next()).await
 }
 
-impl Watcher for Bounds {
+impl Watcher for IdleTimeouts {
     fn take(&mut self, event: &Event) {
         self.record(event);
     }
 
     fn found(&self) -> String {
-        let died = self.brackets().iter().filter(|it| it.died.is_some()).count() as u64;
+        let died = self.all().iter().filter(|it| it.died.is_some()).count() as u64;
         format!("idle connections died to {}", count(died, "destination", "destinations"))
     }
 }
@@ -58,13 +58,13 @@ fn measured(probes: &Probes) -> bool {
 }
 
 /// Everything that is printed.
-fn found(settings: &TimeoutsSettings, bounds: &Bounds, watched: Duration, survived_measured: bool) -> Found {
+fn found(settings: &TimeoutsSettings, bounds: &IdleTimeouts, watched: Duration, survived_measured: bool) -> Found {
     Found {
         node: Arc::clone(&settings.node),
         scope: scope(&settings.capture),
         watched_seconds: fraction(watched),
         survived_measured,
-        forgotten: bounds.forgotten(),
-        destinations: bounds.brackets(),
+        forgotten: bounds.evicted(),
+        destinations: bounds.all(),
     }
 }

@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
+use crate::aggregate::metrics::EventCounts;
 use crate::aggregate::{Aggregate, CountsHandle, Totals};
-use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
 use crate::identity::kubernetes::Knowledge;
 use crate::identity::owner::Owners;
+use crate::idle_timeouts::SharedIdleTimeouts;
 use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 
@@ -60,7 +61,7 @@ pub struct AppState {
     /// Resets per minute.
     pub timeline: Arc<Timeline>,
     /// Idle timeouts of destinations.
-    pub bounds: Arc<SharedBounds>,
+    pub bounds: Arc<SharedIdleTimeouts>,
     /// The kernel's exact counts.
     pub counts: CountsHandle,
     /// Queues and tables that fill up.
@@ -80,12 +81,13 @@ impl AppState {
 
     /// The metrics of this moment.
     fn text(&self, format: Format) -> Option<Bytes> {
+        let totals = self.totals();
         let exposition = metrics::Exposition {
-            totals: self.totals(),
-            brackets: self.bounds.shown(),
+            events: EventCounts::new(&totals, self.history.missed()),
+            totals,
+            idle_timeouts: self.bounds.shown(),
             capacity: self.capacity.get(),
             kubernetes: self.kubernetes.as_ref().map(Knowledge::snapshot),
-            follower_missed: self.history.missed(),
             owners: self.owners.as_ref().map(|owners| owners.counts().to_vec()).unwrap_or_default(),
             web_config: self.web.as_ref().map(|web| web.is_up_to_date()),
             probes: Arc::clone(&self.probes),

@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 
 use super::{AppState, Shared};
 use crate::aggregate::{BOUNDS, LossStage, Totals};
-use crate::capacity::{Listener, Snapshot};
+use crate::capacity::{CapacitySnapshot, Listener};
 use crate::probe::{Probe, Probes};
 use crate::timeline::Hour;
-use rstwatch_verdict::cause::TABLE;
-use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::cause::{Cause, Direction, TABLE};
 
 /// How many listeners are told of.
 const LISTENERS: usize = 50;
@@ -93,7 +92,7 @@ fn idle(totals: &Totals) -> Value {
 }
 
 /// Those nearest their limit.
-fn listeners(capacity: &Snapshot) -> Vec<&Listener> {
+fn listeners(capacity: &CapacitySnapshot) -> Vec<&Listener> {
     let mut listeners: Vec<_> = capacity.listeners.iter().collect();
     listeners.sort_by(|a, b| fill(a, b).reverse().then(b.overflows.cmp(&a.overflows)));
     listeners.truncate(LISTENERS);
@@ -144,10 +143,11 @@ mod tests {
         // 100 of 129, 2 of 2, 0 of 129, 0 of 1.
         let some = [listener(1, 100, 128), listener(2, 2, 1), listener(3, 0, 128), listener(4, 0, 0)];
         let many = (0..100).map(|port| listener(1_000 + port, 1, u32::MAX));
-        let capacity = Snapshot { listeners: some.into_iter().chain(many).collect(), ..Snapshot::default() };
+        let capacity =
+            CapacitySnapshot { listeners: some.into_iter().chain(many).collect(), ..CapacitySnapshot::default() };
         let ports: Vec<_> = listeners(&capacity).iter().map(|listener| listener.port).collect();
         assert_eq!((ports.len(), &ports[..3]), (LISTENERS, &[2, 1, 1_099][..]));
-        let capacity = Snapshot { listeners: capacity.listeners[..4].to_vec(), ..Snapshot::default() };
+        let capacity = CapacitySnapshot { listeners: capacity.listeners[..4].to_vec(), ..CapacitySnapshot::default() };
         let ports: Vec<_> = listeners(&capacity).iter().map(|listener| listener.port).collect();
         assert_eq!(ports, [2, 1, 4, 3], "of the empty those that overflowed more often");
     }

@@ -6,9 +6,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::aggregate::KernelCounts;
-use crate::aggregate::LossStage;
-use crate::capacity::{Conntrack, Listener, Snapshot};
+use crate::aggregate::{KernelCounts, LossStage};
+use crate::capacity::{CapacitySnapshot, Conntrack, Listener};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::testing::sample;
@@ -44,7 +43,7 @@ impl Service {
             aggregate: Arc::clone(&aggregate),
             history: Arc::clone(&history),
             timeline: Arc::clone(&timeline),
-            bounds: Arc::new(SharedBounds::new(10, 10, Arc::new(Vec::new))),
+            bounds: Arc::new(SharedIdleTimeouts::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
             capacity: Arc::clone(&capacity),
             kubernetes: None,
@@ -300,11 +299,11 @@ fn the_status_has_what_the_page_draws() {
         overflows: 7,
     };
     let conntrack = Some(Conntrack { entries: 3, limit: 10 });
-    service.capacity.set(Snapshot {
+    service.capacity.set(CapacitySnapshot {
         listeners: vec![listener],
         conntrack,
         out_rsts_difference: Some(-1),
-        ..Snapshot::default()
+        ..CapacitySnapshot::default()
     });
 
     let status: serde_json::Value = serde_json::from_str(&service.get("/api/v1/status").2).expect("JSON");

@@ -7,6 +7,7 @@ pub mod counts;
 pub mod gaps;
 pub mod layout;
 pub mod listeners;
+pub mod metrics;
 pub mod mounts;
 pub mod object;
 pub mod reasons;

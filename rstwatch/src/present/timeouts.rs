@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::bounds::{Bracket, Died};
+use crate::idle_timeouts::{Died, IdleTimeout};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::text::{count, length, wrap};
 
@@ -26,7 +26,7 @@ pub struct Found {
     /// Destinations that had to make room for others.
     pub forgotten: u64,
     /// What is known of each.
-    pub destinations: Vec<Bracket>,
+    pub destinations: Vec<IdleTimeout>,
 }
 
 /// The list for people.
@@ -60,7 +60,7 @@ pub fn text(found: &Found) -> String {
 }
 
 /// What the bracket rests on.
-pub fn details(bracket: &Bracket) -> String {
+pub fn details(bracket: &IdleTimeout) -> String {
     let times = |n| count(n, "time", "times");
     let mut parts = Vec::new();
     if let Some(survived) = bracket.survived {
@@ -97,23 +97,23 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::bounds::Bounds;
+    use crate::idle_timeouts::IdleTimeouts;
     use crate::kernel::gaps::PeerGaps;
     use rstwatch_verdict::testing::sample;
     use rstwatch_verdict::timing::Timer;
 
-    fn found(bounds: &Bounds, survived_measured: bool) -> Found {
+    fn found(bounds: &IdleTimeouts, survived_measured: bool) -> Found {
         Found {
             node: "node-a".into(),
             scope: "every network namespace".into(),
             watched_seconds: 60.0,
             survived_measured,
-            forgotten: bounds.forgotten(),
-            destinations: bounds.brackets(),
+            forgotten: bounds.evicted(),
+            destinations: bounds.all(),
         }
     }
 
-    fn death(bounds: &mut Bounds, peer: &str, ms: u64, exact: bool) {
+    fn death(bounds: &mut IdleTimeouts, peer: &str, ms: u64, exact: bool) {
         let mut event = sample::idle_reaped();
         event.remote = peer.parse().expect("an address");
         event.aside.timer = Some(Timer { after: Duration::from_millis(ms), exact });
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_list_reads_well() {
-        let mut bounds = Bounds::new(3);
+        let mut bounds = IdleTimeouts::new(3);
         let survived = |peer: &str, ms| PeerGaps {
             peer: peer.parse().expect("an address"),
             netns: 1,
@@ -168,6 +168,6 @@ mod tests {
 
             Silences that connections survive are not measured here: only upper bounds are known.
         "#]]
-        .assert_eq(&text(&found(&Bounds::new(3), false)));
+        .assert_eq(&text(&found(&IdleTimeouts::new(3), false)));
     }
 }

@@ -17,6 +17,7 @@ pub mod failure;
 pub mod guard;
 pub mod health;
 pub mod loose;
+pub mod metrics;
 pub mod names;
 pub mod object;
 pub mod pod;

@@ -12,6 +12,7 @@ use crate::kernel::mounts::Mounts;
 use rstwatch_verdict::escape;
 
 mod cache;
+pub mod metrics;
 pub mod naming;
 mod owners;
 pub mod path;

@@ -13,7 +13,7 @@ use super::pressure::Change;
 use super::tally::{OfCause, Tally, Ttl};
 use super::top::Top;
 use crate::aggregate::KernelCounts;
-use crate::bounds::{Bounds, Bracket};
+use crate::idle_timeouts::{IdleTimeout, IdleTimeouts};
 use crate::probe::Probes;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
 use rstwatch_verdict::explain::advice;
@@ -67,7 +67,7 @@ pub(crate) struct Diagnosis {
     pub restarts: Vec<Restart>,
     pub peers_not_followed: u64,
     pub ttl: Ttl,
-    pub timeouts: Vec<Bracket>,
+    pub timeouts: Vec<IdleTimeout>,
     pub own_timeouts: Vec<OwnTimeout>,
     pub pressure: Change,
     pub missing_probes: Vec<Missing>,
@@ -145,7 +145,7 @@ impl Diagnosis {
     pub(super) fn new(
         frame: Frame,
         tally: &mut Tally,
-        bounds: &Bounds,
+        bounds: &IdleTimeouts,
         counts: &KernelCounts,
         probes: &Probes,
     ) -> Self {
@@ -236,8 +236,8 @@ fn unsampled(counts: &KernelCounts, direction: Direction) -> u64 {
 }
 
 /// Destinations where resets came of it: a close alone hurts nobody, and one may be a restart.
-fn timeouts(bounds: &Bounds) -> Vec<Bracket> {
-    let hurt = bounds.brackets().into_iter().filter(|it| it.died.is_some() && it.resets > 0);
+fn timeouts(bounds: &IdleTimeouts) -> Vec<IdleTimeout> {
+    let hurt = bounds.all().into_iter().filter(|it| it.died.is_some() && it.resets > 0);
     hurt.take(DESTINATIONS).collect()
 }
 

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use crate::aggregate::KernelCounts;
-use crate::bounds::Bounds;
+use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::gaps::PeerGaps;
 use crate::present::filter::Filter;
 use crate::probe::Probes;
@@ -30,13 +30,13 @@ pub(crate) use text::report as write;
 pub(crate) struct Findings {
     filter: Filter,
     tally: Tally,
-    bounds: Bounds,
+    bounds: IdleTimeouts,
 }
 
 impl Findings {
     /// Nothing found yet; `destinations` bounds those whose idle timeouts are inferred.
     pub(crate) fn new(filter: Filter, destinations: usize) -> Self {
-        Self { filter, tally: Tally::default(), bounds: Bounds::new(destinations) }
+        Self { filter, tally: Tally::default(), bounds: IdleTimeouts::new(destinations) }
     }
 
     /// The conclusions.

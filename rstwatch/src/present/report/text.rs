@@ -10,7 +10,7 @@ use super::bursts::{Burst, Restart};
 use super::diagnosis::{Advice, CauseFound, Diagnosis, Missing, Names, OwnTimeout, TimingFound};
 use super::pressure::Change;
 use super::tally::Ttl;
-use crate::bounds::Bracket;
+use crate::idle_timeouts::IdleTimeout;
 use crate::present::timeouts::details;
 use rstwatch_verdict::cause::Cause;
 use rstwatch_verdict::escape::printable;
@@ -205,7 +205,7 @@ fn path(Ttl { equal, differing, not_seen, by_middlebox }: &Ttl) -> Vec<Line> {
     ))]
 }
 
-fn timeouts(brackets: &[Bracket], own: &[OwnTimeout]) -> Vec<Line> {
+fn timeouts(brackets: &[IdleTimeout], own: &[OwnTimeout]) -> Vec<Line> {
     let theirs = brackets.iter().filter_map(|it| {
         let died = it.died?;
         let candidates = match it.candidates() {

@@ -1,4 +1,4 @@
-//! Looks at queues and tables every second, on a thread of its own.
+//! Scans queues and tables every second, on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
@@ -6,46 +6,47 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger::Count;
-use super::netns::{Namespaces, Readable, hosts, own};
+use super::attribution::OverflowCount;
+use super::netns::{Namespaces, Readable, host_netns, own_netns};
 use super::procfs::{Reading, setting, sockstat};
 use super::queues::Queues;
-use super::totals::{Look, Totals};
-use super::{Capacity, Conntrack, ConntrackDrops, Snapshot, Stack};
+use super::totals::{NamespaceScan, NamespaceTotals};
+use super::{Capacity, CapacitySnapshot, Conntrack, ConntrackDrops, Stack};
 use crate::clock::monotonic_ns;
 use crate::identity::owner::Owners;
 use crate::kernel::scope::Scope;
 use crate::kernel::tables::KernelSide;
 use crate::looks::{Looking, every_second};
 
-/// Other namespaces than the host's that are shown one by one, the fullest conntrack tables first.
+/// Maximum conntrack tables exported one by one besides the host's, the fullest first.
 const SHOWN_NETNS: usize = 64;
-/// A look waits so long for owners that are not known yet.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// A table so full may have dropped for want of room, in percent.
-const NEARLY_FULL: u64 = 95;
+/// How long a scan waits for owners that are not known yet.
+const OWNER_WAIT: Duration = Duration::from_millis(100);
+/// A table filled to this percentage may have dropped packets because it was full.
+const NEARLY_FULL_PERCENT: u64 = 95;
 
-/// Everything that outlives a look.
-pub struct Watcher<K> {
-    /// Where /proc is.
+/// State between scans.
+pub struct Scanner<K> {
+    /// Path of /proc.
     proc: PathBuf,
     kernel: K,
     scope: Scope,
-    /// Sent resets that the kernel did not show to the programs, only counted.
+    /// Sent resets that the kernel counted, but did not show to the programs.
     missed: Box<dyn Fn() -> u64 + Send>,
-    /// Those before the first look, and those that explained a difference that is over.
+    /// Those before the first scan, and those that explained a difference that was written off.
     missed_before: u64,
-    last_look_ns: u64,
+    last_scan_ns: u64,
     namespaces: Namespaces,
     queues: Queues,
-    totals: Totals,
+    totals: NamespaceTotals,
     capacity: Arc<Capacity>,
-    /// Names who listens.
+    /// Names the owners of listeners.
     owners: Option<Owners>,
 }
 
-impl<K: KernelSide> Watcher<K> {
-    /// Nothing seen yet. `missed`: resets that the kernel counted as not shown to the programs.
+impl<K: KernelSide> Scanner<K> {
+    /// Nothing scanned yet. `series`: maximum listeners with series of their own; `missed`: resets that the kernel counted, but
+    /// did not show to the programs.
     pub fn new(
         kernel: K,
         scope: Scope,
@@ -59,21 +60,21 @@ impl<K: KernelSide> Watcher<K> {
             scope,
             missed_before: missed(),
             missed: Box::new(missed),
-            last_look_ns: 0,
+            last_scan_ns: 0,
             namespaces: Namespaces::default(),
             queues: Queues::new(series),
-            totals: Totals::default(),
+            totals: NamespaceTotals::default(),
             capacity,
             owners: None,
         }
     }
 
-    /// Listeners' owners are named from now on; without, only their processes are known.
+    /// Names the owners of listeners. Without this only their processes are known.
     pub fn named_by(self, owners: Owners) -> Self {
         Self { owners: Some(owners), ..self }
     }
 
-    /// Looks now, and then every second until the guard is dropped.
+    /// Scans now, and then every second until the guard is dropped.
     ///
     /// # Errors
     ///
@@ -82,63 +83,64 @@ impl<K: KernelSide> Watcher<K> {
     where
         K: Send + 'static,
     {
-        self.look();
+        self.scan();
         every_second("capacity", move || {
-            self.look();
+            self.scan();
             true
         })
     }
 
-    /// Listeners are looked at before the counters: what a listener had, its namespace has counted by then. Nothing slow comes
-    /// between the two. Of a namespace that is seen for the first time both sides of the look are counted.
-    fn look(&mut self) {
+    /// Listeners are read before the counters: the namespace's count then contains each overflow that a listener saw. Nothing
+    /// slow happens in between. At the first scan of a namespace its count is also read before the listeners.
+    fn scan(&mut self) {
         let now = monotonic_ns();
         let tasks = self.kernel.tasks();
-        let mut readable = self.namespaces.look(&self.proc, tasks.as_deref(), self.queues.owners());
-        readable.retain(|it| self.watched(it.netns));
+        let mut readable = self.namespaces.scan(&self.proc, tasks.as_deref(), self.queues.owners());
+        readable.retain(|it| self.is_watched(it.netns));
         let lasting: BTreeSet<_> = readable.iter().filter(|it| !it.fresh).map(|it| it.netns).collect();
-        self.queues.forget(|netns| lasting.contains(&netns));
+        self.queues.retain_namespaces(|netns| lasting.contains(&netns));
         let before = self.count_new(&readable);
         let mut listeners = self.kernel.listeners();
         let readings = self.read(&readable);
-        self.queues.forget(|netns| readings.contains_key(&netns));
+        self.queues.retain_namespaces(|netns| readings.contains_key(&netns));
         if let (Some(owners), Some(listeners)) = (&self.owners, &mut listeners) {
-            owners.name_all(listeners.iter_mut().map(|it| (&it.owner, &mut it.workload)), PATIENCE);
+            owners.name_all(listeners.iter_mut().map(|it| (&it.owner, &mut it.workload)), OWNER_WAIT);
         }
-        self.queues.take(listeners.as_deref());
-        self.settle(&before, &readings);
-        let host = hosts(&self.proc, tasks.as_deref());
+        self.queues.update(listeners.as_deref());
+        self.attribute(&before, &readings);
+        let host = host_netns(&self.proc, tasks.as_deref());
         self.capacity.set(self.snapshot(&readings, host));
         self.totals.keep(readings);
-        self.last_look_ns = now;
+        self.last_scan_ns = now;
     }
 
-    /// Overflows of the namespaces without books.
+    /// Overflows of the namespaces that are scanned for the first time.
     fn count_new(&self, readable: &[Readable]) -> BTreeMap<u32, u64> {
-        let new = readable.iter().filter(|it| self.has_books() && !self.queues.knows(it.netns));
+        let new = readable.iter().filter(|it| self.attributes() && !self.queues.was_scanned(it.netns));
         new.filter_map(|it| Some((it.netns, Reading::of(&it.net)?.listen_overflows()?))).collect()
     }
 
-    fn settle(&mut self, before: &BTreeMap<u32, u64>, readings: &BTreeMap<u32, Reading>) {
-        let known = readings.iter().filter(|_| self.has_books());
+    fn attribute(&mut self, before: &BTreeMap<u32, u64>, readings: &BTreeMap<u32, Reading>) {
+        let known = readings.iter().filter(|_| self.attributes());
         let counts = known.filter_map(|(netns, reading)| {
             let now = reading.listen_overflows()?;
-            Some((*netns, Count { before: before.get(netns).copied().unwrap_or(now), now }))
+            Some((*netns, OverflowCount { before: before.get(netns).copied().unwrap_or(now), now }))
         });
         let counts = counts.collect();
-        self.queues.settle(&counts);
+        self.queues.attribute(&counts);
     }
 
-    /// The namespace counts what sockets outside a cgroup drop, too.
-    fn has_books(&self) -> bool {
+    /// Whether overflows are attributed by the namespace's count. With `--cgroup` they are not, because that count includes
+    /// sockets outside the cgroup.
+    fn attributes(&self) -> bool {
         self.scope.cgroup.is_none()
     }
 
-    fn watched(&self, netns: u32) -> bool {
+    fn is_watched(&self, netns: u32) -> bool {
         self.scope.netns.is_empty() || self.scope.netns.contains(&netns)
     }
 
-    /// Every namespace's counters. What is new against the last look goes to the totals.
+    /// Reads every namespace's counters, and adds their growth since the last scan to the totals.
     fn read(&mut self, readable: &[Readable]) -> BTreeMap<u32, Reading> {
         let (mut readings, limit, fewer) = (BTreeMap::new(), self.conntrack_limit(), self.totals.fewer());
         for Readable { netns, net, fresh } in readable {
@@ -151,24 +153,26 @@ impl<K: KernelSide> Watcher<K> {
                 self.kernel.conntrack_was_full(netns, monotonic_ns());
             }
             let now = Duration::from_nanos(monotonic_ns());
-            self.totals.add(&Look { netns, fresh, reading: &reading, sent, full, now });
+            self.totals.add(&NamespaceScan { netns, fresh, reading: &reading, sent, full, now });
             readings.insert(netns, reading);
         }
-        // What the kernel did not show has explained those, and explains nothing more.
+        // Missed resets explained the differences just written off; they must not explain another one.
         self.missed_before += self.missed_since().min(self.totals.fewer() - fewer);
         self.kernel.forget_sent(|netns| readings.contains_key(&netns));
         readings
     }
 
-    /// Whether a conntrack table is full, or was since the last look: it evicts, a hook says so, or it drops while there is
-    /// hardly room.
+    /// Whether a conntrack table is full, or was since the last scan: it evicted entries, a hook reported it, or packets were
+    /// dropped while it was nearly full.
     fn is_full(&self, netns: u32, reading: &Reading, limit: Option<u64>) -> bool {
         let Some(last) = self.totals.last(netns) else { return false };
         let rose = |of: fn(&ConntrackDrops) -> Option<u64>| of(&reading.drops) > of(&last.drops);
         let nearly = |entries: Option<u64>| {
-            limit.zip(entries).is_some_and(|(limit, n)| n.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL))
+            limit
+                .zip(entries)
+                .is_some_and(|(limit, n)| n.saturating_mul(100) >= limit.saturating_mul(NEARLY_FULL_PERCENT))
         };
-        let hooked = self.kernel.conntrack_full_ns(netns) > self.last_look_ns;
+        let hooked = self.kernel.conntrack_full_ns(netns) > self.last_scan_ns;
         let drops = rose(|drops| drops.full) && (nearly(reading.entries) || nearly(last.entries));
         hooked || drops || rose(|drops| drops.early_drop)
     }
@@ -181,46 +185,46 @@ impl<K: KernelSide> Watcher<K> {
         setting(&self.proc.join("sys/net/netfilter/nf_conntrack_max"))
     }
 
-    fn snapshot(&self, readings: &BTreeMap<u32, Reading>, host: Option<u32>) -> Snapshot {
+    fn snapshot(&self, readings: &BTreeMap<u32, Reading>, host: Option<u32>) -> CapacitySnapshot {
         let entries = |netns: Option<u32>| readings.get(&netns?)?.entries;
         let conntrack = entries(host).zip(self.conntrack_limit()).map(|(entries, limit)| Conntrack { entries, limit });
-        let mut snapshot = Snapshot {
+        let mut snapshot = CapacitySnapshot {
             listeners_unlisted: self.kernel.unlisted(),
             conntrack,
             conntrack_elsewhere: elsewhere(readings, host),
             stack: self.stack(host),
             netns_readable: readings.len() as u64,
-            netns_unreadable: self.queues.elsewhere(|netns| readings.contains_key(&netns)) as u64,
-            ..Snapshot::default()
+            netns_unreadable: self.queues.count_unreadable(|netns| readings.contains_key(&netns)) as u64,
+            ..CapacitySnapshot::default()
         };
-        self.queues.show(&mut snapshot);
-        self.totals.show(&mut snapshot, self.missed_since());
+        self.queues.fill(&mut snapshot);
+        self.totals.fill(&mut snapshot, self.missed_since());
         if self.scope.cgroup.is_some() {
-            // Ours is the cgroup's, the kernel's is not.
+            // The agent counts the cgroup's resets, the kernel those of the whole namespace.
             snapshot.out_rsts_difference = None;
         }
         snapshot
     }
 
-    /// Settings are those of the agent's own namespace; the limits of the whole machine are shown in its first one alone.
+    /// /proc/sys shows the limits of the agent's own namespace, so the host's TIME_WAIT limit is known only if that is the host's.
     fn stack(&self, host: Option<u32>) -> Stack {
         let sockstat_of = |task: &str| read_to_string(self.proc.join(task).join("net/sockstat"));
         let text = sockstat_of("1").or_else(|_| sockstat_of("self")).unwrap_or_default();
         let limit = |name: &str| setting(&self.proc.join("sys/net/ipv4").join(name));
         let bytes = |pages: u64| pages.saturating_mul(rustix::param::page_size() as u64);
-        let watched = host.is_some_and(|host| self.watched(host));
+        let watched = host.is_some_and(|host| self.is_watched(host));
         Stack {
             orphans: sockstat(&text, "orphan"),
             orphans_limit: limit("tcp_max_orphans"),
             time_wait: sockstat(&text, "tw").filter(|_| watched),
-            time_wait_limit: limit("tcp_max_tw_buckets").filter(|_| watched && own(&self.proc) == host),
+            time_wait_limit: limit("tcp_max_tw_buckets").filter(|_| watched && own_netns(&self.proc) == host),
             memory_bytes: sockstat(&text, "mem").map(bytes),
             memory_limit_bytes: limit("tcp_mem").map(bytes),
         }
     }
 }
 
-/// Entries of the other namespaces' tables.
+/// Entries in the tables of other namespaces than the host's.
 fn elsewhere(readings: &BTreeMap<u32, Reading>, host: Option<u32>) -> Vec<(u32, u64)> {
     let others = readings.iter().filter(|(netns, _)| Some(**netns) != host);
     let mut all: Vec<_> = others.filter_map(|(netns, reading)| Some((*netns, reading.entries?))).collect();

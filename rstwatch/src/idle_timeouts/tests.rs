@@ -32,24 +32,24 @@ fn closed(of: u16, ms: u64, count: u64) -> [PeerGaps; 1] {
     [PeerGaps { closed: Some(millis(ms)), closed_count: count, ..gaps(of) }]
 }
 
-/// What happened, and what is said of destination 0 then.
-fn said(steps: impl FnOnce(&mut Bounds)) -> (String, String) {
-    let mut bounds = Bounds::new(10);
-    steps(&mut bounds);
-    let bracket = bounds.brackets().into_iter().find(|it| it.peer == peer(0)).expect("known");
-    let candidates = bracket.candidates();
-    (bracket.timeout, candidates)
+/// The timeout of destination 0 and its candidates, after these steps.
+fn estimate(steps: impl FnOnce(&mut IdleTimeouts)) -> (String, String) {
+    let mut timeouts = IdleTimeouts::new(10);
+    steps(&mut timeouts);
+    let timeout = timeouts.all().into_iter().find(|it| it.peer == peer(0)).expect("known");
+    let candidates = timeout.candidates();
+    (timeout.timeout, candidates)
 }
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 #[test]
-fn brackets_in_words() {
-    type Steps = fn(&mut Bounds);
+fn bounds_in_words() {
+    type Steps = fn(&mut IdleTimeouts);
     let cases: &[(Steps, &str, &str)] = &[
         (|it| it.absorb(&survived(0, 58_900, 3), NOW), "longer than 58.9 s", ""),
         (|it| it.record(&death(0, 61_210, false)), "at most 61.3 s", "AWS ALB 60"),
-        // Once may be a restart.
+        // A single death may be a restart.
         (|it| it.record(&death(0, 60_010, true)), "at most 60.1 s", "AWS ALB 60"),
         (|it| [60_010, 60_030].iter().for_each(|ms| it.record(&death(0, *ms, true))), "60.0 s", "AWS ALB 60"),
         (
@@ -60,7 +60,7 @@ fn brackets_in_words() {
             "between 59.0 s and 61.2 s",
             "AWS ALB 60",
         ),
-        // Closed twice: only the shortest is known.
+        // Closed twice, but only the shortest idle period is known.
         (
             |it| {
                 it.absorb(&closed(0, 75_000, 1), NOW);
@@ -69,7 +69,7 @@ fn brackets_in_words() {
             "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
-        // One connection, seen to be closed and then reset.
+        // One connection that was closed and then reset.
         (
             |it| {
                 it.absorb(&closed(0, 75_000, 1), NOW);
@@ -78,7 +78,7 @@ fn brackets_in_words() {
             "at most 75.0 s",
             "nginx keepalive_timeout 75",
         ),
-        // A restart after 10 s: others have survived longer.
+        // A restart after 10 s, because others survived longer.
         (
             |it| {
                 it.record(&death(0, 10_000, true));
@@ -96,7 +96,7 @@ fn brackets_in_words() {
             "longer than 59.0 s",
             "",
         ),
-        // Within what measuring may err.
+        // Within the error of measurement.
         (
             |it| {
                 it.absorb(&survived(0, 60_100, 1), NOW);
@@ -105,7 +105,7 @@ fn brackets_in_words() {
             "about 60.0 s",
             "AWS ALB 60",
         ),
-        // 65 s was survived, so no timeout of 60 s stands before this.
+        // Surviving 65 s rules out a timeout of 60 s.
         (
             |it| {
                 it.absorb(&survived(0, 65_000, 1), NOW);
@@ -116,15 +116,15 @@ fn brackets_in_words() {
         ),
     ];
     for (index, (steps, words, candidates)) in cases.iter().enumerate() {
-        let (timeout, named) = said(steps);
+        let (timeout, named) = estimate(steps);
         assert_eq!(timeout, *words, "case {index}");
         assert!(named.starts_with(candidates) && named.is_empty() == candidates.is_empty(), "case {index}: {named}");
     }
 }
 
 #[test]
-fn only_silences_of_our_own_connections_count() {
-    let mut bounds = Bounds::new(10);
+fn only_idle_periods_of_outgoing_connections_count() {
+    let mut timeouts = IdleTimeouts::new(10);
     let changes: [fn(&mut Event); 4] = [
         |it| it.direction = Direction::Sent,
         |it| it.role = Role::Server,
@@ -134,49 +134,49 @@ fn only_silences_of_our_own_connections_count() {
     for change in changes {
         let mut event = death(0, 60_000, true);
         change(&mut event);
-        bounds.record(&event);
+        timeouts.record(&event);
     }
-    assert!(bounds.brackets().is_empty());
+    assert!(timeouts.all().is_empty());
     let mut mapped = death(0, 60_000, true);
     mapped.remote = "[::ffff:10.0.7.12]:5000".parse().expect("an address");
-    bounds.record(&mapped);
-    let [bracket] = &bounds.brackets()[..] else { panic!("one destination") };
-    assert_eq!((bracket.peer, bracket.resets, bracket.longest_use), (peer(0), 1, Some(millis(61_200))));
+    timeouts.record(&mapped);
+    let [timeout] = &timeouts.all()[..] else { panic!("one destination") };
+    assert_eq!((timeout.peer, timeout.resets, timeout.longest_use), (peer(0), 1, Some(millis(61_200))));
 }
 
 #[test]
 fn readings_are_totals() {
-    let mut bounds = Bounds::new(2);
+    let mut timeouts = IdleTimeouts::new(2);
     for (of, count) in [(0, 5), (0, 5), (0, 7), (0, 3)] {
-        bounds.absorb(&survived(of, 1_000, count), NOW);
+        timeouts.absorb(&survived(of, 1_000, count), NOW);
     }
-    // 5, nothing new, 2 more, and 3 after a new beginning.
-    assert_eq!(bounds.brackets()[0].survivals, 10);
-    // More peers than there is room for, again and again: the first reading counts, the next have nothing new.
+    // 5, nothing new, 2 more, and 3 after a reset to 0.
+    assert_eq!(timeouts.all()[0].survivals, 10);
+    // More peers than the limit, twice: the first reading counts, the second has nothing new.
     let many: Vec<_> = (0..9).flat_map(|of| survived(of, 1_000, 4)).collect();
-    bounds.absorb(&many, NOW);
-    let forgotten = bounds.forgotten();
-    assert!(forgotten > 0);
-    bounds.absorb(&many, NOW);
-    assert_eq!((bounds.forgotten(), bounds.brackets().len()), (forgotten, 2));
+    timeouts.absorb(&many, NOW);
+    let evicted = timeouts.evicted();
+    assert!(evicted > 0);
+    timeouts.absorb(&many, NOW);
+    assert_eq!((timeouts.evicted(), timeouts.all().len()), (evicted, 2));
 }
 
 #[test]
-fn scrapes_show_as_many_as_they_are_told() {
+fn scrapes_show_at_most_the_configured_number() {
     for (shown, peers) in [(0, vec![]), (1, vec![peer(3)]), (9, vec![peer(3), peer(0)])] {
-        let bounds = SharedBounds::new(10, shown, Arc::new(|| survived(0, 59_000, 1).to_vec()));
-        bounds.record(&death(3, 60_000, true));
-        let found: Vec<_> = bounds.shown().iter().map(|it| it.peer).collect();
-        assert_eq!(found, peers, "those where connections died come first");
+        let timeouts = SharedIdleTimeouts::new(10, shown, Arc::new(|| survived(0, 59_000, 1).to_vec()));
+        timeouts.record(&death(3, 60_000, true));
+        let found: Vec<_> = timeouts.shown().iter().map(|it| it.peer).collect();
+        assert_eq!(found, peers, "destinations where connections died come first");
     }
 }
 
 #[test]
-fn the_json_of_a_bracket() {
-    let mut bounds = Bounds::new(2);
-    bounds.absorb(&survived(0, 58_900, 3), NOW);
-    bounds.record(&death(0, 60_010, true));
-    let json = serde_json::to_string(&bounds.brackets()[0]).expect("JSON");
+fn json_of_an_idle_timeout() {
+    let mut timeouts = IdleTimeouts::new(2);
+    timeouts.absorb(&survived(0, 58_900, 3), NOW);
+    timeouts.record(&death(0, 60_010, true));
+    let json = serde_json::to_string(&timeouts.all()[0]).expect("JSON");
     expect_test::expect![[r#"{"peer":"10.0.7.12:5000","timeout":"between 58.9 s and 60.1 s","survived_seconds":58.9,"survived_count":3,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.21,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}"#]]
     .assert_eq(&json);
 }
@@ -196,30 +196,30 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Everything that was ever seen of a destination.
+/// Everything ever seen of a destination.
 #[derive(Default)]
 struct Naive {
     deaths: Vec<Duration>,
     survived: Option<Duration>,
 }
 
-fn play(bounds: &mut Bounds, steps: &[Step]) -> BTreeMap<SocketAddr, Naive> {
+fn play(timeouts: &mut IdleTimeouts, steps: &[Step]) -> BTreeMap<SocketAddr, Naive> {
     let mut seen = BTreeMap::<SocketAddr, Naive>::new();
     for (index, step) in steps.iter().enumerate() {
-        // Totals that grow with each step, whatever it is about.
+        // Totals grow with each step, of whatever kind.
         let total = index as u64 + 1;
         match *step {
             Step::Died(of, ms, exact) => {
-                bounds.record(&death(of, ms, exact));
+                timeouts.record(&death(of, ms, exact));
                 seen.entry(peer(of)).or_default().deaths.push(millis(ms));
             }
             Step::Survived(of, ms) => {
-                bounds.absorb(&survived(of, ms, total), NOW);
+                timeouts.absorb(&survived(of, ms, total), NOW);
                 let naive = seen.entry(peer(of)).or_default();
                 naive.survived = naive.survived.max(Some(millis(ms)));
             }
             Step::Closed(of, ms) => {
-                bounds.absorb(&closed(of, ms, total), NOW);
+                timeouts.absorb(&closed(of, ms, total), NOW);
                 seen.entry(peer(of)).or_default().deaths.push(millis(ms));
             }
         }
@@ -228,33 +228,33 @@ fn play(bounds: &mut Bounds, steps: &[Step]) -> BTreeMap<SocketAddr, Naive> {
 }
 
 proptest! {
-    /// With few deaths each, nothing is dropped: the bracket is what a model with all of them says.
+    /// With few deaths for each destination none is dropped, so the timeouts equal those of a model that keeps them all.
     #[test]
-    fn a_bracket_is_what_all_gaps_together_say(steps in prop::collection::vec(step(), 0..KEPT)) {
-        let mut bounds = Bounds::new(100);
-        let seen = play(&mut bounds, &steps);
-        let brackets = bounds.brackets();
-        prop_assert_eq!(brackets.len(), seen.len());
-        for bracket in brackets {
-            let naive = &seen[&bracket.peer];
+    fn bounds_equal_those_of_a_model_that_keeps_everything(steps in prop::collection::vec(step(), 0..KEPT)) {
+        let mut timeouts = IdleTimeouts::new(100);
+        let seen = play(&mut timeouts, &steps);
+        let all = timeouts.all();
+        prop_assert_eq!(all.len(), seen.len());
+        for timeout in all {
+            let naive = &seen[&timeout.peer];
             let shortest = naive.deaths.iter().filter(|death| !refutes(naive.survived, **death)).min().copied();
-            prop_assert_eq!(bracket.died.map(|died| died.after), shortest);
-            prop_assert_eq!(bracket.survived, naive.survived);
+            prop_assert_eq!(timeout.died.map(|died| died.after), shortest);
+            prop_assert_eq!(timeout.survived, naive.survived);
             let refuted = naive.deaths.iter().filter(|death| refutes(naive.survived, **death)).count() as u64;
-            prop_assert!(bracket.refuted >= refuted);
+            prop_assert!(timeout.refuted >= refuted);
         }
     }
 
-    /// Whatever comes: within the limit, each loss counted, no bracket that contradicts itself.
+    /// For any steps: the limit holds, each eviction is counted, and no timeouts contradict each other.
     #[test]
-    fn bounds_are_bounded_and_sound(steps in prop::collection::vec(step(), 0..100), limit in 1..8_usize) {
-        let mut bounds = Bounds::new(limit);
-        let distinct = play(&mut bounds, &steps).len();
-        prop_assert!(bounds.known.len() <= limit && bounds.order.len() == bounds.known.len());
-        prop_assert!(bounds.known.len() as u64 + bounds.forgotten() >= distinct as u64);
-        prop_assert!(distinct > limit || bounds.forgotten() == 0);
-        for (peer, known) in &bounds.known {
-            prop_assert_eq!(bounds.order.get(&known.tick), Some(peer));
+    fn destinations_are_limited_and_bounds_consistent(steps in prop::collection::vec(step(), 0..100), limit in 1..8_usize) {
+        let mut timeouts = IdleTimeouts::new(limit);
+        let distinct = play(&mut timeouts, &steps).len();
+        prop_assert!(timeouts.known.len() <= limit && timeouts.order.len() == timeouts.known.len());
+        prop_assert!(timeouts.known.len() as u64 + timeouts.evicted() >= distinct as u64);
+        prop_assert!(distinct > limit || timeouts.evicted() == 0);
+        for (peer, known) in &timeouts.known {
+            prop_assert_eq!(timeouts.order.get(&known.tick), Some(peer));
             prop_assert!(known.deaths.len() <= KEPT && known.deaths.is_sorted_by_key(|death| death.after));
             prop_assert!(known.deaths.iter().all(|death| !refutes(known.survived, death.after)));
         }

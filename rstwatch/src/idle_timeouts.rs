@@ -1,8 +1,8 @@
-//! The idle timeout of each destination, bracketed: the longest silence that a connection survived, and the shortest that
-//! it died of.
+//! The inferred idle timeout of each destination: between the longest idle period that a connection survived, and the
+//! shortest that ended one.
 //!
-//! A destination is the remote address and port of connections that this host opened. Bounded: beyond the limit the one
-//! that was not seen for longest is forgotten, and counted.
+//! A destination is the remote address and port of connections that this host opened. Their number is bounded: beyond the
+//! limit the destination seen least recently is evicted, and counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -15,66 +15,67 @@ use crate::kernel::gaps::PeerGaps;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::{Event, Role};
 
-mod bracket;
+mod estimate;
+pub mod metrics;
 
-pub use bracket::{Bracket, Died};
+pub use estimate::{Died, IdleTimeout};
 
-/// Destinations that are remembered unless told otherwise.
+/// Maximum destinations, unless configured otherwise.
 pub const DEFAULT_LIMIT: usize = 1_024;
 
-/// Deaths that are kept of one destination: the shortest that no survived gap refutes.
+/// Deaths kept for one destination: the shortest that no survived idle period refutes.
 const KEPT: usize = 16;
 
-/// Reads what the kernel side knows of silences, by destination, from any thread.
+/// Reads the idle gaps that the kernel side measured, by destination, from any thread.
 pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
 
-/// Bounds that the event loop writes and scrapes read, and where the kernel side's gaps come from.
-pub struct SharedBounds {
-    bounds: Mutex<Bounds>,
+/// Idle timeouts that the event loop writes and scrapes read.
+pub struct SharedIdleTimeouts {
+    timeouts: Mutex<IdleTimeouts>,
     gaps: GapsHandle,
-    /// How many destinations scrapes show.
+    /// Maximum destinations in a scrape.
     shown: usize,
 }
 
-impl SharedBounds {
+impl SharedIdleTimeouts {
     /// Nothing known; scrapes show at most `shown` destinations.
     pub fn new(limit: usize, shown: usize, gaps: GapsHandle) -> Self {
-        Self { bounds: Mutex::new(Bounds::new(limit)), gaps, shown }
+        Self { timeouts: Mutex::new(IdleTimeouts::new(limit)), gaps, shown }
     }
 
-    /// One event.
+    /// Takes one event.
     pub fn record(&self, event: &Event) {
         self.lock().record(event);
     }
 
-    /// What scrapes show: destinations where connections died before others, as of this moment.
-    pub fn shown(&self) -> Vec<Bracket> {
+    /// The destinations of a scrape as of this moment; those where connections died come first.
+    pub fn shown(&self) -> Vec<IdleTimeout> {
         if self.shown == 0 {
             return Vec::new();
         }
-        // The kernel is asked before the lock is taken: the event loop must not wait for it.
+        // The kernel is read before the lock is taken, so that the event loop never waits for it.
         let gaps = (self.gaps)();
-        let mut bounds = self.lock();
-        bounds.absorb(&gaps, Timestamp::now());
-        bounds.first(self.shown)
+        let mut timeouts = self.lock();
+        timeouts.absorb(&gaps, Timestamp::now());
+        timeouts.first(self.shown)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Bounds> {
-        // A half-made change is a destination out of order, no more.
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, IdleTimeouts> {
+        // An interrupted change leaves a destination out of order at worst.
+        self.timeouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Every destination.
+/// Idle timeouts of all destinations.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct IdleTimeouts {
     limit: usize,
     known: HashMap<SocketAddr, Destination>,
-    /// Destinations in the order in which they were last seen.
+    /// Destinations by the tick of their last use; the first is evicted first.
     order: BTreeMap<u64, SocketAddr>,
     tick: u64,
-    forgotten: u64,
-    /// Counts of the last reading, to tell what is new: readings are totals. By peer and network namespace.
+    evicted: u64,
+    /// Counts of the last reading by peer and network namespace: readings are totals, and only their growth is new.
     read: HashMap<(SocketAddr, u32), (u64, u64)>,
 }
 
@@ -84,7 +85,7 @@ struct Destination {
     last_seen: Timestamp,
     survived: Option<Duration>,
     survivals: u64,
-    /// By length; none of them is refuted.
+    /// Sorted by length; none of them is refuted.
     deaths: Vec<Death>,
     resets: u64,
     closes: u64,
@@ -92,30 +93,30 @@ struct Destination {
     longest_use: Option<Duration>,
 }
 
-/// One silence that was fatal.
+/// One length of idle period that ended connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Death {
     after: Duration,
     exact: bool,
-    /// By a device on the path.
+    /// A device on the path sent the reset.
     device: bool,
-    /// Seen by its reset, each by itself; of closes only the shortest silence is known, however many they were.
+    /// Seen as a reset. Resets are measured one by one; for closes only the shortest idle period is known.
     reset: bool,
     count: u64,
 }
 
-/// How far two measures of one silence may lie apart.
-fn slack(silence: Duration) -> Duration {
-    (silence / 50).max(Duration::from_millis(50))
+/// Largest difference between two measurements of one idle period.
+fn slack(idle: Duration) -> Duration {
+    (idle / 50).max(Duration::from_millis(50))
 }
 
-/// Whether a connection that survived `survived` shows that no timeout ended another after `died`: something else did, as
-/// a restart.
+/// Whether a connection that survived `survived` shows that another one did not end after `died` by a timeout, but by
+/// something else, such as a restart.
 fn refutes(survived: Option<Duration>, died: Duration) -> bool {
     survived.is_some_and(|survived| survived > died.saturating_add(slack(died)))
 }
 
-impl Bounds {
+impl IdleTimeouts {
     /// Nothing known; at most `limit` destinations.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -123,12 +124,12 @@ impl Bounds {
             known: HashMap::new(),
             order: BTreeMap::new(),
             tick: 0,
-            forgotten: 0,
+            evicted: 0,
             read: HashMap::new(),
         }
     }
 
-    /// A connection of ours that died of its silence; other events say nothing about timeouts.
+    /// Takes an event. Only connections that this host opened and that ended idle say something about timeouts.
     pub fn record(&mut self, event: &Event) {
         let ours = event.direction == Direction::Received && event.role == Role::Client;
         let device = event.cause == Cause::MiddleboxIdle;
@@ -142,7 +143,7 @@ impl Bounds {
         destination.died(Death { after: timer.after, exact: timer.exact, device, reset: true, count: 1 });
     }
 
-    /// What the kernel side knows by now. Only what is new since the last reading touches a destination.
+    /// Takes what the kernel side has measured so far. Destinations without news since the last reading stay untouched.
     pub fn absorb(&mut self, gaps: &[PeerGaps], now: Timestamp) {
         let before = std::mem::take(&mut self.read);
         for gap in gaps {
@@ -161,18 +162,18 @@ impl Bounds {
         }
     }
 
-    /// Destinations that had to make room.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
+    /// Destinations that were evicted.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 
-    /// Every destination; those where connections died first, the commonest before others.
-    pub fn brackets(&self) -> Vec<Bracket> {
+    /// All destinations: first those where connections died, then by decreasing number of resets, closes and survivals.
+    pub fn all(&self) -> Vec<IdleTimeout> {
         self.first(usize::MAX)
     }
 
-    /// The first of them. The words are made for these alone: the event loop may be waiting.
-    fn first(&self, count: usize) -> Vec<Bracket> {
+    /// The first of [`all`](Self::all). Texts are made for these alone, because the event loop may wait for the lock.
+    fn first(&self, count: usize) -> Vec<IdleTimeout> {
         let rank = |peer: &SocketAddr, it: &Destination| {
             (it.deaths.is_empty(), std::cmp::Reverse((it.resets, it.closes, it.survivals)), *peer)
         };
@@ -182,10 +183,10 @@ impl Bounds {
             all.truncate(count);
         }
         all.sort_unstable_by_key(|(rank, _)| *rank);
-        all.into_iter().map(|((_, _, peer), it)| Bracket::of(peer, it)).collect()
+        all.into_iter().map(|((_, _, peer), it)| IdleTimeout::of(peer, it)).collect()
     }
 
-    /// The destination, most recent now; made if need be.
+    /// The destination, now the most recent one; inserted if it is new.
     fn seen(&mut self, peer: SocketAddr, now: Timestamp) -> &mut Destination {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.tick += 1;
@@ -195,7 +196,7 @@ impl Bounds {
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.known.remove(&oldest);
-            self.forgotten += 1;
+            self.evicted += 1;
         }
         self.order.insert(self.tick, peer);
         let destination = self.known.entry(peer).or_insert_with(|| Destination::new(now));
@@ -205,7 +206,7 @@ impl Bounds {
     }
 }
 
-/// How many are new; a total that shrank began anew.
+/// Growth of a total; one that shrank was reset to 0.
 fn fresh(total: u64, before: u64) -> u64 {
     total.checked_sub(before).unwrap_or(total)
 }
@@ -246,7 +247,7 @@ impl Destination {
         }
         let at = self.deaths.partition_point(|known| known.after <= death.after);
         self.deaths.insert(at, death);
-        // The longest say least.
+        // The longest deaths say the least about the timeout.
         self.deaths.truncate(KEPT);
     }
 }

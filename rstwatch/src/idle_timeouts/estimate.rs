@@ -1,4 +1,4 @@
-//! What is known of one destination's idle timeout, for people and for programs.
+//! What is known about one destination's idle timeout, in words and in numbers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,54 +11,54 @@ use rstwatch_verdict::event::TimeoutCandidate;
 use rstwatch_verdict::known_timeouts::{self, Place};
 use rstwatch_verdict::text::{fraction, length};
 
-/// Between what was survived and what was fatal.
+/// The idle timeout of a destination, as two bounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Bracket {
+pub struct IdleTimeout {
     /// The remote end.
     pub peer: SocketAddr,
-    /// The bracket in words.
+    /// The bounds in words.
     pub timeout: String,
-    /// The longest silence that a connection survived.
+    /// The longest idle period that a connection survived.
     #[serde(rename = "survived_seconds", serialize_with = "as_seconds")]
     pub survived: Option<Duration>,
-    /// How often one was survived.
+    /// How many idle periods were survived.
     #[serde(rename = "survived_count")]
     pub survivals: u64,
-    /// The shortest silence that was fatal, and that no survived one refutes.
+    /// The shortest idle period that ended a connection, and that no survived one refutes.
     pub died: Option<Died>,
-    /// How many connections were reset after a silence.
+    /// How many idle connections were reset.
     #[serde(rename = "reset_count")]
     pub resets: u64,
-    /// How many the peer closed in their silence.
+    /// How many idle connections the peer closed.
     #[serde(rename = "closed_count")]
     pub closes: u64,
-    /// Of both, those that died sooner than others survived: no timeout did that.
+    /// How many of both ended sooner than others survived, so not by a timeout.
     #[serde(rename = "refuted_count")]
     pub refuted: u64,
-    /// The longest silence after which a connection was used and found dead.
+    /// The longest idle period after which a connection was used and found dead.
     #[serde(rename = "longest_use_seconds", serialize_with = "as_seconds")]
     pub longest_use: Option<Duration>,
     /// Well-known timeouts that fit.
     pub timeout_candidates: Vec<TimeoutCandidate>,
-    /// When anything was last learnt of it.
+    /// When the destination was last seen.
     pub last_seen: Timestamp,
 }
 
-/// A silence that was fatal.
+/// An idle period that ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Died {
-    /// How long.
+    /// Its length.
     #[serde(rename = "seconds", serialize_with = "one_as_seconds")]
     pub after: Duration,
-    /// The end itself was seen; otherwise it had come by then.
+    /// The end itself was observed; otherwise the connection had ended by then.
     pub exact: bool,
-    /// Several connections were reset after the same silence, as a timer makes them.
+    /// Several connections were reset after the same idle period, as by a timer.
     pub repeated: bool,
-    /// A device on the path did it.
+    /// A device on the path sent the reset.
     pub device: bool,
 }
 
-impl Bracket {
+impl IdleTimeout {
     pub(super) fn of(peer: SocketAddr, known: &Destination) -> Self {
         let died = died(known);
         Self {
@@ -76,7 +76,7 @@ impl Bracket {
         }
     }
 
-    /// `AWS ALB 60, nginx upstream keepalive 60`.
+    /// The candidates as text, such as `AWS ALB 60, nginx upstream keepalive 60`.
     pub fn candidates(&self) -> String {
         let named: Vec<_> = self.timeout_candidates.iter().map(|it| format!("{} {}", it.who, it.seconds)).collect();
         named.join(", ")
@@ -90,7 +90,7 @@ fn died(known: &Destination) -> Option<Died> {
     Some(Died { after: first.after, exact: first.exact, repeated: first.exact && repeated, device: first.device })
 }
 
-/// The bracket in words, never tighter than it is.
+/// The bounds in words, rounded outwards.
 fn words(survived: Option<Duration>, died: Option<Died>) -> String {
     match (survived, died) {
         (None, None) => "not known".to_owned(),
@@ -104,14 +104,14 @@ fn words(survived: Option<Duration>, died: Option<Died>) -> String {
     }
 }
 
-/// As an upper bound: cut times would claim too much.
-fn text_up(silence: Duration) -> String {
-    let up = if silence < Duration::from_secs(1) { Duration::ZERO } else { Duration::from_millis(99) };
-    length(silence.saturating_add(up))
+/// An upper bound as text. It is rounded up, because a truncated time would claim too much.
+fn text_up(bound: Duration) -> String {
+    let up = if bound < Duration::from_secs(1) { Duration::ZERO } else { Duration::from_millis(99) };
+    length(bound.saturating_add(up))
 }
 
-/// Where the end was seen the timeout fits it; where it had come by then the timeout is at most that long. What was
-/// survived rules out the shorter ones.
+/// Well-known timeouts that fit. An observed end equals the timeout; otherwise the timeout is at most that long. A survived
+/// idle period rules out shorter timeouts.
 fn candidates(survived: Option<Duration>, died: Died) -> Vec<TimeoutCandidate> {
     let place = died.device.then_some(Place::Device);
     let find = if died.exact { known_timeouts::fitting } else { known_timeouts::exceeded_by };
@@ -122,10 +122,10 @@ fn candidates(survived: Option<Duration>, died: Died) -> Vec<TimeoutCandidate> {
 }
 
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
-fn as_seconds<S: Serializer>(silence: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    silence.map(fraction).serialize(serializer)
+fn as_seconds<S: Serializer>(idle: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    idle.map(fraction).serialize(serializer)
 }
 
-fn one_as_seconds<S: Serializer>(silence: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(fraction(*silence))
+fn one_as_seconds<S: Serializer>(idle: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(fraction(*idle))
 }
