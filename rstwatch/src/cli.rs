@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use exporter_web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
 
 use crate::cause::{Cause, Direction};
 use crate::config::{self, Config};
-use crate::export::listen::ListenAddress;
-use crate::export::{http, is_reserved};
+use crate::export::is_reserved;
 use crate::filter::{Filter, network};
 use crate::settings::{AgentSettings, CaptureSettings, ReportSettings, TimeoutsSettings, TraceSettings, host_name};
 
@@ -141,7 +141,7 @@ pub struct AgentArgs {
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config: Option<PathBuf>,
     /// Requests answered at once, beside 16 that follow events; 0: no limit
-    #[arg(long = "web.max-requests", value_name = "N", default_value_t = http::MAX_REQUESTS)]
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS)]
     max_requests: usize,
 }
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use exporter_web::files;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -11,7 +12,6 @@ use crate::aggregate;
 use crate::bounds;
 use crate::capacity::series;
 use crate::escape::printable;
-use crate::files;
 use crate::kubernetes::settings as kubernetes;
 use crate::timeouts::Timeout;
 use crate::timeouts::file::{Written, checked};
@@ -280,7 +280,7 @@ mod tests {
         std::fs::write(path("large"), vec![b'#'; 2 << 20]).expect("written");
         std::fs::write(path("bytes"), [0xff]).expect("written");
         for (name, said) in
-            [("fifo", "not a file"), ("large", "larger than 1048576 bytes"), ("bytes", "not text in UTF-8")]
+            [("fifo", "not a regular file"), ("large", "larger than 1048576 bytes"), ("bytes", "not text in UTF-8")]
         {
             let error = format!("{:#}", Config::read(&path(name)).expect_err("refused"));
             assert!(error.ends_with(said), "{error}");

@@ -45,7 +45,6 @@ pub mod render;
 pub mod export;
 
 // Commands: arguments and file, settings, run.
-pub mod files;
 pub mod config;
 pub mod cli;
 pub mod settings;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use exporter_web::ListenAddress;
+
 use crate::config::Config;
-use crate::export::listen::ListenAddress;
 use crate::filter::Filter;
 use crate::kubernetes::settings as kubernetes;
 use crate::privileges::Needs;

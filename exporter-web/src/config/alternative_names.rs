@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Deeper is no certificate's.
+/// Tag of the extensions.
 const EXTENSIONS: u8 = 0xa3;
 const SEQUENCE: u8 = 0x30;
 const OBJECT_ID: u8 = 0x06;
@@ -10,8 +10,8 @@ const OCTETS: u8 = 0x04;
 /// id-ce-subjectAltName, 2.5.29.17
 const SUBJECT_ALT_NAME: [u8; 3] = [0x55, 0x1d, 0x11];
 
-/// DNS names, e-mail addresses, IP addresses and URIs, as Go writes them. None where it cannot be read.
-pub(super) fn alternative(certificate: &[u8]) -> Vec<String> {
+/// DNS names, e-mail addresses, IP addresses and URIs, written as Go does; empty if the certificate cannot be parsed.
+pub(super) fn alternative_names(certificate: &[u8]) -> Vec<String> {
     find(certificate).unwrap_or_default()
 }
 
