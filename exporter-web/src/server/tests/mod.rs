@@ -57,7 +57,7 @@ fn router(web_config: Option<Arc<WebConfig>>) -> Router {
         .route("/events", get(move || events(Arc::clone(&streams))))
         .route("/query", get(|Query(Limit { limit })| async move { format!("{limit}\n") }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "missing: tcp_send_reset (EPERM)\n") }))
+        .route("/readyz", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "database: connection refused\n") }))
 }
 
 async fn events(streams: Arc<Semaphore>) -> Response {
