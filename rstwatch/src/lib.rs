@@ -26,7 +26,6 @@ pub mod capacity;
 
 // What people and programs read.
 pub mod present;
-pub mod files;
 pub mod export;
 
 // What runs.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use exporter_web::files;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 pub mod calls;
@@ -13,7 +14,6 @@ pub mod capabilities;
 pub mod paths;
 pub mod rights;
 
-use crate::files;
 use capabilities::Dropped;
 use paths::Paths;
 

@@ -80,7 +80,10 @@ fn a_bad_web_configuration_is_one_line_with_file_and_line() {
     let path = file.path().to_str().expect("UTF-8");
     std::fs::write(path, "tls_server_config:\n  cert_filse: x\n").expect("written");
     let line = refused(&["agent", "--web.config.file", path], 1);
-    assert!(line.starts_with(&format!("rstwatch: {path}:2: \"cert_filse\" is no key here: there are cert,")), "{line}");
+    assert!(
+        line.starts_with(&format!("rstwatch: {path}:2: unknown key \"cert_filse\": expected one of cert,")),
+        "{line}"
+    );
     let line = refused(&["agent", "--web.config.file", "/nonexistent/web.yml"], 1);
     let said = "cannot read the web configuration /nonexistent/web.yml: No such file or directory (os error 2)";
     assert_eq!(line, format!("rstwatch: {said}"));
@@ -252,8 +255,8 @@ fn the_agent_asks_for_a_password() {
     agent.says("web configuration read from");
     std::fs::write(path, "users:\n").expect("written");
     agent.signal(Signal::HUP);
-    let line = agent.says("\"users\" is no key here");
-    assert!(line.contains("the old web configuration stays"), "{line}");
+    let line = agent.says("unknown key \"users\"");
+    assert!(line.contains("keeping the previous web configuration"), "{line}");
     assert!(metrics("").starts_with("HTTP/1.1 401"), "what is broken opens nothing");
     agent.signal(Signal::TERM);
     agent.ends();

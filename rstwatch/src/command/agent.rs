@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use exporter_web::WebConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -13,8 +14,7 @@ use crate::capture::{Attachment, Capture};
 use crate::command::config::Config;
 use crate::command::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
 use crate::command::settings::{AgentSettings, capture_settings, with_kubernetes};
-use crate::export::web_config::reload::Web;
-use crate::export::{AppState, Build, http, router};
+use crate::export::{AppState, Build, server};
 use crate::history::History;
 use crate::identity::owner::Owners;
 use crate::idle_timeouts::SharedIdleTimeouts;
@@ -36,7 +36,7 @@ const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: objec
 pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     hold_reload();
     // Listening fails more often than attaching, and costs nothing to undo.
-    let web = settings.web_config.as_deref().map(Web::open).transpose()?;
+    let web = settings.web_config.as_deref().map(WebConfig::open).transpose()?;
     let listeners = listen(&settings, web.as_deref())?;
     // Not before: names of addresses are looked up until here, which may take long.
     hold_signals();
@@ -48,15 +48,15 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
 }
 
 /// What is read and reached while it runs, beside what every command reads.
-fn needs(settings: &AgentSettings, web: Option<&Web>) -> Needs {
+fn needs(settings: &AgentSettings, web: Option<&WebConfig>) -> Needs {
     let mut needs = settings.capture.needs();
-    needs.add_files(settings.config.clone().into_iter().chain(web.into_iter().flat_map(Web::files)).collect());
+    needs.add_files(settings.config.clone().into_iter().chain(web.into_iter().flat_map(WebConfig::files)).collect());
     needs
 }
 
 async fn agent(
     settings: AgentSettings,
-    web: Option<Arc<Web>>,
+    web: Option<Arc<WebConfig>>,
     listeners: Vec<std::net::TcpListener>,
     attachment: Attachment,
 ) -> anyhow::Result<()> {
@@ -66,15 +66,9 @@ async fn agent(
     let findings = Findings::new(&settings, &capture);
     let _looking = watch_capacity(&settings, &mut capture, &findings);
     let state = AppState { web: web.clone(), ..findings.state(&settings, &capture) };
-    let router = router(state, &settings.telemetry_path);
     let (stop, stopped) = watch::channel(false);
-    let service = http::Service {
-        router,
-        web: web.clone(),
-        max_requests: settings.max_requests,
-        node: Arc::clone(&settings.node),
-    };
-    let server = tokio::spawn(http::serve(listeners, service, stopped));
+    let server = server(state, &settings.telemetry_path).max_requests(settings.max_requests);
+    let server = tokio::spawn(server.serve(listeners, stopped));
     take_events(&mut capture, &findings, &mut signals, &settings, web.as_ref()).await;
     for event in capture.finish() {
         findings.take(event);
@@ -155,7 +149,7 @@ async fn take_events(
     findings: &Findings,
     signals: &mut Signals,
     settings: &AgentSettings,
-    web: Option<&Arc<Web>>,
+    web: Option<&Arc<WebConfig>>,
 ) {
     loop {
         tokio::select! {
@@ -171,7 +165,7 @@ async fn take_events(
     }
 }
 
-fn reload(findings: &Findings, settings: &AgentSettings, web: Option<&Arc<Web>>) {
+fn reload(findings: &Findings, settings: &AgentSettings, web: Option<&Arc<WebConfig>>) {
     if let Some(web) = web.cloned() {
         tokio::task::spawn_blocking(move || web.reload());
     }
@@ -206,8 +200,8 @@ fn reload_config(path: &Path, findings: &Findings, settings: &AgentSettings) {
     }
 }
 
-fn listen(settings: &AgentSettings, web: Option<&Web>) -> anyhow::Result<Vec<std::net::TcpListener>> {
-    let scheme = if web.is_some_and(Web::has_tls) { "https" } else { "http" };
+fn listen(settings: &AgentSettings, web: Option<&WebConfig>) -> anyhow::Result<Vec<std::net::TcpListener>> {
+    let scheme = if web.is_some_and(WebConfig::has_tls) { "https" } else { "http" };
     let mut listeners = Vec::new();
     for address in &settings.listen {
         let listener = address.bind()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use exporter_web::{DEFAULT_MAX_REQUESTS, ListenAddress};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use tracing::level_filters::LevelFilter;
@@ -15,8 +16,7 @@ use crate::command::config::{self, Config};
 use crate::command::settings::{
     AgentSettings, ReportSettings, TimeoutsSettings, TraceSettings, capture_settings, host_name, with_kubernetes,
 };
-use crate::export::listen::ListenAddress;
-use crate::export::{http, is_reserved};
+use crate::export::is_reserved;
 use crate::present::filter::{Filter, network};
 use rstwatch_verdict::cause::{Cause, Direction};
 
@@ -144,7 +144,7 @@ pub struct AgentArgs {
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config: Option<PathBuf>,
     /// Requests answered at once, beside 16 that follow events; 0: no limit
-    #[arg(long = "web.max-requests", value_name = "N", default_value_t = http::MAX_REQUESTS)]
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS)]
     max_requests: usize,
 }
 

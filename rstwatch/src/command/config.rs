@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use exporter_web::files;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::capacity::series;
 use crate::identity::kubernetes::settings as kubernetes;
-use crate::{aggregate, files, idle_timeouts};
+use crate::{aggregate, idle_timeouts};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::known_timeouts::Timeout;
 use rstwatch_verdict::known_timeouts::file::{Written, checked};
@@ -278,7 +279,7 @@ mod tests {
         std::fs::write(path("large"), vec![b'#'; 2 << 20]).expect("written");
         std::fs::write(path("bytes"), [0xff]).expect("written");
         for (name, said) in
-            [("fifo", "not a file"), ("large", "larger than 1048576 bytes"), ("bytes", "not text in UTF-8")]
+            [("fifo", "not a regular file"), ("large", "larger than 1048576 bytes"), ("bytes", "not text in UTF-8")]
         {
             let error = format!("{:#}", Config::read(&path(name)).expect_err("refused"));
             assert!(error.ends_with(said), "{error}");

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::capture::settings::CaptureSettings;
 use crate::command::config::Config;
-use crate::export::listen::ListenAddress;
 use crate::identity::kubernetes::settings as kubernetes;
 use crate::present::filter::Filter;
+use exporter_web::ListenAddress;
 
 /// What `rstwatch agent` does.
 #[derive(Clone, Debug, PartialEq, Eq)]

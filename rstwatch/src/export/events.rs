@@ -10,12 +10,13 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use exporter_web::Streaming;
 use futures_util::stream;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Following, MAX_FOLLOWERS, Shared};
+use super::{MAX_FOLLOWERS, Shared};
 use crate::history::{CAPACITY, Follower};
 use crate::present::filter::Filter;
 use rstwatch_verdict::event::Event;
@@ -131,7 +132,7 @@ fn follow(shared: &Shared, wanted: Wanted) -> Response {
     // A proxy that gathers a buffer full of them first would delay verdicts.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), unbuffered];
-    (headers, Extension(Following), Body::from_stream(lines)).into_response()
+    (headers, Extension(Streaming), Body::from_stream(lines)).into_response()
 }
 
 struct Stream {

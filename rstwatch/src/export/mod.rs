@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use exporter_web::{Server, WebConfig};
 use tokio::sync::Semaphore;
 
 use crate::aggregate::metrics::EventCounts;
@@ -23,17 +24,13 @@ use crate::timeline::Timeline;
 
 use metrics::Format;
 use scrape::Scrapes;
-use web_config::reload::Web;
 
 mod events;
-pub mod http;
-pub mod listen;
 pub mod metrics;
 mod assets;
 mod page;
 mod scrape;
 mod status;
-pub mod web_config;
 
 /// Which build this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +66,7 @@ pub struct AppState {
     /// What the Kubernetes API told, if it is asked.
     pub kubernetes: Option<Knowledge>,
     /// TLS and users, if there are any.
-    pub web: Option<Arc<Web>>,
+    pub web: Option<Arc<WebConfig>>,
     /// Names owners, where somebody does.
     pub owners: Option<Owners>,
 }
@@ -100,10 +97,6 @@ impl AppState {
 /// How many requests may follow events at once. They take no place of other requests.
 const MAX_FOLLOWERS: usize = 16;
 
-/// Marks an answer that has no end.
-#[derive(Clone, Copy, Debug)]
-struct Following;
-
 /// What the handlers share.
 struct Shared {
     state: AppState,
@@ -114,13 +107,22 @@ struct Shared {
     scrapes: [Scrapes; 2],
 }
 
+/// Health probes: they need no password and are not limited.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Whether `--web.telemetry-path` cannot have this path.
 pub fn is_reserved(path: &str) -> bool {
-    ["/", "/healthz", "/readyz"].contains(&path) || path.starts_with("/api/") || path.starts_with(assets::FOLDER)
+    path == "/" || PROBES.contains(&path) || path.starts_with("/api/") || path.starts_with(assets::FOLDER)
+}
+
+/// Serves every route, as the web configuration of `state` demands.
+pub fn server(state: AppState, telemetry_path: &str) -> Server {
+    let (node, web) = (state.node.to_string(), state.web.clone());
+    Server::new(router(state, telemetry_path)).web_config(web).host_name(node).probe_paths(PROBES)
 }
 
 /// Every route.
-pub fn router(state: AppState, telemetry_path: &str) -> Router {
+fn router(state: AppState, telemetry_path: &str) -> Router {
     let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
     let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers, scrapes: Default::default() };
     assets::routes(Router::new())

@@ -29,7 +29,7 @@ impl Service {
         Self::start_with(probes, None)
     }
 
-    pub(super) fn start_with(probes: Vec<Probe>, web: Option<Arc<Web>>) -> Self {
+    pub(super) fn start_with(probes: Vec<Probe>, web: Option<Arc<WebConfig>>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let (aggregate, history) = (Arc::new(Aggregate::new(10)), Arc::new(History::default()));
@@ -47,15 +47,13 @@ impl Service {
             counts: Arc::new(counts),
             capacity: Arc::clone(&capacity),
             kubernetes: None,
-            web: web.clone(),
+            web,
             owners: None,
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("port");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = watch::channel(false);
-        let router = router(state, "/metrics");
-        let service = http::Service { router, web, max_requests: http::MAX_REQUESTS, node: "node<a>".into() };
-        let server = runtime.spawn(http::serve(vec![listener], service, stopped));
+        let server = runtime.spawn(server(state, "/metrics").serve(vec![listener], stopped));
         Self { runtime, address, aggregate, history, timeline, capacity, stop, server }
     }
 
@@ -112,6 +110,32 @@ fn health_and_readiness() {
     assert_eq!(service.get("/healthz").0, 200, "alive all the same");
     let (status, _, body) = service.get("/readyz");
     assert_eq!((status, body.as_str()), (503, "not attached: tcp_send_reset (EPERM)\n"));
+}
+
+/// The web configuration reaches every route; the probes are the only exception.
+#[test]
+fn passwords_protect_every_route_but_the_probes() {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    // Of "secret".
+    let users = "basic_auth_users:\n  alice: $2b$04$ZhPUUDGt0aZyOrFmKliM1O1uNK8lfZSRAVIov8O6Mt43VSUHi5tH.\n";
+    std::fs::write(file.path(), users).expect("written");
+    let web = WebConfig::open(file.path()).expect("valid");
+    let service = Service::start_with(vec![probe("tcp_send_reset", true, false, "EPERM")], Some(Arc::clone(&web)));
+    for path in ["/", "/metrics", "/api/v1/events?follow=1", "/api/v1/status", "/page/page.js", "/nowhere"] {
+        let (status, head, body) = service.get(path);
+        assert_eq!(status, 401, "{path}");
+        assert!(head.contains("www-authenticate: basic") && !body.contains("rstwatch_"), "{path}: {head} {body}");
+    }
+    assert_eq!(service.get("/healthz").0, 200);
+    let (status, _, body) = service.get("/readyz");
+    assert_eq!((status, body.as_str()), (503, "not ready\n"), "no details without a password");
+
+    let metrics = || service.get_with("/metrics", "Authorization: Basic YWxpY2U6c2VjcmV0\r\n").2;
+    let gauge = |value| format!("\nrstwatch_web_config_last_reload_successful {value}\n");
+    assert!(metrics().contains(&gauge(1)), "{}", metrics());
+    std::fs::write(file.path(), "basic_auth_users: [").expect("written");
+    web.reload();
+    assert!(metrics().contains(&gauge(0)), "{}", metrics());
 }
 
 #[test]

@@ -1,44 +1,15 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{KeyPair, SanType};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tempfile::TempDir;
 
+use super::alternative_names::alternative_names;
+use super::load::load;
 use super::*;
-
-/// bcrypt of "secret" at the lowest cost.
-pub(crate) fn hash(password: &str) -> String {
-    bcrypt::hash(password, 4).expect("hashed")
-}
-
-/// Somebody who signs.
-pub(crate) struct Authority {
-    pub(crate) pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("names");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("key");
-        let pem = params.self_signed(&key).expect("signed").pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// Certificate and key.
-    pub(crate) fn sign(&self, names: Vec<SanType>) -> (String, String) {
-        let mut params = CertificateParams::new(Vec::new()).expect("names");
-        params.subject_alt_names = names;
-        let key = KeyPair::generate().expect("key");
-        (params.signed_by(&key, &self.issuer).expect("signed").pem(), key.serialize_pem())
-    }
-}
-
-pub(crate) fn dns(name: &str) -> SanType {
-    SanType::DnsName(name.try_into().expect("a name"))
-}
+use crate::testing::{Authority, bcrypt_hash, dns};
 
 /// A folder with server.crt, server.key, other.key and ca.crt.
 fn folder() -> TempDir {
@@ -53,52 +24,56 @@ fn folder() -> TempDir {
     folder
 }
 
-fn loaded(folder: &Path, text: &str) -> Result<Loaded, String> {
+fn loaded(folder: &Path, text: &str) -> Result<LoadedConfig, String> {
     let path = folder.join("web.yml");
     fs::write(&path, text).expect("written");
-    load(&path).map_err(|error| format!("{error:#}").replace(&format!("{}/", folder.display()), ""))
+    load(&path).map_err(|error| error.to_string().replace(&format!("{}/", folder.display()), ""))
 }
 
-const PAIR: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
 
 #[test]
-fn files_of_the_toolkit_are_taken() {
+fn configurations_of_the_toolkit_are_accepted() {
     let folder = folder();
-    let users = format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("a"), hash("b").replace("$2b$", "$2y$"));
-    // Text, whether there is TLS, headers, users, a rate.
+    let users = format!(
+        "basic_auth_users:\n  alice: {}\n  bob: {}\n",
+        bcrypt_hash("a"),
+        bcrypt_hash("b").replace("$2b$", "$2y$")
+    );
+    // Text; whether it has TLS, how many headers, whether it has users and a rate limit.
     let cases = [
         ("", false, 0, false, false),
         ("# nothing\n", false, 0, false, false),
         ("tls_server_config:\n", false, 0, false, false),
         ("tls_server_config: {}\nbasic_auth_users: {}\n", false, 0, false, false),
-        (PAIR, true, 0, false, false),
-        (&format!("{PAIR}  client_auth_type: NoClientCert\n"), true, 0, false, false),
-        (&format!("{PAIR}  client_auth_type: RequestClientCert\n"), true, 0, false, false),
+        (TLS, true, 0, false, false),
+        (&format!("{TLS}  client_auth_type: NoClientCert\n"), true, 0, false, false),
+        (&format!("{TLS}  client_auth_type: RequestClientCert\n"), true, 0, false, false),
         (
-            &format!("{PAIR}  client_auth_type: RequireAnyClientCert\n  client_allowed_sans: [a, b]\n"),
+            &format!("{TLS}  client_auth_type: RequireAnyClientCert\n  client_allowed_sans: [a, b]\n"),
             true,
             0,
             false,
             false,
         ),
-        (&format!("{PAIR}  client_auth_type: RequireClientCert\n"), true, 0, false, false),
+        (&format!("{TLS}  client_auth_type: RequireClientCert\n"), true, 0, false, false),
         (
-            &format!("{PAIR}  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n"),
+            &format!("{TLS}  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n"),
             true,
             0,
             false,
             false,
         ),
         (
-            &format!("{PAIR}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"),
+            &format!("{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n"),
             true,
             0,
             false,
             false,
         ),
-        (&format!("{PAIR}  min_version: TLS12\n  max_version: TLS13\n"), true, 0, false, false),
+        (&format!("{TLS}  min_version: TLS12\n  max_version: TLS13\n"), true, 0, false, false),
         (
-            &format!("{PAIR}  min_version: TLS13\n  curve_preferences: [CurveP256, CurveP384, X25519]\n"),
+            &format!("{TLS}  min_version: TLS13\n  curve_preferences: [CurveP256, CurveP384, X25519]\n"),
             true,
             0,
             false,
@@ -106,7 +81,7 @@ fn files_of_the_toolkit_are_taken() {
         ),
         (
             &format!(
-                "{PAIR}  max_version: TLS12\n  cipher_suites:\n  - TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\n  prefer_server_cipher_suites: false\nhttp_server_config:\n  http2: false\n"
+                "{TLS}  max_version: TLS12\n  cipher_suites:\n  - TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\n  prefer_server_cipher_suites: false\nhttp_server_config:\n  http2: false\n"
             ),
             true,
             0,
@@ -121,32 +96,32 @@ fn files_of_the_toolkit_are_taken() {
             false,
         ),
         (&users, false, 0, true, false),
-        (&format!("{PAIR}{users}"), true, 0, true, false),
+        (&format!("{TLS}{users}"), true, 0, true, false),
         ("rate_limit:\n  interval: 0\n  burst: 0\n", false, 0, false, false),
         ("rate_limit:\n  interval: \"1s\"\n  burst: 20\n", false, 0, false, true),
         ("rate_limit: { interval: 1m30s, burst: 1 }\n", false, 0, false, true),
     ];
     for (text, tls, headers, users, rate) in cases {
         let loaded = loaded(folder.path(), text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let found = (loaded.tls.is_some(), loaded.headers.len(), !loaded.users.is_empty(), loaded.rate.is_some());
+        let found = (loaded.tls.is_some(), loaded.headers.len(), !loaded.users.is_empty(), loaded.rate_limit.is_some());
         assert_eq!(found, (tls, headers, users, rate), "{text}");
     }
 }
 
 #[test]
-fn what_is_wrong_is_said_in_one_line_with_its_place() {
+fn errors_are_one_line_with_file_and_line() {
     let folder = folder();
-    let pair = |more: &str| format!("{PAIR}  {more}\n");
+    let pair = |more: &str| format!("{TLS}  {more}\n");
     let cases: &[(String, &str)] = &[
         (
             "tls_server_config:\n  cert_filse: x\n".into(),
-            "web.yml:2: \"cert_filse\" is no key here: there are cert, key, client_ca, cert_file, key_file, client_auth_type, client_ca_file, client_allowed_sans, min_version, max_version, cipher_suites, prefer_server_cipher_suites, curve_preferences",
+            "web.yml:2: unknown key \"cert_filse\": expected one of cert, key, client_ca, cert_file, key_file, client_auth_type, client_ca_file, client_allowed_sans, min_version, max_version, cipher_suites, prefer_server_cipher_suites, curve_preferences",
         ),
         (
             "\n\nusers: {}\n".into(),
-            "web.yml:3: \"users\" is no key here: there are tls_server_config, http_server_config, rate_limit, basic_auth_users",
+            "web.yml:3: unknown key \"users\": expected one of tls_server_config, http_server_config, rate_limit, basic_auth_users",
         ),
-        (pair("cert_file: server.crt"), "web.yml:4: cert_file is there twice"),
+        (pair("cert_file: server.crt"), "web.yml:4: duplicate key cert_file"),
         ("junk\n".into(), "web.yml:1: "),
         ("a: [\n".into(), "web.yml:"),
         (
@@ -171,21 +146,21 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
         ),
         (
             "tls_server_config:\n  cert_file: /dev/zero\n  key_file: server.key\n".into(),
-            "web.yml:2: failed to read cert_file (/dev/zero): not a file",
+            "web.yml:2: failed to read cert_file (/dev/zero): not a regular file",
         ),
         (
             "tls_server_config:\n  cert_file: empty.pem\n  key_file: server.key\n".into(),
-            "web.yml:2: cert_file (empty.pem) holds no certificate",
+            "web.yml:2: cert_file (empty.pem) contains no certificate",
         ),
         (
             "tls_server_config:\n  cert_file: server.crt\n  key_file: ca.crt\n".into(),
-            "web.yml:3: key_file (ca.crt) holds no private key in PEM, or an encrypted one",
+            "web.yml:3: key_file (ca.crt) contains no unencrypted private key in PEM",
         ),
         (
             "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key\n".into(),
-            "web.yml:2: cert_file (server.crt) and key_file (other.key) do not fit: ",
+            "web.yml:2: cert_file (server.crt) and key_file (other.key) do not match: ",
         ),
-        (pair("key: x"), "web.yml:3: both key and key_file are there: leave one out"),
+        (pair("key: x"), "web.yml:3: both key and key_file are set: remove one"),
         (pair("client_auth_type: x"), "web.yml:4: invalid client_auth_type: \"x\""),
         (
             pair("client_ca_file: ca.crt"),
@@ -197,15 +172,15 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
         ),
         (
             pair("client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: empty.pem"),
-            "web.yml:5: client_ca_file (empty.pem) holds no certificate",
+            "web.yml:5: client_ca_file (empty.pem) contains no certificate",
         ),
         (
             pair("client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.crt\n  client_allowed_sans: [a]"),
             "web.yml: client_allowed_sans requires client_auth_type to be one of RequireAnyClientCert or RequireAndVerifyClientCert",
         ),
         (pair("min_version: TLS111"), "web.yml:4: unknown TLS version: \"TLS111\""),
-        (pair("min_version: TLS10"), "web.yml:4: TLS10 is not spoken any more: use TLS12 or TLS13"),
-        (pair("max_version: TLS11"), "web.yml:4: TLS11 is not spoken any more: use TLS12 or TLS13"),
+        (pair("min_version: TLS10"), "web.yml:4: TLS10 is not supported: use TLS12 or TLS13"),
+        (pair("max_version: TLS11"), "web.yml:4: TLS11 is not supported: use TLS12 or TLS13"),
         (
             pair("min_version: TLS13\n  max_version: TLS12"),
             "web.yml: tls_server_config: min_version is above max_version",
@@ -220,7 +195,7 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
         ),
         (
             pair("max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]"),
-            "web.yml: tls_server_config: versions and cipher suites do not fit: ",
+            "web.yml: tls_server_config: TLS versions and cipher suites do not match: ",
         ),
         (pair("curve_preferences: [CurveP257]"), "web.yml:4: unknown curve: \"CurveP257\""),
         (
@@ -241,32 +216,36 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
         ),
         (
             "http_server_config:\n  headers:\n    X-XSS-Protection: \"a\\nb\"\n".into(),
-            "web.yml:3: X-XSS-Protection cannot be \"a\\nb\"",
+            "web.yml:3: invalid value for X-XSS-Protection: \"a\\nb\"",
         ),
         (
             "basic_auth_users:\n  john: doe\n".into(),
-            "web.yml:2: the password of \"john\" is not hashed with bcrypt: use htpasswd -nBC 10",
+            "web.yml:2: the password of \"john\" is not a bcrypt hash: create one with htpasswd -nBC 10",
         ),
         (
-            format!("basic_auth_users:\n  \"j\\e\\n\": {}\n", hash("x").replace("$04$", "$31$")),
-            "web.yml:2: the hash of \"j\\u{1b}\\n\" has the cost 31: use one from 4 to 16, such as 10",
+            format!("basic_auth_users:\n  \"j\\e\\n\": {}\n", bcrypt_hash("x").replace("$04$", "$31$")),
+            "web.yml:2: the bcrypt hash of \"j\\u{1b}\\n\" has cost 31: use a cost from 4 to 16, such as 10",
         ),
-        (format!("basic_auth_users:\n  a: {0}\n  a: {0}\n", hash("x")), "web.yml:3: a is there twice"),
-        ("rate_limit:\n  interval: soon\n".into(), "web.yml:2: interval \"soon\" is no time such as 1s or 100ms"),
-        ("rate_limit:\n  interval: 1s\n".into(), "web.yml:2: burst below 1 refuses every request: set it to 1 or more"),
+        (format!("basic_auth_users:\n  a: {0}\n  a: {0}\n", bcrypt_hash("x")), "web.yml:3: duplicate key a"),
+        (
+            "rate_limit:\n  interval: soon\n".into(),
+            "web.yml:2: invalid interval \"soon\": use a duration such as 1s or 100ms",
+        ),
+        ("rate_limit:\n  interval: 1s\n".into(), "web.yml:2: burst below 1 rejects every request: set it to 1 or more"),
         (
             "rate_limit:\n  interval: 1s\n  burst: -1\n".into(),
-            "web.yml:3: burst below 1 refuses every request: set it to 1 or more",
+            "web.yml:3: burst below 1 rejects every request: set it to 1 or more",
         ),
         (
             "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n".into(),
-            "web.yml:1: \"a\" is no key here",
+            "web.yml:1: unknown key \"a\": ",
         ),
     ];
-    for (text, said) in cases {
-        let error = loaded(folder.path(), text).err().unwrap_or_else(|| panic!("taken: {text}"));
-        let whole = said.ends_with(|c: char| c != ' ' && c != ':') && !said.ends_with("no key here");
-        assert!(if whole { error == *said } else { error.starts_with(said) }, "{error}\nnot {said}");
+    for (text, expected) in cases {
+        let error = loaded(folder.path(), text).err().unwrap_or_else(|| panic!("accepted: {text}"));
+        // An expected text that ends with a colon is followed by the words of a library.
+        let is_whole = expected.ends_with(|c: char| c != ' ' && c != ':');
+        assert!(if is_whole { error == *expected } else { error.starts_with(expected) }, "{error}\nnot {expected}");
         assert!(!error.contains('\n') && !error.contains("PRIVATE"), "{error}");
     }
     let missing = load(&folder.path().join("none.yml")).err().map(|error| error.to_string()).unwrap_or_default();
@@ -277,7 +256,7 @@ fn what_is_wrong_is_said_in_one_line_with_its_place() {
 }
 
 #[test]
-fn certificate_and_key_may_stand_in_the_file() {
+fn certificates_and_keys_may_be_inline() {
     let folder = folder();
     let read = |name| fs::read_to_string(folder.path().join(name)).expect("read");
     let indented = |name| read(name).replace('\n', "\n    ");
@@ -287,11 +266,11 @@ fn certificate_and_key_may_stand_in_the_file() {
         indented("server.key"),
         indented("ca.crt")
     );
-    assert!(loaded(folder.path(), &text).expect("taken").tls.is_some());
+    assert!(loaded(folder.path(), &text).expect("valid").tls.is_some());
 }
 
 #[test]
-fn names_of_certificates_are_read() {
+fn alternative_names_are_read() {
     let authority = Authority::new("test");
     let names = vec![
         dns("scraper.example"),
@@ -301,38 +280,14 @@ fn names_of_certificates_are_read() {
         SanType::URI("spiffe://cluster/ns/prometheus".try_into().expect("name")),
     ];
     let (pem, _) = authority.sign(names);
-    let material =
-        <rustls_pki_types::CertificateDer as rustls_pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes());
-    let der = material.expect("PEM");
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
     let expected = ["scraper.example", "ops@example.com", "10.0.0.1", "2001:db8::1", "spiffe://cluster/ns/prometheus"];
-    assert_eq!(names::alternative(&der), expected);
-    // Whatever is damaged has no names, and does no harm.
+    assert_eq!(alternative_names(&der), expected);
+    // A damaged certificate does no harm.
     for end in 0..der.len() {
-        names::alternative(&der[..end]);
+        alternative_names(&der[..end]);
         let mut damaged = der.to_vec();
         damaged[end] ^= 0x83;
-        names::alternative(&damaged);
-    }
-}
-
-#[test]
-fn users_go_by_word_alone() {
-    let folder = tempfile::tempdir().expect("folder");
-    let path = folder.path().join("web.yml");
-    let users = format!("basic_auth_users:\n  alice: {}\n", hash("secret"));
-    fs::write(&path, &users).expect("written");
-    let web = reload::Web::open(&path).expect("taken");
-    // What an editor or a full disk leaves of the file.
-    for (text, is_taken, asks) in [
-        ("", false, true),
-        (&users, true, true),
-        ("basic_auth_users:\n", false, true),
-        ("http_server_config:\n  http2: false\n", false, true),
-        ("basic_auth_users: {}\n", true, false),
-        ("", true, false),
-    ] {
-        fs::write(&path, text).expect("written");
-        web.reload();
-        assert_eq!((web.is_up_to_date(), web.asks_for_passwords()), (is_taken, asks), "{text:?}");
+        alternative_names(&damaged);
     }
 }

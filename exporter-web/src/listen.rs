@@ -1,27 +1,38 @@
-//! Where to listen.
+//! `--web.listen-address`: where to listen.
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::net::TcpListener;
 use std::str::FromStr;
 
-use anyhow::anyhow;
-
-/// Connections that may wait to be accepted.
+/// Length of the accept queue; the kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// `host:port` as in the Prometheus exporter toolkit; without a host every address of this machine.
+/// `host:port` as in the Prometheus exporter toolkit; without a host, every address of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// Name or address without brackets; empty: every address.
+    /// Host name, or address without brackets; empty for every address.
     host: String,
     port: u16,
 }
 
-impl FromStr for ListenAddress {
-    type Err = String;
+/// A text that is not `host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address: use HOST:PORT, [IPV6]:PORT or :PORT")]
+pub struct InvalidListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+/// Why an address cannot be listened on, in one line that names the address and the flag.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}: pick another with --web.listen-address")]
+pub struct ListenError {
+    address: ListenAddress,
+    reason: String,
+}
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
         let parse = || {
             let (host, port) = text.rsplit_once(':')?;
             let host = match host.strip_prefix('[') {
@@ -31,7 +42,7 @@ impl FromStr for ListenAddress {
             };
             Some(Self { host: host.to_owned(), port: port.parse().ok()? })
         };
-        parse().ok_or_else(|| "not an address such as :9877, 127.0.0.1:9877 or [::1]:9877".to_owned())
+        parse().ok_or(InvalidListenAddress)
     }
 }
 
@@ -43,30 +54,29 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Opens the listener, for a runtime to take over. No runtime is needed, so that it can be done while the right to bind
-    /// a privileged port is still there.
+    /// Binds and listens; the socket is non-blocking, ready for `tokio::net::TcpListener::from_std`.
+    ///
+    /// Needs no runtime, so that a privileged port can be bound before threads are started and capabilities dropped.
     ///
     /// # Errors
-    /// In one line that names the address and the flag.
-    pub fn bind(&self) -> anyhow::Result<TcpListener> {
+    /// If the address cannot be bound.
+    pub fn bind(&self) -> Result<TcpListener, ListenError> {
         let bound = match self.host.as_str() {
             "" => self.bind_every(),
             host => TcpListener::bind((host, self.port)),
         };
-        let ready = |listener: TcpListener| {
-            // The standard library's own backlog is short.
+        let listen = |listener: TcpListener| {
+            // Raises the backlog of 128 that the standard library sets.
             rustix::net::listen(&listener, BACKLOG)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        bound.and_then(ready).map_err(|error| {
-            anyhow!("cannot listen on {self}: {}: pick another with --web.listen-address", why(&error))
-        })
+        bound.and_then(listen).map_err(|error| ListenError { address: self.clone(), reason: reason(&error) })
     }
 
     fn bind_every(&self) -> Result<TcpListener, Error> {
         match TcpListener::bind(("::", self.port)) {
-            // Hosts without IPv6.
+            // This host has no IPv6.
             Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
                 TcpListener::bind(("0.0.0.0", self.port))
             }
@@ -75,7 +85,7 @@ impl ListenAddress {
     }
 }
 
-fn why(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     match error.kind() {
         ErrorKind::AddrInUse => "address in use".to_owned(),
         ErrorKind::AddrNotAvailable => "this host has no such address".to_owned(),
@@ -89,22 +99,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_the_toolkit_are_taken() {
-        for text in [":9877", "0.0.0.0:9877", "[::]:9877", "127.0.0.1:0", "localhost:80"] {
+    fn addresses_are_parsed_as_the_toolkit_does() {
+        for text in [":9100", "0.0.0.0:9100", "[::]:9100", "127.0.0.1:0", "localhost:80"] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()).as_deref(), Ok(text));
         }
-        for text in ["", "9877", "::1:9877", "[::1]", "[x]:1", "127.0.0.1:99999", "127.0.0.1:"] {
+        for text in ["", "9100", "::1:9100", "[::1]", "[x]:1", "127.0.0.1:99999", "127.0.0.1:"] {
             assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_port_in_use_is_one_clear_line() {
+    fn a_port_in_use_is_reported_in_one_line() {
         let taken = "127.0.0.1:0".parse::<ListenAddress>().expect("address").bind().expect("bound");
         let address = taken.local_addr().expect("address").to_string();
         let error = address.parse::<ListenAddress>().expect("address").bind().expect_err("in use");
         assert_eq!(
-            format!("{error:#}"),
+            error.to_string(),
             format!("cannot listen on {address}: address in use: pick another with --web.listen-address")
         );
     }

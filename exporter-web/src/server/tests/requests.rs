@@ -1,21 +1,21 @@
-//! Absurd requests.
+//! Unusual and malformed requests.
 
 use super::*;
 
-/// All that is answered, once this was sent.
+/// Everything that is received after sending this.
 fn exchange(at: SocketAddr, sent: &[u8]) -> String {
     let mut stream = TcpStream::connect(at).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
-    // The answer may come before all was taken.
+    // The response may come before everything is sent.
     _ = stream.write_all(sent);
     let mut got = Vec::new();
-    stream.read_to_end(&mut got).expect("an answer");
+    stream.read_to_end(&mut got).expect("a response");
     String::from_utf8(got).expect("text")
 }
 
 #[test]
-fn absurd_requests_have_answers() {
-    let served = Served::start(vec![]);
+fn malformed_requests_get_responses() {
+    let server = TestServer::start(None);
     let head = |more: &str| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
     let many = |count: usize| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -23,7 +23,7 @@ fn absurd_requests_have_answers() {
         (get("/healthz"), Some(200)),
         ("GET /healthz HTTP/1.0\r\n\r\n".into(), Some(200)),
         ("HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), Some(200)),
-        ("HEAD /api/v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), Some(200)),
+        ("HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), Some(200)),
         ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc".into(), Some(405)),
         ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), Some(405)),
         ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), Some(404)),
@@ -34,7 +34,7 @@ fn absurd_requests_have_answers() {
         (get("/%00%2e%2e/%2e%2e/etc/passwd"), Some(404)),
         (get(&format!("/{}", "a".repeat(8_000))), Some(404)),
         (get(&format!("/{}", "a".repeat(20_000))), Some(431)),
-        (get(&format!("/api/v1/events?limit={}", "9".repeat(4_000))), Some(400)),
+        (get(&format!("/query?limit={}", "9".repeat(4_000))), Some(400)),
         (head(&many(90)), Some(200)),
         (head(&many(200)), Some(431)),
         (head(&format!("X: {}\r\n", "y".repeat(20_000))), Some(431)),
@@ -50,31 +50,43 @@ fn absurd_requests_have_answers() {
         ("\x16\x03\x01\x02\0\x01\0\x01\u{7f}\r\n\r\n".into(), Some(400)),
     ];
     for (sent, expected) in cases {
-        let text = exchange(served.address, sent.as_bytes());
+        let text = exchange(server.address, sent.as_bytes());
         let shown: String = sent.chars().take(100).collect();
         assert_eq!((!text.is_empty()).then(|| status(&text)), expected, "{shown:?}: {text:?}");
-        assert_eq!(text.matches("HTTP/1.").count(), usize::from(expected.is_some()), "one answer, and no 100: {text}");
+        assert_eq!(
+            text.matches("HTTP/1.").count(),
+            usize::from(expected.is_some()),
+            "one response, and no 100: {text}"
+        );
     }
-    // One request each: what is pipelined behind it is not answered.
-    let text = exchange(served.address, (get("/healthz") + &get("/healthz")).as_bytes());
+    // One request per connection: a pipelined one is not answered.
+    let text = exchange(server.address, (get("/healthz") + &get("/healthz")).as_bytes());
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
 }
 
-/// DNS rebinding: a foreign site's name may be made to mean this host.
+/// DNS rebinding: a foreign site's name can be made to resolve to this host.
 #[test]
-fn only_by_its_own_name() {
-    let served = Served::start(vec![]);
+fn foreign_host_names_are_refused_on_loopback() {
+    let server = TestServer::start(None);
     let ask =
-        |host: &str| status(&exchange(served.address, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()));
-    let own = crate::command::settings::host_name();
-    for host in
-        ["localhost", "LOCALHOST:9877", "localhost.", "127.0.0.1:9877", "[::1]:9877", "10.1.2.3", "a.localhost:1", &own]
-    {
+        |host: &str| status(&exchange(server.address, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()));
+    let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    for host in [
+        "localhost",
+        "LOCALHOST:9100",
+        "localhost.",
+        "127.0.0.1:9100",
+        "[::1]:9100",
+        "10.1.2.3",
+        "a.localhost:1",
+        "node",
+        &own,
+    ] {
         assert_eq!(ask(host), 200, "{host}");
     }
     for host in [
         "evil.example",
-        "evil.example:9877",
+        "evil.example:9100",
         "localhost.evil.example",
         "127.0.0.1.nip.io",
         "a:b:c",
@@ -83,8 +95,8 @@ fn only_by_its_own_name() {
     ] {
         assert_eq!(ask(host), 403, "{host}");
     }
-    // A password keeps foreign pages out by itself; such a host may be behind a proxy of any name.
-    let secured = Secured::start(&format!("basic_auth_users:\n  alice: {}\n", hash("secret")));
+    // Passwords keep foreign pages out by themselves, and such a server may be behind a proxy of any name.
+    let secured = SecureServer::start(&format!("basic_auth_users:\n  alice: {}\n", bcrypt_hash("secret")));
     let request = format!("GET / HTTP/1.1\r\nHost: evil.example\r\n{}\r\n", basic("alice", "secret"));
-    assert_eq!(status(&exchange(secured.served.address, request.as_bytes())), 200);
+    assert_eq!(status(&exchange(secured.server.address, request.as_bytes())), 200);
 }
