@@ -7,7 +7,7 @@ use crate::cargo::{self, cargo};
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
 use crate::{
-    Cli, Task, browser, command, dashboards, deb, ebpf, image, lab, licences, links, packaging, paths, rules, soak, vm,
+    Cli, Task, browser, command, dashboards, deb, ebpf, image, lab, licences, packaging, paths, rules, soak, vm,
 };
 
 /// A step.
@@ -27,7 +27,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "tests", quick: true, run: unit_tests },
     Step { name: "documentation", quick: true, run: documentation },
-    Step { name: "links", quick: true, run: links::step },
+    Step { name: "links", quick: true, run: crate::links::step },
     Step { name: "Prometheus rules", quick: true, run: rules::rules },
     Step { name: "packaging", quick: true, run: packaging::step },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
