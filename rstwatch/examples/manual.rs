@@ -15,7 +15,7 @@ use rstwatch::command::cli::Cli;
 /// A section that no help text holds, by its title.
 type Section = (&'static str, &'static [&'static str]);
 
-/// What `main` does; the words stand in README.md too.
+/// What `main` does; docs/commands.md says the same.
 const EXIT: Section =
     ("EXIT STATUS", &["0: done.", "1: it could not be done; one line on stderr says why.", "2: wrong usage."]);
 

@@ -17,6 +17,7 @@ mod image;
 mod lab;
 mod licences;
 mod linker;
+mod links;
 mod lock;
 mod outcome;
 mod packaging;

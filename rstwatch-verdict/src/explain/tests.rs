@@ -138,3 +138,32 @@ fn one_cause_reads_well() {
         assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
     }
 }
+
+/// docs/causes.md, from the table: `UPDATE_EXPECT=1 cargo test the_page_of_causes` writes it.
+#[test]
+fn the_page_of_causes_is_the_table() {
+    let mut page = "# Causes\n\n\
+        <!-- Written by a test from the table of causes: UPDATE_EXPECT=1 cargo test the_page_of_causes. Do not edit. -->\n\n\
+        `rstwatch explain` prints this table, and `rstwatch explain CAUSE` one section.\n\n\
+        | cause | what happened |\n|---|---|\n"
+        .to_owned();
+    for Entry { cause, brief, .. } in TABLE {
+        _ = writeln!(page, "| [`{cause}`](#{cause}) | {brief} |");
+    }
+    page.extend(TABLE.iter().map(section));
+    expect_test::expect_file!["../../../docs/causes.md"].assert_eq(&page);
+}
+
+fn section(Entry { cause, means, confirm, fix, fix_more, .. }: &Entry) -> String {
+    let mut section = format!("\n## {cause}\n\n{}\n**Confirm**\n\n", wrap(means, "", 120));
+    for (look, run) in *confirm {
+        let run = if run.is_empty() { String::new() } else { format!(": `{run}`") };
+        _ = writeln!(section, "- {look}{run}");
+    }
+    section += "\n**Fix**\n\n";
+    let first = if fix.is_empty() { "nothing to change by this alone" } else { fix };
+    for fix in std::iter::once(&first).chain(*fix_more) {
+        _ = writeln!(section, "- {fix}");
+    }
+    section
+}

@@ -1,5 +1,5 @@
-//! The flow table, plainly: lists, searched from the front. It keeps to what ARCHITECTURE.md says under "Pairing and
-//! hold", and shares no code with the real one.
+//! The flow table, plainly: lists, searched from the front. It keeps to what docs/design/pairing.md
+//! says, and shares no code with the real one.
 //!
 //! To add a rule, add it here in its plainest form, and a step to `tests::Step` that exercises it.
 

@@ -31,12 +31,13 @@ fn generated(findings: &Findings) -> String {
         machine.day, machine.cpu, machine.cpus, machine.memory_gib, machine.kernel
     );
     if findings.packets == Some(true) {
-        text += " This kernel refuses fentry, so the packet program stands in: it looks at each packet of each socket.";
+        text +=
+            " This kernel refuses fentry, so the packet program replaces it and runs for each packet of each socket.";
     }
     let (promised, told): (Vec<_>, Vec<_>) = findings.figures.iter().partition(|figure| figure.limit.is_some());
-    text += "\n\n| what is promised | limit | seen | least to most | measurements | |\n|---|---|---|---|---|---|\n";
+    text += "\n\n| promise | limit | measured | min to max | measurements | |\n|---|---|---|---|---|---|\n";
     promised.iter().for_each(|figure| row(&mut text, figure, true));
-    text += "\n| for comparison | seen | least to most | measurements |\n|---|---|---|---|\n";
+    text += "\n| for comparison | measured | min to max | measurements |\n|---|---|---|---|\n";
     told.iter().for_each(|figure| row(&mut text, figure, false));
     for wrong in &findings.wrong {
         _ = writeln!(text, "\n**Wrong:** {wrong}");

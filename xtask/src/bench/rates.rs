@@ -108,7 +108,7 @@ fn ratio(comparison: &Comparison) -> Figure {
         Load::Refused => "refused SYNs",
         Load::Aborted => "aborted connections",
     };
-    Figure::median(format!("{}: {what}, rate of that without", comparison.tool.name()), "", &comparison.ratios())
+    Figure::median(format!("{}: {what}, rate relative to without", comparison.tool.name()), "", &comparison.ratios())
 }
 
 /// Whether the agent had to attach a program that sees each packet.

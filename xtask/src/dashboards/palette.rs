@@ -64,7 +64,7 @@ mod tests {
 
     /// The daemon's vocabulary, as its source declares it.
     fn declared() -> Vec<&'static str> {
-        let source = include_str!("../../../rstwatch-verdict/src/cause.rs");
+        let source = include_str!("../../../rstwatch-verdict/src/cause/table.rs");
         let causes = source.split("Cause {").nth(1).and_then(|rest| rest.split("\n    }").next()).unwrap();
         causes.lines().filter_map(|line| line.split_once(" = \"")?.1.split('"').next()).collect()
     }

@@ -12,27 +12,27 @@ const HEAD: &str = "# Kernels
 
 <!-- Written by `cargo xtask lab --matrix`. Do not edit: run the lab and write it anew. -->
 
-What `rstwatch check` reports of a host is binding; this page tells what to expect. Kernels differ in what they show:
+What `rstwatch check` reports on a host is binding; this page says what to expect. Kernels differ in what they show:
 
 | since | what | before that |
 |---|---|---|
-| 6.12 | the kernel gives a reason for the resets that it sends of its own | told from the socket's fields, and never `certain` |
-| 6.12 | a dropped segment comes with its socket | whose queue dropped a handshake's last ACK is told from drops, where `tcp_v4_syn_recv_sock` cannot be hooked |
-| 6.10 | the tracepoint fires for answers without a socket and from TIME_WAIT, with a reason | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset`, by the function's own conditions, those on TCP MD5 excepted |
-| 5.17 | drop reasons | no stand-in where `nf_send_reset` or `tcp_v4_syn_recv_sock` cannot be hooked |
-| 5.11 | `tcp_reset` passes the packet | the RST's header by a cgroup program, a short look at each packet |
-| 5.11 | socket storage for tracing programs | a table of 32,768 places alone: of sockets that find none in it (1 in 50 of 20,000, 1 in 7 of 32,768) nothing is remembered, and data after a close count as a received reset; survived idle gaps are not measured, sockets older than the agent have no owner, and such listeners are not seen |
+| 6.12 | the kernel gives a reason for the resets that it sends by itself | derived from the socket's fields, and never `certain` |
+| 6.12 | a dropped segment comes with its socket | where `tcp_v4_syn_recv_sock` cannot be hooked, the queue that dropped a handshake's last ACK is inferred from drops |
+| 6.10 | the tracepoint fires for answers without a socket and from TIME_WAIT, with a reason | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset`, by the function's own conditions, except those on TCP MD5 |
+| 5.17 | drop reasons | no replacement where `nf_send_reset` or `tcp_v4_syn_recv_sock` cannot be hooked |
+| 5.11 | `tcp_reset` passes the packet | the RST's header comes from a cgroup program that runs for each packet |
+| 5.11 | socket storage for tracing programs | only a table of 32,768 slots. Of sockets that find none (1 in 50 of 20,000, 1 in 7 of 32,768) no state is kept, and data after a close count as a received reset. Idle gaps that connections survived are not measured, sockets older than the agent have no owner, and such listeners are not seen |
 
 Functions in modules (`nf_send_reset`, `early_drop`) are reached by kprobes. A module that is loaded after the agent has
-started is not hooked before the agent starts again; until then firewall rejects are inferred from drops. A kernel that
-refuses fentry and kprobes (lockdown) gives what the cgroup program and `kfree_skb` tell.
+started is not hooked until the agent restarts; until then firewall rejects are inferred from drops. On a kernel that
+refuses fentry and kprobes (lockdown), the cgroup program and `kfree_skb` are the sources.
 
 No kernel shows an RST that reaches the end that closed first, once its close is acknowledged: what is left there is a
-TIME_WAIT mini-socket, which ends in silence (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process). So of resets between two
-ends on one host, more can be counted as sent than as received.
+TIME_WAIT mini-socket, which ends silently (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process). So for two ends on one
+host, more resets can be counted as sent than as received.
 
-The tables count the lab's runs, by the true cause: how sure the right verdicts were. *As seen from there* is explained in
-[accuracy.md](accuracy.md).
+The tables count the lab's verdicts by the true cause and the confidence of the right ones. *As seen from there* is
+explained in [accuracy.md](accuracy.md).
 ";
 
 /// The whole document, from the judgements of each kernel in the order of their age.
