@@ -1,27 +1,27 @@
-//! One colour for each cause, the same in every panel: kin have kindred colours.
+//! Colours of series: each cause and each sender has one colour in every panel. Related causes have similar colours.
 
 use serde_json::{Value, json};
 
-/// Causes in the order of `rstwatch explain`.
-pub(super) const CAUSES: [(&str, &str); 20] = [
+/// Every cause with its colour, in the order of `rstwatch explain`. Only this module reads it.
+const CAUSES: [(&str, &str); 20] = [
     ("refused", "#7E8794"),
-    // Silence: oranges.
+    // Idle connections and devices on the path: oranges and pink.
     ("idle_reaped", "#FF9830"),
     ("middlebox_idle", "#E0570B"),
     ("middlebox_injected", "#E02FBF"),
-    // The application's own: reds.
+    // The application: reds.
     ("process_died", "#E02F44"),
     ("listener_closed", "#8F1C2C"),
     ("unread_data", "#FF7383"),
     ("data_after_close", "#FFB3B8"),
-    // On purpose: blues and purples.
+    // Intentional: blues and purple.
     ("linger_abort", "#8AB8FF"),
     ("admin_abort", "#3274D9"),
     ("firewall_reject", "#A352CC"),
     // Limits: yellows.
     ("listen_overflow", "#FADE2A"),
     ("conntrack_full", "#CFA100"),
-    // Peers and paths that went away: greens.
+    // Unreachable or restarted peers: greens.
     ("keepalive_timeout", "#37872D"),
     ("no_such_connection", "#73BF69"),
     ("resource_limit", "#FFF899"),
@@ -31,7 +31,7 @@ pub(super) const CAUSES: [(&str, &str); 20] = [
     ("unsampled", "#565C66"),
 ];
 
-/// Who emitted the RST.
+/// Senders with their colours.
 pub(super) const SENDERS: [(&str, &str); 6] = [
     ("local_app", "#E02F44"),
     ("local_kernel", "#3274D9"),
@@ -41,17 +41,28 @@ pub(super) const SENDERS: [(&str, &str); 6] = [
     ("unknown", "#B8BEC7"),
 ];
 
-/// Colours for series that are called by their cause, whatever stands before it.
-pub(super) fn by_cause() -> Vec<Value> {
-    let colour = |(cause, colour): &(&str, &str)| {
+/// Every cause, in the order of `rstwatch explain`.
+pub(super) fn causes() -> impl Iterator<Item = &'static str> {
+    CAUSES.iter().map(|(cause, _)| *cause)
+}
+
+/// The colour of a cause in every panel.
+pub(super) fn colour(cause: &str) -> Option<&'static str> {
+    CAUSES.iter().find(|(name, _)| *name == cause).map(|(_, colour)| *colour)
+}
+
+/// Overrides that colour each series whose name is a cause or ends with one.
+pub(super) fn cause_overrides() -> Vec<Value> {
+    let by_name = |cause: &str, colour| {
         json!({
             "matcher": { "id": "byRegexp", "options": format!("/(^| ){cause}$/") },
             "properties": [fixed(colour)],
         })
     };
-    CAUSES.iter().map(colour).collect()
+    causes().filter_map(|cause| colour(cause).map(|colour| by_name(cause, colour))).collect()
 }
 
+/// The property of a fixed colour.
 pub(super) fn fixed(colour: &str) -> Value {
     json!({ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } })
 }
@@ -62,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    /// The daemon's vocabulary, as its source declares it.
+    /// The causes that the daemon's source declares.
     fn declared() -> Vec<&'static str> {
         let source = include_str!("../../../rstwatch/src/cause.rs");
         let causes = source.split("Cause {").nth(1).and_then(|rest| rest.split("\n    }").next()).unwrap();
@@ -71,9 +82,8 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_own_colour() {
-        let causes: Vec<_> = CAUSES.iter().map(|(cause, _)| *cause).collect();
-        assert_eq!(causes, declared());
-        let colours: BTreeSet<_> = CAUSES.iter().map(|(_, colour)| *colour).collect();
-        assert_eq!(colours.len(), CAUSES.len());
+        assert_eq!(causes().collect::<Vec<_>>(), declared());
+        let colours: BTreeSet<_> = causes().map(|cause| colour(cause).unwrap()).collect();
+        assert_eq!(colours.len(), causes().count());
     }
 }
