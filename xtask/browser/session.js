@@ -1,30 +1,30 @@
-// One visit of the page in a browser profile of its own, with an eye on what must never happen.
+// A session with the page in its own browser context. It records errors, dialogs, requests to other hosts and CSP violations.
 
 import assert from "node:assert/strict";
 
-export class Visit {
-  #troubles = [];
+export class Session {
+  #problems = [];
   #context;
 
   static async begin(browser, url, options = {}) {
-    const visit = new Visit();
-    visit.url = url;
-    visit.#context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
-    await visit.#context.addInitScript(() => {
+    const session = new Session();
+    session.url = url;
+    session.#context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
+    await session.#context.addInitScript(() => {
       globalThis.violations = [];
       addEventListener("securitypolicyviolation", (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));
     });
-    visit.page = await visit.#context.newPage();
-    visit.#watch();
-    return visit;
+    session.page = await session.#context.newPage();
+    session.#watch();
+    return session;
   }
 
   #watch() {
     const { page } = this;
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && this.#troubles.push(`console: ${message.text()}`));
-    page.on("pageerror", (error) => this.#troubles.push(`error: ${error.stack}`));
-    page.on("dialog", (dialog) => (this.#troubles.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
-    page.on("request", (request) => new URL(request.url()).origin === new URL(this.url).origin || this.#troubles.push(`asked for ${request.url()}`));
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && this.#problems.push(`console: ${message.text()}`));
+    page.on("pageerror", (error) => this.#problems.push(`error: ${error.stack}`));
+    page.on("dialog", (dialog) => (this.#problems.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
+    page.on("request", (request) => new URL(request.url()).origin === new URL(this.url).origin || this.#problems.push(`request to ${request.url()}`));
   }
 
   /** Opens the page and waits until it is live. */
@@ -34,16 +34,16 @@ export class Visit {
     await this.state("live");
   }
 
-  /** Waits for the word of the connection's state. */
+  /** Waits for a state of the connection. */
   state = (word) => this.page.locator(`#state[data-state="${word}"]`).waitFor({ timeout: 15_000 });
 
-  /** A field of the filter, by its label. */
+  /** A field of the filter by its label. */
   field = (label) => this.page.getByRole("form", { name: "Filter" }).getByLabel(label);
 
-  /** The verdicts that hold this text. */
+  /** The verdicts that contain this text. */
   verdicts = (text) => this.page.locator("details.verdict").filter({ hasText: text });
 
-  /** Waits until it is true of the page; an error that says what was so instead. */
+  /** Waits until `ask` returns true; otherwise fails with the last value. */
   async until(what, ask, timeout = 3000) {
     const end = Date.now() + timeout;
     for (;;) {
@@ -54,24 +54,24 @@ export class Visit {
     }
   }
 
-  /** A number in the legend. */
+  /** A count in the legend. */
   async legend(cause, column = 0) {
     const cells = this.page.locator(`#legend tr[data-cause="${cause}"] td`);
     return (await cells.count()) > 0 ? Number((await cells.nth(column).textContent()).replaceAll(",", "")) : 0;
   }
 
-  /** The agent refused or went away on purpose: that requests failed is no trouble. */
-  forgive() {
-    this.#troubles = this.#troubles.filter((trouble) => !/console: Failed to load resource: (net::ERR_|.*status of 503)/.test(trouble));
+  /** Ignores failed requests, for cases in which the agent refuses them or is stopped. */
+  ignoreFailedRequests() {
+    this.#problems = this.#problems.filter((problem) => !/console: Failed to load resource: (net::ERR_|.*status of 503)/.test(problem));
   }
 
-  /** Nothing must have happened that must never happen. */
+  /** Fails if anything was recorded, and closes the session. */
   async end() {
     const violations = await this.page.evaluate(() => globalThis.violations ?? []);
-    assert.deepEqual([...this.#troubles, ...violations], []);
+    assert.deepEqual([...this.#problems, ...violations], []);
     await this.#context.close();
   }
 
-  /** Without a last look. */
+  /** Closes the session without checks. */
   close = () => this.#context.close();
 }

@@ -79,10 +79,10 @@ pub(crate) fn revision() -> String {
 
 /// The commit's time in seconds since the epoch, for reproducible builds.
 pub(crate) fn epoch() -> String {
-    let asked = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let configured = std::env::var("SOURCE_DATE_EPOCH").ok();
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(paths::root());
-    asked.or_else(|| command::stdout(&mut git)).unwrap_or_else(|| "0".to_owned())
+    configured.or_else(|| command::stdout(&mut git)).unwrap_or_else(|| "0".to_owned())
 }
 
 fn labels() -> Vec<(&'static str, String)> {
