@@ -1,53 +1,53 @@
-// Names, evidence and addresses that want to be markup or code. They must be shown as they are.
+// Names, evidence and URLs that contain markup or code. The page must show them as text.
 
 import assert from "node:assert/strict";
 
-/** A process's name has 15 bytes at most. */
+/** Process names have at most 15 bytes. */
 const NAMES = ["<img src=x o>", "<script>x()", "<b onclick=a()>", '"><svg/onload=', "javascript:a()"];
 
 const MARKUP = '<img src=x onerror="globalThis.hacked=1"><script>globalThis.hacked=1</script>';
 
-/** Nothing ran, and nothing of it became an element. */
-async function isHarmless(page) {
-  const places = "#verdicts, #legend, #filter, #probes, #listeners, #timeouts, #losses, #tables";
+/** No code ran, and no text became an element. */
+async function assertHarmless(page) {
+  const containers = "#verdicts, #legend, #filter, #probes, #listeners, #timeouts, #losses, #tables";
   const made = await page.evaluate((where) => {
-    const inside = [...document.querySelectorAll(where)].flatMap((place) => [...place.querySelectorAll("img, script, svg, iframe, a")]);
+    const inside = [...document.querySelectorAll(where)].flatMap((container) => [...container.querySelectorAll("img, script, svg, iframe, a")]);
     return [typeof globalThis.hacked, inside.length, document.querySelectorAll("script").length];
-  }, places);
+  }, containers);
   assert.deepEqual(made, ["undefined", 0, 2]);
 }
 
-async function namesOfProcesses(visit, lab) {
-  await visit.open();
+async function processNames(session, lab) {
+  await session.open();
   for (const name of NAMES) {
     const port = await lab.abort(name);
-    const row = visit.verdicts(`:${port}`).filter({ hasText: "sent" });
+    const row = session.verdicts(`:${port}`).filter({ hasText: "sent" });
     await row.waitFor({ timeout: 2000 });
     const owner = await row.locator(".owner").textContent();
     assert.ok(owner.startsWith(`${name}[`), owner);
     await row.locator("summary").click();
   }
-  await visit.field("Workload").fill(NAMES[0]);
-  await visit.until("the one", async () => (await visit.page.locator("details.verdict").count()) === 1);
-  await isHarmless(visit.page);
+  await session.field("Workload").fill(NAMES[0]);
+  await session.until("a single verdict", async () => (await session.page.locator("details.verdict").count()) === 1);
+  await assertHarmless(session.page);
 }
 
-async function fragments(visit) {
-  const { page } = visit;
+async function urlFragments(session) {
+  const { page } = session;
   const text = encodeURIComponent(MARKUP);
-  await visit.open(`#cause=${text}&workload=${text}&peer=${text}&direction=${text}`);
-  assert.equal(await visit.field("Cause").inputValue(), "");
-  assert.equal(await visit.field("Direction").inputValue(), "");
-  assert.equal(await visit.field("Workload").inputValue(), MARKUP);
-  await page.getByText("No verdict fits the filter.").waitFor();
-  await visit.open("#cause=__proto__&peer=%00%ff%F0&x=1");
-  assert.equal(await visit.field("Cause").inputValue(), "");
-  await isHarmless(page);
+  await session.open(`#cause=${text}&workload=${text}&peer=${text}&direction=${text}`);
+  assert.equal(await session.field("Cause").inputValue(), "");
+  assert.equal(await session.field("Direction").inputValue(), "");
+  assert.equal(await session.field("Workload").inputValue(), MARKUP);
+  await page.getByText("No verdict matches the filter.").waitFor();
+  await session.open("#cause=__proto__&peer=%00%ff%F0&x=1");
+  assert.equal(await session.field("Cause").inputValue(), "");
+  await assertHarmless(page);
 }
 
-/** An agent whose every text is hostile, and whose queues and tables are full. */
-async function everyText(visit) {
-  const { page } = visit;
+/** All text of the agent is hostile, and its queues and tables are full. */
+async function agentText(session) {
+  const { page } = session;
   const spoil = (value) => {
     if (Array.isArray(value)) return value.map(spoil);
     if (typeof value === "string") return MARKUP;
@@ -81,24 +81,24 @@ async function everyText(visit) {
     };
     await route.fulfill({ json: { ...status, ...capacity } });
   });
-  await visit.open();
+  await session.open();
   await page.locator("details.verdict > summary").first().click();
   await page.locator("#probes > details > summary").click();
   assert.ok((await page.locator("details.verdict .advice").first().textContent()).includes(MARKUP));
   const listeners = await page.textContent("#listeners");
-  for (const part of ["[::]:443", "129 / 129", "1,234", MARKUP, "3 overflows more", "5 listeners beyond the limit are not shown, with 4 overflows"]) assert.ok(listeners.includes(part), `${part} in ${listeners}`);
+  for (const part of ["[::]:443", "129 / 129", "1,234", MARKUP, "3 more overflows", "Not shown: 5 listeners beyond the limit, with 4 overflows"]) assert.ok(listeners.includes(part), `${part} in ${listeners}`);
   assert.equal(await page.locator("#listeners .fill.full").count(), 1);
   const tables = await page.textContent("#tables");
   for (const part of ["250,000 of 262,144", "conntrack dropped: full 7", "conntrack, netns 40265320007 of 262,144", "1.0 MiB of 1.0 GiB"]) assert.ok(tables.includes(part), `${part} in ${tables}`);
-  assert.ok(!tables.includes("TIME_WAIT"), "what was not seen is left out");
+  assert.ok(!tables.includes("TIME_WAIT"), "unknown values are left out");
   assert.match(await page.textContent("#losses"), /12 resets without details.*ring_full/s);
-  assert.ok((await page.textContent("#losses")).includes("by -2; before, it counted 1 more and 2 fewer; 1 network namespace could not be read."));
-  assert.equal(await visit.legend("unsampled", 1), 12);
-  await isHarmless(page);
+  assert.ok((await page.textContent("#losses")).includes("by -2; earlier differences: 1 more, 2 fewer; 1 network namespace could not be read."));
+  assert.equal(await session.legend("unsampled", 1), 12);
+  await assertHarmless(page);
 }
 
 export const hostile = [
-  ["hostile names of processes are text", namesOfProcesses],
-  ["hostile fragments are text", fragments],
-  ["whatever the agent says is text; queues and tables", everyText],
+  ["shows hostile process names as text", processNames],
+  ["shows hostile URL fragments as text", urlFragments],
+  ["shows all text of the agent as text; queues and tables", agentText],
 ];

@@ -1,4 +1,4 @@
-// Asks the other side for resets, and for the agent's end and beginning: one line each way.
+// Client of the harness in xtask/src/browser: makes resets, and stops and starts the agent. One line per request and response.
 
 import { createInterface } from "node:readline";
 
@@ -7,29 +7,29 @@ export class Lab {
 
   constructor() {
     const lines = createInterface({ input: process.stdin });
-    // Without the other side there is nothing to test.
+    // The harness has exited.
     lines.on("close", () => process.exit(1));
     this.#answers = lines[Symbol.asyncIterator]();
   }
 
-  async #ask(line) {
+  async #request(line) {
     process.stdout.write(`${line}\n`);
     const { value } = await this.#answers.next();
-    if (!value.startsWith("ok ")) throw new Error(`the lab, asked for ${line}: ${value}`);
+    if (!value.startsWith("ok ")) throw new Error(`${line}: ${value}`);
     return value.slice(3);
   }
 
-  /** Makes a row of the lab's table; the server's port. */
+  /** Runs a row of the lab. Returns the server's port. */
   async row(id) {
-    const answer = await this.#ask(`row ${id}`);
+    const answer = await this.#request(`row ${id}`);
     if (answer.startsWith("lacks")) throw new Error(`row ${id} ${answer}`);
     return answer;
   }
 
-  /** A process of that name connects and aborts; the server's port. */
-  abort = (name) => this.#ask(`abort ${name}`);
-  /** More clients than a server's accept queue takes, which has room for nine; the server's port. */
-  crowd = () => this.#ask("crowd");
-  stop = () => this.#ask("stop");
-  start = () => this.#ask("start");
+  /** A process with this name connects and aborts. Returns the server's port. */
+  abort = (name) => this.#request(`abort ${name}`);
+  /** Overflows an accept queue that holds nine connections. Returns the server's port. */
+  overflow = () => this.#request("overflow");
+  stop = () => this.#request("stop");
+  start = () => this.#request("start");
 }

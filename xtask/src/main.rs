@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     // These hats are worn by processes that this program starts of itself.
     vm::init_if_asked();
     lab::peer_if_asked();
-    image::pod_if_asked();
+    image::run_pod_if_requested();
     bench::floor_if_asked();
     if let Some(error) = wrapper::become_rustc_if_asked() {
         eprintln!("error: cannot start rustc: {error}");

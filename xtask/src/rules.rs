@@ -1,10 +1,11 @@
-//! The Prometheus rules: promtool finds them right, and each alert has its words, its runbook and its cases.
+//! Checks deploy/prometheus: promtool must accept rules and tests, and each alert must have annotations, a runbook and test
+//! cases.
 
-mod complete;
+mod completeness;
 mod parse;
 
 #[cfg(test)]
-mod mutants;
+mod mutation_tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,16 +17,16 @@ use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
 use crate::{command, paths};
 
-/// The step.
+/// The step of `cargo xtask test`.
 pub(crate) fn rules() -> Result<Outcome> {
     let home = home();
-    complete::check(&home)?;
+    completeness::check(&home)?;
     let promtool = match promtool() {
         Ok(promtool) => promtool,
         Err(why) => return Ok(Outcome::Skipped(format!("no promtool: {why:#}"))),
     };
-    let run = |words: &[&str], files: &[PathBuf]| {
-        command::run_quiet(Command::new(&promtool).args(words).args(files).current_dir(&home))
+    let run = |subcommand: &[&str], files: &[PathBuf]| {
+        command::run_quiet(Command::new(&promtool).args(subcommand).args(files).current_dir(&home))
     };
     run(&["check", "rules"], &[home.join("rules.yaml")])?;
     run(&["check", "config"], &[home.join("scrape.yaml")])?;
@@ -33,27 +34,27 @@ pub(crate) fn rules() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Where rules, tests and runbooks stand.
+/// The folder of rules, tests and runbooks.
 fn home() -> PathBuf {
     paths::root().join("deploy/prometheus")
 }
 
-/// The one in PATH, else the one that can be installed.
+/// promtool from PATH; installed if it is missing.
 pub(crate) fn promtool() -> Result<PathBuf> {
     if paths::program("promtool").is_none() {
         setup::ensure(Purpose::Formats)?;
     }
-    paths::program("promtool").context("it is not in PATH")
+    paths::program("promtool").context("promtool is not in PATH")
 }
 
-/// The files of a folder with this ending, sorted; an error where there is none, for then nothing would be tested.
-fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+/// The files of a folder with this extension, sorted. An error if there are none, because then nothing would be tested.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let listed = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let paths = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    let mut files: Vec<_> = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == ending)).collect();
+    let mut files: Vec<_> = paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     files.sort();
     if files.is_empty() {
-        bail!("no .{ending} file in {}", folder.display());
+        bail!("no .{extension} file in {}", folder.display());
     }
     Ok(files)
 }

@@ -1,10 +1,10 @@
-//! `cargo xtask browser`: the agent's page in a real browser, over resets that are really made.
+//! `cargo xtask browser`: tests the agent's page in Chromium with real resets.
 //!
-//! The test itself is JavaScript (xtask/browser): it drives Chromium, and asks this side for resets and for the agent's
-//! end and beginning.
+//! The test is JavaScript (xtask/browser). It drives Chromium and asks the [`harness`] to make resets and to stop and start the
+//! agent.
 
+mod harness;
 mod npm;
-mod stage;
 
 use std::fs;
 use std::path::Path;
@@ -15,19 +15,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::setup::{self, Purpose};
 use crate::{cargo, paths};
 
-/// What `cargo xtask browser` accepts.
+/// Arguments of `cargo xtask browser`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct BrowserArgs {
-    /// Put the pictures that it takes into docs/
+    /// Copy the screenshots to docs/
     #[arg(long)]
     update_pictures: bool,
-    /// Before the pictures make resets for so many minutes, so that there is an hour to see
+    /// Make resets for this many minutes before the screenshots, to fill the charts
     #[arg(long, value_name = "MINUTES", default_value_t = 0)]
     minutes: u32,
 }
 
-/// The pictures, by name.
-const PICTURES: [&str; 3] = ["page-light.png", "page-dark.png", "page-phone.png"];
+/// File names of the screenshots.
+const SCREENSHOTS: [&str; 3] = ["page-light.png", "page-dark.png", "page-phone.png"];
 
 /// Runs `cargo xtask browser`.
 pub(crate) fn browser(args: &BrowserArgs) -> Result<()> {
@@ -37,30 +37,30 @@ pub(crate) fn browser(args: &BrowserArgs) -> Result<()> {
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Browser)?;
     cargo::build_release()?;
-    let room = npm::install()?;
-    npm::compare_vendored(&room)?;
-    let pictures = room.join("pictures");
-    fs::create_dir_all(&pictures)?;
-    stage::Show::begin()?.run(test(&room, &pictures, args)?)?;
+    let folder = npm::install()?;
+    npm::compare_vendored(&folder)?;
+    let screenshots = folder.join("pictures");
+    fs::create_dir_all(&screenshots)?;
+    harness::Harness::start()?.run(test(&folder, &screenshots, args)?)?;
     if args.update_pictures {
-        publish(&pictures)?;
+        publish(&screenshots)?;
     }
     Ok(())
 }
 
-/// The JavaScript side.
-fn test(room: &Path, pictures: &Path, args: &BrowserArgs) -> Result<Command> {
+/// The command that runs the test.
+fn test(folder: &Path, screenshots: &Path, args: &BrowserArgs) -> Result<Command> {
     let chromium = paths::program("chromium").context("no chromium in PATH")?;
     let mut node = Command::new("node");
-    node.current_dir(room).arg("main.js");
-    node.arg(chromium).arg(pictures).arg(args.minutes.to_string());
+    node.current_dir(folder).arg("main.js");
+    node.arg(chromium).arg(screenshots).arg(args.minutes.to_string());
     Ok(node)
 }
 
-fn publish(pictures: &Path) -> Result<()> {
-    for name in PICTURES {
-        let (new, docs) = (pictures.join(name), paths::root().join("docs").join(name));
-        ensure!(new.is_file(), "the test took no picture {name}");
+fn publish(screenshots: &Path) -> Result<()> {
+    for name in SCREENSHOTS {
+        let (new, docs) = (screenshots.join(name), paths::root().join("docs").join(name));
+        ensure!(new.is_file(), "the test did not write {name}");
         fs::copy(&new, &docs).with_context(|| format!("docs/{name}"))?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The browser test's packages, outside of the sources.
+//! Installs the npm packages of the browser test in the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,41 +9,41 @@ use anyhow::{Context as _, Result, bail};
 use crate::{command, paths};
 
 const LOCK: &str = "package-lock.json";
-/// The lock of what was installed last.
+/// Copy of the lock file of the last installation.
 const INSTALLED: &str = "installed.lock";
 
-/// The chart library's files: in its npm package, and in the page's folder.
+/// Files of the chart library: path in the npm package, and path in the page's folder.
 const VENDORED: [(&str, &str); 3] = [
     ("dist/uPlot.iife.min.js", "vendor/uplot/uPlot.iife.min.js"),
     ("dist/uPlot.min.css", "vendor/uplot/uPlot.min.css"),
     ("LICENSE", "vendor/uplot/LICENSE"),
 ];
 
-/// Copies the test to the target folder and installs what it needs there, as its lock says.
+/// Copies the test to the target folder and installs the locked packages there.
 pub(super) fn install() -> Result<PathBuf> {
-    let room = paths::target().join("browser");
-    fs::create_dir_all(&room)?;
+    let folder = paths::target().join("browser");
+    fs::create_dir_all(&folder)?;
     for file in fs::read_dir(paths::browser())? {
         let file = file?;
-        fs::copy(file.path(), room.join(file.file_name()))?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
     }
-    let lock = fs::read(room.join(LOCK))?;
-    if fs::read(room.join(INSTALLED)).is_ok_and(|installed| installed == lock) {
-        return Ok(room);
+    let lock = fs::read(folder.join(LOCK))?;
+    if fs::read(folder.join(INSTALLED)).is_ok_and(|installed| installed == lock) {
+        return Ok(folder);
     }
     let mut npm = Command::new("npm");
-    command::run_quiet(npm.current_dir(&room).args(["ci", "--ignore-scripts"]))?;
-    fs::write(room.join(INSTALLED), lock)?;
-    Ok(room)
+    command::run_quiet(npm.current_dir(&folder).args(["ci", "--ignore-scripts"]))?;
+    fs::write(folder.join(INSTALLED), lock)?;
+    Ok(folder)
 }
 
-/// What is embedded must be what the package of the locked version holds.
-pub(super) fn compare_vendored(room: &Path) -> Result<()> {
+/// The vendored files must equal those in the package of the locked version.
+pub(super) fn compare_vendored(folder: &Path) -> Result<()> {
     for (theirs, ours) in VENDORED {
-        let package = room.join("node_modules/uplot").join(theirs);
+        let package = folder.join("node_modules/uplot").join(theirs);
         let published = fs::read(&package).with_context(|| format!("{}", package.display()))?;
         if fs::read(paths::page().join(ours))? != published {
-            bail!("rstwatch/src/export/page/{ours} is not what uplot's package holds: copy {theirs} from there");
+            bail!("rstwatch/src/export/page/{ours} differs from the npm package: copy it from {}", package.display());
         }
     }
     Ok(())

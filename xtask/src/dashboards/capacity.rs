@@ -1,95 +1,95 @@
-//! "Capacity": queues and tables whose limits make resets, and whether the counts can be believed.
+//! "Capacity": queues and tables that cause resets when they are full, and whether rstwatch's counts agree with the kernel's.
 
 use serde_json::json;
 
-use super::columns::columns;
 use super::dashboard::Dashboard;
 use super::panel::Kind::{Stat, TimeSeries};
-use super::panel::Unit::{Bytes, Count, PerSecond, Seconds, Share};
-use super::panel::{Panel, panel, row};
-use super::query::{WHOSE, query};
+use super::panel::Unit::{Bytes, Count, PerSecond, Ratio, Seconds};
+use super::panel::{Panel, Unit, panel, row};
+use super::query::{SELECTED, query};
+use super::table::table;
 use super::{CAPACITY, RESETS};
 
-/// What tells listeners apart.
+/// Labels that identify a listener.
 const LISTENER: &str = "instance, address, port, workload_kind, namespace, workload";
-/// A queue takes one connection more than its limit.
-const FULLNESS: &str = "(@listen_queue_length / (@listen_queue_limit + 1))";
+/// Fraction in use. A queue holds one connection more than its limit.
+const QUEUE_RATIO: &str = "(@listen_queue_length / (@listen_queue_limit + 1))";
 
 pub(super) fn dashboard() -> Dashboard {
-    let panels = [glance(), queues(), handshakes(), conntrack(), sockets(), aborts(), counts(), agent()];
+    let panels = [overview(), queues(), handshakes(), conntrack(), sockets(), aborts(), reconciliation(), agent()];
     Dashboard {
         uid: CAPACITY,
         title: "rstwatch / Capacity",
-        about: "Accept queues, conntrack, sockets and memory of the selected nodes: how near their limits \
-            are, and what was dropped. Then whether rstwatch's counts agree with the kernel's.",
+        description: "Usage and drops of accept queues, conntrack, sockets and TCP memory on the selected nodes, and whether \
+            rstwatch's counts agree with the kernel's.",
         variables: Vec::new(),
         panels: panels.into_iter().flatten().collect(),
     }
 }
 
-fn glance() -> Vec<Panel> {
-    let share =
-        |title, about, short, legend| panel(Stat, title, about, Share).alarm(0.7, 0.9).ask(query(short, legend));
+fn overview() -> Vec<Panel> {
+    let usage = |title, description, promql, legend| {
+        panel(Stat, title, description, Ratio).thresholds(0.7, 0.9).target(query(promql, legend))
+    };
     vec![
-        row("Nearest to their limits"),
-        share(
+        row("Highest usage"),
+        usage(
             "Fullest accept queue",
-            "Connections that wait for accept(), of what the fullest queue takes. Full: connects time out \
-             or are reset.",
-            &format!("max{FULLNESS}"),
+            "Connections waiting for accept(), relative to the limit of the fullest queue. When a queue is full, \
+             connection attempts time out or are reset.",
+            &format!("max{QUEUE_RATIO}"),
             "fullest queue",
         ),
         panel(
             Stat,
             "Accept queue overflows",
-            "Connections per second that found their listener's queue full.",
+            "Connections per second that found the accept queue of their listener full.",
             PerSecond,
         )
-        .alarm(0.001, 1.0)
-        .ask(query("sum(rate(@listen_overflows_total[rate]))", "overflows")),
-        share(
+        .thresholds(0.001, 1.0)
+        .target(query("sum(rate(@listen_overflows_total[rate]))", "overflows")),
+        usage(
             "Fullest conntrack table",
-            "Entries of nf_conntrack_max on the fullest node. Full: new connections are dropped, and \
-             others lose their entries.",
+            "Entries relative to nf_conntrack_max on the fullest node. When a table is full, the kernel drops new \
+             connections and evicts entries of others.",
             "max(@conntrack_entries / @conntrack_limit)",
             "fullest table",
         ),
-        share(
+        usage(
             "Most orphans",
-            "Closed sockets that still have data to send, of tcp_max_orphans. At the limit the kernel \
-             resets them.",
+            "Orphaned sockets (closed by their process, but not yet by TCP) relative to tcp_max_orphans. At the limit the \
+             kernel resets them.",
             "max(@tcp_orphans / @tcp_orphans_limit)",
             "orphans",
         ),
-        share(
+        usage(
             "Most TCP memory",
-            "Memory of TCP sockets of tcp_mem's highest value. At the limit the kernel resets sockets.",
+            "Memory of TCP sockets relative to the third value of tcp_mem. At the limit the kernel resets sockets.",
             "max(@tcp_memory_bytes / @tcp_memory_limit_bytes)",
             "memory",
         ),
         panel(
             Stat,
-            "Counts differ",
-            "The largest difference between the sent resets that rstwatch counted and TcpOutRsts. \
-             Anything but 0 that lasts: see `rstwatch check`.",
+            "Count difference",
+            "Largest difference between rstwatch's count of sent resets and the kernel's TcpOutRsts. If it stays above 0, \
+             run `rstwatch check` on the node.",
             Count,
         )
-        .alarm(1.0, 100.0)
-        .ask(query("max(abs(@out_rsts_difference))", "difference")),
+        .thresholds(1.0, 100.0)
+        .target(query("max(abs(@out_rsts_difference))", "difference")),
     ]
 }
 
 fn queues() -> Vec<Panel> {
-    let table = columns(
+    let listeners = table(
         "Listeners",
-        "The fifty fullest accept queues now, and their overflows in the time range. A limit that is \
-         lower than what the program asked for is net.core.somaxconn. A click on a workload leads to \
-         its resets.",
+        "The fifty fullest accept queues now, and their overflows in the time range. A limit below the backlog that the \
+         program requested is net.core.somaxconn. Click a workload to show its resets.",
         LISTENER,
     )
-    .value("fullness", Share, &format!("topk(50, max by ({LISTENER}) {FULLNESS})"))
+    .value("usage", Ratio, &format!("topk(50, max by ({LISTENER}) {QUEUE_RATIO})"))
     .bar()
-    .property("fullness", "max", &json!(1))
+    .property("usage", "max", &json!(1))
     .value("waiting", Count, &format!("max by ({LISTENER}) (@listen_queue_length)"))
     .value("limit", Count, &format!("max by ({LISTENER}) (@listen_queue_limit)"))
     .value("overflows", Count, &format!("max by ({LISTENER}) (increase(@listen_overflows_total[range]))"))
@@ -99,33 +99,33 @@ fn queues() -> Vec<Panel> {
         row("Accept queues"),
         series(
             "Fullest accept queues",
-            "Waiting connections of what the queue takes, the ten fullest listeners. A queue that stays \
-             near 100 %: the program accepts too slowly.",
-            Share,
-            &format!("topk(10, {FULLNESS})"),
+            "Waiting connections relative to the limit, for the ten fullest listeners. A queue that stays near 100 % \
+             means that the program accepts too slowly.",
+            Ratio,
+            &format!("topk(10, {QUEUE_RATIO})"),
             "{{instance}} {{address}}:{{port}} {{workload}}",
         )
         .size(8, 9),
         series(
             "Overflows by listener",
-            "Connections that found the queue full, the ten worst listeners. No address: listeners that \
-             were not seen.",
+            "Connections that found the queue full, for the ten listeners with most overflows. Overflows without an \
+             address could not be attributed to a listener.",
             PerSecond,
             "topk(10, sum by (instance, address, port, workload) (rate(@listen_overflows_total[rate])))",
             "{{instance}} {{address}}:{{port}} {{workload}}",
         )
         .size(8, 9),
         series(
-            "Overflows and drops by the kernel",
-            "ListenOverflows and ListenDrops of all readable network namespaces. Drops without overflows: \
-             no memory, or a full SYN queue.",
+            "Overflows and drops (kernel)",
+            "The kernel counters ListenOverflows and ListenDrops, summed over all readable network namespaces. Drops \
+             without overflows mean a lack of memory or a full SYN queue.",
             PerSecond,
             "sum(rate(@tcp_ext_listen_overflows_total[rate]))",
             "overflows",
         )
-        .ask(query("sum(rate(@tcp_ext_listen_drops_total[rate]))", "drops"))
+        .target(query("sum(rate(@tcp_ext_listen_drops_total[rate]))", "drops"))
         .size(8, 9),
-        table.done().size(24, 9),
+        listeners.build().size(24, 9),
     ]
 }
 
@@ -134,21 +134,22 @@ fn handshakes() -> Vec<Panel> {
         row("Handshakes"),
         series(
             "SYN cookies",
-            "Sent: a SYN queue was full. Failed: an ACK with a wrong cookie; it is answered with an RST.",
+            "`sent`: SYN cookies sent because a SYN queue was full. `failed`: ACKs with an invalid cookie, which the kernel answers \
+             with an RST.",
             PerSecond,
             "sum(rate(@tcp_ext_syncookies_sent_total[rate]))",
             "sent",
         )
-        .ask(query("sum(rate(@tcp_ext_syncookies_recv_total[rate]))", "received"))
-        .ask(query("sum(rate(@tcp_ext_syncookies_failed_total[rate]))", "failed")),
+        .target(query("sum(rate(@tcp_ext_syncookies_recv_total[rate]))", "received"))
+        .target(query("sum(rate(@tcp_ext_syncookies_failed_total[rate]))", "failed")),
         series(
             "SYN queue full",
-            "What the kernel did with a SYN when the queue was full: answer with a cookie, or drop.",
+            "SYNs that found the SYN queue full, by what the kernel did: answer with a SYN cookie, or drop.",
             PerSecond,
             "sum(rate(@tcp_ext_tcp_req_q_full_do_cookies_total[rate]))",
             "cookies",
         )
-        .ask(query("sum(rate(@tcp_ext_tcp_req_q_full_drop_total[rate]))", "dropped")),
+        .target(query("sum(rate(@tcp_ext_tcp_req_q_full_drop_total[rate]))", "dropped")),
     ]
 }
 
@@ -157,17 +158,17 @@ fn conntrack() -> Vec<Panel> {
         row("Connection tracking"),
         series(
             "Conntrack tables",
-            "Entries of nf_conntrack_max, the ten fullest nodes.",
-            Share,
+            "Entries relative to nf_conntrack_max, for the ten fullest nodes.",
+            Ratio,
             "topk(10, @conntrack_entries / @conntrack_limit)",
             "{{instance}}",
         )
         .size(8, 8),
         series(
             "Conntrack drops",
-            "`full`: no room for a new connection. `early_drop`: another one was evicted for it, and may \
-             be reset when it is used. `insert_failed`: two packets raced, or NAT ran out of ports. `invalid`: packets \
-             that fit no connection.",
+            "`full`: packets dropped because the table was full. `early_drop`: entries evicted to make room; such a \
+             connection may be reset when it is used again. `insert_failed`: entries not inserted because two packets \
+             raced or NAT ran out of ports. `invalid`: packets that match no valid connection state.",
             PerSecond,
             "sum by (kind) (rate(@conntrack_drops_total[rate]))",
             "{{kind}}",
@@ -175,7 +176,8 @@ fn conntrack() -> Vec<Panel> {
         .size(8, 8),
         series(
             "Tables of other network namespaces",
-            "Entries of the ten fullest namespaces beside the host's; each counts against the same limit.",
+            "Entries in the ten fullest network namespaces other than the host's. Each namespace counts its own entries \
+             against the same limit.",
             Count,
             "topk(10, @netns_conntrack_entries)",
             "{{instance}} {{netns}}",
@@ -189,73 +191,75 @@ fn sockets() -> Vec<Panel> {
         row("Sockets and memory"),
         series(
             "Orphans",
-            "Of tcp_max_orphans, the ten nodes with most.",
-            Share,
+            "Orphaned sockets relative to tcp_max_orphans, for the ten nodes with most.",
+            Ratio,
             "topk(10, @tcp_orphans / @tcp_orphans_limit)",
             "{{instance}}",
         )
         .size(8, 8),
         series(
             "TIME_WAIT",
-            "Of tcp_max_tw_buckets, the ten nodes with most. At the limit TIME_WAIT is cut short; late \
-             segments are then answered with an RST.",
-            Share,
+            "Sockets in TIME_WAIT relative to tcp_max_tw_buckets, for the ten nodes with most. At the limit the kernel \
+             skips TIME_WAIT, so it answers late segments with an RST.",
+            Ratio,
             "topk(10, @tcp_time_wait / @tcp_time_wait_limit)",
             "{{instance}}",
         )
         .size(8, 8),
         series(
             "TCP memory",
-            "Of all sockets, the ten nodes with most, and the lowest limit.",
+            "Memory of all TCP sockets, for the ten nodes with most, and the lowest limit.",
             Bytes,
             "topk(10, @tcp_memory_bytes)",
             "{{instance}}",
         )
-        .ask(query("min(@tcp_memory_limit_bytes)", "limit"))
+        .target(query("min(@tcp_memory_limit_bytes)", "limit"))
         .size(8, 8),
     ]
 }
 
 fn aborts() -> Vec<Panel> {
-    let abort =
-        |panel: Panel, kind: &str| panel.ask(query(&format!("sum(rate(@tcp_ext_tcp_abort_{kind}_total[rate]))"), kind));
-    let about = "TCPAbort counters. `on_data`: SO_LINGER 0, or data came after close. `on_close`: closed with data \
-                 unread. `on_memory`: memory or orphan limit. `on_timeout`: retransmissions, keepalive or user timeout. \
-                 `on_linger`: closed with a negative TCP_LINGER2. `failed`: no memory for the RST.";
+    let abort = |panel: Panel, kind: &str| {
+        panel.target(query(&format!("sum(rate(@tcp_ext_tcp_abort_{kind}_total[rate]))"), kind))
+    };
+    let description = "Connections that the kernel aborted (TCPAbort* counters). `on_data`: SO_LINGER 0, or data arrived \
+                       after close. `on_close`: closed with unread data. `on_memory`: memory or orphan limit. `on_timeout`: \
+                       retransmission, keepalive or user timeout. `on_linger`: closed with a negative TCP_LINGER2. `failed`: \
+                       no memory for the RST.";
     let kinds = ["on_data", "on_close", "on_memory", "on_timeout", "on_linger", "failed"];
     vec![
-        row("What the kernel aborts"),
-        kinds.into_iter().fold(panel(TimeSeries, "Aborts", about, PerSecond), abort),
+        row("Aborts by the kernel"),
+        kinds.into_iter().fold(panel(TimeSeries, "Aborts", description, PerSecond), abort),
         series(
-            "Resets by the kernel's counters",
-            "OutRsts: RSTs that the stack sent. EstabResets: connections that ended without FINs, for \
-             whatever cause. AttemptFails: handshakes that failed.",
+            "Resets (kernel)",
+            "Kernel counters. OutRsts: RSTs that the TCP stack sent. EstabResets: connections that went from ESTABLISHED or \
+             CLOSE_WAIT directly to CLOSE. AttemptFails: failed handshakes.",
             PerSecond,
             "sum(rate(@tcp_out_rsts_total[rate]))",
             "OutRsts",
         )
-        .ask(query("sum(rate(@tcp_estab_resets_total[rate]))", "EstabResets"))
-        .ask(query("sum(rate(@tcp_attempt_fails_total[rate]))", "AttemptFails")),
+        .target(query("sum(rate(@tcp_estab_resets_total[rate]))", "EstabResets"))
+        .target(query("sum(rate(@tcp_attempt_fails_total[rate]))", "AttemptFails")),
     ]
 }
 
-fn counts() -> Vec<Panel> {
+fn reconciliation() -> Vec<Panel> {
     vec![
-        row("Do the counts agree?"),
+        row("Reconciliation with the kernel"),
         series(
-            "rstwatch against the kernel",
-            "Sent resets that rstwatch counted, firewall rejects left out, and OutRsts. The two lines lie on each \
-             other, unless resets come from network namespaces that cannot be read: the difference leaves those out.",
+            "rstwatch and the kernel",
+            "Sent resets that rstwatch counted, without firewall rejects, and OutRsts. The lines coincide unless resets come \
+             from network namespaces that the agent cannot read; the difference excludes those.",
             PerSecond,
             "sum(rate(@resets_total{direction='sent',sender!='local_firewall'}[rate]))",
             "rstwatch",
         )
-        .ask(query("sum(rate(@tcp_out_rsts_total[rate]))", "kernel"))
+        .target(query("sum(rate(@tcp_out_rsts_total[rate]))", "kernel"))
         .size(8, 8),
         series(
             "Difference",
-            "Sent resets that rstwatch counted less OutRsts, since the agent's start. 0: they agree. \
-             Growing: not every sender is seen, as before Linux 6.10 without kprobes.",
+            "Sent resets that rstwatch counted minus OutRsts, since the start of the agent. 0 means that they agree. A growing \
+             difference means that one count misses some resets, for example before Linux 6.10 without kprobes.",
             Count,
             "topk(10, @out_rsts_difference)",
             "{{instance}}",
@@ -263,8 +267,8 @@ fn counts() -> Vec<Panel> {
         .size(8, 8),
         series(
             "Network namespaces",
-            "Those whose counters are read, and those with listeners whose counters cannot be. One in which no \
-             process lives is neither. Resets are counted in all of them.",
+            "Network namespaces with readable counters, and those with listeners but unreadable counters. A namespace \
+             without processes is in neither group. Resets are counted in all of them.",
             Count,
             "sum by (state) (@netns)",
             "{{state}}",
@@ -274,23 +278,23 @@ fn counts() -> Vec<Panel> {
 }
 
 fn agent() -> Vec<Panel> {
-    let probes = columns(
+    let probes = table(
         "Probes",
-        "On how many nodes each probe is attached, and on how many it is not. Optional ones may be \
-         missing where another stands in; `rstwatch check` on the node says what is lost.",
+        "Number of nodes on which each probe is attached or missing. A missing optional probe may have a fallback; run \
+         `rstwatch check` on the node to see the effect.",
         "probe",
     )
     .value("missing", Count, "count by (probe) (@probe_attached) - sum by (probe) (@probe_attached)")
     .value("attached", Count, "sum by (probe) (@probe_attached)")
-    .done();
-    let builds = columns("Builds", "Which builds run on how many nodes.", "version, revision")
+    .build();
+    let builds = table("Builds", "Number of nodes per build of rstwatch.", "version, revision")
         .value("nodes", Count, "count by (version, revision) (@build_info)")
-        .done();
+        .build();
     vec![
-        row("The agent itself"),
+        row("Agent"),
         series(
             "Events",
-            "Events that were classified and counted.",
+            "Events that the agent classified.",
             PerSecond,
             "sum(rate(@events_total[rate]))",
             "events",
@@ -298,9 +302,9 @@ fn agent() -> Vec<Panel> {
         .size(8, 8),
         series(
             "Events lost by stage",
-            "`ring_full`: raise the ring buffer. `rate_limited`: a flood of one kind, as intended. \
-             `decode`: a defect. `missed`: the kernel did not run the probe. `follower`: a slow reader of \
-             the event stream.",
+            "`ring_full`: increase ring_buffer_bytes. `rate_limited`: more resets of one kind than the rate limit, which is \
+             intended. `decode`: a bug. `missed`: the kernel did not run the probe. `follower`: a slow reader of the event \
+             stream.",
             PerSecond,
             "sum by (stage) (rate(@events_lost_total[rate]))",
             "{{stage}}",
@@ -308,7 +312,7 @@ fn agent() -> Vec<Panel> {
         .size(8, 8),
         series(
             "Series folded",
-            "Resets counted as workload `_other` because the limit of workloads was reached.",
+            "Resets counted as workload `_other` because workload_limit was reached.",
             PerSecond,
             "sum by (instance) (rate(@series_folded_total[rate]))",
             "{{instance}}",
@@ -316,12 +320,12 @@ fn agent() -> Vec<Panel> {
         .size(8, 8),
         probes.size(10, 9),
         builds.size(6, 9),
-        panel(TimeSeries, "Scrape duration", "How long a scrape of the agent takes, the slowest ten nodes.", Seconds)
+        panel(TimeSeries, "Scrape duration", "Duration of a scrape, for the ten slowest nodes.", Seconds)
             .size(8, 9)
-            .ask(query(&format!("topk(10, scrape_duration_seconds{{{WHOSE}}})"), "{{instance}}")),
+            .target(query(&format!("topk(10, scrape_duration_seconds{{{SELECTED}}})"), "{{instance}}")),
     ]
 }
 
-fn series(title: &str, about: &str, unit: super::panel::Unit, short: &str, legend: &str) -> Panel {
-    panel(TimeSeries, title, about, unit).ask(query(short, legend))
+fn series(title: &str, description: &str, unit: Unit, promql: &str, legend: &str) -> Panel {
+    panel(TimeSeries, title, description, unit).target(query(promql, legend))
 }

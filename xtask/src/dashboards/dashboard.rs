@@ -1,37 +1,37 @@
-//! A dashboard: panels in their places, and the variables that choose what they show.
+//! A dashboard: its variables, and its panels laid out on the grid.
 
 use serde_json::{Value, json};
 
 use super::panel::{GRID, Kind, Panel, datasource};
 use super::query::expand;
 
-/// Of Grafana 10.4; newer ones migrate it when they load it.
+/// Schema of Grafana 10.4; newer versions migrate it on load.
 const SCHEMA: u32 = 39;
 
-/// A dashboard of ours.
+/// A dashboard.
 pub(super) struct Dashboard {
-    /// Part of links: it never changes.
+    /// Part of links, so it must not change.
     pub(super) uid: &'static str,
     pub(super) title: &'static str,
-    pub(super) about: &'static str,
+    pub(super) description: &'static str,
     pub(super) variables: Vec<Value>,
     pub(super) panels: Vec<Panel>,
 }
 
 impl Dashboard {
-    /// The file that Grafana imports.
+    /// The JSON that Grafana imports.
     pub(super) fn json(&self) -> Value {
         let mut variables = vec![
             json!({ "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
                 "refresh": 1, "regex": "", "hide": 0, "multi": false, "includeAll": false, "current": {} }),
-            choice("job", "Job", "label_values(rstwatch_build_info, job)"),
-            choice("instance", "Node", r#"label_values(rstwatch_build_info{job=~"$job"}, instance)"#),
+            label_choice("job", "Job", "label_values(rstwatch_build_info, job)"),
+            label_choice("instance", "Node", r#"label_values(rstwatch_build_info{job=~"$job"}, instance)"#),
         ];
         variables.extend(self.variables.iter().cloned());
         json!({
             "uid": self.uid,
             "title": self.title,
-            "description": self.about,
+            "description": self.description,
             "tags": ["rstwatch", "tcp"],
             "schemaVersion": SCHEMA,
             "version": 1,
@@ -48,13 +48,13 @@ impl Dashboard {
                 "url": "",
             }],
             "templating": { "list": variables },
-            "panels": placed(&self.panels),
+            "panels": layout(&self.panels),
         })
     }
 }
 
-/// A variable that takes any number of a label's values.
-pub(super) fn choice(name: &str, label: &str, query: &str) -> Value {
+/// A variable for selecting values of a label.
+pub(super) fn label_choice(name: &str, label: &str, query: &str) -> Value {
     json!({
         "name": name, "label": label, "type": "query", "datasource": datasource(),
         "definition": query, "query": { "qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery" },
@@ -63,27 +63,27 @@ pub(super) fn choice(name: &str, label: &str, query: &str) -> Value {
     })
 }
 
-/// One that takes a label's values of a metric in short: see [`expand`].
-pub(super) fn of_metric(name: &str, label: &str, short: &str) -> Value {
-    choice(name, label, &format!("label_values({}, {name})", expand(short)))
+/// The same for a label of a metric in the short notation of [`expand`].
+pub(super) fn metric_label_choice(name: &str, label: &str, metric: &str) -> Value {
+    label_choice(name, label, &format!("label_values({}, {name})", expand(metric)))
 }
 
-/// One that takes any number of fixed words.
-pub(super) fn words(name: &str, label: &str, all: &[&str], chosen: &[&str]) -> Value {
-    let option = |word: &&str| json!({ "selected": chosen.contains(word), "text": word, "value": word });
-    let current = if chosen.is_empty() {
+/// A variable for selecting from fixed values. `selected` is the default; none means all.
+pub(super) fn fixed_choice(name: &str, label: &str, values: &[&str], selected: &[&str]) -> Value {
+    let option = |value: &&str| json!({ "selected": selected.contains(value), "text": value, "value": value });
+    let current = if selected.is_empty() {
         json!({ "text": ["All"], "value": ["$__all"] })
     } else {
-        json!({ "text": chosen, "value": chosen })
+        json!({ "text": selected, "value": selected })
     };
     json!({
-        "name": name, "label": label, "type": "custom", "query": all.join(","), "hide": 0, "multi": true,
-        "includeAll": true, "allValue": ".*", "current": current, "options": all.iter().map(option).collect::<Vec<_>>(),
+        "name": name, "label": label, "type": "custom", "query": values.join(","), "hide": 0, "multi": true,
+        "includeAll": true, "allValue": ".*", "current": current, "options": values.iter().map(option).collect::<Vec<_>>(),
     })
 }
 
-/// From left to right, then below; a row's header begins anew.
-fn placed(panels: &[Panel]) -> Vec<Value> {
+/// Places panels from left to right, then in the next line. A row header starts a new line.
+fn layout(panels: &[Panel]) -> Vec<Value> {
     let (mut x, mut y, mut tallest) = (0, 0, 0);
     let mut place = |(panel, id): (&Panel, u32)| {
         if x + panel.width > GRID || panel.kind == Kind::Row {

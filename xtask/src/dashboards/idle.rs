@@ -1,79 +1,77 @@
-//! "Idle timeouts": how long connections had been quiet when they were reset, and whose timeout that may be.
+//! "Idle timeouts": how long connections were idle before their reset, and which timeout may explain that.
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::columns::columns;
-use super::dashboard::{Dashboard, words};
-use super::known::{EDGES, Timeout, timeouts, whose};
-use super::palette::{CAUSES, fixed};
+use super::dashboard::{Dashboard, fixed_choice};
+use super::known_timeouts::{EDGES, Timeout, owners, timeouts};
+use super::palette::{causes, fixed};
 use super::panel::Kind::{BarGauge, Heatmap, Stat, Text, TimeSeries};
-use super::panel::Unit::{Count, PerSecond, Seconds, Share};
+use super::panel::Unit::{Count, PerSecond, Ratio, Seconds};
 use super::panel::{Panel, panel, row};
 use super::query::{buckets, query};
+use super::table::table;
 use super::{IDLE, RESETS};
 
 const DIED: &str = "min by (peer) (@idle_timeout_seconds{bound='died'})";
 const SURVIVED: &str = "max by (peer) (@idle_timeout_seconds{bound='survived'})";
 
-/// Timeouts that a line marks: those that one meets in clouds.
+/// Timeouts marked by a line: those common in clouds.
 const MARKED: [u32; 5] = [60, 240, 300, 350, 600];
 
 pub(super) fn dashboard() -> Result<Dashboard> {
     let known = timeouts()?;
-    let causes = CAUSES.map(|(cause, _)| cause);
-    let mut panels = vec![row("Resets after silence")];
-    panels.extend(glance());
-    panels.extend([heatmap(&known), bars(&known), medians(&known), row("Timeouts by destination")]);
-    panels.extend(brackets());
-    panels.extend([row("Well-known timeouts"), table_of(&known)]);
+    let causes: Vec<_> = causes().collect();
+    let mut panels = vec![row("Resets of idle connections")];
+    panels.extend(overview());
+    panels.extend([heatmap(&known), histogram(&known), medians(&known), row("Timeouts by destination")]);
+    panels.extend(destinations());
+    panels.extend([row("Well-known timeouts"), known_timeouts(&known)]);
     Ok(Dashboard {
         uid: IDLE,
         title: "rstwatch / Idle timeouts",
-        about: "How long connections had been quiet when they were reset, next to the well-known idle \
-            timeouts.",
+        description: "How long connections were idle before their reset, compared with well-known idle timeouts.",
         variables: vec![
-            words("direction", "Direction", &["sent", "received"], &[]),
-            words("cause", "Cause", &causes, &["idle_reaped", "middlebox_idle", "no_such_connection"]),
+            fixed_choice("direction", "Direction", &["sent", "received"], &[]),
+            fixed_choice("cause", "Cause", &causes, &["idle_reaped", "middlebox_idle", "no_such_connection"]),
         ],
         panels,
     })
 }
 
-fn glance() -> [Panel; 5] {
+fn overview() -> [Panel; 5] {
     [
         panel(
             Stat,
-            "Resets after silence",
-            "Resets per second of connections that had been closed or forgotten while quiet: \
-             `idle_reaped` and `middlebox_idle`.",
+            "Resets of idle connections",
+            "Resets per second of connections that the other end closed, or that a device on the path dropped, while they \
+             were idle: `idle_reaped` and `middlebox_idle`.",
             PerSecond,
         )
         .size(5, 4)
-        .ask(query("sum(rate(@resets_total{direction=$,cause=~'idle_reaped|middlebox_idle'}[rate]))", "resets")),
+        .target(query("sum(rate(@resets_total{direction=$,cause=~'idle_reaped|middlebox_idle'}[rate]))", "resets")),
         panel(
             Stat,
             "Share of all resets",
-            "Resets after silence of all resets, refused connects left out. High: align the timeouts of \
-             pools and hops.",
-            Share,
+            "Resets of idle connections as a share of all resets, without refused connections. If it is high, align the \
+             timeouts of pools and hops.",
+            Ratio,
         )
         .size(5, 4)
-        .ask(query(
+        .target(query(
             "sum(rate(@resets_total{direction=$,cause=~'idle_reaped|middlebox_idle'}[rate])) / \
              (sum(rate(@resets_total{direction=$,cause!='refused'}[rate])) > 0)",
-            "after silence",
+            "idle connections",
         )),
         panel(
             Stat,
-            "Median silence",
-            "Half of the resets of the selected causes in the time range came after a shorter silence. \
-             Interpolated within a bucket.",
+            "Median idle time",
+            "Median idle time before resets of the selected causes in the time range, interpolated within a bucket.",
             Seconds,
         )
         .size(5, 4)
-        .now()
-        .ask(query(
+        .instant()
+        .target(query(
             "histogram_quantile(0.5, sum by (le) \
              (rate(@reset_idle_seconds_bucket{direction=$,cause=$}[range])))",
             "median",
@@ -81,61 +79,60 @@ fn glance() -> [Panel; 5] {
         panel(
             Stat,
             "Shortest timeout",
-            "The shortest silence that a connection died of, over all destinations. Pools must keep \
+            "Shortest idle time after which a connection was reset, over all destinations. Connection pools must keep \
              connections idle for less.",
             Seconds,
         )
         .size(5, 4)
-        .ask(query("min(@idle_timeout_seconds{bound='died'})", "died")),
-        panel(Stat, "Destinations with a timeout", "Destinations of which a timeout was seen.", Count)
-            .ask(query("count(count by (peer) (@idle_timeout_seconds{bound='died'}))", "destinations")),
+        .target(query("min(@idle_timeout_seconds{bound='died'})", "died")),
+        panel(Stat, "Destinations with a timeout", "Destinations with an observed idle timeout.", Count)
+            .target(query("count(count by (peer) (@idle_timeout_seconds{bound='died'}))", "destinations")),
     ]
 }
 
-/// A bucket's upper edge is where the next begins: a timeout's resets lie just above its mark.
+/// Resets by a timeout appear just above its mark, because a mark is the upper bound of the bucket below.
 fn heatmap(known: &[Timeout]) -> Panel {
     let mut heatmap = panel(
         Heatmap,
-        "Silence at reset",
-        "How many resets of the selected causes came after how long a silence. A timer shows as a \
-         line: its resets lie just above the mark of its length. Marks name the well-known timeouts \
-         of just that length; they are candidates, not culprits.",
+        "Idle time before reset",
+        "Resets of the selected causes by idle time. A timeout appears as a horizontal line just above the mark for its \
+         duration. Marks name well-known timeouts of exactly that duration; they are candidates, not proof.",
         Count,
     )
     .size(15, 16)
-    .ask(buckets("sum by (le) (increase(@reset_idle_seconds_bucket{direction=$,cause=$}[rate]))"));
-    let marked = EDGES.iter().map(|edge| (edge, whose(known, *edge, edge + 1, 36))).filter(|(_, who)| !who.is_empty());
+    .target(buckets("sum by (le) (increase(@reset_idle_seconds_bucket{direction=$,cause=$}[rate]))"));
+    let marked = EDGES.iter().map(|edge| (edge, owners(known, *edge, edge + 1, 36))).filter(|(_, who)| !who.is_empty());
     heatmap.transformations = marked
         .map(|(edge, who)| {
             let options = json!({ "regex": format!("^{edge}(\\.0)?$"), "renamePattern": format!("{edge} s {who}") });
             json!({ "id": "renameByRegex", "options": options })
         })
         .collect();
-    // The names need room.
+    // Wide enough for the names.
     heatmap.option("yAxis", json!({ "axisPlacement": "left", "unit": "s", "axisWidth": 280 }))
 }
 
-/// From each edge to the next, with whose timeouts lie between.
-fn bars(known: &[Timeout]) -> Panel {
+/// One bar per bucket, labelled with the well-known timeouts in it.
+fn histogram(known: &[Timeout]) -> Panel {
     let mut bars = panel(
         BarGauge,
-        "Resets by length of silence",
-        "Resets of the selected causes in the time range, by length of silence, with the well-known \
-         timeouts of that length: a timeout of 60 s makes resets after 60 s or somewhat more.",
+        "Resets by idle time",
+        "Resets of the selected causes in the time range, by idle time, with the well-known timeouts in each range. A timeout \
+         of 60 s causes resets after 60 s or slightly more.",
         Count,
     )
     .size(9, 16);
     let ends = EDGES.iter().skip(1).map(|edge| (edge.to_string(), *edge)).chain([("+Inf".to_owned(), u32::MAX)]);
     for (from, (to, below)) in EDGES.iter().zip(ends) {
-        let who = whose(known, *from, below, 28);
-        let length = if below == u32::MAX { format!("over {from} s") } else { format!("{from}–{to} s") };
+        let who = owners(known, *from, below, 28);
+        let range = if below == u32::MAX { format!("over {from} s") } else { format!("{from}–{to} s") };
         let expr = format!("clamp_min({} - {}, 0)", up_to(&to), up_to(&from.to_string()));
-        bars = bars.ask(query(&expr, format!("{length} {who}").trim_end()));
+        bars = bars.target(query(&expr, format!("{range} {who}").trim_end()));
     }
     bars.option("namePlacement", json!("left")).default("color", json!({ "mode": "continuous-YlRd" }))
 }
 
-/// Prometheus writes the edge 60 as `60.0` when it read OpenMetrics.
+/// Resets up to a bucket bound. Prometheus stores the bound 60 as `60.0` if it scraped OpenMetrics.
 fn up_to(edge: &str) -> String {
     let edge = if edge == "+Inf" { r"\\+Inf".to_owned() } else { format!(r"{edge}(\\.0)?") };
     format!("sum(increase(@reset_idle_seconds_bucket{{direction=$,cause=$,le=~'{edge}'}}[range]))")
@@ -144,22 +141,22 @@ fn up_to(edge: &str) -> String {
 fn medians(known: &[Timeout]) -> Panel {
     let mut medians = panel(
         TimeSeries,
-        "Median silence by cause, and well-known timeouts",
-        "The median silence of each selected cause. Dashed: well-known timeouts. A cause that keeps \
-         to a line has that timer behind it.",
+        "Median idle time by cause, and well-known timeouts",
+        "Median idle time before resets of each selected cause. Dashed lines are well-known timeouts. A median that stays on \
+         a line suggests that this timeout causes the resets.",
         Seconds,
     )
     .size(24, 9)
-    .by_cause()
+    .cause_colours()
     .custom("scaleDistribution", json!({ "type": "log", "log": 10 }))
     .custom("fillOpacity", json!(0))
-    .ask(query(
+    .target(query(
         "histogram_quantile(0.5, sum by (cause, le) \
          (rate(@reset_idle_seconds_bucket{direction=$,cause=$}[rate])))",
         "{{cause}}",
     ));
     for mark in MARKED {
-        let name = format!("{mark} s {}", whose(known, mark, mark + 1, 60));
+        let name = format!("{mark} s {}", owners(known, mark, mark + 1, 60));
         medians.overrides.push(json!({
             "matcher": { "id": "byName", "options": name },
             "properties": [
@@ -167,45 +164,50 @@ fn medians(known: &[Timeout]) -> Panel {
                 fixed("#8E8E8E"),
             ],
         }));
-        medians = medians.ask(query(&format!("vector({mark})"), &name));
+        medians = medians.target(query(&format!("vector({mark})"), &name));
     }
     medians
 }
 
-fn brackets() -> [Panel; 2] {
-    let table = columns(
+fn destinations() -> [Panel; 2] {
+    let bounds = table(
         "Timeout of each destination",
-        "The longest silence that a connection to the destination survived, and the shortest that one \
-         died of: its timeout lies between. Keep connections of pools idle for less. `rstwatch \
-         timeouts` names candidates.",
+        "`survived`: the longest idle time that a connection to the destination survived. `died`: the shortest after which \
+         one was reset. The timeout lies between the two. Keep pooled connections idle for less. `rstwatch timeouts` names \
+         candidates.",
         "instance, peer",
     )
     .value("died", Seconds, "bottomk(100, min by (instance, peer) (@idle_timeout_seconds{bound='died'}))")
     .value("survived", Seconds, "max by (instance, peer) (@idle_timeout_seconds{bound='survived'})")
     .ascending()
     .link("instance", "Resets of this node", RESETS, &["instance"]);
-    let course = panel(
+    let history = panel(
         TimeSeries,
-        "Brackets over time",
-        "The ten shortest timeouts that are known from both sides. The bounds close in on the timeout \
-         as more silences are seen. Bounds that jump: the destination was reconfigured, or its \
-         instances have different timeouts.",
+        "Timeout bounds over time",
+        "Bounds of the ten shortest timeouts with both a lower and an upper bound. They converge as more idle times are \
+         observed. Bounds that jump mean that the destination was reconfigured, or that its instances have different \
+         timeouts.",
         Seconds,
     )
-    .ask(query(&format!("bottomk(10, {DIED} and on (peer) {SURVIVED})"), "{{peer}} died"))
-    .ask(query(&format!("{SURVIVED} and on (peer) bottomk(10, {DIED} and on (peer) {SURVIVED})"), "{{peer}} survived"));
-    [table.done(), course]
+    .target(query(&format!("bottomk(10, {DIED} and on (peer) {SURVIVED})"), "{{peer}} died"))
+    .target(query(&format!("{SURVIVED} and on (peer) bottomk(10, {DIED} and on (peer) {SURVIVED})"), "{{peer}} survived"));
+    [bounds.build(), history]
 }
 
-fn table_of(known: &[Timeout]) -> Panel {
-    let mut lines = "| seconds | whose |\n|---:|---|\n".to_owned();
+fn known_timeouts(known: &[Timeout]) -> Panel {
+    let mut lines = "| seconds | owner |\n|---:|---|\n".to_owned();
     let mut rest = known;
     while let Some(first) = rest.first() {
-        let (here, after) = rest.split_at(rest.partition_point(|it| it.seconds <= first.seconds));
-        let names: Vec<_> = here.iter().map(|it| it.who.as_str()).collect();
+        let (equal, greater) = rest.split_at(rest.partition_point(|it| it.seconds <= first.seconds));
+        let names: Vec<_> = equal.iter().map(|it| it.who.as_str()).collect();
         lines += &format!("| {} | {} |\n", first.seconds, names.join(", "));
-        rest = after;
+        rest = greater;
     }
-    panel(Text, "Well-known timeouts", "Defaults of vendors and programs, as of 2026.", Count)
-        .option("content", json!(lines))
+    panel(
+        Text,
+        "Well-known timeouts",
+        "Default timeouts of vendors and programs, from rstwatch/src/timeouts/known.toml.",
+        Count,
+    )
+    .option("content", json!(lines))
 }

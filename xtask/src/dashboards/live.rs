@@ -1,4 +1,4 @@
-//! Every query of every panel, asked of a Prometheus that scrapes real agents while real resets are made.
+//! Runs the query of every panel on a Prometheus that scrapes real agents while the lab makes real resets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,17 +15,17 @@ use crate::agent::Agent;
 use crate::lab::Traffic;
 use crate::prometheus::{Prometheus, free};
 
-/// Each round takes some ten seconds; the first makes series, the others their rates.
+/// A round takes about ten seconds. The first creates the series, the others their rates.
 const ROUNDS: u32 = 8;
-/// A course that one can see, and minutes of silence that end.
-const PICTURED: Duration = Duration::from_secs(200);
-/// The agent that sees the whole machine.
+/// Long enough for visible time series, and for idle timeouts to expire.
+const PICTURE_DURATION: Duration = Duration::from_secs(200);
+/// Name of the agent that observes the whole machine.
 const HOST: &str = "host";
 
-/// Whether data can be had here at all.
+/// Whether something on this machine prevents data.
 type Obstacle = fn() -> bool;
 
-/// Panels that may legitimately be empty, when, and why.
+/// Panels that may be empty, under which condition, and why.
 const MAY_BE_EMPTY: [(&str, Obstacle, &str); 4] = [
     ("Fullest conntrack table", no_conntrack, NO_CONNTRACK),
     ("Conntrack tables", no_conntrack, NO_CONNTRACK),
@@ -38,54 +38,54 @@ fn no_conntrack() -> bool {
     !Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists()
 }
 
-/// One query of a panel, and the last answer that held data.
-pub(super) struct Question {
+/// A query of a panel, and its last result with data.
+pub(super) struct PanelQuery {
     dashboard: &'static str,
     title: String,
     pub(super) panel: u64,
     pub(super) target: String,
     expr: String,
     instant: bool,
-    pub(super) answer: Vec<Value>,
+    pub(super) result: Vec<Value>,
 }
 
-/// What the dashboard's variables are set to.
+/// Values of the dashboard's variables.
 #[derive(Clone, Copy)]
-pub(super) struct Chosen {
+pub(super) struct Variables {
     instance: &'static str,
     cause: &'static str,
     since: SystemTime,
 }
 
-/// Makes resets until every query has answered with data; an error that lists those that never did.
+/// Makes resets until every query has returned data. An error lists the queries that never did.
 pub(super) fn live(dashboards: &[(&'static str, Dashboard)], pictures: bool) -> Result<()> {
     let mut traffic = Traffic::build()?;
-    let (agents, prometheus) = watch(&traffic)?;
-    let chosen = Chosen { instance: ".*", cause: ".*", since: SystemTime::now() };
-    let mut questions: Vec<_> = dashboards.iter().flat_map(|(name, it)| questions(name, &it.json())).collect();
+    let (agents, prometheus) = start_agents(&traffic)?;
+    let variables = Variables { instance: ".*", cause: ".*", since: SystemTime::now() };
+    let mut queries: Vec<_> = dashboards.iter().flat_map(|(name, it)| panel_queries(name, &it.json())).collect();
     let started = Instant::now();
     for _ in 0..ROUNDS {
         traffic.round()?;
-        for question in questions.iter_mut().filter(|it| it.answer.is_empty()) {
-            question.ask(&prometheus, chosen)?;
+        for query in queries.iter_mut().filter(|it| it.result.is_empty()) {
+            query.run(&prometheus, variables)?;
         }
-        if questions.iter().all(|it| !it.answer.is_empty() || it.excuse().is_some()) {
+        if queries.iter().all(|it| !it.result.is_empty() || it.excuse().is_some()) {
             break;
         }
     }
     if pictures {
-        while started.elapsed() < PICTURED {
+        while started.elapsed() < PICTURE_DURATION {
             traffic.round()?;
         }
-        draw(dashboards, &prometheus, chosen)?;
+        draw(dashboards, &prometheus, variables)?;
     }
     drop(prometheus);
     agents.into_iter().try_for_each(Agent::end)?;
-    verdict(&questions)
+    report(&queries)
 }
 
-/// One agent that sees everything, and two that see what a host of their own would.
-fn watch(traffic: &Traffic) -> Result<(Vec<Agent>, Prometheus)> {
+/// Starts an agent that observes the whole machine and two that each observe one host of the lab.
+fn start_agents(traffic: &Traffic) -> Result<(Vec<Agent>, Prometheus)> {
     let mut agents = Vec::new();
     let mut scraped = Vec::new();
     let hosts = traffic.hosts().map(|(name, path)| (name, vec!["--netns".into(), path.into_os_string()]));
@@ -107,47 +107,47 @@ fn agent(at: SocketAddr, filter: Vec<OsString>) -> Result<Agent> {
     Ok(agent)
 }
 
-fn questions(dashboard: &'static str, json: &Value) -> Vec<Question> {
+fn panel_queries(dashboard: &'static str, json: &Value) -> Vec<PanelQuery> {
     let list = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
     let word = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
     let mut all = Vec::new();
     for panel in list(json, "panels") {
         for target in list(&panel, "targets") {
-            all.push(Question {
+            all.push(PanelQuery {
                 dashboard,
                 title: word(&panel, "title"),
                 panel: panel["id"].as_u64().unwrap_or_default(),
                 target: word(&target, "refId"),
                 expr: word(&target, "expr"),
                 instant: target["instant"] == true,
-                answer: Vec::new(),
+                result: Vec::new(),
             });
         }
     }
     all
 }
 
-impl Question {
-    fn ask(&mut self, prometheus: &Prometheus, chosen: Chosen) -> Result<()> {
-        let (from, to) = (seconds(chosen.since), seconds(SystemTime::now()));
+impl PanelQuery {
+    fn run(&mut self, prometheus: &Prometheus, variables: Variables) -> Result<()> {
+        let (from, to) = (seconds(variables.since), seconds(SystemTime::now()));
         let range = (!self.instant).then_some((from, to));
-        let answer = prometheus.ask(&chosen.in_place(&self.expr, to - from), range)?;
-        if answer.iter().any(has_data) {
-            self.answer = answer;
+        let result = prometheus.ask(&variables.substitute(&self.expr, to - from), range)?;
+        if result.iter().any(has_data) {
+            self.result = result;
         }
         Ok(())
     }
 
-    /// Why it may have no data here.
+    /// Why the query may return no data on this machine.
     fn excuse(&self) -> Option<&'static str> {
         let excused = MAY_BE_EMPTY.iter().find(|(title, obstacle, _)| *title == self.title && obstacle());
         excused.map(|(_, _, why)| *why)
     }
 }
 
-impl Chosen {
-    /// The query with the dashboard's variables replaced.
-    fn in_place(self, expr: &str, range: u64) -> String {
+impl Variables {
+    /// Replaces the dashboard's variables in a query.
+    fn substitute(self, expr: &str, range: u64) -> String {
         let range = format!("{}s", range.max(10));
         let mut expr = expr.replace("$__rate_interval", "15s").replace("$__range", &range);
         expr = expr.replace("$instance", self.instance).replace("$cause", self.cause);
@@ -162,44 +162,44 @@ fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Whether a series has a value that is a number.
+/// Whether a series has a finite value.
 fn has_data(series: &Value) -> bool {
     let number =
         |sample: &Value| sample[1].as_str().and_then(|value| value.parse::<f64>().ok()).is_some_and(f64::is_finite);
     number(&series["value"]) || series["values"].as_array().is_some_and(|all| all.iter().any(number))
 }
 
-fn draw(dashboards: &[(&'static str, Dashboard)], prometheus: &Prometheus, chosen: Chosen) -> Result<()> {
+fn draw(dashboards: &[(&'static str, Dashboard)], prometheus: &Prometheus, variables: Variables) -> Result<()> {
     for (name, dashboard) in dashboards {
-        // Two hosts for what is told of a fleet; the whole machine for its limits.
+        // Two hosts for dashboards about a fleet; the whole machine for its limits.
         let instance = if *name == "capacity" { HOST } else { "client|server" };
-        // As the dashboard begins.
+        // The dashboard's default.
         let cause = "idle_reaped|middlebox_idle|no_such_connection";
-        let mut questions = questions(name, &dashboard.json());
-        for question in &mut questions {
-            question.ask(prometheus, Chosen { instance, cause, ..chosen })?;
+        let mut queries = panel_queries(name, &dashboard.json());
+        for query in &mut queries {
+            query.run(prometheus, Variables { instance, cause, ..variables })?;
         }
-        picture::draw(name, dashboard, &instance.replace('|', ", "), &questions)?;
+        picture::draw(name, dashboard, &instance.replace('|', ", "), &queries)?;
     }
     Ok(())
 }
 
-fn verdict(questions: &[Question]) -> Result<()> {
+fn report(queries: &[PanelQuery]) -> Result<()> {
     let mut empty = BTreeMap::new();
-    for question in questions.iter().filter(|it| it.answer.is_empty()) {
-        let panel = format!("{} / {}", question.dashboard, question.title);
-        match question.excuse() {
+    for query in queries.iter().filter(|it| it.result.is_empty()) {
+        let panel = format!("{} / {}", query.dashboard, query.title);
+        match query.excuse() {
             Some(why) => println!("skipped: {panel}: {why}"),
-            None => empty.entry(panel).or_insert_with(Vec::new).push(question.target.as_str()),
+            None => empty.entry(panel).or_insert_with(Vec::new).push(query.target.as_str()),
         }
     }
-    let answered = questions.iter().filter(|it| !it.answer.is_empty()).count();
-    println!("{answered} of {} queries answered with data", questions.len());
+    let returned = queries.iter().filter(|it| !it.result.is_empty()).count();
+    println!("{returned} of {} queries returned data", queries.len());
     for (panel, targets) in &empty {
         println!("no data: {panel}: {}", targets.join(" "));
     }
     if !empty.is_empty() {
-        bail!("{} panels lack data: see above", empty.len());
+        bail!("{} panels have no data: see above", empty.len());
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_data_and_nothing_else_is() {
+    fn only_finite_values_are_data() {
         assert!(has_data(&json!({ "value": [1, "0"] })));
         assert!(has_data(&json!({ "values": [[1, "NaN"], [2, "0.5"]] })));
         assert!(!has_data(&json!({ "value": [1, "+Inf"] })));
@@ -219,21 +219,21 @@ mod tests {
     }
 
     #[test]
-    fn no_variable_stays_in_a_query() {
-        let chosen = Chosen { instance: ".*", cause: ".*", since: UNIX_EPOCH };
+    fn all_variables_are_substituted() {
+        let variables = Variables { instance: ".*", cause: ".*", since: UNIX_EPOCH };
         for (name, dashboard) in crate::dashboards::all().unwrap() {
-            for question in questions(name, &dashboard.json()) {
-                assert!(!chosen.in_place(&question.expr, 60).contains('$'), "{}", question.expr);
+            for query in panel_queries(name, &dashboard.json()) {
+                assert!(!variables.substitute(&query.expr, 60).contains('$'), "{}", query.expr);
             }
         }
     }
 
     #[test]
-    fn only_panels_may_be_empty() {
+    fn excused_panels_exist() {
         let dashboards = crate::dashboards::all().unwrap();
-        let asked: Vec<_> = dashboards.iter().flat_map(|(name, it)| questions(name, &it.json())).collect();
+        let queries: Vec<_> = dashboards.iter().flat_map(|(name, it)| panel_queries(name, &it.json())).collect();
         for (title, _, why) in MAY_BE_EMPTY {
-            assert!(asked.iter().any(|it| it.title == title) && !why.is_empty(), "{title}");
+            assert!(queries.iter().any(|it| it.title == title) && !why.is_empty(), "{title}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The Grafana dashboards of deploy/grafana: generated, so that they stay of one piece; checked as files; and every query
-//! of theirs asked of a Prometheus that scrapes a real agent.
+//! Generates the Grafana dashboards of deploy/grafana, checks the files, and runs every query on a Prometheus that scrapes real
+//! agents.
 
 mod capacity;
-mod columns;
+mod table;
 mod dashboard;
 mod idle;
-mod known;
+mod known_timeouts;
 mod live;
 mod palette;
 mod panel;
@@ -25,34 +25,34 @@ use crate::setup::{self, Purpose};
 use crate::{cargo, paths};
 use dashboard::Dashboard;
 
-/// Uids are part of links: they never change.
+/// UIDs are part of links, so they must not change.
 const RESETS: &str = "rstwatch-resets";
 const IDLE: &str = "rstwatch-idle";
 const CAPACITY: &str = "rstwatch-capacity";
 
-/// All of them, by the name of their file.
+/// Every dashboard with the name of its file.
 fn all() -> Result<[(&'static str, Dashboard); 3]> {
     Ok([("resets", resets::dashboard()), ("idle", idle::dashboard()?), ("capacity", capacity::dashboard())])
 }
 
-/// What `cargo xtask dashboards` accepts.
+/// Arguments of `cargo xtask dashboards`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DashboardsArgs {
-    /// Ask every query of a Prometheus that scrapes agents in the lab; needs root
+    /// Run every query on a Prometheus that scrapes agents in the lab; needs root
     #[arg(long)]
     live: bool,
-    /// The same for some minutes, then draw the results: docs/grafana-*.png
+    /// Also render the results to docs/grafana-*.png; takes four minutes
     #[arg(long)]
     update_pictures: bool,
 }
 
-/// Runs `cargo xtask dashboards`: writes the files.
+/// Runs `cargo xtask dashboards`.
 pub(crate) fn dashboards(args: &DashboardsArgs) -> Result<()> {
     write()?;
     if args.update_pictures {
         setup::ensure(Purpose::Browser)?;
     }
-    if args.live || args.update_pictures { try_out(args.update_pictures) } else { Ok(()) }
+    if args.live || args.update_pictures { run_queries(args.update_pictures) } else { Ok(()) }
 }
 
 /// The step of `cargo xtask test`.
@@ -60,11 +60,11 @@ pub(crate) fn step() -> Result<Outcome> {
     if !rustix::process::geteuid().is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
-    try_out(false)?;
+    run_queries(false)?;
     Ok(Outcome::Passed)
 }
 
-fn try_out(pictures: bool) -> Result<()> {
+fn run_queries(pictures: bool) -> Result<()> {
     for purpose in [Purpose::Lab, Purpose::Formats] {
         setup::ensure(purpose)?;
     }

@@ -1,14 +1,14 @@
-//! A panel as Grafana keeps it.
+//! A panel of a dashboard, as Grafana's JSON.
 
 use serde_json::{Value, json};
 
 use super::palette;
 use super::query::Target;
 
-/// Width of the grid.
+/// Number of columns of the grid.
 pub(super) const GRID: u32 = 24;
 
-/// What a panel draws.
+/// The type of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Row,
@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// A unit by Grafana's name.
+/// The unit of a panel's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Counts per second.
@@ -42,42 +42,43 @@ pub(super) enum Unit {
     Count,
     Seconds,
     Bytes,
-    /// Of one: 0.5 is 50 %.
-    Share,
+    /// A fraction: 0.5 is 50 %.
+    Ratio,
 }
 
 impl Unit {
+    /// Grafana's name of the unit.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::PerSecond => "cps",
             Self::Count => "short",
             Self::Seconds => "s",
             Self::Bytes => "bytes",
-            Self::Share => "percentunit",
+            Self::Ratio => "percentunit",
         }
     }
 }
 
-/// A panel without its place.
+/// A panel without its position.
 pub(super) struct Panel {
     pub(super) kind: Kind,
     pub(super) width: u32,
     pub(super) height: u32,
     title: String,
-    about: String,
+    description: String,
     unit: Unit,
     pub(super) targets: Vec<Target>,
     options: Value,
     instant: bool,
     custom: Value,
-    extra: Value,
+    defaults: Value,
     steps: Vec<Value>,
     pub(super) overrides: Vec<Value>,
     pub(super) transformations: Vec<Value>,
 }
 
-/// A panel that shows something; the sentence says what it tells and what to do.
-pub(super) fn panel(kind: Kind, title: &str, about: &str, unit: Unit) -> Panel {
+/// A panel with the defaults of its kind. The description explains what it shows and what to do.
+pub(super) fn panel(kind: Kind, title: &str, description: &str, unit: Unit) -> Panel {
     let (width, height) = match kind {
         Kind::Row => (GRID, 1),
         Kind::Stat => (4, 4),
@@ -89,20 +90,20 @@ pub(super) fn panel(kind: Kind, title: &str, about: &str, unit: Unit) -> Panel {
         width,
         height,
         title: title.to_owned(),
-        about: about.to_owned(),
+        description: description.to_owned(),
         unit,
         targets: Vec::new(),
         options: options(kind),
         instant: matches!(kind, Kind::BarGauge | Kind::Table),
         custom: custom(kind),
-        extra: json!({}),
+        defaults: json!({}),
         steps: vec![json!({ "color": if kind == Kind::Stat { "blue" } else { "green" }, "value": null })],
         overrides: Vec::new(),
         transformations: Vec::new(),
     }
 }
 
-/// The header of what follows.
+/// The header of a row of panels.
 pub(super) fn row(title: &str) -> Panel {
     panel(Kind::Row, title, "", Unit::Count)
 }
@@ -112,13 +113,14 @@ impl Panel {
         Self { width, height, ..self }
     }
 
-    pub(super) fn ask(mut self, target: Target) -> Self {
+    /// Adds a query.
+    pub(super) fn target(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
 
-    /// Yellow from one value on, red from another.
-    pub(super) fn alarm(mut self, yellow: f64, red: f64) -> Self {
+    /// Colours values yellow from one threshold and red from another.
+    pub(super) fn thresholds(mut self, yellow: f64, red: f64) -> Self {
         self.steps = vec![
             json!({ "color": "green", "value": null }),
             json!({ "color": "#EAB839", "value": yellow }),
@@ -127,13 +129,13 @@ impl Panel {
         self
     }
 
-    /// Only now, without a course: its query looks back over the whole time range.
-    pub(super) fn now(self) -> Self {
+    /// Shows only the current value, for queries over the whole time range.
+    pub(super) fn instant(self) -> Self {
         Self { instant: true, ..self.option("graphMode", json!("none")) }
     }
 
-    /// Series of these names keep their colours.
-    pub(super) fn coloured(mut self, colours: &[(&str, &str)]) -> Self {
+    /// Assigns colours to series by name.
+    pub(super) fn series_colours(mut self, colours: &[(&str, &str)]) -> Self {
         let of = |(name, colour): &(&str, &str)| {
             let properties = [palette::fixed(colour)];
             json!({ "matcher": { "id": "byName", "options": name }, "properties": properties })
@@ -142,36 +144,38 @@ impl Panel {
         self
     }
 
-    /// Series that are called by their cause keep its colour.
-    pub(super) fn by_cause(mut self) -> Self {
-        self.overrides.extend(palette::by_cause());
+    /// Assigns the colours of causes to series named after a cause.
+    pub(super) fn cause_colours(mut self) -> Self {
+        self.overrides.extend(palette::cause_overrides());
         self
     }
 
-    /// Areas on each other: their sum is of interest.
+    /// Stacks the series, if their sum matters.
     pub(super) fn stacked(mut self) -> Self {
         set(&mut self.custom, "stacking", json!({ "group": "A", "mode": "normal" }));
         set(&mut self.custom, "fillOpacity", json!(60));
         self
     }
 
-    /// A setting of the whole field, such as `max`.
+    /// Sets a field default, such as `max`.
     pub(super) fn default(mut self, key: &str, value: Value) -> Self {
-        set(&mut self.extra, key, value);
+        set(&mut self.defaults, key, value);
         self
     }
 
+    /// Sets an option of the visualization for all fields.
     pub(super) fn custom(mut self, key: &str, value: Value) -> Self {
         set(&mut self.custom, key, value);
         self
     }
 
+    /// Sets an option of the panel.
     pub(super) fn option(mut self, key: &str, value: Value) -> Self {
         set(&mut self.options, key, value);
         self
     }
 
-    /// As Grafana keeps it; places come from the dashboard.
+    /// The panel's JSON, with the ID and position that the dashboard assigns.
     pub(super) fn json(&self, id: u32, x: u32, y: u32) -> Value {
         let mut all = json!({
             "id": id,
@@ -184,7 +188,7 @@ impl Panel {
             set(&mut all, "panels", json!([]));
             return all;
         }
-        set(&mut all, "description", json!(self.about));
+        set(&mut all, "description", json!(self.description));
         set(&mut all, "options", self.options.clone());
         if self.kind != Kind::Text {
             set(&mut all, "datasource", datasource());
@@ -203,7 +207,7 @@ impl Panel {
             "color": { "mode": if self.kind == Kind::TimeSeries { "palette-classic" } else { "thresholds" } },
             "noValue": "–",
         });
-        for (key, value) in self.extra.as_object().into_iter().flatten() {
+        for (key, value) in self.defaults.as_object().into_iter().flatten() {
             set(&mut defaults, key, value.clone());
         }
         json!({ "defaults": defaults, "overrides": self.overrides })

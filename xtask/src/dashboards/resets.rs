@@ -1,23 +1,23 @@
-//! "Resets by cause": are resets up, which cause, on which nodes, of which workloads.
+//! "Resets by cause": are resets increasing, and which causes, nodes and workloads contribute.
 
 use serde_json::{Value, json};
 
-use super::columns::{columns, url};
-use super::dashboard::{Dashboard, of_metric, words};
+use super::dashboard::{Dashboard, fixed_choice, metric_label_choice};
 use super::palette::SENDERS;
 use super::panel::Kind::{BarGauge, Stat, TimeSeries};
-use super::panel::Unit::{Count, PerSecond, Share};
+use super::panel::Unit::{Count, PerSecond, Ratio};
 use super::panel::{Panel, panel, row};
 use super::query::query;
+use super::table::{table, url};
 use super::{CAPACITY, RESETS};
 
 pub(super) fn dashboard() -> Dashboard {
-    let panels = [fleet(), nodes(), workloads(), workload()];
+    let panels = [fleet(), nodes(), workloads(), selected_workloads()];
     Dashboard {
         uid: RESETS,
         title: "rstwatch / Resets by cause",
-        about: "TCP resets by verdict: from all nodes to one node to one workload. A click on a node or a \
-            workload in a table narrows everything to it.",
+        description: "TCP resets by cause, for all nodes, one node or one workload. Click a node or a workload in a table to \
+            filter the dashboard.",
         variables: variables(),
         panels: panels.into_iter().flatten().collect(),
     }
@@ -25,62 +25,60 @@ pub(super) fn dashboard() -> Dashboard {
 
 fn variables() -> Vec<Value> {
     vec![
-        words("direction", "Direction", &["sent", "received"], &[]),
-        of_metric("namespace", "Namespace", "@resets_total"),
-        of_metric("workload", "Workload", "@resets_total{namespace=$}"),
+        fixed_choice("direction", "Direction", &["sent", "received"], &[]),
+        metric_label_choice("namespace", "Namespace", "@resets_total"),
+        metric_label_choice("workload", "Workload", "@resets_total{namespace=$}"),
     ]
 }
 
 fn fleet() -> Vec<Panel> {
     let mut panels = vec![row("All selected nodes")];
-    panels.extend(glance());
+    panels.extend(overview());
     panels.extend([
         panel(
             TimeSeries,
             "Resets by cause",
-            "Resets per second by our verdict. Colours are the same everywhere. `rstwatch explain CAUSE` \
-             tells what a cause means, how to confirm it and what to change.",
+            "Resets per second by cause. `rstwatch explain CAUSE` describes a cause, how to confirm it, and what to change.",
             PerSecond,
         )
         .size(16, 10)
         .stacked()
-        .by_cause()
-        .ask(query("sum by (cause) (rate(@resets_total{direction=$}[rate]))", "{{cause}}")),
+        .cause_colours()
+        .target(query("sum by (cause) (rate(@resets_total{direction=$}[rate]))", "{{cause}}")),
         panel(
             BarGauge,
             "Causes in this time range",
-            "How many resets each cause made in the time range of the dashboard, most first.",
+            "Resets by cause in the time range of the dashboard.",
             Count,
         )
         .size(8, 10)
-        .by_cause()
-        .ask(query("sort_desc(sum by (cause) (increase(@resets_total{direction=$}[range])))", "{{cause}}")),
+        .cause_colours()
+        .target(query("sort_desc(sum by (cause) (increase(@resets_total{direction=$}[range])))", "{{cause}}")),
     ]);
-    panels.extend(other_views());
+    panels.extend(breakdowns());
     panels
 }
 
-/// What one sees in five seconds.
-fn glance() -> [Panel; 6] {
+/// The key figures.
+fn overview() -> [Panel; 6] {
     [
         panel(
             Stat,
             "Resets",
-            "Resets of connections per second now. Refused connects (RST to a SYN) are left out: nothing \
-             was reset.",
+            "Resets per second, without refused connections (an RST in response to a SYN), because those reset no \
+             connection.",
             PerSecond,
         )
-        .ask(query("sum(rate(@resets_total{direction=$,cause!='refused'}[rate]))", "resets")),
+        .target(query("sum(rate(@resets_total{direction=$,cause!='refused'}[rate]))", "resets")),
         panel(
             Stat,
-            "Now against the mean",
-            "Are resets up? 100 % is the mean of the dashboard's time range. Yellow from one and a half \
-             times, red from three times that.",
-            Share,
+            "Relative to the mean",
+            "Current rate of resets relative to the mean of the dashboard's time range. Yellow from 150 %, red from 300 %.",
+            Ratio,
         )
-        .alarm(1.5, 3.0)
-        .now()
-        .ask(query(
+        .thresholds(1.5, 3.0)
+        .instant()
+        .target(query(
             "sum(rate(@resets_total{direction=$,cause!='refused'}[rate])) / \
              (sum(rate(@resets_total{direction=$,cause!='refused'}[range])) > 0)",
             "of the mean",
@@ -88,74 +86,73 @@ fn glance() -> [Panel; 6] {
         panel(
             Stat,
             "Nodes with resets",
-            "Nodes on which a connection was reset lately. One node of many: look at the node; all of \
-             them: look at what they share.",
+            "Nodes on which connections are being reset. If it is one of many, investigate that node; if it is all of them, \
+             investigate what they share.",
             Count,
         )
-        .ask(query(
+        .target(query(
             "count(sum by (instance) (rate(@resets_total{direction=$,cause!='refused'}[rate])) > 0) or \
              vector(0)",
             "nodes with resets",
         )),
-        panel(Stat, "Nodes watched", "Agents that were scraped. Fewer than nodes: some are not watched.", Count)
-            .ask(query("count(@build_info)", "nodes watched")),
+        panel(Stat, "Nodes watched", "Scraped agents. If there are fewer than nodes, some nodes have no agent.", Count)
+            .target(query("count(@build_info)", "nodes watched")),
         panel(
             Stat,
-            "Cause not known",
+            "Unknown cause",
             "Share of resets without a verdict: `unknown` (the evidence does not decide) and `unsampled` \
              (details were lost).",
-            Share,
+            Ratio,
         )
-        .alarm(0.1, 0.5)
-        .ask(query(
+        .thresholds(0.1, 0.5)
+        .target(query(
             "(sum(rate(@resets_total{direction=$,cause=~'unknown|unsampled'}[rate])) or vector(0)) / \
              (sum(rate(@resets_total{direction=$}[rate])) > 0)",
-            "not known",
+            "unknown",
         )),
         panel(
             Stat,
             "Events lost",
-            "Details lost on the way, per second. Their resets are counted all the same, as `unsampled`. \
-             The Capacity dashboard tells where.",
+            "Events lost per second. Their resets still count, as `unsampled`. The Capacity dashboard shows the stage at which \
+             events are lost.",
             PerSecond,
         )
-        .alarm(0.001, 1.0)
+        .thresholds(0.001, 1.0)
         .default("links", json!([{ "title": "Capacity", "url": url(CAPACITY, &[]) }]))
-        .ask(query("sum(rate(@events_lost_total[rate]))", "events lost")),
+        .target(query("sum(rate(@events_lost_total[rate]))", "events lost")),
     ]
 }
 
-fn other_views() -> [Panel; 3] {
+fn breakdowns() -> [Panel; 3] {
     [
         panel(
             TimeSeries,
             "By sender",
-            "Who emitted the RST: this host's program, kernel or firewall; the peer; a device on the \
-             path.",
+            "Resets by sender of the RST: a local program, kernel or firewall; the peer; or a device on the path.",
             PerSecond,
         )
         .size(8, 8)
         .stacked()
-        .coloured(&SENDERS)
-        .ask(query("sum by (sender) (rate(@resets_total{direction=$}[rate]))", "{{sender}}")),
+        .series_colours(&SENDERS)
+        .target(query("sum by (sender) (rate(@resets_total{direction=$}[rate]))", "{{sender}}")),
         panel(
             TimeSeries,
             "By direction",
-            "`sent`: this host's stack or firewall emitted it. `received`: a socket of this host accepted \
-             it. A reset between two watched nodes is in both.",
+            "`sent`: the TCP stack or firewall of the node sent the RST. `received`: a socket of the node accepted it. A reset \
+             between two watched nodes counts in both.",
             PerSecond,
         )
         .size(8, 8)
-        .ask(query("sum by (direction) (rate(@resets_total{direction=$}[rate]))", "{{direction}}")),
+        .target(query("sum by (direction) (rate(@resets_total{direction=$}[rate]))", "{{direction}}")),
         panel(
             TimeSeries,
             "By the kernel's reason",
-            "Exact counts by the kernel's own word, never sampled. A reason is not a cause: one reason \
-             has several causes.",
+            "Exact counts by the kernel's reset reason, never sampled. A reason is not a cause: several causes share one \
+             reason.",
             PerSecond,
         )
         .size(8, 8)
-        .ask(query(
+        .target(query(
             "sum by (direction, reason) (rate(@kernel_resets_total{direction=$}[rate]))",
             "{{direction}} {{reason}}",
         )),
@@ -163,10 +160,10 @@ fn other_views() -> [Panel; 3] {
 }
 
 fn nodes() -> Vec<Panel> {
-    let table = columns(
+    let table = table(
         "Nodes",
-        "Resets of each node in the time range, refused connects left out, and its commonest cause. A \
-         click on a node narrows the dashboard to it.",
+        "Resets by node in the time range, without refused connections, and the most frequent cause. Click a node to filter \
+         the dashboard.",
         "instance",
     )
     .value(
@@ -181,21 +178,21 @@ fn nodes() -> Vec<Panel> {
     )
     .value("now", PerSecond, "sum by (instance) (rate(@resets_total{direction=$,cause!='refused'}[rate]))")
     .link("instance", "This node", RESETS, &["instance"]);
-    let course =
-        panel(TimeSeries, "Resets by node", "The ten nodes with most resets, refused connects left out.", PerSecond)
-            .ask(query(
+    let history =
+        panel(TimeSeries, "Resets by node", "The ten nodes with most resets, without refused connections.", PerSecond)
+            .target(query(
                 "topk(10, sum by (instance) (rate(@resets_total{direction=$,cause!='refused'}[rate])))",
                 "{{instance}}",
             ));
-    vec![row("Nodes: $instance"), table.done(), course]
+    vec![row("Nodes: $instance"), table.build(), history]
 }
 
 fn workloads() -> Vec<Panel> {
-    let table = columns(
+    let table = table(
         "Workloads",
-        "The fifty workloads with most resets in the time range, refused connects left out, and their \
-         commonest cause. A click on a workload narrows the dashboard to it. Empty: nobody's, as of an RST \
-         by the stack alone; `_other`: beyond the limit of series.",
+        "The fifty workloads with most resets in the time range, without refused connections, and the most frequent cause. \
+         Click a workload to filter the dashboard. Resets without a workload have no owner, for example RSTs that the stack \
+         sends without a socket. `_other` combines workloads beyond workload_limit.",
         "namespace, workload_kind, workload",
     )
     .value(
@@ -217,38 +214,38 @@ fn workloads() -> Vec<Panel> {
     )
     .link("workload", "This workload", RESETS, &["workload"])
     .link("namespace", "This namespace", RESETS, &["namespace"]);
-    let course = panel(
+    let history = panel(
         TimeSeries,
         "Resets by workload",
-        "The ten workloads with most resets, refused connects left out.",
+        "The ten workloads with most resets, without refused connections.",
         PerSecond,
     )
-    .ask(query(
+    .target(query(
         "topk(10, sum by (namespace, workload) \
          (rate(@resets_total{direction=$,namespace=$,workload=$,cause!='refused'}[rate])))",
         "{{namespace}}/{{workload}}",
     ));
-    vec![row("Workloads: $namespace / $workload"), table.done(), course]
+    vec![row("Workloads: $namespace / $workload"), table.build(), history]
 }
 
-/// The end of the way down.
-fn workload() -> Vec<Panel> {
-    let course = panel(
+/// Details of the selected workloads.
+fn selected_workloads() -> Vec<Panel> {
+    let history = panel(
         TimeSeries,
         "Selected workloads by cause",
-        "Resets of the selected workloads, sent and received apart.",
+        "Resets of the selected workloads by direction and cause.",
         PerSecond,
     )
     .stacked()
-    .by_cause()
-    .ask(query(
+    .cause_colours()
+    .target(query(
         "sum by (direction, cause) (rate(@resets_total{direction=$,namespace=$,workload=$}[rate]))",
         "{{direction}} {{cause}}",
     ));
-    let table = columns(
+    let table = table(
         "Selected workloads in detail",
-        "Every combination of node, direction, cause and sender in the time range: what to look for \
-         with `rstwatch trace --cause CAUSE` on that node.",
+        "Resets of the selected workloads in the time range, by node, direction, cause and sender. To see individual resets, \
+         run `rstwatch trace --cause CAUSE` on the node.",
         "instance, namespace, workload, direction, cause, sender",
     )
     .value(
@@ -259,5 +256,5 @@ fn workload() -> Vec<Panel> {
     )
     .link("instance", "This node", RESETS, &["instance"])
     .link("workload", "This workload", RESETS, &["workload"]);
-    vec![row("Selected workloads in detail"), course, table.done()]
+    vec![row("Selected workloads in detail"), history, table.build()]
 }

@@ -1,14 +1,14 @@
-//! The committed files, as Grafana would meet them.
+//! Tests of the committed dashboard files.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::query::WHOSE;
+use super::query::SELECTED;
 use super::{CAPACITY, IDLE, RESETS, all, file, text};
 
 const UNITS: [&str; 5] = ["cps", "short", "s", "bytes", "percentunit"];
-/// Of Grafana itself.
+/// Variables of Grafana itself.
 const BUILT_IN: [&str; 5] = ["__rate_interval", "__range", "__all", "__data", "__url_time_range"];
 
 fn committed() -> Vec<Value> {
@@ -20,23 +20,23 @@ fn list<'a>(of: &'a Value, key: &str) -> &'a [Value] {
     of[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn word<'a>(of: &'a Value, key: &str) -> &'a str {
+fn string<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_default()
 }
 
-/// Each panel that asks something, with a name for messages.
-fn asking(dashboards: &[Value]) -> Vec<(String, &Value)> {
+/// Each panel with queries, and its name for messages.
+fn panels_with_queries(dashboards: &[Value]) -> Vec<(String, &Value)> {
     let panels = dashboards.iter().flat_map(|dashboard| {
-        let name = |panel| format!("{} / {}", word(dashboard, "uid"), word(panel, "title"));
+        let name = |panel| format!("{} / {}", string(dashboard, "uid"), string(panel, "title"));
         list(dashboard, "panels").iter().map(move |panel| (name(panel), panel))
     });
-    panels.filter(|(_, panel)| !["row", "text"].contains(&word(panel, "type"))).collect()
+    panels.filter(|(_, panel)| !["row", "text"].contains(&string(panel, "type"))).collect()
 }
 
 fn expressions(dashboards: &[Value]) -> Vec<(String, &str)> {
     let of =
-        |(name, panel)| list(panel, "targets").iter().map(move |target| (String::clone(&name), word(target, "expr")));
-    asking(dashboards).into_iter().flat_map(of).collect()
+        |(name, panel)| list(panel, "targets").iter().map(move |target| (String::clone(&name), string(target, "expr")));
+    panels_with_queries(dashboards).into_iter().flat_map(of).collect()
 }
 
 #[test]
@@ -48,23 +48,23 @@ fn the_committed_files_are_the_generated_ones() {
 }
 
 #[test]
-fn dashboards_are_named_once_and_for_all() {
+fn dashboards_have_stable_uids() {
     let dashboards = committed();
-    let uids: Vec<_> = dashboards.iter().map(|it| word(it, "uid")).collect();
+    let uids: Vec<_> = dashboards.iter().map(|it| string(it, "uid")).collect();
     assert_eq!(uids, [RESETS, IDLE, CAPACITY]);
     assert!(uids.iter().all(|uid| uid.len() <= 40));
-    let titles: BTreeSet<_> = dashboards.iter().map(|it| word(it, "title")).collect();
+    let titles: BTreeSet<_> = dashboards.iter().map(|it| string(it, "title")).collect();
     assert_eq!(titles.len(), dashboards.len());
     for dashboard in &dashboards {
         assert_eq!(dashboard["schemaVersion"], 39);
-        assert!(dashboard["id"].is_null(), "an id belongs to one Grafana");
+        assert!(dashboard["id"].is_null(), "an ID belongs to one Grafana instance");
         assert!(list(dashboard, "tags").contains(&"rstwatch".into()));
         assert!(dashboard["time"]["from"].is_string() && dashboard["refresh"].is_string());
     }
 }
 
 #[test]
-fn panels_have_ids_and_places_of_their_own() {
+fn panels_have_unique_ids_and_do_not_overlap() {
     for dashboard in &committed() {
         let panels = list(dashboard, "panels");
         let ids: BTreeSet<_> = panels.iter().map(|it| it["id"].as_u64().unwrap()).collect();
@@ -72,10 +72,10 @@ fn panels_have_ids_and_places_of_their_own() {
         let mut taken = BTreeSet::new();
         for panel in panels {
             let side = |key: &str| panel["gridPos"][key].as_u64().unwrap();
-            assert!(side("w") > 0 && side("h") > 0 && side("x") + side("w") <= 24, "{}", word(panel, "title"));
+            assert!(side("w") > 0 && side("h") > 0 && side("x") + side("w") <= 24, "{}", string(panel, "title"));
             for x in side("x")..side("x") + side("w") {
                 for y in side("y")..side("y") + side("h") {
-                    assert!(taken.insert((x, y)), "{} lies on another panel", word(panel, "title"));
+                    assert!(taken.insert((x, y)), "{} overlaps another panel", string(panel, "title"));
                 }
             }
         }
@@ -83,12 +83,12 @@ fn panels_have_ids_and_places_of_their_own() {
 }
 
 #[test]
-fn panels_say_what_they_show() {
+fn panels_have_descriptions_and_units() {
     let dashboards = committed();
-    for (name, panel) in asking(&dashboards) {
-        assert!(word(panel, "description").len() > 20, "{name}: no description");
+    for (name, panel) in panels_with_queries(&dashboards) {
+        assert!(string(panel, "description").len() > 20, "{name}: no description");
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}");
-        let unit = word(&panel["fieldConfig"]["defaults"], "unit");
+        let unit = string(&panel["fieldConfig"]["defaults"], "unit");
         assert!(UNITS.contains(&unit), "{name}: unit {unit:?}");
         let steps = list(&panel["fieldConfig"]["defaults"]["thresholds"], "steps");
         assert!(steps.first().is_some_and(|first| first["value"].is_null()), "{name}: thresholds have no base");
@@ -96,42 +96,42 @@ fn panels_say_what_they_show() {
 }
 
 #[test]
-fn targets_are_told_apart() {
+fn targets_have_unique_ids_and_legends() {
     let dashboards = committed();
-    for (name, panel) in asking(&dashboards) {
+    for (name, panel) in panels_with_queries(&dashboards) {
         let targets = list(panel, "targets");
-        let ids: BTreeSet<_> = targets.iter().map(|it| word(it, "refId")).collect();
+        let ids: BTreeSet<_> = targets.iter().map(|it| string(it, "refId")).collect();
         assert!(!targets.is_empty() && ids.len() == targets.len(), "{name}: refId");
-        let legends: BTreeSet<_> = targets.iter().map(|it| word(it, "legendFormat")).collect();
-        // A column of which only the labels matter has no name.
+        let legends: BTreeSet<_> = targets.iter().map(|it| string(it, "legendFormat")).collect();
+        // A table query for its labels only has no legend.
         let nameless = legends.contains("") && panel["type"] != "table";
         assert!(legends.len() == targets.len() && !nameless, "{name}: legendFormat");
         for target in targets {
             assert_eq!(target["datasource"]["uid"], "${datasource}", "{name}");
-            let wanted = match word(panel, "type") {
+            let wanted = match string(panel, "type") {
                 "table" => "table",
                 "heatmap" => "heatmap",
                 _ => "time_series",
             };
-            assert_eq!(word(target, "format"), wanted, "{name}");
+            assert_eq!(string(target, "format"), wanted, "{name}");
             assert_ne!(target["instant"], target["range"], "{name}");
         }
     }
 }
 
 #[test]
-fn variables_choose_whose_series_are_read() {
+fn variables_select_jobs_and_instances() {
     for dashboard in &committed() {
         let variables = list(&dashboard["templating"], "list");
-        let names: Vec<_> = variables.iter().map(|it| word(it, "name")).collect();
+        let names: Vec<_> = variables.iter().map(|it| string(it, "name")).collect();
         assert_eq!(names[..3], ["datasource", "job", "instance"]);
-        assert_eq!((word(&variables[0], "type"), word(&variables[0], "query")), ("datasource", "prometheus"));
+        assert_eq!((string(&variables[0], "type"), string(&variables[0], "query")), ("datasource", "prometheus"));
         for variable in &variables[1..] {
-            let name = word(variable, "name");
+            let name = string(variable, "name");
             assert!(variable["multi"] == true && variable["includeAll"] == true, "{name}");
-            assert_eq!(variable["allValue"], ".*", "{name}: a value that is empty counts too");
+            assert_eq!(variable["allValue"], ".*", "{name}: All must include empty values");
             if variable["type"] == "query" {
-                let query = word(&variable["query"], "query");
+                let query = string(&variable["query"], "query");
                 assert!(
                     query.starts_with("label_values(rstwatch_") && query.ends_with(&format!(", {name})")),
                     "{query}"
@@ -140,18 +140,18 @@ fn variables_choose_whose_series_are_read() {
         }
     }
     let resets = &committed()[0];
-    let names: Vec<_> = list(&resets["templating"], "list").iter().map(|it| word(it, "name")).collect();
+    let names: Vec<_> = list(&resets["templating"], "list").iter().map(|it| string(it, "name")).collect();
     assert!(names.contains(&"namespace") && names.contains(&"workload"));
 }
 
-/// Where a metric's name begins, with what stands before and behind it.
+/// Each metric name in an expression, with the text before and after it.
 fn metrics(expr: &str) -> Vec<(&str, &str, &str)> {
     let is_name = |it: char| it.is_ascii_alphanumeric() || it == '_';
     let found = expr.match_indices("rstwatch_").map(|(at, _)| expr.split_at(at));
     found
         .map(|(before, rest)| {
-            let (name, behind) = rest.split_at(rest.find(|it| !is_name(it)).unwrap_or(rest.len()));
-            (before, name, behind)
+            let (name, after) = rest.split_at(rest.find(|it| !is_name(it)).unwrap_or(rest.len()));
+            (before, name, after)
         })
         .collect()
 }
@@ -160,11 +160,11 @@ fn metrics(expr: &str) -> Vec<(&str, &str, &str)> {
 fn every_selector_is_filtered() {
     let dashboards = committed();
     for (name, expr) in expressions(&dashboards) {
-        for (_, metric, behind) in metrics(expr) {
-            assert!(behind.starts_with(&format!("{{{WHOSE}")), "{name}: {metric} is not filtered in {expr}");
+        for (_, metric, after) in metrics(expr) {
+            assert!(after.starts_with(&format!("{{{SELECTED}")), "{name}: {metric} is not filtered in {expr}");
         }
         assert!(!expr.contains('@'), "{name}: {expr}");
-        let constant = expr.starts_with("vector(") || expr.contains(&format!("scrape_duration_seconds{{{WHOSE}}}"));
+        let constant = expr.starts_with("vector(") || expr.contains(&format!("scrape_duration_seconds{{{SELECTED}}}"));
         assert!(constant || !metrics(expr).is_empty(), "{name}: {expr}");
     }
 }
@@ -173,11 +173,11 @@ fn every_selector_is_filtered() {
 fn counters_are_read_as_rates() {
     let dashboards = committed();
     for (name, expr) in expressions(&dashboards) {
-        for (before, metric, behind) in metrics(expr) {
+        for (before, metric, after) in metrics(expr) {
             let counts = metric.ends_with("_total") || metric.ends_with("_bucket");
             let ranged = before.ends_with("rate(") || before.ends_with("increase(");
             assert_eq!(counts, ranged, "{name}: {metric} in {expr}");
-            let window = behind.split_once('}').map(|(_, rest)| rest).unwrap_or_default();
+            let window = after.split_once('}').map(|(_, rest)| rest).unwrap_or_default();
             let fits = window.starts_with("[$__rate_interval]") || window.starts_with("[$__range]");
             assert_eq!(counts, fits, "{name}: {metric} in {expr}");
         }
@@ -185,17 +185,17 @@ fn counters_are_read_as_rates() {
 }
 
 #[test]
-fn nothing_refers_to_what_is_not_there() {
+fn references_exist() {
     let uids = [RESETS, IDLE, CAPACITY];
     for (dashboard, (name, _)) in committed().iter().zip(all().unwrap()) {
         let text = std::fs::read_to_string(file(name)).unwrap();
-        let variables: Vec<_> = list(&dashboard["templating"], "list").iter().map(|it| word(it, "name")).collect();
-        // The end of a regular expression, and no variable.
+        let variables: Vec<_> = list(&dashboard["templating"], "list").iter().map(|it| string(it, "name")).collect();
+        // The end of a regular expression, not a variable.
         let text = text.replace("$/\"", "").replace("$\"", "");
-        for behind in text.split('$').skip(1) {
-            let behind = behind.trim_start_matches('{');
-            let end = behind.find(|it: char| !it.is_ascii_alphanumeric() && it != '_').unwrap_or(behind.len());
-            let variable = &behind[..end];
+        for after in text.split('$').skip(1) {
+            let after = after.trim_start_matches('{');
+            let end = after.find(|it: char| !it.is_ascii_alphanumeric() && it != '_').unwrap_or(after.len());
+            let variable = &after[..end];
             assert!(BUILT_IN.contains(&variable) || variables.contains(&variable), "{name}: ${variable}");
         }
         for link in text.split("\"/d/").skip(1) {

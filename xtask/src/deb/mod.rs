@@ -1,8 +1,8 @@
-//! The Debian package: the static daemon, its unit, an example of a configuration, man pages and completions. Made with
-//! dpkg-deb alone, from deploy/debian.
+//! Builds the Debian package: the static binary, its unit, configuration, man pages and completions. Uses only dpkg-deb and
+//! deploy/debian.
 
-mod booted;
-mod installed;
+mod container;
+mod lifecycle;
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::{command, dist, paths};
 /// What `cargo xtask deb` accepts.
 #[derive(clap::Args, Debug)]
 pub(crate) struct DebArgs {
-    /// Ask lintian, then install, run and remove it under a systemd of its own; needs root
+    /// Run lintian, then install, run and remove the package in a container with systemd; needs root
     #[arg(long)]
     check: bool,
 }
@@ -31,8 +31,8 @@ pub(crate) fn deb(args: &DebArgs) -> Result<()> {
     if args.check {
         check(&file)?;
     }
-    let near = file.strip_prefix(paths::root()).unwrap_or(&file);
-    println!("{}  {} bytes", near.display(), fs::metadata(&file)?.len());
+    let relative = file.strip_prefix(paths::root()).unwrap_or(&file);
+    println!("{}  {} bytes", relative.display(), fs::metadata(&file)?.len());
     Ok(())
 }
 
@@ -50,7 +50,7 @@ fn check(file: &Path) -> Result<()> {
     let mut lintian = Command::new("lintian");
     lintian.args(["--fail-on", "error,warning", "--allow-root"]).arg(file);
     command::run_quiet(&mut lintian)?;
-    installed::check(file)
+    lifecycle::check(file)
 }
 
 fn home() -> PathBuf {
@@ -59,16 +59,16 @@ fn home() -> PathBuf {
 
 /// Builds target/deb/rstwatch_VERSION-1_ARCHITECTURE.deb.
 fn build() -> Result<PathBuf> {
-    let room = paths::target().join("deb");
-    let root = room.join("root");
+    let output = paths::target().join("deb");
+    let root = output.join("root");
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
     stage(&root)?;
     control(&root)?;
-    let file = room.join(format!("rstwatch_{}-1_{}.deb", version(), architecture()?));
+    let file = output.join(format!("rstwatch_{}-1_{}.deb", version(), architecture()?));
     let mut pack = Command::new("dpkg-deb");
-    // The same commit gives the same bytes.
+    // Reproducible: the timestamps are those of the commit.
     pack.args(["--root-owner-group", "-Zxz", "--build"]).arg(&root).arg(&file).env("SOURCE_DATE_EPOCH", epoch());
     command::run_quiet(&mut pack)?;
     Ok(file)
@@ -82,7 +82,7 @@ fn architecture() -> Result<&'static str> {
     })
 }
 
-/// The files, where they will lie.
+/// Places the installed files below `root`.
 fn stage(root: &Path) -> Result<()> {
     let put = |from: &Path, to: &str, mode: u32| {
         let to = root.join(to);
@@ -108,7 +108,7 @@ fn stage(root: &Path) -> Result<()> {
     compress(root)
 }
 
-/// Makes a folder with those above it, with the rights that packages have whatever the umask.
+/// Creates a folder and its parents with mode 0755, regardless of the umask.
 fn folder(root: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for folder in folder.ancestors().take_while(|folder| folder.starts_with(root)) {
@@ -117,7 +117,7 @@ fn folder(root: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Debian wants a changelog of the packaging too.
+/// The changelog of the packaging, which Debian policy requires in addition to the program's.
 fn changelog() -> Result<String> {
     let mut date = Command::new("date");
     let date =
@@ -130,7 +130,7 @@ fn changelog() -> Result<String> {
     ))
 }
 
-/// Man pages and changelogs are read compressed; without a time, so that two builds are alike.
+/// Compresses man pages and changelogs; without timestamps, so that builds are reproducible.
 fn compress(root: &Path) -> Result<()> {
     let share = root.join("usr/share");
     let mut gzip = Command::new("gzip");
@@ -147,7 +147,7 @@ fn compress(root: &Path) -> Result<()> {
     command::run_quiet(&mut gzip)
 }
 
-/// DEBIAN/: what dpkg reads.
+/// Writes the control files in DEBIAN/.
 fn control(root: &Path) -> Result<()> {
     let bytes: u64 = files(root)?.iter().map(|file| Ok(fs::metadata(root.join(file))?.len())).sum::<Result<u64>>()?;
     let to = root.join("DEBIAN");
@@ -170,7 +170,7 @@ fn control(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All files below a folder, sorted, relative to it.
+/// All files below a folder, sorted, with relative paths.
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];

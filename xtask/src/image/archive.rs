@@ -1,4 +1,4 @@
-//! What lies in the archive: one layer with the daemon and its licences, and a configuration that says how to run it.
+//! Checks the OCI archive: one layer with the binary and its licences, and the image configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{USER, labels, version};
 use crate::{command, paths, sources};
 
-/// Everything in the layer.
+/// The contents of the layer.
 const FILES: [&str; 4] = [
     "drwxr-xr-x licenses/",
     "-rw-r--r-- licenses/LICENSE-APACHE",
@@ -18,43 +18,44 @@ const FILES: [&str; 4] = [
     "-rwxr-xr-x rstwatch",
 ];
 
-/// Checks the archive, and unpacks its layer as a runtime would: the folder is the container's root.
+/// Checks the archive and unpacks its layer. Returns the container's root folder.
 pub(super) fn check(archive: &Path) -> Result<PathBuf> {
-    let room = paths::target().join("image/unpacked");
-    if room.exists() {
-        fs::remove_dir_all(&room)?;
+    let unpacked = paths::target().join("image/unpacked");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked)?;
     }
-    let (oci, root) = (room.join("oci"), room.join("root"));
+    let (oci, root) = (unpacked.join("oci"), unpacked.join("root"));
     fs::create_dir_all(&oci)?;
     fs::create_dir_all(&root)?;
     command::run_quiet(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&oci))?;
     let index: Value = serde_json::from_slice(&fs::read(oci.join("index.json"))?)?;
     let manifests = index["manifests"].as_array().context("no manifests")?;
-    ensure!(manifests.len() == 1, "{} manifests", manifests.len());
+    ensure!(manifests.len() == 1, "{} manifests, not 1", manifests.len());
     let named = &manifests[0]["annotations"]["org.opencontainers.image.ref.name"];
-    ensure!(*named == format!("{}:{}", super::NAME, version()), "it is named {named}");
+    ensure!(*named == format!("{}:{}", super::NAME, version()), "the image is named {named}");
     let manifest: Value = serde_json::from_slice(&blob(&oci, &manifests[0])?)?;
     let config: Value = serde_json::from_slice(&blob(&oci, &manifest["config"])?)?;
-    configured(&config)?;
+    check_config(&config)?;
     let layers = manifest["layers"].as_array().context("no layers")?;
-    ensure!(layers.len() == 1, "{} layers", layers.len());
-    let layer = room.join("layer.tar.gz");
+    ensure!(layers.len() == 1, "{} layers, not 1", layers.len());
+    let layer = unpacked.join("layer.tar.gz");
     fs::write(&layer, blob(&oci, &layers[0])?)?;
-    listed(&layer)?;
+    check_layer(&layer)?;
     command::run_quiet(Command::new("tar").arg("-xzpf").arg(&layer).arg("-C").arg(&root))?;
     Ok(root)
 }
 
-/// A blob is what its digest says.
+/// Reads a blob and verifies its digest and size.
 fn blob(oci: &Path, descriptor: &Value) -> Result<Vec<u8>> {
     let digest = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:")).context("a digest")?;
     let data = fs::read(oci.join("blobs/sha256").join(digest))?;
-    ensure!(sources::sha256_of(&data) == digest, "{digest}: damaged");
-    ensure!(descriptor["size"] == data.len(), "{digest}: another size than its descriptor says");
+    ensure!(sources::sha256_of(&data) == digest, "{digest}: the content has another digest");
+    ensure!(descriptor["size"] == data.len(), "{digest}: the size differs from its descriptor");
     Ok(data)
 }
 
-fn configured(image: &Value) -> Result<()> {
+/// The image configuration must be ours.
+fn check_config(image: &Value) -> Result<()> {
     let labels: serde_json::Map<_, _> =
         labels().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     let config = &image["config"];
@@ -75,20 +76,20 @@ fn configured(image: &Value) -> Result<()> {
     Ok(())
 }
 
-/// No shell, no library, nothing with other rights, all of root's.
-fn listed(layer: &Path) -> Result<()> {
+/// The layer must contain exactly [`FILES`], all owned by root.
+fn check_layer(layer: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
-    let text = command::stdout(tar.args(["--numeric-owner", "-tvzf"]).arg(layer)).context("no tar")?;
+    let text = command::stdout(tar.args(["--numeric-owner", "-tvzf"]).arg(layer)).context("cannot list the layer")?;
     let mut found = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [mode, owner, .., name] = &*words else { continue };
-        ensure!(*owner == "0/0", "{name} is {owner}'s");
+        ensure!(*owner == "0/0", "{name} is owned by {owner}");
         found.push(format!("{mode} {name}"));
     }
     found.sort();
     let mut wanted: Vec<_> = FILES.iter().map(ToString::to_string).collect();
     wanted.sort();
-    ensure!(found == wanted, "the layer holds {found:?}, not {wanted:?}");
+    ensure!(found == wanted, "the layer contains {found:?}, not {wanted:?}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The container image: nothing but the static daemon and its licences. Built by buildah from nothing, so that no base image
-//! is fetched; looked into; and run under the rights of deploy/kubernetes.
+//! Builds the container image: only the static binary and its licences. buildah builds it from scratch, so no base image is
+//! fetched. The check inspects the image and runs it with the privileges that deploy/kubernetes grants.
 
 mod archive;
 #[cfg(test)]
@@ -17,14 +17,14 @@ use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
 use crate::{command, dist, paths};
 
-pub(crate) use sandbox::pod_if_asked;
+pub(crate) use sandbox::run_pod_if_requested;
 
-/// What `buildah` and the manifests call it.
+/// The name of the image, in buildah and in the manifests.
 pub(crate) const NAME: &str = "localhost/rstwatch";
-/// What a container without arguments runs: it serves on its own loopback alone.
+/// The default command: an agent that serves only on the container's loopback interface.
 const COMMAND: &str = r#"["agent"]"#;
 const ENTRYPOINT: &str = r#"["/rstwatch"]"#;
-/// Capabilities go to root alone: base/daemonset.yaml tells why.
+/// Root, because Kubernetes grants added capabilities only to root: see base/daemonset.yaml.
 const USER: &str = "0:0";
 const PORT: &str = "9877/tcp";
 const SIGNAL: &str = "SIGTERM";
@@ -32,7 +32,7 @@ const SIGNAL: &str = "SIGTERM";
 /// What `cargo xtask image` accepts.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ImageArgs {
-    /// Look into the image, and run it under the rights of deploy/kubernetes; needs root
+    /// Inspect the image, and run it with the privileges that deploy/kubernetes grants; needs root
     #[arg(long)]
     check: bool,
 }
@@ -44,8 +44,8 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     if args.check {
         check(&archive)?;
     }
-    let near = archive.strip_prefix(paths::root()).unwrap_or(&archive);
-    println!("{}  {} bytes, {NAME}:{}", near.display(), fs::metadata(&archive)?.len(), version());
+    let relative = archive.strip_prefix(paths::root()).unwrap_or(&archive);
+    println!("{}  {} bytes, {NAME}:{}", relative.display(), fs::metadata(&archive)?.len(), version());
     Ok(())
 }
 
@@ -70,26 +70,26 @@ pub(crate) fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// The commit, as in `rstwatch_build_info`; an archive of sources has none.
+/// The Git commit, as in `rstwatch_build_info`; `unknown` in a source archive.
 pub(crate) fn revision() -> String {
     let mut git = Command::new("git");
     git.args(["rev-parse", "--short=12", "HEAD"]).current_dir(paths::root());
     command::stdout(&mut git).unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// When the commit was made, in seconds: two builds of it are alike.
+/// The commit's time in seconds since the epoch, for reproducible builds.
 pub(crate) fn epoch() -> String {
-    let asked = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let configured = std::env::var("SOURCE_DATE_EPOCH").ok();
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(paths::root());
-    asked.or_else(|| command::stdout(&mut git)).unwrap_or_else(|| "0".to_owned())
+    configured.or_else(|| command::stdout(&mut git)).unwrap_or_else(|| "0".to_owned())
 }
 
 fn labels() -> Vec<(&'static str, String)> {
     let repository = env!("CARGO_PKG_REPOSITORY").to_owned();
     vec![
         ("org.opencontainers.image.title", "rstwatch".to_owned()),
-        ("org.opencontainers.image.description", "Says who sent each TCP reset of a host, and why".to_owned()),
+        ("org.opencontainers.image.description", "Explains every TCP reset of a host by sender and cause".to_owned()),
         ("org.opencontainers.image.version", version().to_owned()),
         ("org.opencontainers.image.revision", revision()),
         ("org.opencontainers.image.source", repository.clone()),
@@ -100,24 +100,25 @@ fn labels() -> Vec<(&'static str, String)> {
 
 /// Builds target/image/rstwatch.tar.
 fn build() -> Result<PathBuf> {
-    let room = paths::target().join("image");
-    let files = room.join("files");
+    let output = paths::target().join("image");
+    let files = output.join("files");
     stage(&dist::build()?, &files)?;
-    let archive = room.join("rstwatch.tar");
+    let archive = output.join("rstwatch.tar");
     if archive.exists() {
         fs::remove_file(&archive)?;
     }
-    let container = say(buildah(&room).args(["from", "scratch"]))?;
-    let made = commit(&room, &container, &files, &archive);
-    // Storage is ours alone, but would grow.
-    command::run_quiet(buildah(&room).args(["rm", &container]))?;
-    command::run_quiet(buildah(&room).args(["rmi", "--all", "--force"]))?;
-    made.map(|()| archive)
+    let container = stdout(buildah(&output).args(["from", "scratch"]))?;
+    let committed = commit(&output, &container, &files, &archive);
+    // Otherwise the storage would grow with each build.
+    command::run_quiet(buildah(&output).args(["rm", &container]))?;
+    command::run_quiet(buildah(&output).args(["rmi", "--all", "--force"]))?;
+    committed.map(|()| archive)
 }
 
-fn commit(room: &Path, container: &str, files: &Path, archive: &Path) -> Result<()> {
-    command::run_quiet(buildah(room).args(["copy", "--quiet", container]).arg(files).arg("/"))?;
-    let mut config = buildah(room);
+/// Configures the container and commits it to an OCI archive.
+fn commit(output: &Path, container: &str, files: &Path, archive: &Path) -> Result<()> {
+    command::run_quiet(buildah(output).args(["copy", "--quiet", container]).arg(files).arg("/"))?;
+    let mut config = buildah(output);
     config.args(["config", "--entrypoint", ENTRYPOINT, "--cmd", COMMAND, "--user", USER, "--workingdir", "/"]);
     config.args(["--port", PORT, "--stop-signal", SIGNAL]);
     for (key, value) in labels() {
@@ -125,12 +126,12 @@ fn commit(room: &Path, container: &str, files: &Path, archive: &Path) -> Result<
     }
     command::run_quiet(config.arg(container))?;
     let to = format!("oci-archive:{}:{NAME}:{}", archive.display(), version());
-    let mut commit = buildah(room);
+    let mut commit = buildah(output);
     commit.args(["commit", "--quiet", "--format", "oci", "--disable-compression=false", "--timestamp", &epoch()]);
     command::run_quiet(commit.args([container, &to]))
 }
 
-/// The files of the image, in a folder as they lie in it.
+/// Copies the files of the image into a folder with the image's layout.
 fn stage(rstwatch: &Path, files: &Path) -> Result<()> {
     if files.exists() {
         fs::remove_dir_all(files)?;
@@ -146,22 +147,22 @@ fn stage(rstwatch: &Path, files: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file, with these rights whatever the umask.
+/// Copies a file and sets its mode, regardless of the umask.
 pub(crate) fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     Ok(())
 }
 
-/// buildah with storage of its own, without a container runtime.
-fn buildah(room: &Path) -> Command {
+/// buildah with private storage, without a container runtime.
+fn buildah(output: &Path) -> Command {
     let mut command = Command::new("buildah");
-    let storage = room.join("buildah");
+    let storage = output.join("buildah");
     command.arg("--root").arg(storage.join("root")).arg("--runroot").arg(storage.join("run"));
     command.args(["--storage-driver", "vfs"]).env("BUILDAH_ISOLATION", "chroot");
     command
 }
 
-fn say(command: &mut Command) -> Result<String> {
-    command::stdout(command).context("buildah failed: run it by hand to see why")
+fn stdout(command: &mut Command) -> Result<String> {
+    command::stdout(command).context("buildah failed: run it manually to see the error")
 }

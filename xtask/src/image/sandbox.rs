@@ -1,10 +1,10 @@
-//! A process as a container runtime would start it: this very program under another hat. It makes the root that the pod's
-//! specification describes, gives up all rights but the specification's, and becomes the daemon.
+//! Starts a process as a container runtime would. xtask re-executes itself with a specification of the pod; the child creates
+//! the pod's root filesystem, drops all other capabilities, and executes the agent.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::{env, process};
 
 use anyhow::{Context as _, Result};
@@ -15,60 +15,62 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The file with the specification stands in this variable.
-const ASKED: &str = "RSTWATCH_POD";
+/// Environment variable with the path of the specification.
+const SPECIFICATION: &str = "RSTWATCH_POD";
 
-/// What is to run, and where.
+/// The specification.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pod {
-    /// The image's files; mount points are made in it.
+    /// Root folder of the image, in which mount points are created.
     pub(super) root: PathBuf,
-    /// Host's folder and where it is mounted, read-only.
+    /// Read-only mounts: path on the host and path in the pod.
     pub(super) mounts: Vec<(PathBuf, String)>,
-    /// Without `CAP_`.
+    /// Capabilities without the prefix `CAP_`.
     pub(super) capabilities: Vec<String>,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub(super) command: Vec<String>,
-    /// Its environment.
+    /// Environment.
     pub(super) env: Vec<(String, String)>,
 }
 
-/// A command that becomes the pod's program, in mount, network, IPC and UTS namespaces of its own; its pids are the host's.
+/// A command that executes the pod's program in new mount, network, IPC and UTS namespaces, and in the host's PID namespace.
 pub(super) fn command(pod: &Pod, specification: &Path) -> Result<Command> {
     fs::write(specification, serde_json::to_vec(pod)?)?;
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--net", "--ipc", "--uts", "--propagation", "private"]);
-    unshare.arg(env::current_exe()?).env(ASKED, specification);
+    unshare.arg(env::current_exe()?).env(SPECIFICATION, specification);
     Ok(unshare)
 }
 
-/// Called first in `main`: does not come back if this process is to be a pod.
-pub(crate) fn pod_if_asked() {
-    let Some(file) = env::var_os(ASKED) else { return };
-    let error = match become_pod(Path::new(&file)) {
+/// Executes the pod's program if this process was started by [`command`]. Call it first in `main`.
+pub(crate) fn run_pod_if_requested() {
+    let Some(file) = env::var_os(SPECIFICATION) else { return };
+    let error = match run_pod(Path::new(&file)) {
         Ok(never) => match never {},
         Err(error) => error,
     };
     eprintln!("pod: {error:#}");
-    _ = ExitCode::FAILURE;
     process::exit(1);
 }
 
-fn become_pod(file: &Path) -> Result<std::convert::Infallible> {
+fn run_pod(file: &Path) -> Result<std::convert::Infallible> {
     let pod: Pod = serde_json::from_slice(&fs::read(file)?)?;
     let cgroup_is_mounted = pod.mounts.iter().any(|(_, at)| at == "/sys/fs/cgroup");
-    anyhow::ensure!(cgroup_is_mounted, "a runtime would mount the container's own cgroup here; this does not");
-    make_root(&pod).context("cannot make its root")?;
+    anyhow::ensure!(
+        cgroup_is_mounted,
+        "the pod must mount /sys/fs/cgroup: this sandbox does not create a cgroup namespace"
+    );
+    make_root(&pod).context("cannot create the root filesystem")?;
     chroot(&pod.root)?;
     env::set_current_dir("/")?;
-    keep(&pod.capabilities).context("cannot give up capabilities")?;
-    let [program, args @ ..] = &*pod.command else { anyhow::bail!("no command") };
+    drop_other_capabilities(&pod.capabilities).context("cannot drop capabilities")?;
+    let [program, args @ ..] = &*pod.command else { anyhow::bail!("the pod has no command") };
     let mut command = Command::new(program);
     let error = command.args(args).env_clear().envs(pod.env).exec();
     Err(error).with_context(|| format!("cannot run {program}"))
 }
 
-/// As runtimes do by default: proc with read-only settings, sysfs read-only, four devices, then the pod's own mounts.
+/// The default mounts of container runtimes: /proc with read-only /proc/sys, read-only /sys, four devices; then the pod's.
 fn make_root(pod: &Pod) -> Result<()> {
     const LOCKED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
     let inside = |path: &str| pod.root.join(path.trim_start_matches('/'));
@@ -83,27 +85,27 @@ fn make_root(pod: &Pod) -> Result<()> {
     mount("sysfs", inside("/sys"), "sysfs", LOCKED | MountFlags::RDONLY, None)?;
     mount("tmpfs", inside("/dev"), "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, None)?;
     for device in ["null", "zero", "random", "urandom"] {
-        let place = inside("/dev").join(device);
-        File::create(&place)?;
-        mount_bind(Path::new("/dev").join(device), &place)?;
+        let target = inside("/dev").join(device);
+        File::create(&target)?;
+        mount_bind(Path::new("/dev").join(device), &target)?;
     }
     for (host, at) in &pod.mounts {
-        let place = inside(at);
-        mount_bind_recursive(host, &place).with_context(|| format!("cannot mount {}", host.display()))?;
-        mount_remount(&place, MountFlags::BIND | MountFlags::RDONLY, "")?;
+        let target = inside(at);
+        mount_bind_recursive(host, &target).with_context(|| format!("cannot mount {}", host.display()))?;
+        mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, "")?;
     }
     mount_remount(&pod.root, MountFlags::BIND | MountFlags::RDONLY, "")?;
     Ok(())
 }
 
 /// `drop: [ALL]`, `add: names`, `allowPrivilegeEscalation: false`.
-fn keep(names: &[String]) -> Result<()> {
+fn drop_other_capabilities(names: &[String]) -> Result<()> {
     let mut kept = CapabilitySet::empty();
     for name in names {
-        kept |= CapabilitySet::from_name(name).with_context(|| format!("{name} is no capability"))?;
+        kept |= CapabilitySet::from_name(name).with_context(|| format!("{name} is not a capability"))?;
     }
     for other in CapabilitySet::all().difference(kept).iter() {
-        // A kernel that is older than the list does not have the last ones.
+        // An older kernel does not know the newest capabilities.
         match remove_capability_from_bounding_set(other) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => (),
             Err(error) => return Err(error.into()),

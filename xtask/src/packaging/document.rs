@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-/// All documents of a text; empty ones are left out.
+/// All documents in a text, without empty ones.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
     let read = Yaml::load_from_str(text).context("not YAML")?;
     let values: Vec<_> = read.iter().map(value).collect::<Result<_>>()?;
@@ -23,26 +23,26 @@ fn value(node: &Yaml<'_>) -> Result<Value> {
         Yaml::Sequence(items) => items.iter().map(value).collect::<Result<_>>()?,
         Yaml::Mapping(pairs) => {
             let pair = |(key, inner): (&Yaml<'_>, &Yaml<'_>)| {
-                let key = key.as_str().context("a key that is no word")?;
+                let key = key.as_str().context("a key is not a string")?;
                 Ok((key.to_owned(), value(inner)?))
             };
             Value::Object(pairs.iter().map(pair).collect::<Result<Map<_, _>>>()?)
         }
-        other => bail!("neither a value nor a list nor a map: {other:?}"),
+        other => bail!("not a scalar, sequence or mapping: {other:?}"),
     })
 }
 
-/// What a document is, for messages.
+/// Kind and name of a document, for messages.
 pub(crate) fn name(document: &Value) -> String {
     format!("{} {}", word(document, "/kind"), word(document, "/metadata/name"))
 }
 
-/// A word at a JSON pointer; empty where there is none.
+/// The string at a JSON pointer; empty if there is none.
 pub(crate) fn word<'a>(document: &'a Value, pointer: &str) -> &'a str {
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A list at a JSON pointer; empty where there is none.
+/// The array at a JSON pointer; empty if there is none.
 pub(crate) fn list<'a>(document: &'a Value, pointer: &str) -> &'a [Value] {
     document.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
@@ -52,10 +52,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scalars_keep_their_kinds() {
+    fn scalars_keep_their_types() {
         let text = "a: 1\nb: '1'\nc: true\nd: [x, 1.5]\n---\n---\ne: |\n  l\n";
         let read = documents(text).expect("YAML");
-        let told = [serde_json::json!({"a": 1, "b": "1", "c": true, "d": ["x", 1.5]}), serde_json::json!({"e": "l\n"})];
-        assert_eq!(read, told);
+        let expected =
+            [serde_json::json!({"a": 1, "b": "1", "c": true, "d": ["x", 1.5]}), serde_json::json!({"e": "l\n"})];
+        assert_eq!(read, expected);
     }
 }

@@ -1,18 +1,18 @@
-//! deploy/kubernetes: rendered, then each document by its kind and all of them together.
+//! Checks deploy/kubernetes: renders it, then checks each document against its schema and the references between documents.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use super::capabilities::WITHOUT_FENTRY;
 use super::document::name;
-use super::rights::WITHOUT_FENTRY;
-use super::{kinds, references, render, rules, tools};
+use super::{references, render, rules, schema, tools};
 use crate::command;
 use crate::rules::promtool;
 
-/// What an overlay on OpenShift's patches with a component, as deploy/kubernetes/README.md says.
-const WIDER: [(&str, &str); 2] = [
+/// Patches of the SecurityContextConstraints that a component requires, as deploy/kubernetes/README.md documents them.
+const CONSTRAINT_PATCHES: [(&str, &str); 2] = [
     ("components/net-admin", r#"{"op": "add", "path": "/allowedCapabilities/-", "value": "NET_ADMIN"}"#),
     (
         "components/host-network",
@@ -21,45 +21,45 @@ const WIDER: [(&str, &str); 2] = [
     ),
 ];
 
-/// All folders, and the base with each component and with all.
+/// Checks the base, each overlay, and the base with each component and with all of them.
 pub(super) fn check() -> Result<()> {
     rules::check()?;
     let tools = tools::tools()?;
     for (what, folder) in render::applied()? {
-        judge(&what, &render::render(&tools.kubectl, &folder)?)?;
+        check_documents(&what, &render::render(&tools.kubectl, &folder)?)?;
     }
     let components = render::components()?;
     let sets = components.iter().map(std::slice::from_ref).chain([&*components]);
     for set in sets {
         let what: Vec<_> = set.iter().map(|(name, _)| &**name).collect();
         let folders: Vec<PathBuf> = set.iter().map(|(_, folder)| folder.clone()).collect();
-        judge(&what.join(" + "), &render::with_components(&tools.kubectl, &folders)?)?;
+        check_documents(&what.join(" + "), &render::with_components(&tools.kubectl, &folders)?)?;
     }
-    on_openshift(&tools.kubectl)?;
-    promtool_reads_the_rules()
+    check_openshift(&tools.kubectl)?;
+    check_rules_with_promtool()
 }
 
-/// The constraint must allow what a component adds: without its patch the pod is not admitted, with it all agrees.
-fn on_openshift(kubectl: &Path) -> Result<()> {
+/// The constraints must permit what a component adds: the check must fail without the patch and pass with it.
+fn check_openshift(kubectl: &Path) -> Result<()> {
     let folder = render::home().join("overlays/openshift");
-    for (component, patch) in WIDER {
+    for (component, patch) in CONSTRAINT_PATCHES {
         let what = format!("overlays/openshift + {component}");
         let components = [render::home().join(component)];
-        let alone = judge(&what, &render::extended(kubectl, &folder, &components, "")?);
-        ensure!(alone.is_err(), "{what}: the constraint need not be patched");
-        let more = format!(
+        let unpatched = check_documents(&what, &render::extended(kubectl, &folder, &components, "")?);
+        ensure!(unpatched.is_err(), "{what}: passes without the patch of the constraints");
+        let patches = format!(
             "patches:\n- target: {{kind: SecurityContextConstraints, name: rstwatch}}\n  patch: |-\n    [{patch}]\n"
         );
-        judge(&what, &render::extended(kubectl, &folder, &components, &more)?)?;
+        check_documents(&what, &render::extended(kubectl, &folder, &components, &patches)?)?;
     }
     Ok(())
 }
 
-/// An error that tells all that is wrong.
-fn judge(what: &str, documents: &[Value]) -> Result<()> {
+/// An error that lists all problems.
+fn check_documents(what: &str, documents: &[Value]) -> Result<()> {
     let each = documents.iter().flat_map(|document| {
         let name = name(document);
-        kinds::problems(document).into_iter().map(move |problem| format!("{name}: {problem}"))
+        schema::problems(document).into_iter().map(move |problem| format!("{name}: {problem}"))
     });
     let extra: &[&str] = if what.contains("net-admin") { &[WITHOUT_FENTRY] } else { &[] };
     let all: Vec<_> = each.chain(references::problems(documents, extra)).collect();
@@ -69,8 +69,8 @@ fn judge(what: &str, documents: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// The operator hands `spec` to Prometheus as it is.
-fn promtool_reads_the_rules() -> Result<()> {
+/// The operator passes `spec` to Prometheus unchanged, so promtool must accept it.
+fn check_rules_with_promtool() -> Result<()> {
     let object = super::document::documents(&rules::object()?)?;
     let spec = object.first().context("an object")?["spec"].to_string();
     let scratch = tempfile::Builder::new().suffix(".yaml").tempfile()?;

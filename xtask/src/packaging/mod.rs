@@ -1,30 +1,30 @@
-//! What operators install by: manifests, the unit, man pages and completions. What takes root and an image's build is in
-//! [image](crate::image).
+//! Checks and generates what operators install: manifests, Helm chart, systemd unit, man pages and completions. Checks that
+//! need root and a built image are in [image](crate::image).
 
+pub(crate) mod capabilities;
 mod chart;
+mod crd_schema;
 pub(crate) mod document;
-mod kinds;
-pub(crate) mod live;
+mod enums;
 mod manifests;
 pub(crate) mod manual;
 mod references;
 pub(crate) mod render;
-pub(crate) mod rights;
 mod rules;
-mod shape;
+mod schema;
+pub(crate) mod smoke;
 pub(crate) mod tools;
 pub(crate) mod unit;
-mod words;
 
 #[cfg(test)]
-mod mutants;
+mod mutation_tests;
 
 use anyhow::Result;
 
 use crate::outcome::Outcome;
 use crate::setup::{self, Purpose};
 
-/// The step: seconds, without root once its tools are there.
+/// The step of `cargo xtask test`. It takes seconds, and needs no root once its tools are installed.
 pub(crate) fn step() -> Result<Outcome> {
     if let Err(why) = setup::ensure(Purpose::Packaging) {
         return Ok(Outcome::Skipped(format!("{why:#}")));
@@ -33,7 +33,7 @@ pub(crate) fn step() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs `cargo xtask packaging`: writes what is generated, then checks all.
+/// Runs `cargo xtask packaging`: writes the generated files, then checks everything.
 pub(crate) fn packaging() -> Result<()> {
     setup::ensure(Purpose::Packaging)?;
     rules::write()?;

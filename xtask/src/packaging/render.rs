@@ -1,4 +1,4 @@
-//! What `kubectl apply -k` would send, without a cluster.
+//! Renders manifests as `kubectl apply -k` would, without a cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use serde_json::Value;
 use super::document::documents;
 use crate::paths;
 
-/// Where the manifests stand.
+/// The folder of the manifests.
 pub(crate) fn home() -> PathBuf {
     paths::root().join("deploy/kubernetes")
 }
 
-/// The folders that someone may apply, by name.
+/// The folders that can be applied, by name.
 pub(crate) fn applied() -> Result<Vec<(String, PathBuf)>> {
     let mut all = vec![("base".to_owned(), home().join("base"))];
     all.extend(folders("overlays")?);
     Ok(all)
 }
 
-/// The parts that can be added to any of those.
+/// The components that can be added to them, by name.
 pub(crate) fn components() -> Result<Vec<(String, PathBuf)>> {
     folders("components")
 }
@@ -46,28 +46,28 @@ pub(crate) fn render(kubectl: &Path, folder: &Path) -> Result<Vec<Value>> {
     documents(&text(kubectl, folder)?)
 }
 
-/// The same as kubectl writes them.
+/// The same as YAML text.
 pub(super) fn text(kubectl: &Path, folder: &Path) -> Result<String> {
     let mut command = Command::new(kubectl);
-    // No configuration of a cluster is looked for.
+    // Do not read the user's cluster configuration.
     command.arg("kustomize").arg(folder).env("KUBECONFIG", "/dev/null");
     let done = command.output().context("cannot start kubectl")?;
     let complaint = String::from_utf8_lossy(&done.stderr);
-    // Deprecated fields are warned of.
+    // kubectl warns about deprecated fields.
     if !done.status.success() || !complaint.trim().is_empty() {
         bail!("{}: {}", folder.display(), complaint.trim());
     }
     Ok(String::from_utf8(done.stdout)?)
 }
 
-/// The documents of the base with components added, as an overlay of a user would.
+/// The documents of the base with components, as in a user's overlay.
 pub(crate) fn with_components(kubectl: &Path, components: &[PathBuf]) -> Result<Vec<Value>> {
     extended(kubectl, &home().join("base"), components, "")
 }
 
-/// The documents of a folder with components added, and with further lines of a kustomization.
+/// The documents of a folder with components and additional lines in the kustomization.
 pub(super) fn extended(kubectl: &Path, folder: &Path, components: &[PathBuf], more: &str) -> Result<Vec<Value>> {
-    // Inside the workspace: kustomize takes relative paths only.
+    // In the workspace, because kustomize accepts only relative paths.
     let scratch = tempfile::Builder::new().prefix(".kustomize").tempdir_in(paths::root())?;
     let path = |folder: &Path| -> Result<String> {
         let inside = folder.strip_prefix(paths::root())?;

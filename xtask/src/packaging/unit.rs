@@ -1,4 +1,4 @@
-//! deploy/systemd: systemd reads the unit without complaint, and finds it well confined.
+//! Checks deploy/systemd: systemd must accept the unit without warnings and rate its sandboxing well.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::rights::{ALWAYS, WITHOUT_FENTRY};
+use super::capabilities::{BASE, WITHOUT_FENTRY};
 use crate::{command, paths};
 
-/// systemd's scale: 0 is confined wholly, 10 not at all. What is left: the network, three capabilities, /proc.
-const EXPOSURE: f64 = 2.5;
+/// Maximum exposure level of `systemd-analyze security`: 0 is fully sandboxed, 10 not at all. The remaining exposure is the
+/// network, three capabilities and /proc.
+const MAX_EXPOSURE: f64 = 2.5;
 
 /// The unit's file.
 pub(crate) fn file() -> PathBuf {
@@ -22,12 +23,12 @@ pub(super) fn check() -> Result<()> {
     capabilities(&text)?;
     verify(&text)?;
     let found = exposure()?;
-    ensure!(found <= EXPOSURE, "systemd-analyze security: {found}, above {EXPOSURE}");
+    ensure!(found <= MAX_EXPOSURE, "systemd-analyze security: {found}, above {MAX_EXPOSURE}");
     println!("systemd-analyze security: {found}");
     Ok(())
 }
 
-/// systemd says of unknown keys and values that it ignores them. That the program is not installed here is no fault.
+/// systemd-analyze warns about unknown keys and values. ExecStart is replaced because the binary is not installed here.
 fn verify(text: &str) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let copy = scratch.path().join("rstwatch.service");
@@ -47,12 +48,12 @@ fn exposure() -> Result<f64> {
     let said = command::stdout(&mut analyze).context("systemd-analyze security failed")?;
     let (_, rest) = said.split_once("Overall exposure level for rstwatch.service: ").context("no exposure level")?;
     let word = rest.split_whitespace().next().unwrap_or_default();
-    word.parse().with_context(|| format!("{word:?} is no exposure level"))
+    word.parse().with_context(|| format!("{word:?} is not an exposure level"))
 }
 
-/// Bounding set and ambient set are those that are tested.
+/// The bounding and ambient sets must be the tested capabilities.
 fn capabilities(text: &str) -> Result<()> {
-    let wanted: Vec<String> = ALWAYS.iter().chain([&WITHOUT_FENTRY]).map(|name| format!("CAP_{name}")).collect();
+    let wanted: Vec<String> = BASE.iter().chain([&WITHOUT_FENTRY]).map(|name| format!("CAP_{name}")).collect();
     for key in ["CapabilityBoundingSet", "AmbientCapabilities"] {
         let found = value(text, key).with_context(|| format!("the unit has no {key}="))?;
         ensure!(found == wanted.join(" "), "{key}={found}, not {}", wanted.join(" "));
@@ -60,7 +61,7 @@ fn capabilities(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The value of a key, without those in comments.
+/// The value of a key outside comments.
 pub(crate) fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
@@ -72,14 +73,14 @@ mod tests {
     #[test]
     fn other_capabilities_are_refused() {
         let text = fs::read_to_string(file()).expect("the unit");
-        capabilities(&text).expect("right");
+        capabilities(&text).expect("the tested capabilities");
         let wider = text.replace("\nAmbientCapabilities=CAP_BPF", "\nAmbientCapabilities=CAP_SYS_ADMIN CAP_BPF");
         assert!(capabilities(&wider).is_err() && wider != text);
         let none = text.replace("\nCapabilityBoundingSet=", "\n#CapabilityBoundingSet=");
         assert!(capabilities(&none).is_err() && none != text);
     }
 
-    /// Lines of the unit that the emulation of the image's and the package's tests relies on.
+    /// The tests of the image and the package rely on these lines.
     #[test]
     fn it_starts_the_agent_with_the_packaged_configuration() {
         let text = fs::read_to_string(file()).expect("the unit");

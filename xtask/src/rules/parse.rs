@@ -1,9 +1,9 @@
-//! What of the rules and their tests is needed here, out of YAML.
+//! Reads the rules and their test cases from YAML.
 
 use anyhow::{Context as _, Result};
 use saphyr::{LoadableYamlNode as _, Yaml};
 
-/// An alert. What is not there is empty.
+/// An alert. Missing fields are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Alert {
     pub(super) name: String,
@@ -15,11 +15,11 @@ pub(super) struct Alert {
     pub(super) runbook_url: String,
 }
 
-/// What a test expects of an alert at one moment.
+/// What a test expects of an alert at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Case {
     pub(super) alert: String,
-    /// Whether it expects one at least; otherwise it says that there is none.
+    /// Whether the alert must fire; otherwise it must not.
     pub(super) fires: bool,
 }
 
@@ -43,12 +43,14 @@ fn alert(rule: &Yaml<'_>) -> Alert {
     }
 }
 
-/// The cases of a file of tests. A case without `exp_alerts` says nothing, and is none.
+/// The cases in a test file. Cases without `exp_alerts` assert nothing and are left out.
 pub(super) fn cases(text: &str) -> Result<Vec<Case>> {
     let document = load(text)?;
     let tests = list(&document, "tests").iter().flat_map(|test| list(test, "alert_rule_test"));
-    let told = tests.filter(|case| case.contains_mapping_key("exp_alerts"));
-    Ok(told.map(|case| Case { alert: word(case, "alertname"), fires: !list(case, "exp_alerts").is_empty() }).collect())
+    let asserting = tests.filter(|case| case.contains_mapping_key("exp_alerts"));
+    Ok(asserting
+        .map(|case| Case { alert: word(case, "alertname"), fires: !list(case, "exp_alerts").is_empty() })
+        .collect())
 }
 
 fn load(text: &str) -> Result<Yaml<'_>> {
@@ -69,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alerts_are_read_and_recording_rules_left_out() {
+    fn reads_alerts_but_not_recording_rules() {
         let text = "groups: [{name: g, rules: [{record: r, expr: up}, {alert: A, expr: up == 0, for: 5m, \
                     labels: {severity: warning}, annotations: {summary: s}}]}]";
         let read = alerts(text).expect("YAML");
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_fires_or_says_that_none_does() {
+    fn reads_only_cases_with_an_expectation() {
         let text = "tests: [{alert_rule_test: [{alertname: A, exp_alerts: []}, {alertname: A}, \
                     {alertname: A, exp_alerts: [{exp_labels: {}}]}]}]";
         let fires: Vec<_> = cases(text).expect("YAML").iter().map(|case| case.fires).collect();

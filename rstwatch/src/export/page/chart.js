@@ -1,18 +1,18 @@
-// Stacked bars by uPlot, and the two things drawn with them: resets per minute, and the legend with the numbers.
+// Stacked bar charts with uPlot; the chart of resets per minute, and its legend with counts.
 
-import { byId, el, renewer, swatch } from "./dom.js";
+import { byId, el, updater, swatch } from "./dom.js";
 import { admitsRow, current, toggleCause } from "./filter.js";
 import { count, counted, minute } from "./format.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** A colour of the style sheet. */
+/** A colour from the style sheet. */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** A cause's colour: the same wherever it is shown. */
+/** The colour of a cause. */
 const colourOf = (cause) => colour(`--cause-${cause}`) || colour("--cause-unknown");
 
-/** Sums rows {direction, cause, counts} over direction; causes in the order of the vocabulary. */
+/** Sums rows {direction, cause, counts} over directions. Causes are in the order of the vocabulary. */
 export function byCause(rows, vocabulary) {
   const sums = new Map();
   for (const { cause, counts } of rows) {
@@ -22,39 +22,39 @@ export function byCause(rows, vocabulary) {
   return vocabulary.filter((cause) => sums.has(cause)).map((cause) => ({ cause, counts: sums.get(cause) }));
 }
 
-/** A chart of stacked bars that fills its place, drawn anew when its data, its size or the colours change. */
+/** A stacked bar chart that fills its container. It redraws when the data, the size or the colour scheme changes. */
 export class Bars {
-  #place;
+  #container;
   #options;
   #plot = null;
   #shape = "";
   #xs = [];
   #stack = [];
 
-  /** Options: align (of bars at their x), range(xs), splits, values(splits), readout(index, stack), draw(plot). */
-  constructor(place, options) {
-    this.#place = place;
+  /** Options: align (of bars to their x value), range, splits, values, readout(index, stack), draw(plot, colour). */
+  constructor(container, options) {
+    this.#container = container;
     this.#options = options;
-    new ResizeObserver(() => this.#resize()).observe(place);
+    new ResizeObserver(() => this.#resize()).observe(container);
     dark.addEventListener("change", () => this.#rebuild());
   }
 
-  /** What is drawn: causes with their counts at each x. */
+  /** Sets the data: x values, and for each cause the count at each x value. */
   set(xs, stack) {
     this.#xs = xs;
     this.#stack = stack;
     const shape = stack.map(({ cause }) => cause).join(" ");
     if (!this.#plot || shape !== this.#shape) this.#rebuild();
     else this.#plot.setData(this.#data());
-    // For who looks from outside, as tests do.
-    this.#place.dataset.sum = String(stack.flatMap(({ counts }) => counts).reduce((a, b) => a + b, 0));
-    this.#place.dataset.causes = shape;
+    // For tests.
+    this.#container.dataset.sum = String(stack.flatMap(({ counts }) => counts).reduce((a, b) => a + b, 0));
+    this.#container.dataset.causes = shape;
   }
 
-  /** Bars stand on each other: each series is the sum so far, and the tallest is drawn first. */
+  /** Stacks the bars: each series is a cumulative sum, and the tallest is drawn first. */
   #data() {
     const sums = this.#xs.map(() => 0);
-    // Without a bar where there is nothing: one of no height would leave a hair.
+    // null instead of 0, because a bar of height 0 would leave a thin line.
     const layers = this.#stack.map(({ counts }) => counts.map((n, i) => (sums[i] += n) || null));
     return [this.#xs, ...(layers.length > 0 ? layers.reverse() : [sums])];
   }
@@ -62,11 +62,11 @@ export class Bars {
   #rebuild() {
     this.#plot?.destroy();
     this.#shape = this.#stack.map(({ cause }) => cause).join(" ");
-    this.#plot = new uPlot(this.#all(), this.#data(), this.#place);
+    this.#plot = new uPlot(this.#all(), this.#data(), this.#container);
   }
 
   #resize() {
-    const { clientWidth: width, clientHeight: height } = this.#place;
+    const { clientWidth: width, clientHeight: height } = this.#container;
     if (this.#plot && width > 0 && height > 0) this.#plot.setSize({ width, height });
   }
 
@@ -77,8 +77,8 @@ export class Bars {
     const bars = uPlot.paths.bars({ size: size ?? [0.8, 60], align: align ?? 0 });
     const layers = this.#stack.length > 0 ? this.#stack.map(({ cause }) => colourOf(cause)).reverse() : ["transparent"];
     return {
-      width: this.#place.clientWidth || 300,
-      height: this.#place.clientHeight || 200,
+      width: this.#container.clientWidth || 300,
+      height: this.#container.clientHeight || 200,
       padding: [17, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
@@ -96,7 +96,7 @@ export class Bars {
   }
 }
 
-/** Room above the tallest bar. */
+/** The upper end of the y axis, above the tallest bar. */
 const ceiling = (high) => Math.max(4, Math.ceil((high ?? 0) * 1.1));
 
 /** `refused 3, unread_data 1` */
@@ -106,7 +106,7 @@ export function said(stack, index) {
 }
 
 const readout = byId("readout");
-const legend = renewer(byId("legend"));
+const legend = updater(byId("legend"));
 let vocabulary = [];
 let status = null;
 
@@ -114,7 +114,7 @@ const bars = new Bars(byId("minutes"), {
   align: 1,
   size: [0.86, 60],
   range: (low, high) => [low, high + 60],
-  splits: (_, __, low, high) => hands(low, high, byId("minutes").clientWidth < 500 ? 900 : 600),
+  splits: (_, __, low, high) => ticks(low, high, byId("minutes").clientWidth < 500 ? 900 : 600),
   values: (_, all) => all.map(minute),
   readout: (index, stack) => {
     if (index === null || !status) return void (readout.textContent = "");
@@ -123,17 +123,17 @@ const bars = new Bars(byId("minutes"), {
   },
 });
 
-/** Whole ten minutes on the clock of the browser's zone. */
-function hands(low, high, step) {
+/** Multiples of `step` seconds in the browser's time zone. */
+function ticks(low, high, step) {
   const shift = new Date(low * 1000).getTimezoneOffset() * 60;
   const first = Math.ceil((low - shift) / step) * step + shift;
   return Array.from({ length: Math.max(0, Math.floor((high - first) / step) + 1) }, (_, i) => first + i * step);
 }
 
-/** Begins, with the vocabulary in its order. */
+/** Initializes the chart with the causes in the order of the vocabulary. */
 export const start = (causes) => void (vocabulary = causes);
 
-/** Draws the hour and the legend. */
+/** Draws the last hour and the legend. */
 export function render(next) {
   status = next ?? status;
   if (!status) return;
@@ -149,7 +149,7 @@ export function render(next) {
   byId("nothing").hidden = numbers.length > 0;
 }
 
-/** By cause, in the wanted direction. */
+/** Counts by cause, in the selected direction. */
 function sums(rows) {
   const { direction } = current();
   const all = new Map();
@@ -163,12 +163,12 @@ function sentence(rows) {
   const of = (direction) => rows.filter((row) => row.direction === direction).flatMap((row) => row.counts).reduce((a, b) => a + b, 0);
   const words = `${count(of("sent"))} sent, ${count(of("received"))} received`;
   byId("sum").textContent = words;
-  byId("minutes").setAttribute("aria-label", `Resets per minute by cause in the last hour: ${words}; the table beside it has the numbers`);
+  byId("minutes").setAttribute("aria-label", `Resets per minute by cause in the last hour: ${words}. The table next to it has the numbers.`);
 }
 
 function line([cause, hour, ever], chosen) {
   const pressed = cause === chosen;
-  const button = el("button", { type: "button", "aria-pressed": String(pressed), title: pressed ? "Show every cause" : "Show this cause alone" }, swatch(cause), cause);
+  const button = el("button", { type: "button", "aria-pressed": String(pressed), title: pressed ? "Show all causes" : "Show only this cause" }, swatch(cause), cause);
   button.addEventListener("click", () => toggleCause(cause));
   return el(
     "tr",

@@ -1,9 +1,9 @@
-// Elements without markup: text is set as text, so nothing from outside can become an element or a script.
+// Creates elements without HTML strings: untrusted text is set as text, so it cannot become an element or a script.
 
-/** The element of that id. */
+/** The element with this ID. */
 export const byId = (id) => document.getElementById(id);
 
-/** Makes an element: attributes by name, children as elements or text; null and undefined are left out. */
+/** Creates an element. Children are elements or text; null and undefined attributes and children are left out. */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,10 +13,10 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A cause's word with its colour. */
+/** A square in the colour of a cause. */
 export const swatch = (cause) => el("span", { class: "swatch", "data-cause": cause, "aria-hidden": "true" });
 
-/** A bar that is full at the limit; `text` says the same in words. */
+/** A bar that shows a value relative to its limit. `text` is the tooltip and the label for screen readers. */
 export function gauge(value, limit, text) {
   const part = limit > 0 ? Math.min(value / limit, 1) : Number(value > 0);
   const level = part >= 0.9 ? "full" : part >= 0.7 ? "high" : "low";
@@ -25,7 +25,7 @@ export function gauge(value, limit, text) {
   return el("span", { class: "gauge", role: "img", "aria-label": text, title: text }, fill);
 }
 
-/** A table: heads as [text, class], rows as lists of cells (text or elements). */
+/** A table. `heads` are [text, class]; `rows` are arrays of cells (text or elements). */
 export function table(heads, rows, caption) {
   const head = heads.map(([text, kind]) => el("th", { scope: "col", class: kind }, text));
   const body = rows.map((cells) => el("tr", {}, ...cells.map((cell, i) => el("td", { class: heads[i][1] }, cell))));
@@ -38,16 +38,16 @@ export function table(heads, rows, caption) {
   );
 }
 
-/** Replaces the children, and only when the data have changed; the focus stays on what says the same as before. */
-export function renewer(place) {
+/** Returns a function that replaces the children if the data have changed. Focus moves to the new element with the same text. */
+export function updater(container) {
   let before;
   return (data, make) => {
     const now = JSON.stringify(data);
     if (now === before) return;
     before = now;
-    const focused = place.contains(document.activeElement) ? document.activeElement.textContent : null;
-    place.replaceChildren(...make());
+    const focused = container.contains(document.activeElement) ? document.activeElement.textContent : null;
+    container.replaceChildren(...make());
     if (focused === null) return;
-    [...place.querySelectorAll("button, summary")].find((it) => it.textContent === focused)?.focus({ preventScroll: true });
+    [...container.querySelectorAll("button, summary")].find((it) => it.textContent === focused)?.focus({ preventScroll: true });
   };
 }

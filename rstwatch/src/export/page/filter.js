@@ -1,4 +1,4 @@
-// What one wants to see. It is kept in the fragment of the address, so that a view can be shared.
+// The filter. The URL's fragment contains it, so that a view can be shared.
 
 import { byId, el } from "./dom.js";
 
@@ -9,48 +9,48 @@ let causes = new Set();
 let listeners = [];
 let wanted = Object.fromEntries(FIELDS.map((field) => [field, ""]));
 
-/** The filter of this moment. */
+/** The current filter. */
 export const current = () => wanted;
 
-/** Calls back when the filter has changed. */
+/** Registers a callback for changes of the filter. */
 export const onChange = (listener) => listeners.push(listener);
 
-/** Whether a row of direction and cause is wanted. */
+/** Whether a row {direction, cause} matches the filter. */
 export const admitsRow = ({ direction, cause }) =>
   (!wanted.direction || wanted.direction === direction) && (!wanted.cause || wanted.cause === cause);
 
-/** Whether a verdict is wanted. */
+/** Whether a verdict matches the filter. */
 export const admits = (event) =>
   admitsRow(event) &&
   event.remote.toLowerCase().includes(wanted.peer.trim().toLowerCase()) &&
   owners(event).some((name) => name.toLowerCase().includes(wanted.workload.trim().toLowerCase()));
 
-/** The names by which a verdict is found: its owner's, and the other end's. */
+/** The names that the workload filter searches: those of the owner and of the remote end. */
 export function owners({ process, workload, remote_workload: other }) {
   const own = [process?.comm, workload?.name, workload?.namespace, workload?.container, workload?.controller?.name];
   const names = [...own, other?.name, other?.namespace];
   return ["", ...names.filter((name) => typeof name === "string")];
 }
 
-/** Shows this cause alone, or every cause again. */
+/** Selects only this cause, or all causes if it is already selected. */
 export function toggleCause(cause) {
   form.elements.cause.value = wanted.cause === cause ? "" : cause;
   read();
 }
 
-/** Begins, with the vocabulary of causes. */
+/** Initializes the form with the vocabulary of causes. */
 export function start(vocabulary) {
   causes = new Set(vocabulary);
   form.elements.cause.append(...vocabulary.map((cause) => el("option", { value: cause }, cause)));
   form.addEventListener("input", read);
   form.addEventListener("submit", (event) => event.preventDefault());
-  // The fields are empty only after the event.
+  // The browser clears the fields after the event.
   form.addEventListener("reset", () => setTimeout(read));
   addEventListener("hashchange", fromFragment);
   fromFragment();
 }
 
-/** Offers names that were seen, for completion. */
+/** Sets the suggestions of a field. */
 export function suggest(id, names) {
   const list = byId(id);
   const known = [...list.options].map((option) => option.value);
@@ -66,7 +66,7 @@ function read() {
   become(next);
 }
 
-/** Anybody may have written the fragment: words that are not of the vocabulary are dropped, the rest is text. */
+/** Reads the filter from the fragment. The fragment is untrusted: unknown directions and causes are dropped, and the rest is text. */
 function fromFragment() {
   const said = new URLSearchParams(location.hash.slice(1));
   const next = Object.fromEntries(FIELDS.map((field) => [field, (said.get(field) ?? "").slice(0, 200)]));

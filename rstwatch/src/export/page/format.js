@@ -1,4 +1,4 @@
-// Numbers and times for people.
+// Formats numbers and times.
 
 /** 12,345 */
 export const count = (n) => n.toLocaleString("en");
@@ -6,7 +6,7 @@ export const count = (n) => n.toLocaleString("en");
 /** 1 reset, 2 resets */
 export const counted = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-/** 850 ms, 61.2 s, 5 min, 2 h; cut, never rounded up. */
+/** 850 ms, 61.2 s, 5 min, 2 h; truncated, never rounded up. */
 export function length(seconds) {
   if (seconds < 1) return `${Math.floor(seconds * 1000)} ms`;
   if (seconds < 120) return `${Math.floor(seconds * 10) / 10} s`;
@@ -24,13 +24,13 @@ export function bytes(n) {
 
 const two = (n) => String(n).padStart(2, "0");
 
-/** 14:07 in the browser's zone. */
+/** 14:07 in the browser's time zone. */
 export const minute = (seconds) => clock(new Date(seconds * 1000)).slice(0, 5);
 
-/** 14:07:31 in the browser's zone. */
+/** 14:07:31 in the browser's time zone. */
 export const clock = (date) => `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 
-/** 14:07:31.482; with the day where that is not today. */
+/** 14:07:31.482, preceded by the date unless it is today. */
 export function moment(text) {
   const date = new Date(text);
   if (Number.isNaN(date.getTime())) return text;

@@ -1,15 +1,15 @@
-// Idle times before resets, and the idle timeouts inferred of destinations.
+// Idle times before resets, and inferred idle timeouts of destinations.
 
 import { Bars, byCause, said } from "./chart.js";
-import { byId, el, renewer, table } from "./dom.js";
+import { byId, el, updater, table } from "./dom.js";
 import { admitsRow } from "./filter.js";
 import { counted, length } from "./format.js";
 
-/** As many timeouts are marked in the chart. */
+/** Maximum number of timeouts marked in the chart. */
 const MARKED = 5;
 
 const readout = byId("idle-readout");
-const timeouts = renewer(byId("timeouts"));
+const timeouts = updater(byId("timeouts"));
 let bounds = [];
 let marks = [];
 let vocabulary = [];
@@ -18,7 +18,7 @@ let status = null;
 const bars = new Bars(byId("idle"), {
   range: (_, high) => [-0.6, high + 0.6],
   splits: () => bounds.map((_, i) => i).filter((i) => i % 3 === 0),
-  // A bucket ends at its bound.
+  // Buckets are labelled with their upper bound.
   values: (_, all) => all.map((i) => `≤${brief(bounds[i])}`),
   readout: (index, stack) => {
     const sum = index === null ? 0 : stack.reduce((all, { counts }) => all + counts[index], 0);
@@ -27,7 +27,7 @@ const bars = new Bars(byId("idle"), {
   draw,
 });
 
-/** Begins, with the vocabulary in its order. */
+/** Initializes the chart with the causes in the order of the vocabulary. */
 export const start = (causes) => void (vocabulary = causes);
 
 /** Draws the histogram and the list of timeouts. */
@@ -42,7 +42,7 @@ export function render(next) {
 }
 
 function list(all, dead) {
-  if (all.length === 0) return [el("p", { class: "empty" }, "No idle timeout was inferred yet.")];
+  if (all.length === 0) return [el("p", { class: "empty" }, "No idle timeout inferred yet.")];
   const number = (it) => (dead.indexOf(it) >= 0 && dead.indexOf(it) < MARKED ? String(dead.indexOf(it) + 1) : "");
   const candidates = (it) => it.timeout_candidates.map(({ who, seconds }) => `${who} ${seconds}`).join(", ");
   const rows = all.slice(0, 20).map((it) => [
@@ -51,10 +51,10 @@ function list(all, dead) {
     el("span", {}, it.timeout, candidates(it) ? el("small", {}, candidates(it)) : null),
   ]);
   const heads = [["", "mark"], ["peer", ""], ["idle timeout", ""]];
-  return [table(heads, rows, "Inferred idle timeouts; the number is that of the line in the chart")];
+  return [table(heads, rows, "Inferred idle timeouts. The number refers to a line in the chart.")];
 }
 
-/** Marks as [x, label]; those that would lie on each other share a line. */
+/** Lines as [x, label]. Marks closer than `apart` share a line. */
 export function lines(xs, apart) {
   const sorted = xs.map((x, i) => ({ x, labels: [i + 1] })).sort((a, b) => a.x - b.x);
   const merged = [];
@@ -66,7 +66,7 @@ export function lines(xs, apart) {
   return merged.map(({ x, labels }) => [x, labels.sort((a, b) => a - b).join(",")]);
 }
 
-/** Where a time lies on the axis: between two bars by its part of the bucket. */
+/** The position of a time on the axis, interpolated within its bucket. */
 export function position(seconds, limits) {
   const i = limits.findIndex((bound) => seconds <= bound);
   if (i < 0) return limits.length;
@@ -99,7 +99,7 @@ function bucket(index) {
   return `${index === 0 ? "0" : brief(bounds[index - 1])} to ${brief(bounds[index])}`;
 }
 
-/** 5s, 2m, 1h; bounds are whole. */
+/** 5s, 2m, 1h. Bounds are whole numbers. */
 function brief(seconds) {
   if (seconds === undefined) return "";
   if (seconds >= 3600) return `${seconds / 3600}h`;

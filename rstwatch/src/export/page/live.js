@@ -1,15 +1,15 @@
-// The stream of new verdicts: kept open, opened again when it ends.
+// Follows the stream of new verdicts, and reconnects when it ends.
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 10_000;
-/** A stream says something every 15 seconds: one that is silent for so long is dead, though nobody has said so. */
-const SILENCE = 45_000;
+/** The agent sends a heartbeat every 15 s, so a stream without data for this long is dead even if it has not been closed. */
+const STREAM_TIMEOUT = 45_000;
 
 /**
  * Follows the agent's verdicts.
  *
- * `onEvents(events)` gets recent ones at each connection and new ones as they come; those that it has seen before are
- * for it to drop. `onState(word, detail)` gets "connecting", "live", "reconnecting", "busy" and "paused".
+ * `onEvents(events)` receives recent verdicts at each connection, then new ones as they arrive; it must drop duplicates.
+ * `onState(state, detail)` receives "connecting", "live", "reconnecting", "busy" and "paused".
  */
 export class Live {
   #onEvents;
@@ -30,7 +30,7 @@ export class Live {
     this.#run(this.#abort.signal);
   }
 
-  /** Lets go of the stream, as a hidden page does: places are few. */
+  /** Closes the stream, for example while the page is hidden: the agent serves a limited number of streams. */
   stop() {
     clearTimeout(this.#timer);
     this.#abort?.abort();
@@ -38,7 +38,7 @@ export class Live {
     this.#onState("paused");
   }
 
-  /** The agent does not answer: the stream is dead too, whether it says so or not. */
+  /** Reconnects because another request went unanswered, which means that the stream is dead too. */
   suspect() {
     if (!this.#abort) return;
     this.#abort.abort();
@@ -51,7 +51,7 @@ export class Live {
       const answer = await fetch("api/v1/events?follow=1&advice=1&heartbeat=1", { signal });
       if (answer.status === 503) return this.#again("busy");
       if (!answer.ok) throw new Error(`status ${answer.status}`);
-      // What came before the stream was open.
+      // Verdicts from before the stream was open.
       const recent = await fetch("api/v1/events?advice=1", { signal });
       this.#onEvents(await recent.json());
       this.#wait = FIRST_WAIT;
@@ -74,12 +74,12 @@ export class Live {
   }
 }
 
-/** The events of a stream of JSON lines, as many at a time as came together. */
+/** Yields the events of a stream of JSON lines, in batches as they arrive. */
 async function* batches(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await withinTime(reader.read());
+    const { value, done } = await withTimeout(reader.read());
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
@@ -88,9 +88,9 @@ async function* batches(body) {
   }
 }
 
-/** The same, or an error when it takes too long. */
-function withinTime(promise) {
+/** Rejects if the promise takes too long. */
+function withTimeout(promise) {
   let timer;
-  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error("the stream is silent")), SILENCE)));
+  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error("no data on the stream")), STREAM_TIMEOUT)));
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }

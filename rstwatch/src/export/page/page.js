@@ -1,4 +1,4 @@
-// The page: what is drawn from what, and when the agent is asked.
+// The page: polls the agent's status, follows its verdicts, and passes both to the panels.
 
 import * as chart from "./chart.js";
 import { byId } from "./dom.js";
@@ -8,61 +8,61 @@ import { Live } from "./live.js";
 import * as panels from "./panels.js";
 import * as verdicts from "./verdicts.js";
 
-/** How often the status is asked for when nothing happens. */
-const CALM = 5000;
-/** And at most when verdicts come. */
-const BUSY = 700;
-/** An answer that takes longer is none. */
-const PATIENCE = 8000;
+/** Polling interval of the status without new verdicts, in milliseconds. */
+const IDLE_INTERVAL = 5000;
+/** Delay between a new verdict and the next poll. */
+const ACTIVE_INTERVAL = 700;
+/** Timeout of a request. */
+const TIMEOUT = 8000;
 
-const WORDS = {
+const LABELS = {
   connecting: "connecting",
   live: "live",
   reconnecting: "reconnecting",
-  busy: "too many readers: reading every few seconds",
+  busy: "too many readers: updating every few seconds",
   paused: "paused while hidden",
 };
 
 let timer = null;
 let due = Infinity;
-let asking = false;
+let polling = false;
 let state = "connecting";
 
 const live = new Live(onEvents, onState);
 
 async function get(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT) });
   if (!answer.ok) throw new Error(`${path}: status ${answer.status}`);
   return answer.json();
 }
 
 function onEvents(events) {
-  if (verdicts.add(events) > 0) plan(BUSY);
+  if (verdicts.add(events) > 0) plan(ACTIVE_INTERVAL);
 }
 
-function onState(word) {
-  state = word;
+function onState(next) {
+  state = next;
   const element = byId("state");
-  element.textContent = WORDS[word];
-  element.dataset.state = word;
+  element.textContent = LABELS[next];
+  element.dataset.state = next;
 }
 
-/** Asks for the status no later than then. */
+/** Schedules a poll after `wait` milliseconds at the latest. */
 function plan(wait) {
   const at = performance.now() + wait;
   if (document.hidden || at >= due) return;
   clearTimeout(timer);
   due = at;
-  // Who is asking already plans anew from what is due then.
-  timer = asking ? null : setTimeout(refresh, wait);
+  // A poll in progress schedules the next one from `due`.
+  timer = polling ? null : setTimeout(refresh, wait);
 }
 
 async function refresh() {
-  asking = true;
+  polling = true;
   due = Infinity;
-  const [status, recent] = await Promise.all([ask("api/v1/status"), state === "busy" ? ask("api/v1/events?advice=1") : null]);
-  asking = false;
-  const again = Math.min(CALM, due - performance.now());
+  const [status, recent] = await Promise.all([tryGet("api/v1/status"), state === "busy" ? tryGet("api/v1/events?advice=1") : null]);
+  polling = false;
+  const again = Math.min(IDLE_INTERVAL, due - performance.now());
   due = Infinity;
   plan(Math.max(again, 0));
   if (recent) verdicts.add(recent);
@@ -72,8 +72,8 @@ async function refresh() {
   panels.render(status);
 }
 
-/** Nothing where the agent does not answer. */
-const ask = (path) => get(path).catch(() => null);
+/** The response, or null if the agent does not answer. */
+const tryGet = (path) => get(path).catch(() => null);
 
 function filtered() {
   verdicts.render();
@@ -92,7 +92,7 @@ function onVisibility() {
   }
 }
 
-/** The table of causes comes first: the filter and the colours need its order. */
+/** Loads the table of causes first, because the filter and the charts need its order. */
 async function start() {
   let entries;
   try {

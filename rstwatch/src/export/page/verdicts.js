@@ -1,14 +1,14 @@
-// The list of verdicts, the newest first.
+// The list of verdicts, newest first.
 
 import { byId, el, swatch } from "./dom.js";
 import { admits, current, owners, suggest } from "./filter.js";
 import { count, counted, length, moment } from "./format.js";
 
-/** As many as the agent keeps. */
+/** Number of verdicts kept; the agent keeps as many. */
 const KEPT = 1000;
-/** As many as are on the page at once. */
+/** Maximum number of verdicts shown. */
 const SHOWN = 100;
-/** Younger than this when it is drawn, it shows that it has just come (milliseconds). */
+/** A verdict younger than this is highlighted when it appears, in milliseconds. */
 const NEW = 3000;
 
 const list = byId("verdicts");
@@ -21,10 +21,10 @@ const rows = new Map();
 let table = new Map();
 let scheduled = false;
 
-/** What a verdict is known by. */
+/** The identity of a verdict. */
 const key = ({ time, direction, local, remote, netns }) => [time, direction, local, remote, netns].join(" ");
 
-/** Begins, with the table of causes. */
+/** Initializes the list with the table of causes. */
 export function start(entries) {
   table = new Map(entries.map((entry) => [entry.cause, entry]));
   pause.addEventListener("click", () => {
@@ -36,7 +36,7 @@ export function start(entries) {
   render();
 }
 
-/** Adds verdicts, oldest first; those that are known are dropped. */
+/** Adds verdicts, oldest first, and drops duplicates. Returns the number of new ones. */
 export function add(events) {
   const fresh = events.filter((event) => !seen.has(key(event)));
   for (const event of fresh) seen.add(key(event));
@@ -46,7 +46,7 @@ export function add(events) {
   return fresh.length;
 }
 
-/** Draws at the next frame, however many verdicts come until then. */
+/** Redraws at the next animation frame, once for all verdicts that arrive before it. */
 function schedule() {
   if (scheduled) return;
   scheduled = true;
@@ -56,7 +56,7 @@ function schedule() {
   });
 }
 
-/** Draws the list; rows that stay keep their elements, and with them focus and what is unfolded. */
+/** Draws the list. Rows that stay keep their elements, and so their focus and open state. */
 export function render() {
   const all = held ?? kept;
   const wanted = all.filter(admits).reverse();
@@ -67,11 +67,11 @@ export function render() {
     row.remove();
     rows.delete(known);
   }
-  let place = list.firstElementChild;
+  let next = list.firstElementChild;
   for (const event of shown) {
     const row = rows.get(key(event)) ?? make(event);
-    if (row === place) place = place.nextElementSibling;
-    else list.insertBefore(row, place);
+    if (row === next) next = next.nextElementSibling;
+    else list.insertBefore(row, next);
   }
   summary(all, wanted.length, shown.length);
   suggestions();
@@ -86,12 +86,12 @@ function make(event) {
 function summary(all, wanted, shown) {
   const before = new Set(held);
   const waiting = held ? kept.filter((event) => !before.has(event)).length : 0;
-  const some = wanted < all.length ? `${count(wanted)} of ${counted(all.length, "verdict")} fit the filter` : counted(wanted, "verdict");
-  const parts = [some, shown < wanted ? `the newest ${shown} are shown` : "", waiting ? `${count(waiting)} waiting` : ""];
+  const some = wanted < all.length ? `${count(wanted)} of ${counted(all.length, "verdict")} match the filter` : counted(wanted, "verdict");
+  const parts = [some, shown < wanted ? `showing the newest ${shown}` : "", waiting ? `${count(waiting)} waiting` : ""];
   byId("shown").textContent = all.length > 0 ? parts.filter(Boolean).join("; ") : "";
   const none = byId("none");
   none.hidden = wanted > 0;
-  none.textContent = all.length > 0 ? "No verdict fits the filter." : "No reset was seen yet. New ones appear here at once.";
+  none.textContent = all.length > 0 ? "No verdict matches the filter." : "No resets yet. New ones appear here immediately.";
 }
 
 function suggestions() {
@@ -108,14 +108,14 @@ function verdict(event) {
     el("time", { datetime: event.time, title: event.time }, moment(event.time)),
     el("span", { class: "cause" }, swatch(cause), el("b", {}, cause)),
     el("span", { class: `sure ${confidence}` }, `${confidence}, by ${sender}`),
-    el("span", { class: "flow" }, el("span", { class: "way" }, event.direction), ` ${event.local} `, arrow(event), ` ${event.remote}`),
+    el("span", { class: "flow" }, el("span", { class: "direction" }, event.direction), ` ${event.local} `, arrow(event), ` ${event.remote}`),
     el("span", { class: "owner" }, [owner(event), otherEnd(event)].filter(Boolean).join(" ")),
     el("span", { class: "because" }, because.join("; ")),
   );
   const isNew = Date.now() - Date.parse(event.time) < NEW;
   const row = el("details", { class: isNew ? "verdict new" : "verdict", "data-cause": cause }, head);
-  // What is inside is made when it is looked at.
-  row.addEventListener("toggle", () => row.open && row.childElementCount === 1 && row.append(inside(event)));
+  // Details are created when the row is first opened.
+  row.addEventListener("toggle", () => row.open && row.childElementCount === 1 && row.append(details(event)));
   return row;
 }
 
@@ -132,22 +132,22 @@ function owner({ process, workload, role }) {
   return parts.filter(Boolean).join(" ") || (role === "unknown" ? "" : role);
 }
 
-const WAYS = { client: "to", server: "from", unknown: "with" };
+const PREPOSITIONS = { client: "to", server: "from", unknown: "with" };
 
 /** `to service shop/db` */
 function otherEnd({ remote_workload: other, role }) {
-  return other ? `${WAYS[role]} ${other.kind} ${other.namespace ? `${other.namespace}/` : ""}${other.name}` : "";
+  return other ? `${PREPOSITIONS[role]} ${other.kind} ${other.namespace ? `${other.namespace}/` : ""}${other.name}` : "";
 }
 
-function inside(event) {
+function details(event) {
   const entry = table.get(event.cause);
-  const advice = event.advice ?? "Nothing to change by this alone.";
+  const advice = event.advice ?? "This reset alone requires no change.";
   return el(
     "div",
     { class: "inside" },
     part("wide", "What to change", el("p", { class: "advice" }, advice)),
     event.because.length > 0 ? part("", "Evidence", el("ul", {}, ...event.because.map((it) => el("li", {}, it)))) : null,
-    part("facts", "What was seen", facts(event)),
+    part("facts", "Observed values", facts(event)),
     entry ? part("", `About ${event.cause}`, el("p", {}, entry.means), ...confirm(entry)) : null,
   );
 }
@@ -156,17 +156,17 @@ const part = (kind, title, ...content) => el("div", { class: kind }, el("h3", {}
 
 function confirm({ confirm }) {
   if (confirm.length === 0) return [];
-  const looks = confirm.map(([look, run]) => el("li", {}, look, run ? el("code", {}, run) : null));
-  return [el("details", { class: "confirm" }, el("summary", {}, "How to confirm it"), el("ul", {}, ...looks))];
+  const steps = confirm.map(([step, run]) => el("li", {}, step, run ? el("code", {}, run) : null));
+  return [el("details", { class: "confirm" }, el("summary", {}, "How to confirm"), el("ul", {}, ...steps))];
 }
 
-/** What was not seen is left out. */
+/** The observed values; unknown ones are left out. */
 function facts(event) {
   const { rst, workload } = event;
   const candidates = event.timeout_candidates.map(({ who, seconds }) => `${who} ${seconds} s`).join(", ");
   const all = [
     ["idle", time(event.idle_ms)],
-    ["timeouts that fit", candidates],
+    ["timeout candidates", candidates],
     ["age", time(event.age_ms)],
     ["state", event.state],
     ["kernel's reason", event.kernel_reason],
@@ -175,11 +175,11 @@ function facts(event) {
     ["bytes received", event.bytes_received],
     ["unacknowledged", event.unacked_bytes],
     ["unread", event.unread_bytes],
-    ["RST's TTL", rst?.ttl === null || !rst ? null : `${rst.ttl}${rst.ttl_expected === null ? "" : `, handshake ${rst.ttl_expected}`}`],
-    ["RST's flags", rst?.flags],
+    ["RST TTL", rst?.ttl === null || !rst ? null : `${rst.ttl}${rst.ttl_expected === null ? "" : `, handshake ${rst.ttl_expected}`}`],
+    ["RST flags", rst?.flags],
     ["seq", rst?.seq],
     ["container", workload?.container],
-    ["made by", workload?.controller ? `${workload.controller.kind} ${workload.controller.name}` : null],
+    ["controller", workload?.controller ? `${workload.controller.kind} ${workload.controller.name}` : null],
     ["netns", event.netns],
   ];
   const known = all.filter(([, value]) => value !== null && value !== undefined && value !== "");

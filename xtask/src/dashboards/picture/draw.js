@@ -1,19 +1,19 @@
-// Each kind of panel, drawn into its place of the grid.
+// Draws each type of panel at its position on the grid.
 
 const CELL = 38;
 const GAP = 8;
 const WIDTH = (1600 - 16) / 24;
 
-function answers(panel) {
+function results(panel) {
   return panel.targets.flatMap((target) => {
-    const found = DATA.answers.find((it) => it.panel === panel.id && it.target === target.refId);
-    return found.answer.map((series) => ({ target, labels: series.metric, name: legend(target, series.metric),
+    const found = DATA.results.find((it) => it.panel === panel.id && it.target === target.refId);
+    return found.series.map((series) => ({ target, labels: series.metric, name: legend(target, series.metric),
       points: (series.values ?? [series.value]).map(([at, value]) => [at, Number(value)]) }));
   });
 }
 
 function timeseries(panel, box) {
-  const all = answers(panel);
+  const all = results(panel);
   const times = [...new Set(all.flatMap((it) => it.points.map(([at]) => at)))].sort((a, b) => a - b);
   const { unit, custom } = panel.fieldConfig.defaults;
   const stacked = custom.stacking.mode === "normal";
@@ -53,7 +53,7 @@ function stack(values) {
 function line(panel, name, index, custom, stacked) {
   const stroke = colour(panel, name, index);
   const opacity = property(panel, name, "custom.fillOpacity") ?? custom.fillOpacity;
-  // What lies below covers the area, so that colours do not mix.
+  // Opaque if stacked, so that the colours of areas do not mix.
   const fill = stacked ? stroke : stroke + Math.round(opacity * 2.55).toString(16).padStart(2, "0");
   return { stroke, fill, width: 1, dash: property(panel, name, "custom.lineStyle")?.dash, points: { show: false } };
 }
@@ -75,7 +75,7 @@ function entry(name, stroke, values, unit) {
 }
 
 function stat(panel, box) {
-  const points = answers(panel)[0].points.filter(([, value]) => Number.isFinite(value));
+  const points = results(panel)[0].points.filter(([, value]) => Number.isFinite(value));
   const value = points.at(-1)?.[1];
   const shown = element("div", "stat");
   const paint = threshold(panel, value);
@@ -90,7 +90,7 @@ function stat(panel, box) {
 }
 
 function bargauge(panel, box) {
-  const all = answers(panel).map((it) => ({ name: it.name, value: it.points.at(-1)[1] }));
+  const all = results(panel).map((it) => ({ name: it.name, value: it.points.at(-1)[1] }));
   const top = Math.max(...all.map((it) => it.value), 1e-9);
   const graded = panel.fieldConfig.defaults.color.mode.startsWith("continuous");
   const bars = element("div", "bars");
@@ -107,11 +107,11 @@ function bargauge(panel, box) {
   box.append(bars);
 }
 
-/** What Grafana's `merge` does: rows that agree in the labels that they share become one. */
+/** Grafana's `merge` transformation: combines rows that agree in all common labels. */
 function merged(panel) {
   const rows = [];
   const columns = [];
-  for (const { target, labels, points } of filled(answers(panel))) {
+  for (const { target, labels, points } of filled(results(panel))) {
     const value = `Value #${target.refId}`;
     const agrees = (row) => !(value in row) && Object.entries(labels).every(([key, it]) => !(key in row) || row[key] === it);
     const row = rows.find(agrees) ?? rows[rows.push({}) - 1];
@@ -121,7 +121,7 @@ function merged(panel) {
   return { rows, columns };
 }
 
-/** A label that is empty is none to Prometheus, but a column of the query's table has it. */
+/** Prometheus drops empty labels, but the query's table has a column for them. */
 function filled(all) {
   return all.map((it) => {
     const kin = all.filter((other) => other.target === it.target).flatMap((other) => Object.keys(other.labels));
@@ -161,7 +161,7 @@ function cell(panel, rows, row, key, name) {
 }
 
 function heatmap(panel, box) {
-  const all = answers(panel).map((it) => ({ edge: it.labels.le === "+Inf" ? Infinity : Number(it.labels.le), ...it }));
+  const all = results(panel).map((it) => ({ edge: it.labels.le === "+Inf" ? Infinity : Number(it.labels.le), ...it }));
   all.sort((a, b) => a.edge - b.edge);
   const renamed = (name) => panel.transformations.reduce(
     (so, { options }) => so.replace(new RegExp(options.regex), options.renamePattern), name);
@@ -220,7 +220,7 @@ function draw(panel, main) {
     return;
   }
   box.append(element("h2", "", panel.title));
-  if (panel.type !== "text" && answers(panel).length === 0) box.append(element("div", "none", "No data"));
+  if (panel.type !== "text" && results(panel).length === 0) box.append(element("div", "none", "No data"));
   else KINDS[panel.type](panel, box);
 }
 
@@ -234,4 +234,4 @@ DATA.dashboard.panels.forEach((panel) => draw(panel, main));
 const end = Math.max(...DATA.dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
 main.style.height = `${end * CELL}px`;
 document.body.append(element("footer", "",
-  "Drawn from this dashboard's JSON and the results of its queries, asked of a Prometheus that scraped rstwatch in the lab. Not a Grafana screenshot."));
+  "Rendered from this dashboard's JSON and the results of its queries, run on a Prometheus that scraped rstwatch in the lab. Not a Grafana screenshot."));

@@ -1,5 +1,5 @@
 "use strict";
-// Units, colours and names, as the dashboard asks for them.
+// Units, colours and names as in Grafana.
 
 const CLASSIC = ["#73BF69", "#F2CC0C", "#8AB8FF", "#FF780A", "#F2495C", "#5794F2", "#B877D9", "#CA95E5", "#FFB357",
   "#C4162A", "#33B5E5", "#96D98D"];
@@ -40,7 +40,7 @@ function matches(matcher, name) {
   return new RegExp(matcher.options.slice(1, -1)).test(name);
 }
 
-/** A property that an override sets for a field of this name. */
+/** A property that an override sets for the field of this name. */
 function property(panel, name, id) {
   for (const { matcher, properties } of panel.fieldConfig.overrides) {
     const found = matches(matcher, name) && properties.find((it) => it.id === id);
@@ -59,7 +59,7 @@ function threshold(panel, value) {
   return NAMED[step.color] ?? step.color;
 }
 
-/** `{{label}}` replaced. */
+/** The legend with each `{{label}}` replaced. */
 function legend(target, labels) {
   return target.legendFormat.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => labels[label] ?? "");
 }

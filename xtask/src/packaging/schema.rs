@@ -1,6 +1,6 @@
-//! Each document is what its kind may be. Kinds of Kubernetes itself are those of its published API, by the structures that
-//! k8s-openapi makes of it: a field that is lost on the way through them does not exist, one that appears was required. Kinds
-//! that others define are checked by shapes of our own.
+//! Checks each document against the schema of its kind. For built-in kinds, the document makes a round trip through the types
+//! that k8s-openapi generates from the published API: a field that disappears is unknown, and one that appears is required.
+//! Custom resources are checked by [`crd_schema`].
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::document::word;
-use super::{shape, words};
+use super::{crd_schema, enums};
 
-/// What is wrong with a document, each with where; nothing if it is right.
+/// The problems of a document, each with its path; empty if the document is valid.
 pub(crate) fn problems(document: &Value) -> Vec<String> {
     let found = match (word(document, "/apiVersion"), word(document, "/kind")) {
         ("apps/v1", "DaemonSet") => typed::<DaemonSet>(document),
@@ -26,10 +26,10 @@ pub(crate) fn problems(document: &Value) -> Vec<String> {
         ("networking.k8s.io/v1", "NetworkPolicy") => typed::<NetworkPolicy>(document),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => typed::<ClusterRole>(document),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => typed::<ClusterRoleBinding>(document),
-        (version, kind) => shape::problems(version, kind, document),
+        (version, kind) => crd_schema::problems(version, kind, document),
     };
     let mut found = found.unwrap_or_else(|error| vec![format!("{error:#}")]);
-    found.extend(words::problems(document));
+    found.extend(enums::problems(document));
     found
 }
 

@@ -1,6 +1,6 @@
-//! What the test in the browser asks for: resets of the lab, and the agent's end and beginning.
+//! Serves the browser test: makes resets in the lab, and stops and starts the agent.
 //!
-//! It asks in lines on its stdout, and gets one line for each: `ok …` or `error …`.
+//! The test writes one request per line to its stdout and reads one response per line: `ok …` or `error …`.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,22 +13,22 @@ use crate::agent::Agent;
 use crate::lab::{Played, Stage};
 
 /// The agent and the lab's network.
-pub(super) struct Show {
-    // First: it ends before the namespaces that it watches go.
+pub(super) struct Harness {
+    // First, so that the agent exits before its namespaces are removed.
     agent: Option<Agent>,
     stage: Stage,
     address: SocketAddr,
 }
 
-impl Show {
-    pub(super) fn begin() -> Result<Self> {
+impl Harness {
+    pub(super) fn start() -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut show = Self { agent: None, stage: Stage::build()?, address };
-        show.start()?;
-        Ok(show)
+        let mut harness = Self { agent: None, stage: Stage::build()?, address };
+        harness.start_agent()?;
+        Ok(harness)
     }
 
-    /// Answers the test until it ends; it must end well.
+    /// Runs the test and answers its requests. The test must succeed.
     pub(super) fn run(mut self, mut test: Command) -> Result<()> {
         let mut child = test
             .arg(format!("http://{}/", self.address))
@@ -36,38 +36,38 @@ impl Show {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start node")?;
-        let (Some(mut answers), Some(asked)) = (child.stdin.take(), child.stdout.take()) else {
+        let (Some(mut responses), Some(requests)) = (child.stdin.take(), child.stdout.take()) else {
             bail!("no pipes to node");
         };
-        for line in BufReader::new(asked).lines() {
-            let answer = match self.answer(&line?) {
-                Ok(answer) => format!("ok {answer}"),
+        for line in BufReader::new(requests).lines() {
+            let response = match self.respond(&line?) {
+                Ok(response) => format!("ok {response}"),
                 Err(error) => format!("error {error:#}"),
             };
-            // A test that is gone is judged by its exit code.
-            _ = writeln!(answers, "{}", answer.replace('\n', " "));
+            // If the test has exited, its exit code counts.
+            _ = writeln!(responses, "{}", response.replace('\n', " "));
         }
         let status = child.wait()?;
-        ensure!(status.success(), "the page failed in the browser ({status}): see its output above");
-        self.stop()
+        ensure!(status.success(), "the browser test failed ({status}): see its output above");
+        self.stop_agent()
     }
 
-    fn answer(&mut self, line: &str) -> Result<String> {
+    fn respond(&mut self, line: &str) -> Result<String> {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("row", id) => match self.stage.play(id)? {
                 Played::At(port) => Ok(port.to_string()),
                 Played::Lacks(program) => Ok(format!("lacks {program}")),
             },
             ("abort", name) => Ok(self.stage.abort_as(name)?.to_string()),
-            ("crowd", "") => Ok(self.stage.crowd()?.to_string()),
-            ("stop", "") => self.stop().map(|()| String::new()),
-            ("start", "") => self.start().map(|()| String::new()),
-            _ => bail!("not known: {line:?}"),
+            ("overflow", "") => Ok(self.stage.crowd()?.to_string()),
+            ("stop", "") => self.stop_agent().map(|()| String::new()),
+            ("start", "") => self.start_agent().map(|()| String::new()),
+            _ => bail!("unknown request {line:?}"),
         }
     }
 
-    /// It watches the lab alone, so that what else goes on here disturbs no count.
-    fn start(&mut self) -> Result<()> {
+    /// Starts an agent that watches only the lab, so that other resets on this machine do not affect its counts.
+    fn start_agent(&mut self) -> Result<()> {
         let mut args: Vec<OsString> = vec!["--web.listen-address".into(), self.address.to_string().into()];
         args.extend(["--node-name".into(), "node-a".into()]);
         for path in self.stage.namespaces() {
@@ -79,7 +79,7 @@ impl Show {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<()> {
+    fn stop_agent(&mut self) -> Result<()> {
         self.agent.take().map_or(Ok(()), Agent::end)
     }
 }

@@ -1,9 +1,9 @@
-//! Words that the API takes from a fixed list. k8s-openapi has them as strings.
+//! Enumerated values of the Kubernetes API. k8s-openapi types them as plain strings.
 
 use serde_json::Value;
 
-/// By the field, or by the field and the one that holds it.
-const WORDS: [(&str, &[&str]); 22] = [
+/// Permitted values by field name, or by parent and field name.
+const VALUES: [(&str, &[&str]); 22] = [
     ("appArmorProfile.type", &["RuntimeDefault", "Localhost", "Unconfined"]),
     ("capabilities.add", &["BPF", "PERFMON", "NET_ADMIN"]),
     ("capabilities.drop", &["ALL"]),
@@ -28,20 +28,20 @@ const WORDS: [(&str, &[&str]); 22] = [
     ("volumes", &["configMap", "hostPath", "projected", "secret", "emptyDir"]),
 ];
 
-/// Words that are not of their list, and those that choose a `type` of which nothing is known here.
+/// Values that are not permitted, and fields called `type` whose values this table does not list.
 pub(super) fn problems(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    look("", "", document, &mut found);
+    walk("", "", document, &mut found);
     found
 }
 
-fn look(parent: &str, key: &str, value: &Value, found: &mut Vec<String>) {
+fn walk(parent: &str, key: &str, value: &Value, found: &mut Vec<String>) {
     match value {
-        // Theirs are free words.
+        // Free-form strings.
         Value::Object(_) if ["labels", "annotations", "data", "matchLabels"].contains(&key) => (),
-        Value::Object(fields) => fields.iter().for_each(|(inner, value)| look(key, inner, value, found)),
-        // Items stand where their list stands.
-        Value::Array(items) => items.iter().for_each(|item| look(parent, key, item, found)),
+        Value::Object(fields) => fields.iter().for_each(|(inner, value)| walk(key, inner, value, found)),
+        // Items have the path of their array.
+        Value::Array(items) => items.iter().for_each(|item| walk(parent, key, item, found)),
         Value::String(word) => found.extend(wrong(parent, key, word)),
         _ => (),
     }
@@ -49,9 +49,9 @@ fn look(parent: &str, key: &str, value: &Value, found: &mut Vec<String>) {
 
 fn wrong(parent: &str, key: &str, word: &str) -> Option<String> {
     let both = format!("{parent}.{key}");
-    let known = WORDS.iter().find(|(field, _)| *field == both || *field == key).map(|(_, words)| *words);
+    let known = VALUES.iter().find(|(field, _)| *field == both || *field == key).map(|(_, values)| *values);
     match known {
-        Some(words) => (!words.contains(&word)).then(|| format!("{both}: {word:?} is none of {words:?}")),
-        None => (key == "type").then(|| format!("{both}: nothing is known of its words: add them to words.rs")),
+        Some(values) => (!values.contains(&word)).then(|| format!("{both}: {word:?} is none of {values:?}")),
+        None => (key == "type").then(|| format!("{both}: permitted values unknown: add them to enums.rs")),
     }
 }

@@ -1,7 +1,7 @@
-// How the page looks, measured.
+// Measures the rendered page.
 
-/** How many pixels of a canvas have each of these colours of the style sheet. */
-export function paint(page, canvas, names) {
+/** Counts the pixels of a canvas that have each of these colours of the style sheet. */
+export function countPixels(page, canvas, names) {
   return page.evaluate(
     ([selector, wanted]) => {
       const element = document.querySelector(selector);
@@ -24,7 +24,7 @@ export function paint(page, canvas, names) {
   );
 }
 
-/** What is wider than the window. */
+/** Elements that extend beyond the window. */
 export function overflow(page) {
   return page.evaluate(() => {
     if (document.documentElement.scrollWidth <= innerWidth) return [];
@@ -33,8 +33,8 @@ export function overflow(page) {
   });
 }
 
-/** Texts with less contrast than that against what is behind them. */
-export function contrasts(page, least) {
+/** Text with less than this contrast against its background. */
+export function lowContrast(page, minimum) {
   return page.evaluate((wanted) => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {
@@ -65,5 +65,5 @@ export function contrasts(page, least) {
       return { element, ratio: contrast(over(rgba(getComputedStyle(element).color), back), back) };
     });
     return found.filter(({ ratio }) => ratio < wanted).map(({ element, ratio }) => `${element.tagName}.${element.className} ${element.textContent.slice(0, 30)}: ${ratio.toFixed(2)}`);
-  }, least);
+  }, minimum);
 }

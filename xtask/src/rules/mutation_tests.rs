@@ -1,4 +1,4 @@
-//! The tests of the alerts notice a damaged alert: each of its mutants fails them.
+//! Mutation test of the alerts: each mutant of an alert must fail at least one promtool case.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,11 +10,11 @@ use super::parse::{self, Alert};
 use super::{files, home};
 use crate::paths;
 
-/// What a mutant is, its expression, and how long it must hold.
+/// Description of a mutant, its expression and its `for`.
 type Mutant = (String, String, String);
 
-/// Parts of expressions, and what is wrong in their place: series that have just appeared, gaps between scrapes, filters.
-const SWAPS: [(&str, &str); 8] = [
+/// Parts of expressions and wrong replacements. They concern new series, scrape gaps and filters.
+const REPLACEMENTS: [(&str, &str); 8] = [
     ("unless", "and"),
     ("rstwatch_events_total offset 5m", "rstwatch_events_total"),
     ("increase(", "0 * increase("),
@@ -26,26 +26,26 @@ const SWAPS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn every_damaged_alert_is_noticed() {
+fn every_mutant_is_detected() {
     let Some(promtool) = paths::program("promtool") else {
-        // Not `eprintln!`: that is shown only when the test fails.
+        // Not `eprintln!`, because the test harness captures its output.
         _ = writeln!(std::io::stderr(), "skipped: promtool not installed");
         return;
     };
     let text = fs::read_to_string(home().join("rules.yaml")).expect("rules");
     let alerts = parse::alerts(&text).expect("YAML");
     let (promtool, text) = (&*promtool, &*text);
-    // Each promtool waits more than it computes.
-    let unnoticed: Vec<_> = thread::scope(|scope| {
-        let one = |alert| scope.spawn(move || unnoticed(promtool, text, alert));
+    // In parallel, because promtool mostly waits.
+    let survivors: Vec<_> = thread::scope(|scope| {
+        let one = |alert| scope.spawn(move || survivors(promtool, text, alert));
         let all: Vec<_> = alerts.iter().map(one).collect();
         all.into_iter().flat_map(|one| one.join().expect("no panic")).collect()
     });
-    assert!(unnoticed.is_empty(), "the tests pass with:\n{}", unnoticed.join("\n"));
+    assert!(survivors.is_empty(), "the tests pass with:\n{}", survivors.join("\n"));
 }
 
-/// The mutants of one alert that its tests let pass.
-fn unnoticed(promtool: &Path, text: &str, alert: &Alert) -> Vec<String> {
+/// The mutants of an alert that its tests do not detect.
+fn survivors(promtool: &Path, text: &str, alert: &Alert) -> Vec<String> {
     let scratch = tempfile::tempdir().expect("a folder");
     let tests = copy_tests(scratch.path(), &alert.name);
     let passes = |expr: &str, pending: &str| {
@@ -53,13 +53,17 @@ fn unnoticed(promtool: &Path, text: &str, alert: &Alert) -> Vec<String> {
         let mut command = Command::new(promtool);
         command.args(["test", "rules"]).args(&tests).output().expect("promtool runs").status.success()
     };
-    // Otherwise the mutants would fail for the sake of their form.
-    assert!(passes(&format!("({})", alert.expr), &alert.pending), "{}: rewritten, but not damaged", alert.name);
+    // Otherwise every mutant would fail because of its changed form.
+    assert!(
+        passes(&format!("({})", alert.expr), &alert.pending),
+        "{}: fails when rewritten without a mutation",
+        alert.name
+    );
     let survives = |(what, expr, pending): Mutant| passes(&expr, &pending).then(|| format!("{}: {what}", alert.name));
     mutants(alert).into_iter().filter_map(survives).collect()
 }
 
-/// The files of tests that speak of the alert, where they find the rules beside them.
+/// Copies the test files that mention the alert to the scratch folder, below its rules file.
 fn copy_tests(scratch: &Path, alert: &str) -> Vec<PathBuf> {
     fs::create_dir(scratch.join("tests")).expect("a folder");
     let mut copies = Vec::new();
@@ -83,13 +87,14 @@ fn mutants(alert: &Alert) -> Vec<Mutant> {
     if pending != "0m" {
         mutants.push(("does not wait".to_owned(), expr.clone(), "0m".to_owned()));
     }
-    let swapped = SWAPS.iter().filter(|(from, _)| expr.contains(from));
-    mutants.extend(swapped.map(|(from, to)| (format!("{to} for {from}"), expr.replace(from, to), pending.clone())));
+    let swapped = REPLACEMENTS.iter().filter(|(from, _)| expr.contains(from));
+    mutants
+        .extend(swapped.map(|(from, to)| (format!("{to} instead of {from}"), expr.replace(from, to), pending.clone())));
     mutants.extend(thresholds(expr).into_iter().map(|(what, expr)| (what, expr, pending.clone())));
     mutants
 }
 
-/// The expression with one threshold moved: down, so that it fires too soon, and far up.
+/// The expression with one threshold lowered, and with one raised far.
 fn thresholds(expr: &str) -> Vec<(String, String)> {
     let mut moved = Vec::new();
     for (at, _) in expr.match_indices("> ") {
@@ -98,12 +103,12 @@ fn thresholds(expr: &str) -> Vec<(String, String)> {
         let (number, after) = number.split_at(end);
         let limit: f64 = number.parse().expect("a threshold");
         let others = if limit == 0.0 { [-1.0, 1e9] } else { [limit / 2.0, limit * 100.0] };
-        moved.extend(others.map(|n| (format!("> {n} for > {number}"), format!("{before}{n}{after}"))));
+        moved.extend(others.map(|n| (format!("> {n} instead of > {number}"), format!("{before}{n}{after}"))));
     }
     moved
 }
 
-/// The rules with another expression and another `for` of one alert.
+/// The rules with a new expression and `for` for one alert.
 fn replaced(text: &str, alert: &Alert, expr: &str, pending: &str) -> String {
     let head = format!("- alert: {}\n", alert.name);
     let (before, rest) = text.split_once(&head).expect("the alert");

@@ -1,14 +1,15 @@
-//! The checks notice each misspelt field and each word that became a number, in every document that is not generated.
+//! Mutation tests of the manifest checks: they must notice each misspelt field and each value of a wrong type, in every
+//! document that is written by hand.
 
 use std::fs;
 
 use serde_json::Value;
 
 use super::document::{documents, name};
-use super::{kinds, render};
+use super::{render, schema};
 
-/// Maps whose keys are free.
-const FREE: [&str; 8] =
+/// Maps with arbitrary keys.
+const FREE_FORM: [&str; 8] =
     [".labels", ".annotations", ".data", ".matchLabels", ".nodeSelector", ".limits", ".requests", ".hard"];
 
 fn all() -> Vec<Value> {
@@ -31,37 +32,37 @@ fn all() -> Vec<Value> {
 }
 
 #[test]
-fn each_document_is_right() {
+fn each_document_is_valid() {
     for document in all() {
-        assert_eq!(kinds::problems(&document), Vec::<String>::new(), "{}", name(&document));
+        assert_eq!(schema::problems(&document), Vec::<String>::new(), "{}", name(&document));
     }
 }
 
 #[test]
-fn every_misspelt_field_is_noticed() {
+fn every_misspelt_field_is_reported() {
     let mut tried = 0;
     for document in all() {
         for path in paths(&document) {
             let mut mutant = document.clone();
             let (parent, key) = path.rsplit_once('/').expect("a path");
             let Some(Value::Object(fields)) = mutant.pointer_mut(parent) else { continue };
-            let value = fields.remove(key).expect("its field");
+            let value = fields.remove(key).expect("the field");
             fields.insert(format!("{key}x"), value);
-            assert_ne!(kinds::problems(&mutant), Vec::<String>::new(), "{} {path}", name(&document));
+            assert_ne!(schema::problems(&mutant), Vec::<String>::new(), "{} {path}", name(&document));
             tried += 1;
         }
     }
-    assert!(tried > 150, "only {tried} fields were tried");
+    assert!(tried > 150, "only {tried} fields were mutated");
 }
 
 #[test]
-fn every_wrong_type_is_noticed() {
+fn every_wrong_type_is_reported() {
     for document in all() {
         for path in paths(&document) {
             let mut mutant = document.clone();
-            let place = mutant.pointer_mut(&path).expect("its place");
-            *place = match place {
-                // These may be words or numbers.
+            let field = mutant.pointer_mut(&path).expect("the field");
+            *field = match field {
+                // Strings or numbers.
                 Value::String(_) if ["/port", "/maxUnavailable"].iter().any(|end| path.ends_with(end)) => {
                     Value::Bool(true)
                 }
@@ -69,12 +70,12 @@ fn every_wrong_type_is_noticed() {
                 Value::Bool(_) | Value::Number(_) => serde_json::json!(["x"]),
                 _ => Value::from("x"),
             };
-            assert_ne!(kinds::problems(&mutant), Vec::<String>::new(), "{} {path}", name(&document));
+            assert_ne!(schema::problems(&mutant), Vec::<String>::new(), "{} {path}", name(&document));
         }
     }
 }
 
-/// Pointers to all fields whose names are not free.
+/// JSON pointers to all fields outside free-form maps.
 fn paths(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk("", document, &mut found);
@@ -83,7 +84,7 @@ fn paths(document: &Value) -> Vec<String> {
 
 fn walk(at: &str, value: &Value, found: &mut Vec<String>) {
     match value {
-        Value::Object(_) if FREE.iter().any(|free| at.ends_with(&free.replace('.', "/"))) => (),
+        Value::Object(_) if FREE_FORM.iter().any(|free| at.ends_with(&free.replace('.', "/"))) => (),
         Value::Object(fields) => {
             for (key, inner) in fields {
                 let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));

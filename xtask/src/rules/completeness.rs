@@ -1,4 +1,4 @@
-//! What promtool does not ask: has each alert its words, its runbook and its cases?
+//! What promtool does not check: each alert must have annotations, a runbook, and cases in which it fires and does not fire.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use super::files;
 use super::parse::{self, Alert, Case};
 
-/// In this order, in every runbook.
+/// The sections of every runbook, in this order.
 const SECTIONS: [&str; 4] = ["Meaning", "Impact", "Diagnosis", "Mitigation"];
 
-/// What stands where `runbook_url` points to, by the name of the alert.
+/// Text of the runbooks by alert name.
 type Runbooks = BTreeMap<String, String>;
 
-/// An error that lists all that is missing.
+/// An error that lists everything that is missing.
 pub(super) fn check(home: &Path) -> Result<()> {
     let alerts = parse::alerts(&fs::read_to_string(home.join("rules.yaml"))?).context("rules.yaml")?;
     let problems = problems(&alerts, &cases(home)?, &runbooks(home)?);
@@ -40,39 +40,39 @@ fn runbooks(home: &Path) -> Result<Runbooks> {
 }
 
 fn problems(alerts: &[Alert], cases: &[Case], runbooks: &Runbooks) -> Vec<String> {
-    let mut problems: Vec<_> = alerts.iter().flat_map(|alert| of_alert(alert, cases, runbooks)).collect();
+    let mut problems: Vec<_> = alerts.iter().flat_map(|alert| alert_problems(alert, cases, runbooks)).collect();
     for (name, text) in runbooks {
-        problems.extend(of_runbook(name, text, alerts));
+        problems.extend(runbook_problems(name, text, alerts));
     }
-    let strange = cases.iter().filter(|case| !alerts.iter().any(|alert| alert.name == case.alert));
-    problems.extend(strange.map(|case| format!("a case is about {:?}, which is no alert", case.alert)));
+    let orphaned = cases.iter().filter(|case| !alerts.iter().any(|alert| alert.name == case.alert));
+    problems.extend(orphaned.map(|case| format!("a case tests {:?}, which is not an alert", case.alert)));
     problems
 }
 
-fn of_alert(alert: &Alert, cases: &[Case], runbooks: &Runbooks) -> Vec<String> {
+fn alert_problems(alert: &Alert, cases: &[Case], runbooks: &Runbooks) -> Vec<String> {
     let Alert { name, severity, summary, description, runbook_url, .. } = alert;
     let has = |fires: bool| cases.iter().any(|case| case.alert == *name && case.fires == fires);
     let page = format!("{}/blob/main/deploy/prometheus/runbooks/{name}.md", env!("CARGO_PKG_REPOSITORY"));
-    let wanted = [
+    let checks = [
         (["info", "warning", "critical"].contains(&&**severity), "severity is not info, warning or critical"),
         (!summary.is_empty(), "no summary"),
         (!description.is_empty(), "no description"),
-        (*runbook_url == page, "runbook_url is not that of its runbook"),
+        (*runbook_url == page, "runbook_url does not point to its runbook"),
         (runbooks.contains_key(name), "no runbook"),
         (has(true), "no case in which it fires"),
         (has(false), "no case in which it must not fire"),
     ];
-    wanted.iter().filter(|(there, _)| !there).map(|(_, problem)| format!("{name}: {problem}")).collect()
+    checks.iter().filter(|(passed, _)| !passed).map(|(_, problem)| format!("{name}: {problem}")).collect()
 }
 
-fn of_runbook(name: &str, text: &str, alerts: &[Alert]) -> Vec<String> {
+fn runbook_problems(name: &str, text: &str, alerts: &[Alert]) -> Vec<String> {
     let mut problems = Vec::new();
     if !alerts.iter().any(|alert| alert.name == name) {
         problems.push(format!("runbook {name}: no such alert"));
     }
     let sections: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     if sections != SECTIONS {
-        problems.push(format!("runbook {name}: its sections are not {}", SECTIONS.join(", ")));
+        problems.push(format!("runbook {name}: the sections are not {}", SECTIONS.join(", ")));
     }
     problems
 }
@@ -81,7 +81,7 @@ fn of_runbook(name: &str, text: &str, alerts: &[Alert]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn whole() -> (Vec<Alert>, Vec<Case>, Runbooks) {
+    fn complete() -> (Vec<Alert>, Vec<Case>, Runbooks) {
         let runbook_url = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/deploy/prometheus/runbooks/A.md");
         let [name, severity, summary, description, runbook_url] =
             ["A", "warning", "s", "d", runbook_url].map(str::to_owned);
@@ -91,40 +91,49 @@ mod tests {
         (vec![alert], cases.into(), BTreeMap::from([("A".to_owned(), runbook)]))
     }
 
-    /// The only problem after one damage.
-    fn problem(damage: impl FnOnce(&mut Vec<Alert>, &mut Vec<Case>, &mut Runbooks)) -> String {
-        let (mut alerts, mut cases, mut runbooks) = whole();
-        damage(&mut alerts, &mut cases, &mut runbooks);
+    /// The problems after one change.
+    fn problems_after(change: impl FnOnce(&mut Vec<Alert>, &mut Vec<Case>, &mut Runbooks)) -> String {
+        let (mut alerts, mut cases, mut runbooks) = complete();
+        change(&mut alerts, &mut cases, &mut runbooks);
         problems(&alerts, &cases, &runbooks).join("; ")
     }
 
     #[test]
-    fn each_lack_is_said() {
-        assert_eq!(problem(|_, _, _| ()), "");
-        assert_eq!(problem(|alerts, _, _| alerts[0].severity.clear()), "A: severity is not info, warning or critical");
-        assert_eq!(problem(|alerts, _, _| alerts[0].summary.clear()), "A: no summary");
-        assert_eq!(problem(|alerts, _, _| alerts[0].description.clear()), "A: no description");
+    fn reports_what_is_missing() {
+        assert_eq!(problems_after(|_, _, _| ()), "");
         assert_eq!(
-            problem(|alerts, _, _| alerts[0].runbook_url.push('x')),
-            "A: runbook_url is not that of its runbook"
+            problems_after(|alerts, _, _| alerts[0].severity.clear()),
+            "A: severity is not info, warning or critical"
         );
-        assert_eq!(problem(|_, cases, _| drop(cases.remove(0))), "A: no case in which it fires");
-        assert_eq!(problem(|_, cases, _| drop(cases.remove(1))), "A: no case in which it must not fire");
-        assert_eq!(problem(|_, _, runbooks| runbooks.clear()), "A: no runbook");
+        assert_eq!(problems_after(|alerts, _, _| alerts[0].summary.clear()), "A: no summary");
+        assert_eq!(problems_after(|alerts, _, _| alerts[0].description.clear()), "A: no description");
+        assert_eq!(
+            problems_after(|alerts, _, _| alerts[0].runbook_url.push('x')),
+            "A: runbook_url does not point to its runbook"
+        );
+        assert_eq!(problems_after(|_, cases, _| drop(cases.remove(0))), "A: no case in which it fires");
+        assert_eq!(problems_after(|_, cases, _| drop(cases.remove(1))), "A: no case in which it must not fire");
+        assert_eq!(problems_after(|_, _, runbooks| runbooks.clear()), "A: no runbook");
     }
 
     #[test]
-    fn strangers_are_said() {
+    fn reports_what_belongs_to_no_alert() {
         let case = Case { alert: "B".to_owned(), fires: true };
-        assert_eq!(problem(|_, cases, _| cases.push(case)), "a case is about \"B\", which is no alert");
-        let text = whole().2["A"].clone();
-        assert_eq!(problem(|_, _, runbooks| drop(runbooks.insert("B".to_owned(), text))), "runbook B: no such alert");
-        let cut = "runbook A: its sections are not Meaning, Impact, Diagnosis, Mitigation";
-        assert_eq!(problem(|_, _, runbooks| drop(runbooks.insert("A".to_owned(), "## Meaning\n".to_owned()))), cut);
+        assert_eq!(problems_after(|_, cases, _| cases.push(case)), "a case tests \"B\", which is not an alert");
+        let text = complete().2["A"].clone();
+        assert_eq!(
+            problems_after(|_, _, runbooks| drop(runbooks.insert("B".to_owned(), text))),
+            "runbook B: no such alert"
+        );
+        let cut = "runbook A: the sections are not Meaning, Impact, Diagnosis, Mitigation";
+        assert_eq!(
+            problems_after(|_, _, runbooks| drop(runbooks.insert("A".to_owned(), "## Meaning\n".to_owned()))),
+            cut
+        );
     }
 
     #[test]
-    fn ours_is_complete() {
+    fn our_rules_are_complete() {
         check(&super::super::home()).expect("complete");
     }
 }

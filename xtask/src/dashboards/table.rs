@@ -1,0 +1,113 @@
+//! Table panels: one instant query per column, with links to other dashboards.
+
+use serde_json::{Value, json};
+
+use super::panel::{Kind, Panel, Unit, panel, set};
+use super::query::query;
+
+/// Builder of a table. The first column's query selects the rows and bounds their number, because a fleet has more series than
+/// a browser can show.
+pub(super) struct Table {
+    panel: Panel,
+    by: &'static str,
+    names: Value,
+    hidden: Value,
+    count: u8,
+    first: Option<First>,
+    descending: bool,
+}
+
+struct First {
+    name: String,
+    promql: String,
+}
+
+/// A table with a row for each combination of these labels.
+pub(super) fn table(title: &str, description: &str, by: &'static str) -> Table {
+    let panel = panel(Kind::Table, title, description, Unit::Count);
+    Table { panel, by, names: json!({}), hidden: json!({ "Time": true }), count: 0, first: None, descending: true }
+}
+
+impl Table {
+    /// Adds a column of values. The first one sorts the rows, in descending order by default.
+    pub(super) fn value(mut self, name: &str, unit: Unit, promql: &str) -> Self {
+        let column = self.add(name, promql);
+        set(&mut self.names, &column, json!(name));
+        self.panel.overrides.push(override_for(name, &json!([{ "id": "unit", "value": unit.name() }])));
+        self
+    }
+
+    /// Adds a query for its labels only; its values are hidden.
+    pub(super) fn labels(mut self, promql: &str) -> Self {
+        let column = self.add("", promql);
+        set(&mut self.hidden, &column, json!(true));
+        self
+    }
+
+    /// Adds a query and returns Grafana's name of its column.
+    fn add(&mut self, name: &str, promql: &str) -> String {
+        let bounded = match &self.first {
+            Some(first) => format!("{promql} and on ({}) {}", self.by, first.promql),
+            None => promql.to_owned(),
+        };
+        self.first.get_or_insert_with(|| First { name: name.to_owned(), promql: promql.to_owned() });
+        self.panel.targets.push(query(&bounded, name));
+        let letter = char::from(b'A' + self.count);
+        self.count += 1;
+        format!("Value #{letter}")
+    }
+
+    /// Sorts the rows in ascending order.
+    pub(super) fn ascending(mut self) -> Self {
+        self.descending = false;
+        self
+    }
+
+    /// Shows the last value column as bars.
+    pub(super) fn bar(mut self) -> Self {
+        if let Some(properties) = self.panel.overrides.last_mut().and_then(|last| last["properties"].as_array_mut()) {
+            let gauge = json!({ "type": "gauge", "mode": "basic", "valueDisplayMode": "text" });
+            properties.push(json!({ "id": "custom.cellOptions", "value": gauge }));
+        }
+        self
+    }
+
+    /// Links the cells of a column to a dashboard, filtered by labels of the row. At least one row must have a value for each
+    /// of these labels; otherwise Prometheus returns no such column.
+    pub(super) fn link(mut self, column: &str, title: &str, uid: &str, filters: &[&str]) -> Self {
+        let link = json!([{ "title": title, "url": url(uid, filters) }]);
+        self.panel.overrides.push(override_for(column, &json!([{ "id": "links", "value": link }])));
+        self
+    }
+
+    /// Sets a property of a column.
+    pub(super) fn property(mut self, column: &str, id: &str, value: &Value) -> Self {
+        self.panel.overrides.push(override_for(column, &json!([{ "id": id, "value": value }])));
+        self
+    }
+
+    /// The finished panel.
+    pub(super) fn build(mut self) -> Panel {
+        let organize = json!({ "excludeByName": self.hidden, "indexByName": {}, "renameByName": self.names });
+        self.panel.transformations =
+            vec![json!({ "id": "merge", "options": {} }), json!({ "id": "organize", "options": organize })];
+        let order = self.first.map(|first| json!([{ "displayName": first.name, "desc": self.descending }]));
+        self.panel.option("sortBy", order.unwrap_or_else(|| json!([])))
+    }
+}
+
+fn override_for(column: &str, properties: &Value) -> Value {
+    json!({ "matcher": { "id": "byName", "options": column }, "properties": properties })
+}
+
+/// A link to a dashboard that keeps the current variables and filters by labels of the row.
+pub(super) fn url(uid: &str, filters: &[&str]) -> String {
+    let mut url = format!("/d/{uid}?${{datasource:queryparam}}&${{job:queryparam}}");
+    if !filters.contains(&"instance") {
+        url += "&${instance:queryparam}";
+    }
+    for label in filters {
+        url += &format!("&var-{label}=${{__data.fields.{label}}}");
+    }
+    url + "&${__url_time_range}"
+}
