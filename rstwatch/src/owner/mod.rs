@@ -29,8 +29,8 @@ pub use owners::{Outcome, Owners};
 ///
 /// The running task counts for nothing here: outside close() and exit it is anybody.
 pub fn of(record: &ResetRecord) -> Option<&Task> {
-    let remembered = record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0;
-    Some(&record.memory.owner).filter(|owner| remembered && owner.tgid != 0)
+    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    Some(&record.conn.owner).filter(|owner| remembered && owner.tgid != 0)
 }
 
 /// A task as users see it.
