@@ -1,4 +1,4 @@
-//! Where the exact counts stand in the per-CPU arrays.
+//! The slots of the exact counts in the per-CPU arrays.
 
 /// Reasons counted one by one; a larger one shares the last slot. (Linux 7.1 has 31.)
 pub const REASONS: u32 = 64;
@@ -33,7 +33,7 @@ pub const fn count_slot(counted: Counted, reason: u32) -> u32 {
     counted as u32 * REASONS + reason
 }
 
-/// Why the detail of a counted reset was not delivered.
+/// The reason why the detail of a counted reset was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Loss {

@@ -1,7 +1,7 @@
-//! A connection's name, seen from one end.
+//! A connection's addresses and ports, seen from one end.
 
 wire! {
-    /// The 4-tuple from the local end. IPv4 stands in the first four bytes; a v4-mapped socket is IPv4.
+    /// The 4-tuple from the local end. An IPv4 address takes the first four bytes; a v4-mapped socket is IPv4.
     #[derive(PartialEq, Eq, Hash)]
     pub struct Flow {
         /// Local address in network order.

@@ -6,7 +6,7 @@
 /// Offset of a field that this kernel does not have.
 pub const ABSENT: u16 = u16::MAX;
 
-/// Where a field is found: a structure and a path of members, as in `("net", "ns.inum")`.
+/// A field of the kernel's: a structure and a path of members, as in `("net", "ns.inum")`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Name of the field in [`Layout`].
@@ -30,15 +30,15 @@ macro_rules! layout {
         }
 
         impl Layout {
-            /// Nothing resolved.
+            /// No field resolved.
             pub const ABSENT: Self = Self { $($field: ABSENT,)+ };
 
-            /// Where each field is found.
+            /// The kernel's name of each field.
             pub const SOURCES: &[Source] = &[$(
                 Source { field: stringify!($field), structure: $structure, path: $path },
             )+];
 
-            /// The layout with every offset that `resolve` knows.
+            /// The layout with every offset that `resolve` finds.
             pub fn resolved(mut resolve: impl FnMut(&Source) -> Option<u16>) -> Self {
                 let mut sources = Self::SOURCES.iter();
                 Self { $($field: {

@@ -1,10 +1,9 @@
-//! What the eBPF side and the daemon agree on.
+//! The types that the eBPF programs and the daemon share.
 //!
-//! Both sides compile this crate, so a change here is a change of the wire:
-//! rebuild the object with `cargo xtask ebpf`.
+//! Both sides compile this crate, so a change here changes the wire: rebuild the object with `cargo xtask ebpf`.
 #![no_std]
 
-/// Makes wire structs readable from bytes on the daemon's side.
+/// Declares a wire struct, which the daemon can read from bytes.
 macro_rules! wire {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)+ }) => {
         $(#[$meta])*

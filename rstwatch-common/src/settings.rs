@@ -1,19 +1,20 @@
-//! What the daemon tells the eBPF programs before it loads them.
+//! The constants that the daemon gives the eBPF programs when it loads them.
 //!
-//! With the [layout](crate::layout) it becomes `.rodata`, which is frozen: the verifier knows every value and drops the branches that are off.
+//! With the [layout](crate::layout) they become `.rodata`, which is frozen: the verifier knows every value and removes the
+//! branches that are off.
 
 wire! {
     /// Constants of one load.
     pub struct Settings {
         /// 1: `tcp_send_reset` has its third argument (Linux 6.10).
         pub has_reason: u16,
-        /// 1: only namespaces in the map `NETNS` are seen.
+        /// 1: only namespaces in the map `NETNS` are watched.
         pub filter_netns: u16,
-        /// 1: only sockets in the cgroup `cgroup` or below are seen.
+        /// 1: only sockets in the cgroup `cgroup` or below are watched.
         pub filter_cgroup: u16,
         /// 1: tracing programs may use socket storage (Linux 5.11).
         pub sk_storage: u16,
-        /// Where a kprobe finds the first three arguments in `struct pt_regs` of this machine.
+        /// Offsets of the first three arguments in this machine's `struct pt_regs`, for kprobes.
         pub argument_at: [u16; 3],
         /// Padding.
         pub reserved: u16,
@@ -27,33 +28,33 @@ wire! {
         pub hz: u32,
         /// Microseconds of a jiffy.
         pub jiffy_us: u64,
-        /// The cgroup's id.
+        /// Id of the watched cgroup.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
         pub detail_interval_ns: u64,
-        /// How far a burst may run ahead, in nanoseconds of the above.
+        /// How far a burst may exceed that rate, in nanoseconds.
         pub detail_burst_ns: u64,
-        /// Random, so that nobody outside can foresee a flow's place in a table.
+        /// Random, so that no remote host can predict a flow's slot in a table.
         pub hash_seed: u64,
     }
 }
 
-/// How long after a wake-up of the ring's reader the same CPU sends records without another, in nanoseconds. The reader looks
-/// again by itself for longer than that.
+/// How long after a wake-up of the ring's reader the same CPU sends records without another one, in nanoseconds. The reader
+/// polls by itself for longer than that.
 pub const WOKEN_NS: u64 = 10_000_000;
 
-/// Bits of the map `INFER`: what `kfree_skb` has to tell, for want of another hook.
+/// Bits of the map `INFER`: what `kfree_skb` must infer, because another hook is missing.
 pub mod infer {
     /// Rejects of IPv4 (`nf_send_reset`).
     pub const REJECTS_V4: u64 = 1;
     /// Rejects of IPv6 (`nf_send_reset6`).
     pub const REJECTS_V6: u64 = 1 << 1;
-    /// Handshakes that ended at a full accept queue (`tcp_v4_syn_recv_sock`).
+    /// Handshakes that a full accept queue ended (`tcp_v4_syn_recv_sock`).
     pub const OVERFLOWS: u64 = 1 << 2;
 }
 
 impl Settings {
-    /// Nothing known, nothing filtered. Not all zero, so that it stays in `.rodata`.
+    /// No constant known, no filter. Not all zero, so that it stays in `.rodata`.
     pub const UNSET: Self = Self {
         has_reason: 0,
         filter_netns: 0,

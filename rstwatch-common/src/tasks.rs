@@ -1,13 +1,13 @@
-//! Tasks and their network namespaces: what a look at all tasks writes.
+//! Tasks and their network namespaces, as the periodic scan writes them.
 
 wire! {
-    /// One task, by the ids of the daemon's own pid namespace.
+    /// One task, by its ids in the daemon's own pid namespace.
     pub struct TaskNetns {
         /// Inode of its network namespace.
         pub netns: u32,
-        /// Its process.
+        /// Id of its process.
         pub tgid: u32,
-        /// Itself; the process's id for the first thread.
+        /// Its own id; the process's id for the first thread.
         pub tid: u32,
     }
 }

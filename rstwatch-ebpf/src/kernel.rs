@@ -11,11 +11,11 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel as bpf_probe_read_kerne
 use rstwatch_common::layout::{ABSENT, Layout};
 use rstwatch_common::settings::Settings;
 
-/// Overwritten by the daemon before the load; frozen, so the verifier knows the values.
+/// The daemon overwrites it before the load; it is frozen, so the verifier knows the values.
 #[unsafe(no_mangle)]
 pub static LAYOUT: Layout = Layout::ABSENT;
 
-/// Overwritten by the daemon before the load.
+/// The daemon overwrites it before the load.
 #[unsafe(no_mangle)]
 pub static SETTINGS: Settings = Settings::UNSET;
 
@@ -38,7 +38,7 @@ pub(crate) use field;
 
 /// The field of the structure at `$base`; all zero where the kernel lacks it or the read faults.
 ///
-/// Without a branch at run time: each one doubles the paths that a verifier has to walk.
+/// It has no branch at run time: each branch doubles the paths that a verifier has to walk.
 macro_rules! value {
     ($base:expr, $field:ident, $ty:ty) => {
         $crate::kernel::Base::value::<$ty>($base, $crate::kernel::offset!($field))
@@ -60,10 +60,10 @@ pub trait Base: Copy {
     /// Its address as a plain number.
     fn address(self) -> u64;
 
-    /// A field; `None` where this kernel lacks it, or it cannot be read.
+    /// A field; `None` where this kernel lacks it or the read faults.
     fn field<T: Copy>(self, offset: u16) -> Option<T>;
 
-    /// A field; zeros where this kernel lacks it, or it cannot be read.
+    /// A field; zeros where this kernel lacks it or the read faults.
     fn value<T: Copy>(self, offset: u16) -> T;
 
     /// The structure that a field points at, to be read in the same way; `None` where this kernel lacks the field.
@@ -95,13 +95,13 @@ impl Base for u64 {
 
 /// A pointer that the verifier has typed and knows not to be NULL, or that it lets fault to zero: a field costs one load.
 ///
-/// The verifier wants what is read to lie in one member: a number, a pointer, or several elements of an array of numbers.
+/// The verifier requires a read to stay within one member: a number, a pointer, or several elements of an array of numbers.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Typed(NonNull<c_void>);
 
 impl Typed {
-    /// Unless it is NULL.
+    /// The pointer, unless it is NULL.
     #[inline(always)]
     pub fn new(pointer: *mut c_void) -> Option<Self> {
         NonNull::new(pointer).map(Self)
@@ -109,7 +109,7 @@ impl Typed {
 
     /// A socket of TCP, a listener's too; `None` for NULL, mini-sockets and other protocols.
     ///
-    /// The helper looks for NULL itself, whatever a verifier believes of the argument, and its answer is always checked.
+    /// The helper checks for NULL itself, whatever a verifier assumes about the argument, and its result is always checked.
     #[inline(always)]
     pub fn tcp_sock(sk: *mut c_void) -> Option<Self> {
         // SAFETY: the verifier has typed `sk`.
@@ -118,7 +118,7 @@ impl Typed {
 
     #[inline(always)]
     fn load<T: Copy>(self, offset: u16) -> T {
-        // SAFETY: the verifier has checked pointer and offset. Words, for else bytes would be loaded one by one.
+        // SAFETY: the verifier has checked pointer and offset. Whole words: otherwise bytes would be loaded one by one.
         unsafe {
             let at = self.0.as_ptr().byte_add(offset as usize);
             match size_of::<T>() {
@@ -161,12 +161,12 @@ impl Base for Typed {
     }
 }
 
-/// Zeros. From a word that the compiler does not know to be zero, for else it makes a call that clears byte by byte.
+/// Zeros, from a word that the compiler does not know to be zero: otherwise it emits a call that clears byte by byte.
 #[inline(always)]
 fn nothing<T: Copy>() -> T {
     const { assert!(size_of::<T>() <= 16) };
     let zero: u64;
-    // SAFETY: an instruction that sets a register; then plain numbers, no longer than what they are taken from.
+    // SAFETY: an instruction that sets a register; then plain numbers, no longer than the source.
     unsafe {
         core::arch::asm!("{0} = 0", out(reg) zero, options(nomem, nostack, pure));
         transmute_copy(&[zero, zero])
@@ -205,14 +205,14 @@ pub fn read_at<T: Copy>(address: u64) -> Option<T> {
 
 /// Argument `n` of a tracepoint or function as a plain number.
 ///
-/// Read through the helper so that the verifier does not type it: some kernels (6.3 to 6.12) take an argument for
-/// never NULL that can be NULL, and would delete the check.
+/// The helper reads it, so the verifier does not type it: some kernels (6.3 to 6.12) assume that an argument is never
+/// NULL though it can be, and would delete the check.
 #[inline(always)]
 pub fn argument(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     read_at(ctx as u64 + n * 8).unwrap_or(0)
 }
 
-/// Argument `n` (of the first three) of the function that a kprobe stopped.
+/// Argument `n` (of the first three) of the function that a kprobe is attached to.
 #[inline(always)]
 pub fn register(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     let at = match n {
@@ -223,71 +223,16 @@ pub fn register(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     read_at(ctx as u64 + at as u64).unwrap_or(0)
 }
 
-/// Reads a `T` at an address into a buffer, which spares the stack a copy; answers whether it could be read.
+/// Reads a `T` at an address into a buffer, which saves a copy on the stack; returns whether the read succeeded.
 #[inline(always)]
 pub fn read_into<T>(address: u64, buffer: &mut T) -> bool {
     fill(address, core::ptr::from_mut(buffer))
 }
 
-/// The same, for a buffer that holds nothing yet; zeros where it could not be read.
+/// The same for an uninitialised buffer; zeros where the read faults.
 #[inline(always)]
 pub fn fill<T>(address: u64, buffer: *mut T) -> bool {
     let buffer = buffer.cast();
     // SAFETY: the helper writes at most the buffer's size, and checks the address.
     unsafe { bpf_probe_read_kernel_raw(buffer, size_of::<T>() as u32, address as *const _) == 0 }
-}
-
-/// Makes a block of the record or of a memory zero.
-///
-/// By words, and volatile, for else the compiler makes it a call that clears byte by byte: slow, and too many steps for
-/// older verifiers.
-#[inline(always)]
-pub fn clear<T>(block: &mut T) {
-    wipe(core::ptr::from_mut(block));
-}
-
-/// A `T` of zeros.
-#[inline(always)]
-pub fn zeroed<T: Copy>() -> T {
-    let mut block = MaybeUninit::<T>::uninit();
-    wipe(block.as_mut_ptr());
-    let at = block.as_mut_ptr();
-    // Who does not know that all is zero cannot make the copy to its place such a call either. An instruction that does
-    // nothing: without any, two lines of the source would be at one place of the program, which the kernel refuses.
-    // SAFETY: as said.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) at => _, options(nostack)) };
-    // SAFETY: written; plain numbers.
-    unsafe { block.assume_init() }
-}
-
-#[inline(always)]
-fn wipe<T>(block: *mut T) {
-    const { assert!(size_of::<T>() % align_of::<T>() == 0 && align_of::<T>() >= 4) };
-    for index in 0..size_of::<T>() / align_of::<T>() {
-        // SAFETY: within the block, whose every bit pattern is valid.
-        unsafe {
-            if align_of::<T>() == 8 {
-                block.cast::<u64>().add(index).write_volatile(0);
-            } else {
-                block.cast::<u32>().add(index).write_volatile(0);
-            }
-        }
-    }
-}
-
-/// Copies a block by words, for the same reasons.
-#[inline(always)]
-pub fn copy<T: Copy>(to: &mut T, from: &T) {
-    const { assert!(size_of::<T>() % align_of::<T>() == 0 && align_of::<T>() >= 4) };
-    let (to, from) = (core::ptr::from_mut(to), core::ptr::from_ref(from));
-    for index in 0..size_of::<T>() / align_of::<T>() {
-        // SAFETY: within the blocks, whose every bit pattern is valid.
-        unsafe {
-            if align_of::<T>() == 8 {
-                to.cast::<u64>().add(index).write_volatile(from.cast::<u64>().add(index).read_volatile());
-            } else {
-                to.cast::<u32>().add(index).write_volatile(from.cast::<u32>().add(index).read_volatile());
-            }
-        }
-    }
 }

@@ -1,35 +1,50 @@
-//! Listeners and their accept queues. They are kept by the socket's address, which an iterator can walk: walking socket
-//! storage can take the kernel with it.
+//! Listeners and their accept queues. A hash map by the socket's address keeps them, because an iterator can walk it: walking
+//! socket storage can crash the kernel (`hooks/sample.rs`).
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap};
 use rstwatch_common::listener::{Gone, Listener};
 use rstwatch_common::record::{Task, state};
 
-use crate::emit::add_one;
-use crate::facts::{self, flow_of, now};
-use crate::kernel::{Base, copy, offset, read_or_zero, value};
-use crate::maps::{GONE, LISTENERS, UNLISTED};
-use crate::memory::NO_TASK;
-use crate::netns::netns_of_sock;
+use crate::facts::cgroup::in_cgroup;
+use crate::facts::clock::now;
+use crate::facts::netns::{netns_of_sock, watched};
+use crate::facts::socket::flow_of;
+use crate::facts::task::read_current_process;
+use crate::kernel::{Base, offset, read_or_zero, value};
+use crate::words::{add_one, copy};
+
+/// Listeners by the address of their socket.
+#[map]
+static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(16_384, 0);
+
+/// How many listeners found the map full.
+#[map]
+static UNLISTED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Former listeners that had dropped something, until the daemon has read them.
+#[map]
+static GONE: HashMap<Gone, Listener> = HashMap::with_max_entries(1024, 0);
 
 /// The first process; 0: not known.
 pub const INIT: u32 = 1;
 
-/// A socket listens from now on: the running task has called listen(). An element that is there already is a former listener's.
+/// The running task has called listen() on a socket. An element with this key is a former listener's, and is replaced.
 #[inline(never)]
 pub fn opened(sk: u64) {
-    let mut owner = NO_TASK;
-    facts::current_process(&mut owner);
+    let mut owner = Task::NONE;
+    read_current_process(&mut owner);
     insert(sk, &owner, 0);
 }
 
-/// A socket was found listening. It may have ended meanwhile, on another CPU: then nobody would take its element away.
+/// A scan found a socket listening. If it ended meanwhile, on another CPU, its element is removed here: no hook would.
 #[inline(never)]
 pub fn found(sk: u64, owner: &Task) {
     if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
         // SAFETY: an element of the map.
         let listener = unsafe { &mut *listener };
-        // Who activates sockets for others holds them too, and comes first.
+        // A process that activates sockets for others (systemd) holds them too, and is visited first.
         if listener.owner.tgid <= INIT {
             listener.owner = *owner;
         }
@@ -44,7 +59,7 @@ pub fn found(sk: u64, owner: &Task) {
 #[inline(always)]
 fn insert(sk: u64, owner: &Task, flags: u64) {
     let netns = netns_of_sock(sk);
-    if !facts::watched(netns) || !facts::in_cgroup(sk) {
+    if !watched(netns) || !in_cgroup(sk) {
         return;
     }
     let drops = value!(sk, sk_drops, u32);
@@ -70,27 +85,27 @@ fn insert(sk: u64, owner: &Task, flags: u64) {
     }
 }
 
-/// The owner of the listener whose child is just being made.
+/// Copies the listener's owner to a child that is just being created.
 ///
-/// At first a child is a copy of its listener, and an empty list in it still leads to the listener's own list head
-/// (net/core/sock.c, sk_clone_lock; the list is made anew only after the child has got its first state, in
-/// net/ipv4/tcp_minisocks.c, tcp_create_openreq_child).
+/// At first a child is a copy of its listener, so an empty list in it still points at the listener's own list head
+/// (net/core/sock.c, sk_clone_lock). The list is initialised only after the child's first state is set
+/// (net/ipv4/tcp_minisocks.c, tcp_create_openreq_child).
 #[inline(always)]
-pub fn owner_of_child(sk: impl Base, owner: &mut Task) {
+pub fn copy_owner_to_child(sk: impl Base, owner: &mut Task) {
     let list = offset!(tsorted_sent_queue);
-    // As a number: a verifier knows this for a pointer, with which there is no reckoning.
+    // Read as a number: a verifier types it as a pointer, and forbids arithmetic on it.
     let listener = read_or_zero::<u64>(sk.address(), list).wrapping_sub(list as u64);
     if let Some(known) = LISTENERS.get_ptr(&listener) {
-        // SAFETY: an element of the map. It is the listener's as long as that listens.
+        // SAFETY: an element of the map, which is the listener's while it listens.
         copy(owner, unsafe { &(*known).owner });
     }
 }
 
-/// It listens no more. What it dropped is kept until the daemon has read it.
+/// A listener is closed. What it dropped is kept until the daemon has read it.
 #[inline(never)]
 pub fn closed(sk: u64) {
     let Some(listener) = LISTENERS.get_ptr_mut(&sk) else { return };
-    // SAFETY: an element of the map, which nobody else deletes while the socket is being closed.
+    // SAFETY: an element of the map, which only this call deletes while the socket is being closed.
     let listener = unsafe { &mut *listener };
     refresh(listener);
     listener.gone = 1;
@@ -101,7 +116,7 @@ pub fn closed(sk: u64) {
     let _ = LISTENERS.remove(&sk);
 }
 
-/// A handshake meets its queue full: an overflow.
+/// A handshake found the queue full: an overflow.
 #[inline(always)]
 pub fn met_full(sk: u64) {
     if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
@@ -110,7 +125,7 @@ pub fn met_full(sk: u64) {
     }
 }
 
-/// A handshake's last ACK was dropped for that, which is seen after the event.
+/// A handshake's last ACK was dropped because the queue was full. It is seen at the drop, after the overflow.
 #[inline(always)]
 pub fn dropped_last_ack(sk: u64) {
     if let Some(listener) = LISTENERS.get_ptr_mut(&sk) {
@@ -119,7 +134,7 @@ pub fn dropped_last_ack(sk: u64) {
     }
 }
 
-/// The numbers of this moment. The port may be given after listen() was called, and listen() again changes the limit.
+/// Reads the current numbers. The port may be assigned after listen(), and a second listen() changes the limit.
 #[inline(always)]
 pub fn refresh(listener: &mut Listener) {
     let sk = listener.sock;

@@ -1,32 +1,24 @@
-//! The kernel side: one file per hook, facts only, no verdicts.
+//! The kernel side: gathers facts about TCP resets. No verdicts, no strings.
 //!
 //! ```text
-//! hooks/*  ->  facts (read), memory (kept of sockets)  ->  emit (count, then detail)
+//! hooks/*  ->  facts (reading), conn_state (what is kept of connections), listeners, drops
+//!          ->  reports (one file per kind of record)  ->  emit (count, then detail)
 //! ```
+//!
+//! Each map is declared in the module that alone uses it.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod conn_state;
+mod drops;
 mod emit;
 mod facts;
-mod files;
-mod gaps;
-mod hash;
 mod hooks;
 mod kernel;
 mod listeners;
-mod maps;
-mod memory;
-mod netns;
-mod reject;
-mod segment;
-mod sent;
-mod sets;
-mod sockets;
-mod stray;
-mod syns;
-mod tombstones;
-mod ttl;
+mod reports;
+mod words;
 
 /// The helpers for tracing are for GPL-compatible programs only.
 #[unsafe(no_mangle)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rstwatch_common::flow::{Flow, IPV4};
-use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
 
 use crate::cause::Sender;
 use crate::classify::Verdict;
@@ -20,7 +20,7 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
     let (local, remote) = ends(&record.flow);
     let idle = idle(evidence);
     let tcp = connection_numbers(record);
-    let memory = (record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0).then_some(&record.memory);
+    let conn = (record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0).then_some(&record.conn);
     let process = identity::owner(record).and_then(identity::process);
     Event {
         time: wall_time(record.time_ns, context),
@@ -34,11 +34,11 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         local,
         remote,
         netns: record.netns,
-        role: memory.map_or(Role::Unknown, role_of),
+        role: conn.map_or(Role::Unknown, role_of),
         state: state(record),
         kernel_reason: context.reasons.name(record.reason).cloned(),
         idle_ms: idle.map(millis),
-        age_ms: memory.and_then(|memory| age(record, memory)),
+        age_ms: conn.and_then(|conn| age(record, conn)),
         bytes_sent: tcp.map(|tcp| tcp.sent),
         bytes_received: tcp.map(|tcp| tcp.received),
         unacked_bytes: tcp.and_then(|tcp| tcp.unacked),
@@ -107,23 +107,23 @@ fn candidates(evidence: &Evidence, sender: Sender) -> Vec<TimeoutCandidate> {
     }
 }
 
-fn role_of(memory: &Memory) -> Role {
-    match memory.role {
+fn role_of(conn: &ConnState) -> Role {
+    match conn.role {
         role::CLIENT => Role::Client,
         role::SERVER | role::LISTENER => Role::Server,
         _ => Role::Unknown,
     }
 }
 
-fn age(record: &ResetRecord, memory: &Memory) -> Option<u64> {
-    (memory.established_ns != 0).then(|| record.time_ns.saturating_sub(memory.established_ns) / 1_000_000)
+fn age(record: &ResetRecord, conn: &ConnState) -> Option<u64> {
+    (conn.established_ns != 0).then(|| record.time_ns.saturating_sub(conn.established_ns) / 1_000_000)
 }
 
 /// The state before the reset: an owner's abort is traced when the state is CLOSE already.
 fn state(record: &ResetRecord) -> Option<&'static str> {
     use rstwatch_common::record::state as s;
     let gone = record.flags & flags::TOMBSTONE != 0 || record.state == s::CLOSE;
-    let state = if gone && record.memory.old_state != 0 { record.memory.old_state } else { record.state };
+    let state = if gone && record.conn.old_state != 0 { record.conn.old_state } else { record.state };
     Some(match state {
         s::ESTABLISHED => "ESTABLISHED",
         s::SYN_SENT => "SYN_SENT",
@@ -152,14 +152,19 @@ struct Numbers {
 /// Bytes of the connection: the live socket's, or what was remembered of it.
 fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
     use rstwatch_common::record::sk_class;
-    let (tcp, memory) = (&record.tcp, &record.memory);
-    if record.flags & flags::TOMBSTONE != 0 && memory.closed_ns != 0 {
-        return Some(Numbers { sent: memory.bytes_sent, received: memory.bytes_received, unacked: None, unread: None });
+    let (tcp, conn) = (&record.tcp, &record.conn);
+    if record.flags & flags::TOMBSTONE != 0 && conn.closed.time_ns != 0 {
+        return Some(Numbers {
+            sent: conn.closed.bytes_sent,
+            received: conn.closed.bytes_received,
+            unacked: None,
+            unread: None,
+        });
     }
     if record.flags & flags::TCP == 0 || record.sk_class != sk_class::FULL {
         return None;
     }
-    let fin = u32::from(memory.fin_ns != 0);
+    let fin = u32::from(conn.fin.time_ns != 0);
     Some(Numbers {
         sent: tcp.bytes_sent,
         received: tcp.bytes_received,
@@ -197,7 +202,7 @@ fn received_rst(header: &Segment, record: &ResetRecord) -> Rst {
     let delay_us = record.tcp.rtx_age_ns / 1000;
     Rst {
         ttl: Some(header.ttl),
-        ttl_expected: (record.memory.ttl != 0).then_some(record.memory.ttl),
+        ttl_expected: (record.conn.ttl != 0).then_some(record.conn.ttl),
         flags: Some(flag_letters(header.flags)),
         seq: Some(header.seq),
         ack: has_ack.then_some(header.ack),

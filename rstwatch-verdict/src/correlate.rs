@@ -35,7 +35,7 @@ struct Server {
 impl Companies {
     /// Takes note of a received reset; answers what is known of its company.
     pub fn note(&mut self, record: &ResetRecord) -> Company {
-        if record.memory.role == role::SERVER {
+        if record.conn.role == role::SERVER {
             return Company::default();
         }
         self.next += 1;
@@ -64,7 +64,7 @@ impl Companies {
 
 impl Server {
     fn died(&mut self, record: &ResetRecord) -> Company {
-        let died_ns = if record.memory.fin_ns != 0 { record.memory.fin_ns } else { record.time_ns };
+        let died_ns = if record.conn.fin.time_ns != 0 { record.conn.fin.time_ns } else { record.time_ns };
         let limit = u64::try_from(TOGETHER.as_nanos()).unwrap_or(u64::MAX);
         let died_together = self.deaths.iter().filter(|other| other.abs_diff(died_ns) <= limit).count();
         if self.deaths.len() == DEATHS {
@@ -91,7 +91,7 @@ mod tests {
     fn reset(at_ms: u64, fin_ms: u64) -> ResetRecord {
         let mut record = fixture::received();
         record.time_ns = NOW_NS + at_ms * MS;
-        record.memory.fin_ns = NOW_NS + fin_ms * MS;
+        record.conn.fin.time_ns = NOW_NS + fin_ms * MS;
         record
     }
 

@@ -31,7 +31,7 @@ pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
     if record.magic != MAGIC {
         return Err(DecodeError::Magic(record.magic));
     }
-    if !matches!(record.kind, kind::SENT | kind::RECEIVED | kind::FIREWALL | kind::STRAY) {
+    if !matches!(record.kind, kind::SENT | kind::RECEIVED | kind::FIREWALL | kind::REPEATED_RST) {
         return Err(DecodeError::Kind(record.kind));
     }
     if !matches!(record.flow.family, IPV4 | IPV6) {
@@ -47,8 +47,8 @@ fn clear_unwritten(record: &mut ResetRecord) {
     if record.flags & flags::TCP == 0 {
         record.tcp.zero();
     }
-    if record.flags & (flags::MEMORY | flags::TOMBSTONE) == 0 {
-        record.memory.zero();
+    if record.flags & (flags::CONN_STATE | flags::TOMBSTONE) == 0 {
+        record.conn.zero();
     }
     if record.kind != kind::SENT || record.flags & flags::SKB != 0 {
         record.task.zero();
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_was_not_written_is_nothing() {
         let written = |record: &ResetRecord| {
-            [record.tcp.as_bytes(), record.memory.as_bytes(), record.task.as_bytes()].map(|block| {
+            [record.tcp.as_bytes(), record.conn.as_bytes(), record.task.as_bytes()].map(|block| {
                 let first = block[0];
                 assert!(block.iter().all(|byte| *byte == first), "half of a block");
                 first != 0
@@ -99,7 +99,7 @@ mod tests {
         };
         assert_eq!(written(&noise(kind::SENT, 0)), [false, false, true]);
         assert_eq!(written(&noise(kind::SENT, flags::SKB | flags::TOMBSTONE)), [false, true, false]);
-        assert_eq!(written(&noise(kind::SENT, flags::TCP | flags::MEMORY)), [true, true, true]);
+        assert_eq!(written(&noise(kind::SENT, flags::TCP | flags::CONN_STATE)), [true, true, true]);
         assert_eq!(written(&noise(kind::RECEIVED, flags::TCP)), [true, false, false]);
         assert_eq!(written(&noise(kind::FIREWALL, flags::SKB)), [false, false, false]);
     }

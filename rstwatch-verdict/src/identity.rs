@@ -40,8 +40,8 @@ impl Identity {
 ///
 /// The running task is no evidence of ownership: outside close() and exit it is arbitrary.
 pub fn owner(record: &ResetRecord) -> Option<&Task> {
-    let remembered = record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0;
-    Some(&record.memory.owner).filter(|owner| remembered && owner.tgid != 0)
+    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    Some(&record.conn.owner).filter(|owner| remembered && owner.tgid != 0)
 }
 
 /// A task as users see it.

@@ -72,7 +72,7 @@ impl Stages {
                     self.received(ready, phantoms);
                 }
             }
-            kind::STRAY => self.pairing.repeated(record),
+            kind::REPEATED_RST => self.pairing.repeated(record),
             _ => self.sent(record, phantoms),
         }
     }

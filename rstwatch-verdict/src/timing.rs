@@ -151,9 +151,9 @@ mod tests {
     fn a_fin_shows_the_timer() {
         let mut reaped = quiet(true);
         reaped.state = state::CLOSE_WAIT;
-        reaped.memory.role = role::CLIENT;
-        reaped.memory.fin_ns = NOW_NS - 1_200_000_000;
-        (reaped.memory.fin_sent, reaped.memory.fin_received) = (jiffies(58_800), jiffies(58_800));
+        reaped.conn.role = role::CLIENT;
+        reaped.conn.fin.time_ns = NOW_NS - 1_200_000_000;
+        (reaped.conn.fin.sent_age, reaped.conn.fin.received_age) = (jiffies(58_800), jiffies(58_800));
         assert_eq!(aside(&reaped).timer, timer(58_800, true));
     }
 
@@ -161,12 +161,12 @@ mod tests {
     fn our_own_timer_is_exact() {
         let mut late = sent_answer();
         late.flags |= flags::TOMBSTONE;
-        late.memory = sent_active().memory;
-        late.memory.marks = mark::CLOSED_BY_OWNER;
-        late.memory.role = role::SERVER;
-        (late.memory.closing_ns, late.memory.closed_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
-        (late.memory.closing_sent, late.memory.closing_received) = (jiffies(75_000), jiffies(75_004));
-        late.memory.reset_ns = 0;
+        late.conn = sent_active().conn;
+        late.conn.marks = mark::CLOSED_BY_OWNER;
+        late.conn.role = role::SERVER;
+        (late.conn.closing.time_ns, late.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
+        (late.conn.closing.sent_age, late.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
+        late.conn.reset.time_ns = 0;
         let found = aside(&late);
         assert_eq!((found.timing, found.timer), (Timing::AfterIdle, timer(75_000, true)));
     }

@@ -1,11 +1,12 @@
-//! fentry on `tcp_send_challenge_ack`: a segment that a socket did not believe, an RST among others.
+//! fentry on `tcp_send_challenge_ack`: a socket did not accept a segment, an RST among others.
+
+use core::ffi::c_void;
 
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use core::ffi::c_void;
 
-use crate::memory;
-use crate::sockets;
+use crate::conn_state::{lifecycle, slots};
+use crate::facts::clock::now;
 
 /// `tcp_send_challenge_ack(sk[, skb | accecn])`, net/ipv4/tcp_input.c (RFC 5961 section 3).
 #[fentry(function = "tcp_send_challenge_ack")]
@@ -14,9 +15,9 @@ pub fn tcp_send_challenge_ack(ctx: FEntryContext) -> i32 {
     if typed.is_null() {
         return 0;
     }
-    // SAFETY: kept of a socket that the caller holds.
-    if let Some(kept) = unsafe { sockets::get(typed).as_mut() } {
-        memory::challenged(kept, crate::facts::now());
+    // SAFETY: the state of a socket that the caller holds.
+    if let Some(conn) = unsafe { slots::get(typed).as_mut() } {
+        lifecycle::challenged(conn, now());
     }
     0
 }

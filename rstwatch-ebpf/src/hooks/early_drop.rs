@@ -1,14 +1,14 @@
-//! `early_drop`: the conntrack table is full, and a new connection wants an entry (net/netfilter/nf_conntrack_core.c).
+//! `early_drop`: the conntrack table is full, and a new connection needs an entry (net/netfilter/nf_conntrack_core.c).
+
+use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
-use core::ffi::c_void;
 
-use crate::facts;
+use crate::facts::conntrack::table_is_full;
+use crate::facts::netns::{netns_of_net, watched};
 use crate::kernel::{argument, register};
-use crate::maps::{CONNTRACK_EVER_FULL, CONNTRACK_FULL};
-use crate::netns;
 
 /// `early_drop(net, hash)`; called only when the table holds more than nf_conntrack_max entries.
 #[fentry(function = "early_drop")]
@@ -24,13 +24,9 @@ pub fn k_early_drop(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn full(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    let netns = netns::netns_of_net(argument(ctx, 0));
-    if facts::watched(netns) {
-        let _ = CONNTRACK_FULL.insert(&netns, &facts::now(), 0);
-        if let Some(ever) = CONNTRACK_EVER_FULL.get_ptr_mut(0) {
-            // SAFETY: a slot of the map; who writes there writes the same.
-            unsafe { *ever = 1 };
-        }
+    let netns = netns_of_net(argument(ctx, 0));
+    if watched(netns) {
+        table_is_full(netns);
     }
     0
 }

@@ -1,6 +1,6 @@
 //! cgroup_skb ingress: RST, SYN and SYN-ACK headers, where tcp_reset cannot be hooked.
 //!
-//! It sees each packet of a socket, so the common case is a few loads: anything but RST and SYN leaves at once.
+//! It runs for each packet of a socket, so the common case is a few loads: it returns at once for all but RST and SYN.
 
 use core::mem::MaybeUninit;
 
@@ -9,11 +9,9 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use rstwatch_common::record::{state, tcp_flag};
 
-use crate::facts::now;
-use crate::memory;
-use crate::segment::{self, Seen};
-use crate::sockets;
-use crate::syns;
+use crate::conn_state::{lifecycle, slots, syns};
+use crate::facts::clock::now;
+use crate::facts::segment::{self, Seen};
 
 const PASS: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -62,7 +60,7 @@ fn interesting(ctx: &SkBuffContext) -> Option<Opening> {
     (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(Opening { tcp_at: tcp_at as u32, flags, ttl })
 }
 
-/// Keeps what the segment tells with the socket. Request sockets have no storage; they are no connections yet.
+/// Keeps the segment's facts with the socket. Request sockets have no storage; they are no connections yet.
 #[inline(never)]
 fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     // SAFETY: the context's socket, NULL included.
@@ -70,7 +68,7 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     if sk.is_null() {
         return None;
     }
-    // SAFETY: answers NULL for anything but a full socket.
+    // SAFETY: returns NULL for anything but a full socket.
     let sk = unsafe { bpf_sk_fullsock(sk) };
     if sk.is_null() {
         return None;
@@ -81,25 +79,25 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
         return match socket_state {
             state::LISTEN if flags & tcp_flag::ACK == 0 => opens(ctx, tcp_at),
             state::SYN_SENT => {
-                // SAFETY: kept of the packet's socket.
-                unsafe { sockets::get_or_create(sk.cast()).as_mut() }?.ttl = ttl;
+                // SAFETY: the state of the packet's socket.
+                unsafe { slots::get_or_create(sk.cast()).as_mut() }?.ttl = ttl;
                 Some(())
             }
             _ => None,
         };
     }
-    // Neither a listener nor a socket that is closed, or is no connection's, has anything to remember an RST by.
+    // Neither a listener nor a closed socket has a connection that an RST could end.
     if matches!(socket_state, state::LISTEN | state::CLOSE) {
         return None;
     }
-    // SAFETY: kept of the packet's socket.
-    let kept = unsafe { sockets::get_or_create(sk.cast()).as_mut() }?;
-    if kept.rst_ns != 0 {
-        // The one before was not accepted, or there would be no socket any more.
-        memory::challenged(kept, kept.rst_ns);
+    // SAFETY: the state of the packet's socket.
+    let conn = unsafe { slots::get_or_create(sk.cast()).as_mut() }?;
+    if conn.rst.time_ns != 0 {
+        // The previous RST was not accepted, or the socket would be gone.
+        lifecycle::challenged(conn, conn.rst.time_ns);
     }
-    kept.rst = load(ctx, tcp_at)?.segment;
-    kept.rst_ns = now();
+    conn.rst.segment = load(ctx, tcp_at)?.segment;
+    conn.rst.time_ns = now();
     Some(())
 }
 
@@ -107,17 +105,17 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
 #[inline(always)]
 fn opens(ctx: &SkBuffContext, tcp_at: u32) -> Option<()> {
     let seen = load(ctx, tcp_at)?;
-    syns::keep(&seen.flow, seen.segment.seq);
+    syns::insert(&seen.flow, seen.segment.seq);
     Some(())
 }
 
 #[inline(always)]
 fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Seen> {
-    // Both families' headers fit: behind the twenty bytes of IPv4 comes TCP.
+    // Both families' headers fit: TCP follows the twenty bytes of IPv4.
     let mut ip = MaybeUninit::<[u8; 40]>::uninit();
     load_bytes(ctx, 0, ip.as_mut_ptr())?;
     let mut tcp = MaybeUninit::<[u8; 32]>::uninit();
-    // Without options the segment is shorter than what we ask for; then the helper clears all of it.
+    // Without options the segment is shorter than the request; then the helper clears the whole buffer.
     if load_bytes(ctx, tcp_at, tcp.as_mut_ptr()).is_none() {
         load_bytes(ctx, tcp_at, tcp.as_mut_ptr().cast::<[u8; 20]>())?;
     }
@@ -125,7 +123,7 @@ fn load(ctx: &SkBuffContext, tcp_at: u32) -> Option<Seen> {
     let (ip, tcp) = unsafe { (ip.assume_init_ref(), tcp.assume_init_ref()) };
     // SAFETY: the context's length.
     let length = unsafe { (*ctx.skb.skb).len };
-    let mut seen = Seen::nothing();
+    let mut seen = Seen::empty();
     segment::fill_ip(ip, &mut seen);
     segment::fill_ports(tcp, &mut seen.flow);
     segment::fill_tcp(tcp, length.wrapping_sub(tcp_at), &mut seen.segment);

@@ -1,14 +1,15 @@
-//! `iter/bpf_map_elem` over the map of listeners: a look at each accept queue, in whatever network namespace.
+//! `iter/bpf_map_elem` over the map of listeners: the accept queues of all network namespaces.
 
-use aya_ebpf::helpers::generated::bpf_seq_write;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_seq_write;
 use rstwatch_common::listener::Listener;
 use rstwatch_common::record::state;
 
+use crate::facts::netns::netns_of_sock;
 use crate::kernel::{read_into, value};
 use crate::listeners::refresh;
-use crate::netns::netns_of_sock;
 
 /// `struct bpf_iter__bpf_map_elem`, kernel/bpf/map_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]
@@ -25,8 +26,8 @@ struct Meta {
     seq: *mut c_void,
 }
 
-/// Writes one [`Listener`] for each that listens. It writes none into the map: an element may be given to another listener
-/// while it is being looked at.
+/// Writes one [`Listener`] for each socket that still listens. It does not write into the map: an element may be reused for
+/// another listener during the visit.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
 pub fn listeners(ctx: *mut MapElement) -> i32 {
@@ -36,7 +37,7 @@ pub fn listeners(ctx: *mut MapElement) -> i32 {
         return 0;
     }
     let mut copy = MaybeUninit::<Listener>::zeroed();
-    // SAFETY: zeros are a listener.
+    // SAFETY: all zeros are a valid value.
     let listener = unsafe { copy.assume_init_mut() };
     if !read_into(element as u64, listener) || value!(listener.sock, skc_state, u8) != state::LISTEN {
         return 0;

@@ -1,4 +1,4 @@
-//! One file per hook.
+//! One file per hook: what it reads, and where that goes.
 
 mod challenge_ack;
 mod conn_request;

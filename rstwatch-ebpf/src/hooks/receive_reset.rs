@@ -4,27 +4,21 @@
 //! The kernel also calls tcp_reset() itself, for data after RCV_SHUTDOWN. Then `send_reset` follows for the same
 //! socket and says so.
 
+use core::ffi::c_void;
+
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use core::ffi::c_void;
-use rstwatch_common::counts::{Counted, NO_REASON};
-use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{MAGIC, Memory, flags, kind, mark, present, sk_class, state, tcp_flag};
+use rstwatch_common::record::{flags, mark, state};
 
-use crate::emit::{Rate, emit};
-use crate::facts::{self, flow_of};
-use crate::kernel::{Base, Typed, clear, copy, setting, value};
-use crate::maps::{DROPS, Drop, LAST_DROP, conntrack_full_ns};
-use crate::netns;
-use crate::netns::netns_of_sock;
-use crate::reject;
-use crate::segment::Seen;
-use crate::sockets;
-use crate::ttl;
-
-/// How far from the drop the reject's RST may arrive: it crosses this host only, while a retransmission of the dropped
-/// segment, which the peer itself may answer, takes an RTO.
-const REJECT_WINDOW_NS: u64 = 50_000_000;
+use crate::conn_state::{slots, ttl};
+use crate::drops;
+use crate::facts::cgroup::in_cgroup;
+use crate::facts::clock;
+use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
+use crate::facts::segment::Seen;
+use crate::facts::socket::flow_of;
+use crate::kernel::{Typed, setting, value};
+use crate::reports::{received, rejected};
 
 /// `trace_tcp_receive_reset(sk)`.
 #[btf_tracepoint(function = "tcp_receive_reset")]
@@ -35,92 +29,35 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let Some(sk) = Typed::tcp_sock(typed) else { return 0 };
     let netns = netns_of_sock(sk);
-    if !facts::watched(netns) || !facts::in_cgroup(sk) {
+    if !watched(netns) || !in_cgroup(sk) {
         return 0;
     }
     let flow = flow_of(sk);
-    let now = facts::now();
-    let kept = sockets::get_or_create(typed);
-    // SAFETY: kept of a socket that the caller holds.
-    let Some(kept) = (unsafe { kept.as_mut() }) else {
-        // Out of memory: the reset counts all the same.
-        report(sk, netns, &flow, None, now);
+    let now = clock::now();
+    let conn = slots::get_or_create(typed);
+    // SAFETY: the state of a socket that the caller holds.
+    let Some(conn) = (unsafe { conn.as_mut() }) else {
+        // Without memory the reset counts all the same.
+        received::report(sk, netns, &flow, None, now);
         return 0;
     };
-    kept.marks |= mark::RECEIVED;
-    kept.reset_ns = now;
-    // An attempt has no handshake of its own to compare with. A connection whose handshake was not seen gets none: the
-    // one that answered another may be another machine.
-    if kept.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
-        kept.ttl = ttl::peer_ttl(&flow, netns::net_of_sock(sk));
+    conn.marks |= mark::RECEIVED;
+    conn.reset.time_ns = now;
+    // An attempt has no TTL of its own handshake yet, so it gets that of an earlier one. A connection whose handshake was not
+    // seen gets none: another machine may have answered the earlier one.
+    if conn.ttl == 0 && value!(sk, skc_state, u8) == state::SYN_SENT {
+        conn.ttl = ttl::peer_ttl(&flow, net_of_sock(sk));
     }
-    // Empty unless `kfree_skb` is attached, for want of a hook on nf_send_reset. A reject belongs to no cgroup.
+    // There are drops only if `kfree_skb` is attached, in place of nf_send_reset. A reject belongs to no cgroup.
     if setting!(filter_cgroup) == 0
-        && let Some(drop) = rejected_here(&flow, kept)
+        && let Some(drop) = drops::answered_by(&conn.rst, &flow)
     {
-        let rejected = Seen { segment: drop.segment, flow };
-        reject::report(&rejected, drop.netns, drop.time_ns, flags::INFERRED);
+        let mut dropped = Seen { segment: drop.segment, flow };
+        dropped.reverse_flow();
+        rejected::report(&dropped, drop.netns, drop.time_ns, flags::INFERRED);
     }
-    if !report(sk, netns, &flow, Some(kept), now) {
-        kept.marks |= mark::RECEIVED_LOST;
+    if !received::report(sk, netns, &flow, Some(conn), now) {
+        conn.marks |= mark::RECEIVED_LOST;
     }
     0
-}
-
-/// The segment of ours that netfilter dropped and this RST answers: its shape and numbers say so
-/// (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ip_tcphdr_put).
-#[inline(always)]
-fn rejected_here(flow: &Flow, kept: &Memory) -> Option<&'static Drop> {
-    // Where even the last one was too early, so were all.
-    let last = LAST_DROP.get(0).copied().unwrap_or(0);
-    if last == 0 || last.saturating_add(REJECT_WINDOW_NS) < kept.rst_ns {
-        return None;
-    }
-    // SAFETY: an LRU element may be reused under us; it holds plain numbers.
-    let drop = unsafe { DROPS.get(flow) }?;
-    let rst = &kept.rst;
-    // Over loopback the RST has arrived before the rejected segment is freed.
-    let near = kept.rst_ns.abs_diff(drop.time_ns) <= REJECT_WINDOW_NS;
-    if rst.present & present::SEGMENT == 0 || !near {
-        return None;
-    }
-    let dropped = &drop.segment;
-    let bare = rst.flags & tcp_flag::ACK == 0;
-    let answers = if dropped.flags & tcp_flag::ACK != 0 {
-        bare && rst.seq == dropped.ack
-    } else {
-        let opens = (dropped.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
-        !bare && rst.ack == dropped.seq.wrapping_add(dropped.payload).wrapping_add(opens)
-    };
-    answers.then_some(drop)
-}
-
-#[inline(always)]
-fn report(sk: Typed, netns: u32, flow: &Flow, kept: Option<&Memory>, now: u64) -> bool {
-    emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {
-        record.magic = MAGIC;
-        record.reason = u32::MAX;
-        record.time_ns = now;
-        record.sock = sk.address();
-        record.conntrack_full_ns = conntrack_full_ns(netns);
-        record.cgroup = facts::cgroup_of(sk);
-        record.netns = netns;
-        record.kind = kind::RECEIVED;
-        record.sk_class = sk_class::FULL;
-        record.state = value!(sk, skc_state, u8);
-        record.subflow = 0;
-        copy(&mut record.flow, flow);
-        match kept {
-            Some(kept) => {
-                copy(&mut record.segment, &kept.rst);
-                copy(&mut record.memory, kept);
-                record.flags = flags::TCP | flags::MEMORY;
-            }
-            None => {
-                clear(&mut record.segment);
-                record.flags = flags::TCP;
-            }
-        }
-        facts::tcp_facts(sk, now, &mut record.tcp);
-    })
 }

@@ -1,22 +1,23 @@
-//! `iter/task_file`, once: gives sockets that are older than the agent their owner and, where the kernel shows it, role.
+//! `iter/task_file`, once: gives sockets older than the agent their owner and, if the kernel shows it, their role.
 
 use rstwatch_common::record::{Task, role, state};
 
-use crate::facts::{flow_of, kept_ttl};
-use crate::files::{TaskFile, mptcp_first, tcp_socket};
-use crate::kernel::{clear, field, value};
+use crate::conn_state::slots;
+use crate::facts::files::{TaskFile, mptcp_first, tcp_socket};
+use crate::facts::socket::{flow_of, kept_ttl};
+use crate::facts::task::read_process;
+use crate::kernel::{field, value};
 use crate::listeners::{self, INIT};
-use crate::memory::NO_TASK;
-use crate::sockets;
+use crate::words::clear;
 
-/// Runs once for each open file of each task, while the daemon reads the iterator.
+/// Runs once for each open file of each task while the daemon reads the iterator.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub fn seed(ctx: *mut TaskFile) -> i32 {
     if let Some((task, subflow)) = mptcp_first(ctx) {
         if value!(subflow, skc_state, u8) == state::LISTEN {
-            let mut owner = NO_TASK;
-            fill_owner(&mut owner, task);
+            let mut owner = Task::NONE;
+            read_process(&mut owner, task);
             listeners::found(subflow, &owner);
         }
         return 0;
@@ -27,36 +28,27 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     if family == 0 {
         return 0;
     }
-    let place = sockets::get_or_create(typed);
-    // SAFETY: kept of a socket that the file holds.
-    let Some(kept) = (unsafe { place.as_mut() }) else { return 0 };
-    // Who activates sockets for others holds them too, and comes first.
-    if kept.owner.tgid > INIT {
+    let found = slots::get_or_create(typed);
+    // SAFETY: the state of a socket that the file holds.
+    let Some(conn) = (unsafe { found.as_mut() }) else { return 0 };
+    // A process that activates sockets for others (systemd) holds them too, and is visited first.
+    if conn.owner.tgid > INIT {
         return 0;
     }
-    fill_owner(&mut kept.owner, task);
+    read_process(&mut conn.owner, task);
     let ttl = kept_ttl(sk, family);
-    kept.role = match field!(sk, skc_state, u8) {
+    conn.role = match field!(sk, skc_state, u8) {
         Some(state::LISTEN) => {
-            listeners::found(sk, &kept.owner);
+            listeners::found(sk, &conn.owner);
             role::LISTENER
         }
         _ if ttl != 0 => role::SERVER,
         _ => role::CLIENT,
     };
-    kept.ttl = ttl;
-    // It may have been closed meanwhile, and another socket may have got its place: that one's memory is not known any more.
-    if sockets::get(typed) != place {
-        clear(kept);
+    conn.ttl = ttl;
+    // The socket may have been closed meanwhile, and another may have its slot now: this overwrote that one's state.
+    if slots::get(typed) != found {
+        clear(conn);
     }
     0
-}
-
-#[inline(always)]
-fn fill_owner(owner: &mut Task, task: u64) {
-    owner.tgid = value!(task, task_tgid, u32);
-    let leader = field!(task, task_group_leader, u64).unwrap_or(task);
-    owner.start_ns = value!(leader, task_start_time, u64);
-    owner.flags = value!(task, task_flags, u32);
-    owner.comm = value!(leader, task_comm, [u8; 16]);
 }

@@ -1,21 +1,22 @@
-//! `inet_sock_set_state`: a socket's life, as far as a reset may ask for it. No event leaves from here.
+//! `inet_sock_set_state`: a socket's life, as far as the explanation of a reset may need it. It sends no event.
+
+use core::ffi::c_void;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use core::ffi::c_void;
 use rstwatch_common::record::{role, state};
 
+use crate::conn_state::{lifecycle, slots};
+use crate::facts::clock::now;
 use crate::kernel::{Base, Typed};
 use crate::listeners;
-use crate::memory;
-use crate::sockets;
 
 /// `trace_inet_sock_set_state(sk, oldstate, newstate)`, net/ipv4/af_inet.c.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    // Numbers, which no verifier types.
+    // Read as numbers, so no verifier types them.
     let (old, new) = (ctx.arg::<u64>(1) as u8, ctx.arg::<u64>(2) as u8);
-    // A simultaneous open passes SYN_RECV too; a child has its listener's state before, whatever that is by now.
+    // A simultaneous open passes SYN_RECV too; a child's old state is its listener's current one, whatever that is.
     if new == state::FIN_WAIT2 || (new == state::SYN_RECV && old == state::SYN_SENT) {
         return 0;
     }
@@ -25,33 +26,33 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         if old == state::LISTEN {
             listeners::closed(sk.address());
         }
-        sockets::end(typed);
+        slots::remove(typed);
         return 0;
     }
     if new == state::LISTEN {
         listeners::opened(sk.address());
     }
     let begins = matches!(new, state::SYN_SENT | state::LISTEN | state::SYN_RECV);
-    let kept = if begins { sockets::begin(typed) } else { sockets::get_or_create(typed) };
-    if kept.is_null() {
+    let conn = if begins { slots::begin(typed) } else { slots::get_or_create(typed) };
+    if conn.is_null() {
         return 0;
     }
-    // SAFETY: a place of the table, or storage of a socket that the caller holds.
-    let kept = unsafe { &mut *kept };
+    // SAFETY: a slot of the table, or storage of a socket that the caller holds.
+    let conn = unsafe { &mut *conn };
     match (old, new) {
-        (_, state::SYN_SENT) => memory::opened(kept, role::CLIENT),
-        (_, state::LISTEN) => memory::opened(kept, role::LISTENER),
-        (_, state::SYN_RECV) => memory::born(kept, sk),
-        (_, state::ESTABLISHED) => memory::established(kept, sk, old),
-        (_, state::CLOSE_WAIT) => memory::peer_closed(kept, sk),
-        // Only close(), shutdown() and exit lead here, in the context of the one who calls.
+        (_, state::SYN_SENT) => lifecycle::opened(conn, role::CLIENT),
+        (_, state::LISTEN) => lifecycle::opened(conn, role::LISTENER),
+        (_, state::SYN_RECV) => lifecycle::child_created(conn, sk),
+        (_, state::ESTABLISHED) => lifecycle::established(conn, sk, old),
+        (_, state::CLOSE_WAIT) => lifecycle::peer_closed(conn, sk),
+        // Only close(), shutdown() and exit lead here, in the caller's context.
         (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {
-            memory::closed_by_owner(kept, sk);
+            lifecycle::closed_by_owner(conn, sk);
         }
-        (_, state::CLOSING) => kept.fin_ns = crate::facts::now(),
+        (_, state::CLOSING) => conn.fin.time_ns = now(),
         (_, state::CLOSE) => {
-            memory::closed(kept, sk, old);
-            sockets::end(typed);
+            lifecycle::closed(conn, sk, old);
+            slots::remove(typed);
         }
         _ => {}
     }

@@ -1,13 +1,15 @@
-//! `iter/task`: which task stands for each network namespace. Who may not trace others cannot ask /proc for that.
+//! `iter/task`: the network namespace of each task. Without the right to trace a task, /proc does not show it.
+
+use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_task;
 use aya_ebpf::helpers::generated::bpf_seq_write;
-use core::ffi::c_void;
 use rstwatch_common::layout::ABSENT;
+use rstwatch_common::record::PF_KTHREAD;
 use rstwatch_common::tasks::TaskNetns;
 
+use crate::facts::netns::netns_of_net;
 use crate::kernel::{field, offset, read_at, value};
-use crate::netns::netns_of_net;
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]
@@ -22,13 +24,11 @@ struct Meta {
     seq: *mut c_void,
 }
 
-/// include/linux/sched.h.
-const PF_KTHREAD: u32 = 0x0020_0000;
 /// `struct upid` of include/linux/pid.h: a number, and a pointer to its namespace.
 const UPID_BYTES: u64 = 16;
 
-/// Writes one [`TaskNetns`] for each process, and for each thread that is elsewhere than its process. The kernel shows the
-/// tasks of the reader's pid namespace and below.
+/// Writes one [`TaskNetns`] for each process, and for each thread in another namespace than its process. The kernel visits
+/// the tasks of the reader's pid namespace and below.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub fn tasks(ctx: *mut Task) -> i32 {
@@ -53,7 +53,7 @@ pub fn tasks(ctx: *mut Task) -> i32 {
     0
 }
 
-/// 0: it is ending, and in none.
+/// A task's network namespace; 0: it is exiting, and in none.
 #[inline(always)]
 fn netns_of(task: u64) -> u32 {
     let nsproxy = value!(task, task_nsproxy, u64);
@@ -63,13 +63,13 @@ fn netns_of(task: u64) -> u32 {
     netns_of_net(value!(nsproxy, nsproxy_net, u64))
 }
 
-/// How deep a task's pid namespace is.
+/// The depth of a task's pid namespace.
 #[inline(always)]
 fn level_of(task: u64) -> u32 {
     value!(value!(task, task_thread_pid, u64), pid_level, u32)
 }
 
-/// A task's id in the pid namespace at that depth, in which it is if the reader sees it.
+/// A task's id in its pid namespace at that depth, which is the reader's if the reader sees the task.
 #[inline(always)]
 fn pid_at(task: u64, level: u32) -> Option<u32> {
     let pid = field!(task, task_thread_pid, u64).filter(|pid| *pid != 0)?;

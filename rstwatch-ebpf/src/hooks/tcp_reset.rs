@@ -1,15 +1,16 @@
 //! fentry on `tcp_reset`: the header of the RST that is being accepted. Costs nothing per packet.
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use core::ffi::c_void;
 use rstwatch_common::record::tcp_flag;
 
-use crate::facts::now;
+use crate::conn_state::slots;
+use crate::facts::clock::now;
+use crate::facts::segment::{self, Seen};
 use crate::kernel::argument;
-use crate::segment::{self, Seen};
-use crate::sockets;
 
 /// `tcp_reset(sk, skb)`, net/ipv4/tcp_input.c; `skb` since Linux 5.11.
 #[fentry(function = "tcp_reset")]
@@ -18,18 +19,18 @@ pub fn tcp_reset(ctx: FEntryContext) -> i32 {
     if typed.is_null() {
         return 0;
     }
-    let mut seen = Seen::nothing();
+    let mut seen = Seen::empty();
     if !segment::read_skb(argument(ctx.as_ptr(), 1), &mut seen) {
         return 0;
     }
-    // The kernel comes here for data after RCV_SHUTDOWN too.
+    // The kernel calls tcp_reset() for data after RCV_SHUTDOWN too.
     if seen.segment.flags & tcp_flag::RST == 0 {
         return 0;
     }
-    // SAFETY: kept of a socket that the caller holds.
-    if let Some(kept) = unsafe { sockets::get_or_create(typed).as_mut() } {
-        kept.rst = seen.segment;
-        kept.rst_ns = now();
+    // SAFETY: the state of a socket that the caller holds.
+    if let Some(conn) = unsafe { slots::get_or_create(typed).as_mut() } {
+        conn.rst.segment = seen.segment;
+        conn.rst.time_ns = now();
     }
     0
 }

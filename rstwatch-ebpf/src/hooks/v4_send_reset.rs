@@ -1,20 +1,22 @@
-//! `tcp_v4_send_reset`, `tcp_v6_send_reset`: where the stack answers a segment with an RST, or declines to.
+//! `tcp_v4_send_reset`, `tcp_v6_send_reset`: the stack answers a segment with an RST, or declines to.
 //!
-//! Before Linux 6.10 the tracepoint does not fire for answers without a socket or from TIME_WAIT: they are reported from
-//! here. On all kernels RSTs for a connection that is gone end here, unanswered: a second one tells of a forger.
+//! Before Linux 6.10 the tracepoint does not fire for responses without a socket or from TIME_WAIT: this hook reports them. On
+//! all kernels an RST for a connection that is gone ends here, unanswered: a repeated one is evidence of forgery.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
-use core::ffi::c_void;
 use rstwatch_common::record::{sk_class, state, tcp_flag};
 
-use crate::facts::{self, class_of};
+use crate::facts::netns::{net_of_skb, net_of_sock, netns_of_skb, netns_of_sock, watched};
+use crate::facts::segment::{self, Seen};
+use crate::facts::socket::class_of;
 use crate::kernel::{argument, register, setting, value};
-use crate::netns;
-use crate::segment::{self, Seen};
-use crate::sent::Sent;
-use crate::stray;
+use crate::reports::repeated_rst;
+use crate::reports::sent::Sent;
 
 /// `RTN_LOCAL`, include/uapi/linux/rtnetlink.h.
 const RTN_LOCAL: u16 = 2;
@@ -48,22 +50,20 @@ pub fn k_v6_send_reset(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn(u64) -> bool) -> i32 {
     let (sk, skb) = (argument(ctx, 0), argument(ctx, 1));
-    let (netns, net) = if sk != 0 {
-        (netns::netns_of_sock(sk), netns::net_of_sock(sk))
-    } else {
-        (netns::netns_of_skb(skb), netns::net_of_skb(skb))
-    };
-    // Neither no socket nor a mini-socket belongs to a cgroup.
-    if !facts::watched(netns) || setting!(filter_cgroup) == 1 {
+    let (netns, net) =
+        if sk != 0 { (netns_of_sock(sk), net_of_sock(sk)) } else { (netns_of_skb(skb), net_of_skb(skb)) };
+    // Segments without a socket and mini-sockets belong to no cgroup.
+    if !watched(netns) || setting!(filter_cgroup) == 1 {
         return 0;
     }
-    let mut seen = Seen::nothing();
+    let mut seen = Seen::empty();
     if !segment::read_skb(skb, &mut seen) {
         return 0;
     }
-    // Never an RST for an RST.
+    // The stack never answers an RST with an RST.
     if seen.segment.flags & tcp_flag::RST != 0 {
-        stray::rst(&seen, netns, net);
+        seen.reverse_flow();
+        repeated_rst::report(&seen, netns, net);
         return 0;
     }
     if setting!(has_reason) == 0 {
@@ -72,7 +72,7 @@ fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn
     0
 }
 
-/// What the tracepoint does not show; the conditions are the function's own.
+/// Reports the responses for which the tracepoint does not fire; the conditions are the function's own.
 #[inline(always)]
 fn without_tracepoint(sk: u64, skb: u64, (netns, net): (u32, u64), mut seen: Seen, is_local: fn(u64) -> bool) {
     let state = if sk == 0 { 0 } else { value!(sk, skc_state, u8) };
@@ -81,13 +81,13 @@ fn without_tracepoint(sk: u64, skb: u64, (netns, net): (u32, u64), mut seen: See
         return;
     }
     let class = if sk == 0 { sk_class::NONE } else { class_of(sk, state) };
-    seen.turn();
-    // Neither has fields of its own to tell.
+    seen.reverse_flow();
+    // Neither case has a full socket to read.
     let none: Option<u64> = None;
-    Sent { address: sk, sk: none, skb, netns, net, reason: u32::MAX, state, class, seen }.report(core::ptr::null_mut);
+    Sent { address: sk, sk: none, skb, netns, net, reason: u32::MAX, state, class, seen }.report(null_mut);
 }
 
-/// Whether a packet's route leads here. The lowest bit of the reference says that it is not counted.
+/// Whether a packet's route is local. The lowest bit marks a reference that is not counted (SKB_DST_NOREF).
 #[inline(always)]
 fn is_local_v4(skb: u64) -> bool {
     value!(value!(skb, skb_dst, u64) & !1, rt_type, u16) == RTN_LOCAL

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{Memory, PF_EXITING, ResetRecord, flags, mark, role, spoke};
+use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role};
 
 use super::{Context, GAP, Reason, reason};
 
@@ -80,15 +80,14 @@ pub enum Exit {
 
 impl Exit {
     /// `idle`: nothing was open.
-    fn of(memory: &Memory, idle: bool) -> Self {
-        let owner = &memory.owner;
+    fn of(conn: &ConnState, idle: bool) -> Self {
+        let owner = &conn.owner;
         if owner.flags & PF_EXITING == 0 {
             return Self::Running;
         }
         let (signal, status) = ((owner.exit_code & 0x7f) as u8, ((owner.exit_code >> 8) & 0xff) as u8);
         // fork() after accept(): younger than the connection that it serves.
-        let serves_one =
-            memory.role == role::SERVER && memory.established_ns != 0 && owner.start_ns > memory.established_ns;
+        let serves_one = conn.role == role::SERVER && conn.established_ns != 0 && owner.start_ns > conn.established_ns;
         match (signal, status) {
             // Some report their idle timer by an error status.
             (0, status) if serves_one && (status == 0 || idle) => Self::PerConnection,
@@ -101,31 +100,31 @@ impl Exit {
 
 /// How the connection of a sent reset ended; `None` where nothing is remembered.
 pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
-    let memory = &record.memory;
-    let remembered = record.flags & (flags::MEMORY | flags::TOMBSTONE) != 0;
-    // A listener's own memory is no connection's.
-    if !remembered || memory.role == role::LISTENER {
+    let conn = &record.conn;
+    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    // A listener's own state is no connection's.
+    if !remembered || conn.role == role::LISTENER {
         return None;
     }
-    let ended = if memory.closing_ns != 0 { memory.closing_ns } else { memory.closed_ns };
-    if ended == 0 || closed_before_the_agent(memory) {
+    let ended = if conn.closing.time_ns != 0 { conn.closing.time_ns } else { conn.closed.time_ns };
+    if ended == 0 || closed_before_the_agent(conn) {
         return None;
     }
-    let (idle, goodbye, unsure) = match interrupted(memory, context) {
+    let (idle, goodbye, unsure) = match interrupted(conn, context) {
         Interrupted::Work { unsure } => (None, false, unsure),
         Interrupted::Silence { jiffies, goodbye, unsure } => (context.jiffies(jiffies), goodbye, unsure),
         Interrupted::Unseen { jiffies } => (context.jiffies(jiffies), true, true),
     };
-    let unmeasured = goodbye && memory.closing_quiet == 0;
+    let unmeasured = goodbye && conn.sampled.closing_quiet == 0;
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
         goodbye,
         unsure,
         unmeasured,
-        outstanding: outstanding(memory) > 0,
-        ending: ending(memory, context),
-        exit: Exit::of(memory, idle.is_some()),
+        outstanding: outstanding(conn) > 0,
+        ending: ending(conn, context),
+        exit: Exit::of(conn, idle.is_some()),
     })
 }
 
@@ -137,14 +136,14 @@ pub(super) const GOODBYE: u32 = 512;
 pub(super) const GOODBYE_SEGMENTS: u16 = 2;
 
 /// Our side had closed already when the agent came: how, and after which silence, was not seen.
-fn closed_before_the_agent(memory: &Memory) -> bool {
+fn closed_before_the_agent(conn: &ConnState) -> bool {
     use rstwatch_common::record::state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
-    memory.closing_ns == 0 && matches!(memory.old_state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK)
+    conn.closing.time_ns == 0 && matches!(conn.old_state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK)
 }
 
 /// Bytes under way when our side closed; wild where the numbers were torn.
-fn outstanding(memory: &Memory) -> u32 {
-    if memory.closing_outstanding < 1 << 30 { memory.closing_outstanding } else { 0 }
+fn outstanding(conn: &ConnState) -> u32 {
+    if conn.closing.outstanding < 1 << 30 { conn.closing.outstanding } else { 0 }
 }
 
 /// What our side's end interrupted.
@@ -173,31 +172,31 @@ enum Interrupted {
 /// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie, and nothing that
 /// follows is sure. The last ACK is a hint: one that came later than both was sent for its own sake, for what was said last. If
 /// it bears the same time too, a client has its answer, and a server that closes has answered, most likely.
-fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
-    let (sent, received) = (memory.closing_sent, memory.closing_received);
+fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
+    let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let tie = sent == received;
-    let acknowledged_later = tie && memory.closing_ack < received;
-    let (said, heard) = (memory.bytes_sent > 0, memory.bytes_received > 0);
-    let asked = memory.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
-    let owing = memory.role == role::SERVER && (received < sent || (heard && !said));
+    let acknowledged_later = tie && conn.closing.ack_age < received;
+    let (said, heard) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
+    let asked = conn.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
+    let owing = conn.role == role::SERVER && (received < sent || (heard && !said));
     // A client delays the ACK of an answer, once it has had some: an ACK with the times of both came with the next question.
-    let asked_last = memory.sampled_spoke == spoke::PEER || is_old(memory);
-    let next_question = memory.role == role::SERVER && tie && !acknowledged_later && asked_last;
+    let asked_last = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
+    let next_question = conn.role == role::SERVER && tie && !acknowledged_later && asked_last;
     if next_question && quiet(received) {
         return Interrupted::Work { unsure: true };
     }
-    if asked || owing || outstanding(memory) > GOODBYE {
+    if asked || owing || outstanding(conn) > GOODBYE {
         // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
         let goodbye = !quiet(sent) && quiet(received);
         return Interrupted::Work { unsure: asked && heard && (goodbye || tie) };
     }
     let unsure = tie;
     let last = sent.min(received);
-    if memory.role == role::CLIENT || quiet(sent) || !quiet(received) {
+    if conn.role == role::CLIENT || quiet(sent) || !quiet(received) {
         return Interrupted::Silence { jiffies: last, goodbye: false, unsure };
     }
-    match last_words(memory) {
+    match last_words(conn) {
         LastWords::Goodbye { silence } => {
             Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence), unsure: false }
         }
@@ -210,8 +209,8 @@ fn interrupted(memory: &Memory, context: &Context) -> Interrupted {
 /// Segments that are acknowledged at once when a connection is new (TCP_MAX_QUICKACKS, include/net/tcp.h).
 const QUICK_ACKS: u16 = 16;
 
-fn is_old(memory: &Memory) -> bool {
-    memory.closing_quiet != 0 && memory.sampled_segs.saturating_add(memory.closing_segs) > QUICK_ACKS
+fn is_old(conn: &ConnState) -> bool {
+    conn.sampled.closing_quiet != 0 && conn.sampled.segs_out.saturating_add(conn.sampled.closing_segs) > QUICK_ACKS
 }
 
 /// What a server said after the client had been silent, before it closed.
@@ -229,51 +228,50 @@ enum LastWords {
     Unseen,
 }
 
-fn last_words(memory: &Memory) -> LastWords {
-    let few = memory.closing_segs <= GOODBYE_SEGMENTS;
-    let short = few && u32::from(memory.closing_said) <= GOODBYE;
-    match (memory.closing_quiet, memory.sampled_spoke) {
-        (0, _) if memory.bytes_sent > u64::from(GOODBYE) => LastWords::Answer,
+fn last_words(conn: &ConnState) -> LastWords {
+    let few = conn.sampled.closing_segs <= GOODBYE_SEGMENTS;
+    let short = few && u32::from(conn.sampled.closing_bytes) <= GOODBYE;
+    match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
+        (0, _) if conn.closed.bytes_sent > u64::from(GOODBYE) => LastWords::Answer,
         (0, _) => LastWords::Unseen,
         // Asked before the silence, and answered after it.
-        (_, spoke::PEER) => LastWords::Answer,
-        (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(memory.closing_sent) },
-        _ if memory.closing_segs <= GOODBYE_SEGMENTS => LastWords::Long,
+        (_, last_payload::PEERS) => LastWords::Answer,
+        (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(conn.closing.sent_age) },
+        _ if conn.sampled.closing_segs <= GOODBYE_SEGMENTS => LastWords::Long,
         _ => LastWords::Answer,
     }
 }
 
-fn ending(memory: &Memory, context: &Context) -> Ending {
-    if memory.marks & mark::OVERFLOWED != 0 {
+fn ending(conn: &ConnState, context: &Context) -> Ending {
+    if conn.marks & mark::OVERFLOWED != 0 {
         Ending::Overflowed
-    } else if memory.marks & mark::ABORTED != 0 {
-        Ending::Aborted(abort(memory, context))
-    } else if memory.marks & mark::HALF_CLOSED != 0 {
+    } else if conn.marks & mark::ABORTED != 0 {
+        Ending::Aborted(abort(conn, context))
+    } else if conn.marks & mark::HALF_CLOSED != 0 {
         Ending::HalfClosed
-    } else if memory.marks & mark::CLOSED_BY_OWNER != 0 {
+    } else if conn.marks & mark::CLOSED_BY_OWNER != 0 {
         Ending::Closed
-    } else if memory.reset_ns != 0 {
+    } else if conn.reset.time_ns != 0 {
         Ending::ResetByPeer
     } else {
         Ending::Silent
     }
 }
 
-fn abort(memory: &Memory, context: &Context) -> Abort {
+fn abort(conn: &ConnState, context: &Context) -> Abort {
     use rstwatch_common::record::state;
-    let fin = u32::from(memory.fin_ns != 0);
-    let unread = memory.unread.saturating_sub(fin);
-    let by_owner = memory.reset_state == state::CLOSE;
+    let fin = u32::from(conn.fin.time_ns != 0);
+    let unread = conn.reset.unread.saturating_sub(fin);
+    let by_owner = conn.reset_state == state::CLOSE;
     // Linux 6.10 and 6.11 know the names, and give none to active resets.
-    let given = context.reasons.name(memory.reset_reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
+    let given = context.reasons.name(conn.reset.reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
     Abort {
-        reason: given.map_or_else(|| reason::of_abort(memory), |name| Reason::named(name)),
+        reason: given.map_or_else(|| reason::of_abort(conn), |name| Reason::named(name)),
         derived: given.is_none(),
         by_owner,
-        orphan: memory.reset_state == state::FIN_WAIT2
-            && memory.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,
-        linger0: memory.marks & mark::LINGER0 != 0,
-        unaccepted: memory.marks & mark::UNACCEPTED != 0,
+        orphan: conn.reset_state == state::FIN_WAIT2 && conn.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,
+        linger0: conn.marks & mark::LINGER0 != 0,
+        unaccepted: conn.marks & mark::UNACCEPTED != 0,
         unread,
     }
 }

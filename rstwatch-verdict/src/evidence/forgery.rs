@@ -144,7 +144,7 @@ pub(super) fn is_reject_shaped(rst: &Segment) -> bool {
 
 pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elapsed: Option<Duration>) -> Forgery {
     let mut signals = Vec::new();
-    let expected = record.memory.ttl;
+    let expected = record.conn.ttl;
     let same_ttl = rst.ttl == expected;
     signals.extend(ttl_signal(rst.ttl, expected));
     signals.extend(shape_signals(record, rst, outstanding, same_ttl));
@@ -236,8 +236,8 @@ const CHALLENGE: Duration = Duration::from_secs(2);
 /// How long before the RST another segment was answered with a challenge ACK, if shortly. Before data have come that may
 /// have been the handshake's SYN-ACK once more.
 fn challenge_age(record: &ResetRecord) -> Option<Duration> {
-    let age = Duration::from_nanos(record.time_ns.saturating_sub(record.memory.challenge_ns));
-    let challenged = record.memory.challenges > 0 && record.tcp.data_segs_in > 0;
+    let age = Duration::from_nanos(record.time_ns.saturating_sub(record.conn.challenge.time_ns));
+    let challenged = record.conn.challenge.count > 0 && record.tcp.data_segs_in > 0;
     (challenged && age < CHALLENGE).then_some(age)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{Memory, ResetRecord, TcpFacts, role, sock_flag, spoke};
+use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag};
 
 use super::end::{GOODBYE, GOODBYE_SEGMENTS};
 use super::{Context, GAP};
@@ -42,9 +42,9 @@ impl Gap {
 pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let tcp = &record.tcp;
     let outstanding = payload_outstanding(record) > 0;
-    let fin_ago = since(record, record.memory.fin_ns);
+    let fin_ago = since(record, record.conn.fin.time_ns);
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
-    let unseen = fin_ago.is_some() && last_words_unseen(&record.memory, context);
+    let unseen = fin_ago.is_some() && last_words_unseen(&record.conn, context);
     let length = match (outstanding, fin_ago) {
         (_, Some(_)) if unseen => None,
         // The FIN itself is no activity: count from before it.
@@ -62,49 +62,50 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
 /// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
 /// that was not seen.
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
-    let memory = &record.memory;
+    let conn = &record.conn;
     // A tie of the jiffies is settled by who had spoken last when somebody looked.
-    let tie = memory.fin_sent == memory.fin_received;
-    let unanswered = memory.fin_sent < memory.fin_received || (tie && memory.sampled_spoke == spoke::WE);
+    let tie = conn.fin.sent_age == conn.fin.received_age;
+    let unanswered =
+        conn.fin.sent_age < conn.fin.received_age || (tie && conn.sampled.last_payload == last_payload::OURS);
     let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
-    let asked = memory.role == role::CLIENT && (unanswered || never_answered);
+    let asked = conn.role == role::CLIENT && (unanswered || never_answered);
     // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
-    let owing = memory.role == role::SERVER && memory.fin_received <= memory.fin_sent && record.tcp.data_segs_in > 0;
+    let owing = conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
     // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN
     // itself takes one sequence number, which is counted already.
-    let unread = memory.fin_unread.saturating_sub(1);
+    let unread = conn.fin.unread.saturating_sub(1);
     let goodbye = unread > 0 && unread <= GOODBYE;
     // What came to a client that was waiting when somebody last looked is an answer, though a late one.
-    let late_answer = goodbye && memory.role == role::CLIENT && memory.sampled_spoke == spoke::WE;
+    let late_answer = goodbye && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
     if asked || owing || late_answer {
         Some(Duration::ZERO)
     } else if goodbye {
-        context.jiffies(silence_before_goodbye(memory))
+        context.jiffies(silence_before_goodbye(conn))
     } else {
-        context.jiffies(memory.fin_sent.min(memory.fin_received))
+        context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
 }
 
-fn last_words_unseen(memory: &Memory, context: &Context) -> bool {
+fn last_words_unseen(conn: &ConnState, context: &Context) -> bool {
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
-    let client = memory.role == role::CLIENT && memory.fin_unread > 1;
-    client && memory.fin_quiet == 0 && quiet(memory.fin_sent) && !quiet(memory.fin_received)
+    let client = conn.role == role::CLIENT && conn.fin.unread > 1;
+    client && conn.sampled.fin_quiet == 0 && quiet(conn.fin.sent_age) && !quiet(conn.fin.received_age)
 }
 
 /// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.
-fn silence_before_goodbye(memory: &Memory) -> u32 {
-    match memory.fin_quiet {
-        0 => memory.fin_sent,
-        _ if memory.fin_said_segs > GOODBYE_SEGMENTS => memory.fin_received,
-        quiet => memory.fin_sent.min(quiet.saturating_sub(memory.fin_received)),
+fn silence_before_goodbye(conn: &ConnState) -> u32 {
+    match conn.sampled.fin_quiet {
+        0 => conn.fin.sent_age,
+        _ if conn.sampled.fin_segs > GOODBYE_SEGMENTS => conn.fin.received_age,
+        quiet => conn.fin.sent_age.min(quiet.saturating_sub(conn.fin.received_age)),
     }
 }
 
 /// Whether we had written after the peer's FIN before what is under way now.
 fn wrote_before(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
-    #[expect(clippy::cast_possible_truncation, reason = "the memory keeps the low half")]
-    let since = (tcp.data_segs_out as u16).wrapping_sub(record.memory.fin_segs_out);
+    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
+    let since = (tcp.data_segs_out as u16).wrapping_sub(record.conn.fin.segs_out);
     tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
 }
 

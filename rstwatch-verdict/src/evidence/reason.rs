@@ -1,6 +1,6 @@
 //! The kernel's reasons that verdicts distinguish, by name: numbers differ between kernels.
 
-use rstwatch_common::record::{Memory, ResetRecord, flags, mark, sk_class, sock_flag, state, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, mark, sk_class, sock_flag, state, tcp_flag};
 
 use crate::reasons::Reasons;
 
@@ -82,33 +82,33 @@ fn passive_from_fields(record: &ResetRecord) -> Reason {
     }
 }
 
-/// Of an active reset, by what its memory says, or else the socket.
+/// Of an active reset, by what its connection state says, or else the socket.
 fn active_from_fields(record: &ResetRecord) -> Reason {
     let tcp = &record.tcp;
-    let mut memory = record.memory;
-    memory.reset_state = record.state;
-    memory.unread = tcp.rcv_nxt.wrapping_sub(tcp.copied_seq);
+    let mut conn = record.conn;
+    conn.reset_state = record.state;
+    conn.reset.unread = tcp.rcv_nxt.wrapping_sub(tcp.copied_seq);
     if tcp.sk_flags & sock_flag::DEAD != 0 {
-        memory.marks |= mark::ORPHANED;
+        conn.marks |= mark::ORPHANED;
     }
     if tcp.probes_out > 0 && tcp.packets_out == 0 {
-        memory.marks |= mark::PROBING;
+        conn.marks |= mark::PROBING;
     }
-    of_abort(&memory)
+    of_abort(&conn)
 }
 
 /// Why our side aborted, where the kernel gave no reason. The order matters: each line excludes what stands above it
 /// (net/ipv4/tcp.c and tcp_timer.c).
-pub(super) fn of_abort(memory: &Memory) -> Reason {
-    let marked = |mark| memory.marks & mark != 0;
+pub(super) fn of_abort(conn: &ConnState) -> Reason {
+    let marked = |mark| conn.marks & mark != 0;
     // A FIN takes one sequence number that nobody reads.
-    let unread = memory.unread > u32::from(memory.fin_ns != 0);
-    match memory.reset_state {
+    let unread = conn.reset.unread > u32::from(conn.fin.time_ns != 0);
+    match conn.reset_state {
         // A child that nobody accepted is disconnected with its listener, read or not.
         state::CLOSE if unread && !marked(mark::UNACCEPTED) => Reason::AbortOnClose,
         state::ESTABLISHED | state::CLOSE_WAIT if marked(mark::PROBING) => Reason::KeepaliveTimeout,
         // tcp_check_oom and tcp_out_of_resources end orphans; so does linger2 below zero, from FIN_WAIT2.
-        state::CLOSE if marked(mark::ORPHANED) && memory.old_state == state::FIN_WAIT2 => Reason::AbortOnLinger,
+        state::CLOSE if marked(mark::ORPHANED) && conn.old_state == state::FIN_WAIT2 => Reason::AbortOnLinger,
         state::CLOSE if marked(mark::ORPHANED) && marked(mark::CLOSED_BY_OWNER) => Reason::AbortOnMemory,
         state::FIN_WAIT1 | state::LAST_ACK | state::CLOSING if marked(mark::ORPHANED) => Reason::AbortOnMemory,
         // linger 0, a listener's close, ss -K, disconnect(): the state and the marks tell them apart.

@@ -55,10 +55,10 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
         nothing_acknowledged: acknowledged_nothing(record, context),
-        uploading: record.memory.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
+        uploading: record.conn.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
-        owing: record.memory.role == role::SERVER && tcp.received_age < tcp.sent_age,
-        we_serve: record.memory.role == role::SERVER,
+        owing: record.conn.role == role::SERVER && tcp.received_age < tcp.sent_age,
+        we_serve: record.conn.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
     };
@@ -68,7 +68,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
-        fin_ago: idle::since(record, record.memory.fin_ns),
+        fin_ago: idle::since(record, record.conn.fin.time_ns),
         gap: idle::gap(record, context),
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
         forgery: header.map_or_else(Default::default, |rst| {
@@ -78,13 +78,13 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         company: Company::default(),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
-        age: idle::since(record, record.memory.established_ns),
+        age: idle::since(record, record.conn.established_ns),
     }
 }
 
 /// Whether the last ACK that was accepted is the handshake's. Jiffies are coarse, so one that came within moments passes too.
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
-    let age = idle::since(record, record.memory.established_ns);
+    let age = idle::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
     age.zip(heard).is_some_and(|(age, heard)| heard + MOMENTS >= age)
 }
@@ -93,14 +93,14 @@ fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
 /// a client that has sent more often than it was answered.
 fn spoke_last(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
-    let goes_on = record.memory.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
+    let goes_on = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
     tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && goes_on)
 }
 
 /// Whether the peer's FIN had come. The state tells, also where it came before the agent.
 fn peer_closed(record: &ResetRecord) -> bool {
     let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
-    closed || record.memory.fin_ns != 0
+    closed || record.conn.fin.time_ns != 0
 }
 
 /// The header of the RST that was accepted: the last one that reached the socket, if it is one that the socket accepts

@@ -14,7 +14,7 @@ const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
     let mut end = end::of(record, context);
-    // For an active reset the memory holds the kernel's number; the derived reason counts where it has no name.
+    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no name.
     if let Some(end) = &mut end
         && let Ending::Aborted(abort) = &mut end.ending
         && !given
@@ -58,7 +58,7 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
 /// The RST that ended the connection is remembered with it; it has the shape of a reject, and the peer's TTL, where the
 /// peer's own host may have made it.
 fn resumed(record: &ResetRecord) -> bool {
-    let rst = &record.memory.rst;
+    let rst = &record.conn.rst.segment;
     let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
     let next_door_to_the_peer = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
     of_the_gone && !next_door_to_the_peer && forgery::lies_beyond(&record.segment, rst)
@@ -71,9 +71,9 @@ fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
 
 /// Since the peer was last heard, for a connection that timed out.
 fn unheard(record: &ResetRecord, context: &Context) -> Duration {
-    let ended = idle::since(record, record.memory.closed_ns).unwrap_or_default();
+    let ended = idle::since(record, record.conn.closed.time_ns).unwrap_or_default();
     let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
-    let gone = context.jiffies(record.memory.closing_received).unwrap_or_default() + ended;
+    let gone = context.jiffies(record.conn.closing.received_age).unwrap_or_default() + ended;
     if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
 }
 

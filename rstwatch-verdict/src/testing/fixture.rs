@@ -65,11 +65,11 @@ pub fn record() -> ResetRecord {
     record.sock = 0x1000;
     record.state = state::ESTABLISHED;
     record.flow = flow();
-    record.flags = flags::TCP | flags::MEMORY;
-    record.memory.established_ns = NOW_NS - 5_000_000_000;
-    record.memory.role = role::CLIENT;
-    record.memory.owner.tgid = 4121;
-    record.memory.owner.comm[..10].copy_from_slice(b"orders-api");
+    record.flags = flags::TCP | flags::CONN_STATE;
+    record.conn.established_ns = NOW_NS - 5_000_000_000;
+    record.conn.role = role::CLIENT;
+    record.conn.owner.tgid = 4121;
+    record.conn.owner.comm[..10].copy_from_slice(b"orders-api");
     record.tcp.oow_age = u32::MAX;
     record
 }
@@ -84,9 +84,9 @@ fn flow() -> Flow {
 /// An active reset.
 pub fn sent_active() -> ResetRecord {
     let mut sent = record();
-    sent.memory.marks = rstwatch_common::record::mark::ABORTED;
-    sent.memory.closing_ns = NOW_NS;
-    sent.memory.reset_ns = NOW_NS;
+    sent.conn.marks = rstwatch_common::record::mark::ABORTED;
+    sent.conn.closing.time_ns = NOW_NS;
+    sent.conn.reset.time_ns = NOW_NS;
     sent
 }
 
@@ -98,7 +98,7 @@ pub fn sent_answer() -> ResetRecord {
     sent.state = 0;
     sent.flags = flags::SKB;
     sent.reason = reason("NO_SOCKET");
-    sent.memory = FromZeros::new_zeroed();
+    sent.conn = FromZeros::new_zeroed();
     sent.segment.present = present::SEGMENT | present::IPV4;
     sent.segment.flags = tcp_flag::ACK | tcp_flag::PSH;
     sent.segment.payload = 10;
@@ -125,7 +125,7 @@ pub fn received() -> ResetRecord {
     received.tcp.ack_age = jiffies(100);
     received.tcp.ts_recent = 77;
     received.tcp.rto = jiffies(204);
-    received.memory.ttl = 63;
+    received.conn.ttl = 63;
     received.segment.present = present::SEGMENT | present::IPV4 | present::TIMESTAMPS;
     received.segment.flags = tcp_flag::RST | tcp_flag::ACK;
     received.segment.seq = 5000;

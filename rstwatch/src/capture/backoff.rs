@@ -1,6 +1,6 @@
 //! When to look into the ring again without being woken.
 //!
-//! The kernel side leaves out wake-ups within [`WOKEN_NS`] of another one of the same CPU (`rstwatch-ebpf/src/emit.rs`). No record
+//! The kernel side leaves out wake-ups within [`WOKEN_NS`] of another one of the same CPU (`rstwatch-ebpf/src/emit/rate.rs`). No record
 //! stays behind for that: let R be the first record after a look that left the ring empty. If it was sent with a wake-up, the
 //! reader is woken, for it has read everything before. If not, a record W of the same CPU was sent with leave to wake less
 //! than `WOKEN_NS` before. The reader has taken W, and from then on looks each millisecond for longer than `WOKEN_NS`, so

@@ -22,8 +22,8 @@ use super::wait::{SOON, until_true};
 /// After the last expected event: time for one more that should not come.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// Probes that see RSTs without a socket where the tracepoint does not.
-const NO_SOCKET_PROBES: [&str; 2] = ["tcp_v4_send_reset", "cgroup_skb_egress"];
+/// The probe that sees RSTs without a socket where the tracepoint does not.
+const NO_SOCKET_PROBE: &str = "tcp_v4_send_reset";
 /// Since when the tracepoint itself sees them, and since when it gives reasons.
 const TRACES_NO_SOCKET: (u32, u32) = (6, 10);
 const GIVES_REASONS: (u32, u32) = (6, 12);
@@ -73,7 +73,7 @@ impl<'a> Judge<'a> {
         match want.sight {
             Sight::Always => true,
             Sight::Rejects => probe("nf_send_reset") || inferred,
-            Sight::NoSocket => self.kernel.since(TRACES_NO_SOCKET) || NO_SOCKET_PROBES.iter().any(|name| probe(name)),
+            Sight::NoSocket => self.kernel.since(TRACES_NO_SOCKET) || probe(NO_SOCKET_PROBE),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Resets that a socket of this host accepted, with nothing known of the other end.
 
-use rstwatch_common::record::{ResetRecord, present, role, spoke, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, last_payload, present, role, state, tcp_flag};
 
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies};
@@ -40,9 +40,9 @@ pub(super) fn from_next_door(mut record: ResetRecord) -> ResetRecord {
 
 pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
     record.state = state::CLOSE_WAIT;
-    record.memory.fin_ns = NOW_NS - SECOND / 5;
-    record.memory.fin_sent = jiffies(idle_ms);
-    record.memory.fin_received = jiffies(idle_ms);
+    record.conn.fin.time_ns = NOW_NS - SECOND / 5;
+    record.conn.fin.sent_age = jiffies(idle_ms);
+    record.conn.fin.received_age = jiffies(idle_ms);
     record
 }
 
@@ -62,8 +62,8 @@ pub(super) const CASES: &[Case] = &[
     // An RST with a wrong number came before it: the exact one may answer our challenge, or be the second try.
     ("unexplained", || {
         let mut record = bare();
-        record.memory.challenges = 1;
-        record.memory.challenge_ns = NOW_NS - SECOND / 2;
+        record.conn.challenge.count = 1;
+        record.conn.challenge.time_ns = NOW_NS - SECOND / 2;
         record
     }),
     // It answers a number that we have not sent yet.
@@ -96,51 +96,51 @@ pub(super) const CASES: &[Case] = &[
         let mut record = bare();
         record.tcp.data_segs_in = 0;
         record.tcp.retransmits = 3;
-        record.memory.established_ns = NOW_NS - 2 * SECOND;
+        record.conn.established_ns = NOW_NS - 2 * SECOND;
         record.tcp.ack_age = jiffies(2000);
         record
     }),
     // A server that pushes after a silence: no pool reuses anything there.
     ("pushed_after_idle", || {
         let mut record = after_silence(bare(), 60_000);
-        record.memory.role = role::SERVER;
+        record.conn.role = role::SERVER;
         record
     }),
     // Closed while we were uploading; the silence is that since the FIN.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 0);
-        record.memory.fin_ns = NOW_NS - 5 * SECOND;
+        record.conn.fin.time_ns = NOW_NS - 5 * SECOND;
         record
     }),
     // The question bears the time of the answer before it; somebody looked while it was open.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
-        record.memory.sampled_spoke = spoke::WE;
+        record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
     // Before Linux 5.11 nobody looks.
     ("last_words_unseen", || {
         let mut record = after_fin(bare(), 60_000);
-        record.memory.fin_received = 0;
-        record.memory.fin_unread = 25;
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 25;
         record
     }),
     // Pushed to until the end, and the program did not read: no goodbye after a silence.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
-        record.memory.fin_received = 0;
-        record.memory.fin_unread = 300;
-        record.memory.fin_quiet = jiffies(1_200);
-        record.memory.fin_said_segs = 5;
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 300;
+        record.conn.sampled.fin_quiet = jiffies(1_200);
+        record.conn.sampled.fin_segs = 5;
         record
     }),
     // A short answer that came late, with the FIN: not read yet, but no goodbye.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
-        record.memory.fin_received = 0;
-        record.memory.fin_unread = 25;
-        record.memory.fin_quiet = jiffies(3_000);
-        record.memory.sampled_spoke = spoke::WE;
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 25;
+        record.conn.sampled.fin_quiet = jiffies(3_000);
+        record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
     // The first copy of our request was lost on a host that was away, not idle.
@@ -192,7 +192,7 @@ pub(super) const CASES: &[Case] = &[
     // haproxy, done with a server's answer.
     ("half_closed_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
-        record.memory.role = role::SERVER;
+        record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
         record
     }),
@@ -207,22 +207,22 @@ pub(super) const CASES: &[Case] = &[
     // TLS: close_notify came with the FIN and lies unread.
     ("reused_after_fin", || {
         let mut record = after_fin(bare(), 60_000);
-        record.memory.fin_received = 0;
-        record.memory.fin_unread = 25;
-        record.memory.fin_quiet = jiffies(60_000);
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 25;
+        record.conn.sampled.fin_quiet = jiffies(60_000);
         record
     }),
     // A stream that only the peer spoke on, to its last moment: the FIN is no goodbye.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 60_000);
-        record.memory.fin_received = 0;
-        record.memory.fin_unread = 1;
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 1;
         record
     }),
     // The peer closed instead of answering.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
-        record.memory.fin_received = jiffies(5_004);
+        record.conn.fin.received_age = jiffies(5_004);
         record
     }),
     // The FIN came before the agent did.
@@ -246,14 +246,14 @@ pub(super) const CASES: &[Case] = &[
     // A server's answer bears the time of the request: it is the later of the two. Health checks end so.
     ("peer_left_answer", || {
         let mut record = fixture::received();
-        record.memory.role = role::SERVER;
+        record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
         record
     }),
     // A late answer to a client that gave up.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
-        record.memory.role = role::SERVER;
+        record.conn.role = role::SERVER;
         record
     }),
     ("peer_left_unread", || {
@@ -291,7 +291,7 @@ pub(super) const CASES: &[Case] = &[
     // A client that asks and aborts: nothing of ours can be unread.
     ("peer_aborted", || {
         let mut record = fixture::received();
-        record.memory.role = role::SERVER;
+        record.conn.role = role::SERVER;
         record
     }),
     // Idle for a while that no well-known timeout has: no timer is invented.
@@ -299,7 +299,7 @@ pub(super) const CASES: &[Case] = &[
     ("handshake_only", || {
         let mut record = bare();
         record.tcp.data_segs_in = 0;
-        record.memory.established_ns = NOW_NS - SECOND;
+        record.conn.established_ns = NOW_NS - SECOND;
         record
     }),
     ("reused_idle", || after_silence(bare(), 60_000)),
@@ -308,7 +308,7 @@ pub(super) const CASES: &[Case] = &[
     ("forgotten", || {
         let mut record = bare();
         record.tcp.data_segs_in = 0;
-        record.memory.established_ns = NOW_NS - 5 * SECOND;
+        record.conn.established_ns = NOW_NS - 5 * SECOND;
         record
     }),
     // Our keepalive probe was answered so.

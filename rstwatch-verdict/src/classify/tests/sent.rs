@@ -1,6 +1,8 @@
 //! Resets that this host sent.
 
-use rstwatch_common::record::{PF_EXITING, ResetRecord, flags, kind, mark, role, sk_class, spoke, state, tcp_flag};
+use rstwatch_common::record::{
+    PF_EXITING, ResetRecord, flags, kind, last_payload, mark, role, sk_class, state, tcp_flag,
+};
 
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
@@ -9,8 +11,8 @@ pub(super) fn active(why: &str, socket_state: u8) -> ResetRecord {
     let mut record = fixture::sent_active();
     record.reason = reason(why);
     record.state = socket_state;
-    record.memory.reset_reason = record.reason;
-    record.memory.reset_state = socket_state;
+    record.conn.reset.reason = record.reason;
+    record.conn.reset_state = socket_state;
     record
 }
 
@@ -20,13 +22,13 @@ pub(super) fn own_abort(why: &str) -> ResetRecord {
 }
 
 pub(super) fn exiting(mut record: ResetRecord, exit_code: u32) -> ResetRecord {
-    record.memory.owner.flags = PF_EXITING;
-    record.memory.owner.exit_code = exit_code;
+    record.conn.owner.flags = PF_EXITING;
+    record.conn.owner.exit_code = exit_code;
     record
 }
 
 pub(super) fn marked(mut record: ResetRecord, marks: u32) -> ResetRecord {
-    record.memory.marks |= marks;
+    record.conn.marks |= marks;
     record
 }
 
@@ -34,23 +36,23 @@ pub(super) fn marked(mut record: ResetRecord, marks: u32) -> ResetRecord {
 pub(super) fn late(idle_ms: u32) -> ResetRecord {
     let mut record = fixture::sent_answer();
     record.flags |= flags::TOMBSTONE;
-    record.memory = fixture::record().memory;
-    record.memory.role = role::SERVER;
-    record.memory.marks = mark::CLOSED_BY_OWNER;
-    record.memory.closing_ns = NOW_NS - SECOND / 5;
-    record.memory.closed_ns = record.memory.closing_ns;
-    record.memory.closing_sent = jiffies(idle_ms);
+    record.conn = fixture::record().conn;
+    record.conn.role = role::SERVER;
+    record.conn.marks = mark::CLOSED_BY_OWNER;
+    record.conn.closing.time_ns = NOW_NS - SECOND / 5;
+    record.conn.closed.time_ns = record.conn.closing.time_ns;
+    record.conn.closing.sent_age = jiffies(idle_ms);
     // Asked, and answered a moment later.
-    record.memory.closing_received = jiffies(idle_ms) + 2;
+    record.conn.closing.received_age = jiffies(idle_ms) + 2;
     record
 }
 
 /// The same, of a connection that was aborted.
 pub(super) fn late_abort(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
     let mut record = late(0);
-    record.memory.marks = mark::ABORTED | marks;
-    record.memory.reset_reason = reason(why);
-    record.memory.reset_state = reset_state;
+    record.conn.marks = mark::ABORTED | marks;
+    record.conn.reset.reason = reason(why);
+    record.conn.reset_state = reset_state;
     record
 }
 
@@ -60,8 +62,8 @@ pub(super) fn answer_from(class: u8, why: &str, tcp_flags: u8) -> ResetRecord {
     record.reason = reason(why);
     record.segment.flags = tcp_flags;
     if class == sk_class::LISTEN {
-        record.flags |= flags::MEMORY | flags::TCP;
-        record.memory.role = role::LISTENER;
+        record.flags |= flags::CONN_STATE | flags::TCP;
+        record.conn.role = role::LISTENER;
     }
     record
 }
@@ -107,34 +109,34 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("late_while_full", || {
         let mut record = late(0);
-        record.memory.marks = 0;
-        record.memory.closing_received = jiffies(30_000);
-        record.memory.closing_outstanding = 10;
+        record.conn.marks = 0;
+        record.conn.closing.received_age = jiffies(30_000);
+        record.conn.closing.outstanding = 10;
         full(record, 10 * SECOND)
     }),
     // Looked at while the server was computing: what it said then was the answer, however short and late.
     ("closed_then_data", || {
         let mut record = late(3_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_quiet = jiffies(3_000);
-        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
-        record.memory.sampled_spoke = spoke::PEER;
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
+        record.conn.sampled.last_payload = last_payload::PEERS;
         record
     }),
     ("closed_with_goodbye", || {
         let mut record = late(3_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_quiet = jiffies(3_000);
-        (record.memory.closing_said, record.memory.closing_segs) = (40, 1);
-        record.memory.sampled_spoke = spoke::WE;
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
+        record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
     // The end of a long stream.
     ("closed_then_data", || {
         let mut record = late(3_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_quiet = jiffies(1_000);
-        (record.memory.closing_said, record.memory.closing_segs) = (60_000, 40);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(1_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (60_000, 40);
         record
     }),
     // Without reasons: a late segment of a killed process's connection, at the overloaded listener of its successor.
@@ -217,8 +219,8 @@ pub(super) const CASES: &[Case] = &[
     // A process for each connection: its exit is its close.
     ("unread_on_close", || {
         let mut record = exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0);
-        record.memory.role = role::SERVER;
-        record.memory.owner.start_ns = record.memory.established_ns + 1;
+        record.conn.role = role::SERVER;
+        record.conn.owner.start_ns = record.conn.established_ns + 1;
         record
     }),
     ("never_accepted", || marked(own_abort("TCP_STATE"), mark::UNACCEPTED)),
@@ -243,128 +245,128 @@ pub(super) const CASES: &[Case] = &[
     // A process for each connection that ends on an idle timer reaps, it does not crash.
     ("closed_when_idle", || {
         let mut record = exiting(late(60_000), 0);
-        record.memory.owner.start_ns = record.memory.established_ns + 1;
+        record.conn.owner.start_ns = record.conn.established_ns + 1;
         record
     }),
     // TLS says close_notify before an idle close.
     ("closed_unseen", || {
         let mut record = late(60_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_outstanding = 24;
+        record.conn.closing.sent_age = 0;
+        record.conn.closing.outstanding = 24;
         record
     }),
     // The client's request and the answer before it bear the same time, and the ACK too: most likely it was answered.
     ("closed_with_goodbye", || {
         let mut record = late(5_000);
-        record.memory.role = role::CLIENT;
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_ack = jiffies(5_000);
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     // The ACK came later, for its own sake: for a request that was not answered, most likely.
     ("gave_up_or_closed", || {
         let mut record = late(5_000);
-        record.memory.role = role::CLIENT;
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_ack = jiffies(4_960);
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(4_960);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     // A server's answer and the request bear the same time. An ACK of its own came later: no proof.
     ("closed_with_goodbye", || {
         let mut record = late(5_000);
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_ack = jiffies(4_960);
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(4_960);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     // The next request may have brought the ACK.
     ("closed_with_goodbye", || {
         let mut record = late(5_000);
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_ack = jiffies(5_000);
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     // An old connection, whose client delays its ACKs: this one came with a question.
     ("gave_up_or_closed", || {
         let mut record = late(5_000);
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_ack = jiffies(5_000);
-        record.memory.closing_quiet = jiffies(5_000);
-        record.memory.sampled_segs = 50;
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.sampled.closing_quiet = jiffies(5_000);
+        record.conn.sampled.segs_out = 50;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     // Asked, and never said a word.
     ("closed_then_data", || {
         let mut record = late(5_000);
-        record.memory.bytes_received = 100;
+        record.conn.closed.bytes_received = 100;
         record
     }),
     // A page of farewell after a silence, too long for a goodbye: it may be one all the same.
     ("gave_up_or_closed", || {
         let mut record = late(3_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_quiet = jiffies(3_000);
-        (record.memory.closing_said, record.memory.closing_segs) = (700, 1);
-        record.memory.sampled_spoke = spoke::WE;
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (700, 1);
+        record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
     // inetd's child, in the middle of its work.
     ("late_killed", || {
         let mut record = exiting(late(3_000), 1 << 8);
-        record.memory.bytes_received = 100;
-        record.memory.owner.start_ns = record.memory.established_ns + SECOND;
+        record.conn.closed.bytes_received = 100;
+        record.conn.owner.start_ns = record.conn.established_ns + SECOND;
         record
     }),
     // Its first request, never answered.
     ("closed_then_data", || {
         let mut record = late(5_000);
-        record.memory.role = role::CLIENT;
-        record.memory.bytes_sent = 100;
-        record.memory.closing_received = record.memory.closing_sent;
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
     ("closed_then_data", || late(10)),
     // A client that gives up on a slow answer: the request was open, nothing was idle.
     ("closed_then_data", || {
         let mut record = late(5_000);
-        record.memory.role = role::CLIENT;
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_received = jiffies(5_004);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.received_age = jiffies(5_004);
         record
     }),
     // A server that closes instead of answering.
     ("closed_then_data", || {
         let mut record = late(60_000);
-        record.memory.closing_received = jiffies(59_000);
+        record.conn.closing.received_age = jiffies(59_000);
         record
     }),
     // Stuck with data to deliver.
     ("closed_then_data", || {
         let mut record = late(60_000);
-        record.memory.closing_outstanding = 4000;
+        record.conn.closing.outstanding = 4000;
         record
     }),
     ("half_closed_then_data", || marked(late(60_000), mark::HALF_CLOSED)),
     ("late_timed_out", || {
         let mut record = late(60_000);
-        record.memory.marks = 0;
-        record.memory.closing_outstanding = 10;
+        record.conn.marks = 0;
+        record.conn.closing.outstanding = 10;
         record
     }),
     // Nothing of ours was under way: socket repair took it away.
     ("unknown_here", || {
         let mut record = late(60_000);
-        record.memory.marks = 0;
+        record.conn.marks = 0;
         record
     }),
     ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
@@ -372,38 +374,38 @@ pub(super) const CASES: &[Case] = &[
     // A farewell of MySQL's.
     ("closed_unseen", || {
         let mut record = late(60_000);
-        record.memory.closing_sent = 0;
-        record.memory.closing_outstanding = 155;
+        record.conn.closing.sent_age = 0;
+        record.conn.closing.outstanding = 155;
         record
     }),
     // A client's close_notify before it goes: the server's answer finds nobody. Not sure to be one.
     ("gave_up_or_closed", || {
         let mut record = late(90_000);
-        record.memory.role = role::CLIENT;
-        record.memory.bytes_sent = 100;
-        record.memory.bytes_received = 100;
-        record.memory.closing_sent = 0;
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.sent_age = 0;
         record
     }),
     // Our side had closed before the agent came.
     ("data_after_close", || {
         let mut record = late(0);
         record.sk_class = sk_class::TIME_WAIT;
-        record.memory.marks = 0;
-        record.memory.closing_ns = 0;
-        record.memory.old_state = state::FIN_WAIT2;
+        record.conn.marks = 0;
+        record.conn.closing.time_ns = 0;
+        record.conn.old_state = state::FIN_WAIT2;
         record
     }),
     // The abort's RST was lost; what comes minutes later was not under way then.
     ("unknown_here", || {
         let mut record = late_abort("TCP_STATE", mark::LINGER0, state::CLOSE);
-        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
         record
     }),
     // FIN_WAIT2 ran out long ago.
     ("unknown_here", || {
         let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
-        record.memory.closing_ns = NOW_NS - 60 * SECOND;
+        record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
         record
     }),
     ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
@@ -424,8 +426,8 @@ pub(super) const CASES: &[Case] = &[
     // An RST in the peer's name ended it, and the peer knows nothing of that.
     ("tail", || {
         let mut record = late(0);
-        record.memory.marks = 0;
-        record.memory.reset_ns = NOW_NS - SECOND;
+        record.conn.marks = 0;
+        record.conn.reset.time_ns = NOW_NS - SECOND;
         record
     }),
     // A reason that this version does not know says something, but not what.

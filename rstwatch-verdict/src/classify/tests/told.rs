@@ -25,12 +25,12 @@ fn in_company(record: &ResetRecord, company: Company) -> Evidence {
 /// Data of the peer's, beyond an RST that ended the connection here.
 fn resumed() -> ResetRecord {
     let mut record = sent::late(0);
-    record.memory.marks = 0;
-    record.memory.reset_ns = record.memory.closed_ns;
-    record.memory.rst.present = present::SEGMENT | present::IPV4;
-    record.memory.rst.flags = tcp_flag::RST;
-    record.memory.rst.seq = 5000;
-    record.memory.rst.ttl = 200;
+    record.conn.marks = 0;
+    record.conn.reset.time_ns = record.conn.closed.time_ns;
+    record.conn.rst.segment.present = present::SEGMENT | present::IPV4;
+    record.conn.rst.segment.flags = tcp_flag::RST;
+    record.conn.rst.segment.seq = 5000;
+    record.conn.rst.segment.ttl = 200;
     record.segment.seq = 5000;
     record.segment.ttl = 63;
     record
@@ -65,7 +65,7 @@ pub(super) const CASES: &[Told] = &[
     // Its own host's rule made the RST: same distance, and a reject's shape.
     ("tail", || {
         let mut record = resumed();
-        record.memory.rst.ttl = 63;
+        record.conn.rst.segment.ttl = 63;
         after(&record, EndedBy::Busy)
     }),
     ("peers_firewall", || outlived(&received::bare())),

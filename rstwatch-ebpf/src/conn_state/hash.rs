@@ -7,8 +7,8 @@ use crate::kernel::setting;
 /// 2^64 divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Of a flow in a namespace, by [`crate::netns::net_of_sock`]'s number. Nobody outside can foresee its place: each load has a
-/// seed of its own.
+/// The hash of a flow in a namespace ([`crate::facts::netns::net_of_sock`]). Each load has a random seed, so no remote host can
+/// predict a flow's slot.
 #[inline(always)]
 pub fn hash(flow: &Flow, net: u64) -> u64 {
     let words = core::ptr::from_ref(flow).cast::<u32>();
@@ -21,11 +21,11 @@ pub fn hash(flow: &Flow, net: u64) -> u64 {
     hash.wrapping_mul(FACTOR)
 }
 
-/// Of a flow's remote end alone.
+/// The hash of a flow's remote end alone.
 #[inline(always)]
 pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
     let words = flow.remote.as_ptr().cast::<u32>();
-    // Inverted: no peer is a flow.
+    // Inverted, so that no peer has the hash of a flow.
     let mut hash = !of_net(net);
     for index in [0, 2] {
         // SAFETY: words of the address; the flow is aligned to them.
@@ -35,13 +35,14 @@ pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
     mixed(hash, flow.remote_port as u32, flow.family).wrapping_mul(FACTOR)
 }
 
-/// Of a socket's key.
+/// The hash of a socket's key.
 #[inline(always)]
 pub fn hash_of_key(key: u64) -> u32 {
     (mixed(setting!(hash_seed), key as u32, (key >> 32) as u32) >> 32) as u32
 }
 
-/// What follows is not joined to the number itself: two namespaces' would meet with two addresses that differ alike.
+/// The namespace is mixed before an address is joined: otherwise two namespaces would collide on addresses that differ in the
+/// same bits.
 #[inline(always)]
 fn of_net(net: u64) -> u64 {
     mixed(setting!(hash_seed), net as u32, (net >> 32) as u32)

@@ -1,14 +1,22 @@
 //! Idle gaps of the connections that this host opened, by destination.
 
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::LruHashMap;
+use rstwatch_common::flow::NetnsFlow;
 use rstwatch_common::gap::Gaps;
 
-use crate::facts::{flow_of, in_cgroup, now, watched};
+use crate::conn_state::ttl::peer_key;
+use crate::facts::cgroup::in_cgroup;
+use crate::facts::clock::now;
+use crate::facts::netns::{netns_of_sock, watched};
+use crate::facts::socket::flow_of;
 use crate::kernel::Base;
-use crate::maps::GAPS;
-use crate::netns::netns_of_sock;
-use crate::ttl::peer_key;
 
-/// A connection that was quiet for so many jiffies was used again, and answered.
+/// By destination: `local` is empty.
+#[map]
+static GAPS: LruHashMap<NetnsFlow, Gaps> = LruHashMap::with_max_entries(4096, 0);
+
+/// A connection was used again after `quiet` jiffies, and the peer answered.
 #[inline(never)]
 pub fn survived(sk: impl Base, quiet: u32) {
     let Some(gaps) = gaps_of(sk) else { return };
@@ -19,20 +27,20 @@ pub fn survived(sk: impl Base, quiet: u32) {
     }
 }
 
-/// The peer closed after so many quiet jiffies, with nothing open.
+/// The peer closed after `quiet` jiffies, with no request open.
 #[inline(never)]
 pub fn ended_idle(sk: impl Base, quiet: u32) {
     let Some(gaps) = gaps_of(sk) else { return };
     gaps.closed += 1;
     gaps.last_ns = now();
-    // What a survived gap refutes was no timeout's work, but a restart's: it gives way.
+    // A shorter gap than one survived was no timeout but, say, a restart: replace it.
     let refuted = gaps.closed_shortest < gaps.survived_longest;
     if refuted || gaps.closed_shortest == 0 || quiet < gaps.closed_shortest {
         gaps.closed_shortest = quiet;
     }
 }
 
-/// The gaps of the destination that a connection leads to.
+/// The gaps of a connection's destination.
 #[inline(always)]
 fn gaps_of(sk: impl Base) -> Option<&'static mut Gaps> {
     let netns = netns_of_sock(sk);
@@ -44,6 +52,6 @@ fn gaps_of(sk: impl Base) -> Option<&'static mut Gaps> {
         let none = Gaps { survived_longest: 0, closed_shortest: 0, survived: 0, closed: 0, last_ns: 0 };
         let _ = GAPS.insert(&key, &none, 0);
     }
-    // SAFETY: an LRU element may be reused under us, and CPUs may count at once: a statistic, of plain numbers.
+    // SAFETY: an LRU element may be reused at any time, and CPUs may count at once: a statistic, of plain numbers.
     unsafe { GAPS.get_ptr_mut(&key)?.as_mut() }
 }

@@ -1,9 +1,11 @@
 //! The sockets behind open files, for iterators over the files of all tasks.
 
-use aya_ebpf::helpers::generated::bpf_sock_from_file;
 use core::ffi::c_void;
 
-use crate::kernel::field;
+use aya_ebpf::helpers::generated::bpf_sock_from_file;
+use rstwatch_common::layout::ABSENT;
+
+use crate::kernel::{field, offset};
 
 const IPPROTO_TCP: u16 = 6;
 /// include/uapi/linux/in.h.
@@ -18,13 +20,13 @@ pub struct TaskFile {
     file: *mut c_void,
 }
 
-/// The task, and the TCP socket behind its file as the storage helper wants it; `None` for other files, and at the end.
+/// The task, and the TCP socket behind its file, typed as the storage helper requires; `None` for other files, and at the end.
 #[inline(always)]
 pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {
     socket_of(ctx, IPPROTO_TCP)
 }
 
-/// The task, and the first subflow of the MPTCP socket behind its file: of a listener, the one that listens.
+/// The task, and the first subflow of the MPTCP socket behind its file; a listener's first subflow is the one that listens.
 #[inline(always)]
 pub fn mptcp_first(ctx: *mut TaskFile) -> Option<(u64, u64)> {
     let (task, sk) = socket_of(ctx, IPPROTO_MPTCP)?;
@@ -38,7 +40,7 @@ fn socket_of(ctx: *mut TaskFile, protocol: u16) -> Option<(u64, *mut c_void)> {
     if task.is_null() || file.is_null() {
         return None;
     }
-    // SAFETY: typed by the verifier; answers NULL for what is no socket.
+    // SAFETY: typed by the verifier; returns NULL for files that are no socket.
     let socket = unsafe { bpf_sock_from_file(file.cast()) };
     if socket.is_null() {
         return None;
@@ -50,13 +52,13 @@ fn socket_of(ctx: *mut TaskFile, protocol: u16) -> Option<(u64, *mut c_void)> {
     Some((task as u64, typed))
 }
 
-/// `socket->sk` by a typed load.
+/// `socket->sk`, by a typed load.
 #[inline(always)]
 fn socket_sk(socket: *mut u8) -> *mut c_void {
-    let offset = crate::kernel::offset!(socket_sk);
-    if offset == rstwatch_common::layout::ABSENT {
+    let offset = offset!(socket_sk);
+    if offset == ABSENT {
         return core::ptr::null_mut();
     }
-    // SAFETY: a typed pointer plus a constant; the verifier checks that a pointer to a sock stands there.
+    // SAFETY: a typed pointer plus a constant; the verifier checks that it holds a pointer to a sock.
     unsafe { *socket.add(offset as usize).cast::<*mut c_void>() }
 }

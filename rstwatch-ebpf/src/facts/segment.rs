@@ -1,11 +1,12 @@
-//! Reading a TCP segment's headers out of an skb.
+//! Reading a TCP segment's headers from an skb.
+
+use core::mem::MaybeUninit;
 
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Segment, present};
 
-use core::mem::MaybeUninit;
-
-use crate::kernel::{Base, fill, value, zeroed};
+use crate::kernel::{Base, fill, value};
+use crate::words::zeroed;
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
@@ -21,15 +22,15 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Nothing was seen.
+    /// An empty segment and flow.
     #[inline(always)]
-    pub fn nothing() -> Self {
+    pub fn empty() -> Self {
         zeroed()
     }
 
-    /// Turns the flow to the other end, in place.
+    /// Reverses the flow in place, so that it is seen from the *receiver's* end.
     #[inline(always)]
-    pub fn turn(&mut self) {
+    pub fn reverse_flow(&mut self) {
         let flow = &mut self.flow;
         let (local, remote) = (&raw mut flow.local, &raw mut flow.remote);
         for index in 0..4 {
@@ -40,8 +41,8 @@ impl Seen {
     }
 }
 
-/// Reads the segment in an skb; answers whether it is TCP. A function of its own in the object: its buffers would not
-/// fit on the stacks of all its callers (512 bytes for a whole chain of calls before Linux 6.13).
+/// Reads the segment in an skb; returns whether it is TCP. Not inlined: its buffers would not fit on the stacks of all its
+/// callers (512 bytes for a whole chain of calls before Linux 6.13).
 #[inline(never)]
 pub fn read_skb(skb: impl Base, seen: &mut Seen) -> bool {
     let head = value!(skb, skb_head, u64);
@@ -76,7 +77,7 @@ pub fn fill_ports(tcp: &[u8; TCP_BYTES], flow: &mut Flow) {
     flow.remote_port = be16(tcp[2], tcp[3]);
 }
 
-/// Addresses and TTL, by the version that the header says.
+/// Addresses and TTL, by the version in the header.
 #[inline(always)]
 pub fn fill_ip(header: &[u8; 40], seen: &mut Seen) {
     if header[0] >> 4 == 4 {
@@ -97,7 +98,7 @@ pub fn fill_ip(header: &[u8; 40], seen: &mut Seen) {
 /// Where TCP begins (0: nowhere) and how long it is.
 type Tcp = (u64, u32);
 
-/// Forty bytes are there: a TCP header follows the twenty of IPv4.
+/// The forty bytes are readable: a TCP header follows the twenty of IPv4.
 #[inline(always)]
 fn of_ipv4(header: &[u8; 40], ip: u64, seen: &mut Seen) -> Tcp {
     // A later fragment has no TCP header.
@@ -116,7 +117,7 @@ fn of_ipv6(header: &[u8; 40], ip: u64, skb: impl Base, head: u64, seen: &mut See
     if header[6] == IPPROTO_TCP {
         return (ip + 40, length);
     }
-    // Behind extension headers only the kernel knows where TCP begins.
+    // After extension headers only the kernel knows where TCP begins.
     let at = head + value!(skb, skb_transport_header, u16) as u64;
     (at, length.wrapping_sub(at.wrapping_sub(ip + 40) as u32))
 }
@@ -136,7 +137,7 @@ pub fn fill_tcp(tcp: &[u8; TCP_BYTES], length: u32, segment: &mut Segment) {
     }
 }
 
-/// RFC 7323 appendix A: NOP, NOP, timestamps. Others put the option first and pad behind.
+/// RFC 7323 appendix A: NOP, NOP, timestamps. Others put the option first and pad after it.
 #[inline(always)]
 fn timestamps(tcp: &[u8; TCP_BYTES], segment: &mut Segment) {
     if tcp[20] == 1 && tcp[21] == 1 && tcp[22] == 8 && tcp[23] == 10 {

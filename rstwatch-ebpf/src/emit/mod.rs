@@ -1,0 +1,49 @@
+//! Counts a reset exactly; then sends its detail, if its kind is within its rate and the ring has room.
+
+pub mod counts;
+pub mod head;
+pub mod rate;
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::RingBuf;
+use rstwatch_common::counts::{Counted, Loss};
+use rstwatch_common::record::ResetRecord;
+
+use crate::emit::counts::{count, count_loss};
+use crate::emit::rate::{Rate, wake_flags, within};
+
+/// Details of resets. The daemon sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Counts a reset and sends the record that `fill` writes; returns whether the detail was sent. `fill` must write every field that
+/// the daemon's `decode` does not clear by the flags of others (`clear_unwritten`).
+#[inline(always)]
+pub fn emit(counted: Counted, reason: u32, rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) -> bool {
+    count(counted, reason);
+    if within(rate as u32, now) == 0 {
+        count_loss(counted, Loss::RateLimited);
+        return false;
+    }
+    let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
+        count_loss(counted, Loss::RingFull);
+        return false;
+    };
+    // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
+    fill(unsafe { &mut *entry.as_mut_ptr() });
+    entry.submit(wake_flags(now));
+    true
+}
+
+/// Sends a record that is evidence only and counts nothing, if its kind is within its rate and the ring has room.
+#[inline(always)]
+pub fn emit_uncounted(rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) {
+    if within(rate as u32, now) == 0 {
+        return;
+    }
+    if let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) {
+        // SAFETY: the entry is ours until submitted; every bit pattern is a valid record.
+        fill(unsafe { &mut *entry.as_mut_ptr() });
+        entry.submit(wake_flags(now));
+    }
+}

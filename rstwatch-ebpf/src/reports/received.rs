@@ -1,0 +1,40 @@
+//! The record of a reset that a socket accepted.
+
+use rstwatch_common::counts::{Counted, NO_REASON};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ConnState, flags, kind, sk_class};
+
+use crate::emit::emit;
+use crate::emit::head::Head;
+use crate::emit::rate::Rate;
+use crate::facts::cgroup::cgroup_of;
+use crate::facts::conntrack::conntrack_full_ns;
+use crate::facts::tcp::read_tcp;
+use crate::kernel::{Base, Typed, value};
+use crate::words::copy;
+
+/// The socket `sk` accepted an RST; returns whether the detail was sent. `conn`: the state of its connection; `None` without memory.
+#[inline(always)]
+pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: Option<&ConnState>, now: u64) -> bool {
+    emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {
+        Head {
+            kind: kind::RECEIVED,
+            reason: u32::MAX,
+            time_ns: now,
+            sock: sk.address(),
+            conntrack_full_ns: conntrack_full_ns(netns),
+            netns,
+            flags: if conn.is_some() { flags::TCP | flags::CONN_STATE } else { flags::TCP },
+            sk_class: sk_class::FULL,
+            state: value!(sk, skc_state, u8),
+            flow,
+            segment: conn.map(|conn| &conn.rst.segment),
+        }
+        .write(record);
+        record.cgroup = cgroup_of(sk);
+        if let Some(conn) = conn {
+            copy(&mut record.conn, conn);
+        }
+        read_tcp(sk, now, &mut record.tcp);
+    })
+}
