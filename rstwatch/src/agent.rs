@@ -17,13 +17,13 @@ use crate::export::{AppState, Build, http, router};
 use crate::history::History;
 use crate::kernel::counts::MISSED;
 use crate::kernel::object;
-use crate::looks::Looking;
+use crate::kernel::scan::PeriodicScan;
+use crate::kernel::summary;
 use crate::owner::Owners;
 use crate::pipeline::{Attachment, Capture};
-use crate::privileges::{Needs, lockdown};
-use crate::probe::{Probe, Probes};
 use crate::record::Event;
 use crate::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
+use crate::sandbox::{Needs, lockdown};
 use crate::settings::{AgentSettings, CaptureSettings};
 use crate::timeline::Timeline;
 
@@ -41,9 +41,9 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     // Not before: names of addresses are looked up until here, which may take long.
     hold_signals();
     let attachment = Attachment::new(&settings.capture)?;
-    log_probes(attachment.probes());
+    summary::log(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.
-    lockdown(&needs(&settings, web.as_deref())).tell();
+    lockdown(&needs(&settings, web.as_deref())).log();
     block_on(agent(settings, web, listeners, attachment))
 }
 
@@ -135,7 +135,7 @@ impl Findings {
 }
 
 /// Looks at queues and tables until the guard is dropped.
-fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<Looking> {
+fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<PeriodicScan> {
     let counts = capture.counts_handle();
     let missed = move || {
         let resets = counts().map(|counts| counts.resets).unwrap_or_default();
@@ -214,15 +214,4 @@ fn listen(settings: &AgentSettings, web: Option<&Web>) -> anyhow::Result<Vec<std
         listeners.push(listener);
     }
     Ok(listeners)
-}
-
-fn log_probes(Probes(probes): &Probes) {
-    for Probe { name, required, attached, detail, degrades } in probes {
-        match (attached, required) {
-            (true, _) if detail.is_empty() => tracing::debug!("probe {name}: attached"),
-            (true, _) => tracing::info!("probe {name}: {detail}"),
-            (false, false) => tracing::warn!("probe {name} is not attached: {detail}; without it: {degrades}"),
-            (false, true) => tracing::error!("required probe {name} is not attached: {detail}; without it: {degrades}"),
-        }
-    }
 }

@@ -1,11 +1,10 @@
 //! Stage 5: record, evidence and verdict become an event.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use rstwatch_common::flow::{Flow, IPV4};
 use rstwatch_common::record::{Memory, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
 
+use crate::addresses::ends;
 use crate::aside;
 use crate::cause::Sender;
 use crate::classify::Verdict;
@@ -51,19 +50,6 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         aside: aside::of(evidence),
         owner: owner::Key::of(record),
     }
-}
-
-/// Addresses and ports of both ends.
-pub fn ends(flow: &Flow) -> (SocketAddr, SocketAddr) {
-    let address = |bytes: &[u8; 16]| -> IpAddr {
-        if flow.family == IPV4 {
-            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
-        } else {
-            Ipv6Addr::from(*bytes).into()
-        }
-    };
-    let local = SocketAddr::new(address(&flow.local), flow.local_port);
-    (local, SocketAddr::new(address(&flow.remote), flow.remote_port))
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
+use crate::kernel::probe::Probes;
 use crate::kernel::sampler;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
-use crate::probe::Probes;
 use crate::record::Event;
 use crate::runtime::{Signals, block_on, hold_signals};
 use crate::settings::TimeoutsSettings;
@@ -58,7 +58,7 @@ impl Watcher for Bounds {
 
 /// Whether silences that connections survive are measured.
 fn measured(probes: &Probes) -> bool {
-    probes.0.iter().any(|probe| probe.name == sampler::PROBE && probe.attached)
+    probes.is_attached(sampler::PROBE)
 }
 
 /// All that is printed; the field order is the JSON order.

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use crate::record::Workload;
 
+pub mod kernel_side;
 mod ledger;
 mod netns;
 pub mod procfs;
 mod queues;
 mod reconcile;
+pub mod seen;
 pub mod series;
 mod totals;
 pub mod watcher;

@@ -8,7 +8,7 @@ use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind, present, role, sk
 use zerocopy::FromZeros;
 
 use crate::evidence::Context;
-use crate::kernel::reasons::Reasons;
+use crate::reasons::Reasons;
 
 /// When the tests' resets happen, nanoseconds after boot.
 pub(crate) const NOW_NS: u64 = 1_000_000_000_000;
@@ -34,9 +34,8 @@ pub(crate) const REASONS: &[(&str, u32)] = &[
 
 /// A context with [`REASONS`] and a tick of 4 ms.
 pub(crate) fn context() -> Context {
-    let names: Vec<_> = REASONS.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     Context {
-        reasons: Reasons::from_names(&names),
+        reasons: Reasons::new(REASONS.iter().map(|(name, value)| (*value, name))),
         jiffy: Duration::from_millis(4),
         wall_offset_ns: 1_790_000_000_000_000_000,
         node: Arc::from("node-a"),

@@ -5,12 +5,11 @@
 
 // The kernel's side.
 pub mod kernel;
-pub mod clock;
-pub mod looks;
-pub mod privileges;
-pub mod probe;
+pub mod sandbox;
 
 // One reset, stage by stage: bytes, facts, verdict, event.
+pub mod addresses;
+pub mod reasons;
 pub mod decode;
 pub mod timeouts;
 pub mod evidence;

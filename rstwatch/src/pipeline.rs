@@ -16,22 +16,22 @@ use self::patience::Patience;
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
 use crate::bounds::GapsHandle;
 use crate::cause::Direction;
-use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::decode::decode;
 use crate::evidence::Context;
-use crate::kernel::attach::{Attached, Limits, attach};
-use crate::kernel::counts::Counters;
+use crate::kernel::attach::attach;
+use crate::kernel::attached::Attached;
+use crate::kernel::clock::{jiffy, monotonic_ns, wall_offset_ns};
+use crate::kernel::counters::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};
+use crate::kernel::probe::Probes;
+use crate::kernel::scan::PeriodicScan;
 use crate::kernel::scope::Scope;
+use crate::kernel::settings::Limits;
 use crate::kernel::tables::Tables;
 use crate::kubernetes::{Knowledge, Kubernetes};
-use crate::looks::Looking;
 use crate::owner::Owners;
 use crate::owner::naming::Naming;
 use crate::pair::HOLD;
-use crate::privileges::prospect;
-use crate::privileges::rights::{self, Right};
-use crate::probe::Probes;
 use crate::record::Event;
 use crate::settings::CaptureSettings;
 use crate::stages::Stages;
@@ -84,7 +84,7 @@ pub struct Capture {
     owners: Owners,
     shared: Arc<Shared>,
     /// Ends the looking for survived gaps with this.
-    _sampling: Option<Looking>,
+    _sampling: Option<PeriodicScan>,
     /// For looks at queues and tables; taken by who makes them.
     tables: Option<Tables>,
     scope: Scope,
@@ -289,31 +289,4 @@ fn readable(events: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>
     // SAFETY: the ring owns its descriptor and keeps it open for as long as the AsyncFd owns the ring.
     let ring = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
     ring.map_err(|error| anyhow::Error::from(error.into_parts().1)).context("the ring buffer cannot be awaited")
-}
-
-/// What this kernel and these privileges allow, for `rstwatch check`.
-#[derive(Clone, Debug)]
-pub struct Survey {
-    /// Release of the running kernel.
-    pub kernel: String,
-    /// Each probe.
-    pub probes: Probes,
-    /// Capabilities that matter here.
-    pub rights: Vec<Right>,
-    /// How many others are held.
-    pub other_rights: usize,
-    /// What becomes of them and of the rest once everything is attached.
-    pub prospect: Vec<(&'static str, String)>,
-    /// What else matters.
-    pub notes: Vec<String>,
-}
-
-/// Tries everything, and leaves nothing attached.
-pub fn survey() -> Survey {
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
-    let (probes, mut notes) = crate::kernel::attach::survey(&Scope::default(), &limits);
-    notes.extend(crate::owner::limits().map(str::to_owned));
-    let rights = rights::of(&probes);
-    Survey { kernel, probes, rights, other_rights: rights::others(), prospect: prospect(), notes }
 }

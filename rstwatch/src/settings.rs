@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::export::listen::ListenAddress;
 use crate::filter::Filter;
 use crate::kubernetes::settings as kubernetes;
-use crate::privileges::Needs;
+use crate::sandbox::Needs;
 use crate::timeouts::Timeout;
 
 /// What to watch, and how much of it.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::escape::printable;
 use crate::pipeline::{Attachment, Capture};
-use crate::privileges::lockdown;
 use crate::record::Event;
 use crate::runtime::Signals;
+use crate::sandbox::lockdown;
 use crate::settings::CaptureSettings;
 
 /// How often progress is shown.
@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// If it cannot attach, in one line.
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
-    lockdown(&settings.needs()).tell();
+    lockdown(&settings.needs()).log();
     Ok(attachment)
 }
 

@@ -4,46 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cause::Direction;
-
-/// What the kernel side has counted since the start.
-#[derive(Clone, Debug, Default)]
-pub struct KernelCounts {
-    /// Resets by direction and kernel reason (by name).
-    pub resets: Vec<(Direction, Arc<str>, u64)>,
-    /// Those of them whose event did not arrive, by the stage that lost it.
-    pub undelivered: Vec<(Direction, LossStage, u64)>,
-}
-
-/// Reads the exact counts, from any thread; `None` where the kernel refuses.
-pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
-
-/// Where an event was lost on its way to the classifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LossStage {
-    /// The kernel did not run the program: it was running on that CPU already.
-    Missed,
-    /// The ring buffer had no room.
-    RingFull,
-    /// Its kind exceeded the configured rate.
-    RateLimited,
-    /// The record could not be read.
-    Decode,
-}
-
-impl LossStage {
-    /// Every stage, in the order of the flow.
-    pub const ALL: [Self; 4] = [Self::Missed, Self::RateLimited, Self::RingFull, Self::Decode];
-
-    /// The label's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missed => "missed",
-            Self::RingFull => "ring_full",
-            Self::RateLimited => "rate_limited",
-            Self::Decode => "decode",
-        }
-    }
-}
+use crate::kernel::counts::{KernelCounts, LossStage};
 
 /// The largest counts ever seen.
 ///

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::ledger::{Count, Ledger, Pending, unread};
+use super::seen::Seen;
 use super::series::Series;
 use super::{Listener, Snapshot};
-use crate::kernel::listeners::Seen;
 
 /// So many looks may miss a listener before it is forgotten.
 const MISSED_LOOKS: u32 = 10;

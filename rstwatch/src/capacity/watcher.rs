@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kernel_side::KernelSide;
 use super::ledger::Count;
 use super::netns::{Namespaces, Readable, hosts, own};
 use super::procfs::{Reading, setting, sockstat};
 use super::queues::Queues;
 use super::totals::{Look, Totals};
 use super::{Capacity, Conntrack, ConntrackDrops, Snapshot, Stack};
-use crate::clock::monotonic_ns;
+use crate::kernel::clock::monotonic_ns;
+use crate::kernel::scan::{PeriodicScan, every_second};
 use crate::kernel::scope::Scope;
-use crate::kernel::tables::KernelSide;
-use crate::looks::{Looking, every_second};
 use crate::owner::Owners;
 
 /// Other namespaces than the host's that are shown one by one, the fullest conntrack tables first.
@@ -78,7 +78,7 @@ impl<K: KernelSide> Watcher<K> {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn start(mut self) -> std::io::Result<Looking>
+    pub fn start(mut self) -> std::io::Result<PeriodicScan>
     where
         K: Send + 'static,
     {

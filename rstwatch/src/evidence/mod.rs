@@ -18,7 +18,7 @@ pub use received::{Delivery, Shape, header as rst_header, is_phantom};
 use rstwatch_common::record::{ResetRecord, kind};
 
 use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::kernel::reasons::Reasons;
+use crate::reasons::Reasons;
 
 /// A silence is a gap from here on, one second less the grain of the kernel's clocks; shorter ones are the rhythm of a working
 /// connection.

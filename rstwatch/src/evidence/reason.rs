@@ -2,7 +2,7 @@
 
 use rstwatch_common::record::{Memory, ResetRecord, flags, mark, sk_class, sock_flag, state, tcp_flag};
 
-use crate::kernel::reasons::Reasons;
+use crate::reasons::Reasons;
 
 /// `enum sk_rst_reason` (include/net/rstreason.h), as far as verdicts need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use super::Build;
 use crate::aggregate::{Labels, LossStage, Series, Totals};
 use crate::bounds::Bracket;
 use crate::capacity::Snapshot;
+use crate::kernel::probe::Probes;
 use crate::kubernetes::Snapshot as KubernetesSnapshot;
 use crate::owner::Outcome;
-use crate::probe::{Probe, Probes};
 use crate::text::fraction;
 
 /// A dialect of the exposition text.
@@ -210,8 +210,8 @@ impl Exposition {
     fn probe_attached(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let help = "Whether the probe is attached: 1 or 0.";
         let mut family = encoder.encode_descriptor("probe_attached", help, None, MetricType::Gauge)?;
-        for Probe { name, attached, .. } in &self.probes.0 {
-            family.encode_family(&[("probe", *name)])?.encode_gauge(&u64::from(*attached))?;
+        for probe in &self.probes.0 {
+            family.encode_family(&[("probe", probe.name)])?.encode_gauge(&u64::from(probe.is_attached()))?;
         }
         Ok(())
     }

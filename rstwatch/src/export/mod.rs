@@ -15,9 +15,9 @@ use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::bounds::SharedBounds;
 use crate::capacity::Capacity;
 use crate::history::History;
+use crate::kernel::probe::Probes;
 use crate::kubernetes::Knowledge;
 use crate::owner::Owners;
-use crate::probe::{Probe, Probes};
 use crate::timeline::Timeline;
 
 use metrics::Format;
@@ -164,7 +164,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let missing: Vec<_> =
-        shared.state.probes.missing().map(|Probe { name, detail, .. }| format!("{name} ({detail})")).collect();
+        shared.state.probes.missing().map(|probe| format!("{} ({})", probe.name, probe.detail())).collect();
     if missing.is_empty() {
         return "ready\n".into_response();
     }

@@ -14,7 +14,7 @@ use crate::aggregate::Totals;
 use crate::cause::{Cause, Direction};
 use crate::escape::html;
 use crate::explain;
-use crate::probe::Probes;
+use crate::kernel::probe::Probes;
 use crate::record::Event;
 use crate::render;
 
@@ -103,14 +103,14 @@ fn verdict(event: &Event) -> String {
 fn probes(Probes(probes): &Probes) -> String {
     let mut out = String::new();
     for probe in probes {
-        let (state, class) = (probe.state(), if probe.attached { "" } else { " class=\"missing\"" });
+        let (state, class) = (probe.state(), if probe.is_attached() { "" } else { " class=\"missing\"" });
         let required = if probe.required { " (required)" } else { "" };
         _ = writeln!(
             out,
             "<tr><td>{}<td{class}>{state}{required}<td>{}<td>{}",
             html(probe.name),
-            html(&probe.detail),
-            html(probe.degrades)
+            html(&probe.detail()),
+            html(&probe.degrades())
         );
     }
     out

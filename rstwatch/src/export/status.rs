@@ -17,7 +17,7 @@ use crate::aggregate::{BOUNDS, LossStage, Totals};
 use crate::capacity::{Listener, Snapshot};
 use crate::cause::{Cause, Direction};
 use crate::explain::TABLE;
-use crate::probe::{Probe, Probes};
+use crate::kernel::probe::{Probe, Probes};
 use crate::timeline::Hour;
 
 /// How many listeners are told of.
@@ -108,8 +108,8 @@ fn fill(a: &Listener, b: &Listener) -> std::cmp::Ordering {
 
 fn probes(Probes(probes): &Probes) -> Vec<Value> {
     let probe = |probe: &Probe| {
-        let Probe { name, required, detail, degrades, .. } = probe;
-        let (state, missed) = (probe.state(), probe.is_missed());
+        let Probe { name, required, .. } = probe;
+        let (state, missed, detail, degrades) = (probe.state(), probe.is_missed(), probe.detail(), probe.degrades());
         json!({ "name": name, "state": state, "missed": missed, "required": required, "detail": detail, "degrades": degrades })
     };
     probes.iter().map(probe).collect()

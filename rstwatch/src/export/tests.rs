@@ -10,6 +10,7 @@ use crate::aggregate::KernelCounts;
 use crate::aggregate::LossStage;
 use crate::capacity::{Conntrack, Listener, Snapshot};
 use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::kernel::probe::{Probe, Status};
 use crate::record::{Event, Process};
 use crate::sample;
 
@@ -98,7 +99,8 @@ impl Service {
 }
 
 pub(super) fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
-    Probe { name, required, attached, detail: detail.into(), degrades: "TTL evidence" }
+    let status = if attached { Status::Attached } else { Status::Missing { why: detail.into() } };
+    Probe { name, required, status, evidence: "TTL evidence" }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use rstwatch::assemble;
+use rstwatch::addresses;
 use rstwatch::cause::Direction;
 use rstwatch::decode::decode;
 use rstwatch::evidence;
@@ -81,7 +81,7 @@ impl Capture {
     }
 
     fn record(&mut self, record: &ResetRecord) {
-        let line = self.ledger.entry(assemble::ends(&record.flow)).or_default();
+        let line = self.ledger.entry(addresses::ends(&record.flow)).or_default();
         match record.kind {
             kind::SENT | kind::FIREWALL => {
                 line.sent += 1;

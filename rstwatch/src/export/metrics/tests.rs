@@ -12,6 +12,7 @@ use crate::bounds::Bounds;
 use crate::capacity::{Conntrack, ConntrackDrops, Listener, Stack};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::kernel::gaps::PeerGaps;
+use crate::kernel::probe::{Probe, Status};
 use crate::kubernetes::failure::Kind;
 use crate::record::WorkloadKind;
 use crate::sample;
@@ -29,7 +30,8 @@ pub(super) fn exposition() -> Exposition {
         resets: vec![(Direction::Sent, "NO_SOCKET".into(), 9), (Direction::Received, "none".into(), 2)],
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Sent, LossStage::RateLimited, 2)],
     });
-    let probe = |name, attached| Probe { name, required: true, attached, detail: String::new(), degrades: "" };
+    let status = |attached| if attached { Status::Attached } else { Status::Missing { why: String::new() } };
+    let probe = |name, attached| Probe { name, required: true, status: status(attached), evidence: "" };
     let mut bounds = Bounds::new(1);
     let peer = "10.0.7.12:5432".parse().expect("an address");
     let survived = Some(Duration::from_millis(58_900));
