@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::bounds::{Bounds, Bracket, Died};
 use crate::escape::printable;
+use crate::kernel::hooks::SAMPLER_HOOK;
 use crate::kernel::probe::Probes;
-use crate::kernel::sampler;
 use crate::output::Output;
 use crate::pipeline::{Attachment, Capture};
 use crate::record::Event;
@@ -58,7 +58,7 @@ impl Watcher for Bounds {
 
 /// Whether silences that connections survive are measured.
 fn measured(probes: &Probes) -> bool {
-    probes.is_attached(sampler::PROBE)
+    probes.is_attached(SAMPLER_HOOK)
 }
 
 /// All that is printed; the field order is the JSON order.

@@ -8,7 +8,7 @@ use anyhow::bail;
 use super::assess::{self, Outcome};
 use super::attached::Attached;
 use super::hook::{Hook, Stage, When};
-use super::hooks::HOOKS;
+use super::hooks::{HOOKS, TASKS_HOOK};
 use super::load::LoadedObject;
 use super::probe::{Probe, Probes, Status};
 use super::scope::Scope;
@@ -118,9 +118,9 @@ impl Attacher {
 
     /// Tells the programs the network namespace of the host.
     fn tell_host_netns(&mut self) -> anyhow::Result<()> {
-        let tasks = self.iterators.remove(tasks::PROBE).map(Tasks);
+        let tasks = self.iterators.remove(TASKS_HOOK).map(Tasks);
         let found = tasks.as_ref().and_then(|tasks| tasks.scan().ok()).unwrap_or_default();
-        self.iterators.extend(tasks.map(|Tasks(iterator)| (tasks::PROBE, iterator)));
+        self.iterators.extend(tasks.map(|Tasks(iterator)| (TASKS_HOOK, iterator)));
         self.object.set::<u32>("HOST_NETNS", tasks::first(&found).or_else(host_netns).unwrap_or(0))
     }
 

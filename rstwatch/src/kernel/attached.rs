@@ -7,14 +7,14 @@ use aya::maps::{MapData, RingBuf};
 
 use super::counters::Counters;
 use super::gaps::GapMap;
-use super::hooks::{EVICTION_HOOK, OVERFLOW_HOOKS};
+use super::hooks::{EVICTION_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, SAMPLER_HOOK, TASKS_HOOK};
 use super::iterator::BpfIterator;
-use super::listeners::{self, Listeners};
+use super::listeners::Listeners;
 use super::load::LoadedObject;
 use super::probe::Probes;
-use super::sampler::{self, Sampler};
+use super::sampler::Sampler;
 use super::tables::Tables;
-use super::tasks::{self, Tasks};
+use super::tasks::Tasks;
 use super::{counting, reasons};
 use crate::reasons::Reasons;
 
@@ -52,14 +52,14 @@ pub(super) fn open(
     let programs = if unfiltered { counting::programs(&object)? } else { Vec::new() };
     let counters = Counters::open(&mut object, reasons.clone(), programs)?;
     let sees_overflows = OVERFLOW_HOOKS.into_iter().all(|hook| probes.is_attached(hook));
-    let listeners = iterators.remove(listeners::PROBE);
+    let listeners = iterators.remove(LISTENERS_HOOK);
     let listeners = listeners.map(|iterator| Listeners::open(&mut object, iterator, sees_overflows)).transpose()?;
-    let tasks = iterators.remove(tasks::PROBE).map(Tasks);
+    let tasks = iterators.remove(TASKS_HOOK).map(Tasks);
     let tables = Tables::open(&mut object, listeners, tasks, probes.is_attached(EVICTION_HOOK))?;
     Ok(Attached {
         events: object.take_map("EVENTS")?,
         gaps: GapMap::open(&mut object)?,
-        sampler: iterators.remove(sampler::PROBE).map(Sampler),
+        sampler: iterators.remove(SAMPLER_HOOK).map(Sampler),
         programs: object.ebpf,
         counters,
         reasons,

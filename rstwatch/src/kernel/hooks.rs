@@ -7,8 +7,16 @@ use rstwatch_common::settings::infer;
 
 use super::features::{DROP_REASONS, OVERFLOW_DROP_REASON, PACKET_OF_RESET, RESET_REASONS, SOCKET_STORAGE};
 use super::hook::{Counts, Fallback, Hook, Program, Stage, When};
-use super::{listeners, sampler, tasks};
 use crate::cause::Direction;
+
+/// The iterator over tasks.
+pub(super) const TASKS_HOOK: &str = "task";
+
+/// The iterator that samples connections.
+pub const SAMPLER_HOOK: &str = "task_file_looks";
+
+/// The iterator over listeners.
+pub(super) const LISTENERS_HOOK: &str = "bpf_map_elem";
 
 /// Hooks on a full accept queue. Only all three together see every overflow.
 pub(super) const OVERFLOW_HOOKS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
@@ -27,7 +35,7 @@ const UNTRACED_LOST: &str =
 /// Every hook, in the order in which they are attached.
 pub const HOOKS: &[Hook] = &[
     Hook {
-        name: tasks::PROBE,
+        name: TASKS_HOOK,
         source: "tasks.rs",
         stage: Stage::Context,
         programs: &[Program::Iterate { name: "tasks", over: "task", map: None }],
@@ -171,7 +179,7 @@ pub const HOOKS: &[Hook] = &[
         ..Hook::DEFAULT
     },
     Hook {
-        name: sampler::PROBE,
+        name: SAMPLER_HOOK,
         source: "sample.rs",
         stage: Stage::Complete,
         needs: &[&SOCKET_STORAGE],
@@ -181,7 +189,7 @@ pub const HOOKS: &[Hook] = &[
         ..Hook::DEFAULT
     },
     Hook {
-        name: listeners::PROBE,
+        name: LISTENERS_HOOK,
         source: "listeners.rs",
         stage: Stage::Complete,
         programs: &[Program::Iterate { name: "listeners", over: "bpf_map_elem", map: Some("LISTENERS") }],

@@ -11,9 +11,6 @@ use super::iterator::BpfIterator;
 use super::load::LoadedObject;
 use crate::addresses::ends;
 
-/// The probe's name.
-pub const PROBE: &str = "bpf_map_elem";
-
 /// The iterator over listeners, and the maps that belong to it.
 pub struct Listeners {
     /// Over the map `LISTENERS`.

@@ -3,9 +3,6 @@
 use super::iterator::BpfIterator;
 use super::scan::{PeriodicScan, every_second};
 
-/// The probe's name.
-pub const PROBE: &str = "task_file_looks";
-
 /// The attached iterator. Its program writes nothing; running it visits all sockets.
 #[derive(Debug)]
 pub struct Sampler(pub BpfIterator);

@@ -5,9 +5,6 @@ use zerocopy::FromBytes;
 
 use super::iterator::BpfIterator;
 
-/// The probe's name.
-pub const PROBE: &str = "task";
-
 /// The iterator over all tasks.
 #[derive(Debug)]
 pub struct Tasks(pub BpfIterator);
