@@ -1,19 +1,15 @@
 //! Stage 5: record, evidence and verdict become an event.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use rstwatch_common::flow::{Flow, IPV4};
-use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, tcp_flag};
-
+use crate::addresses::ends;
 use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
 use crate::evidence::{self, Context, Ending, Evidence};
-use crate::identity;
-use crate::known_timeouts;
 use crate::pair::seq_of_sent;
-use crate::timing;
+use crate::{identity, known_timeouts, timing};
+use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
 
 /// The event of one classified record.
 pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
@@ -51,19 +47,6 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         aside: timing::of(evidence),
         owner: identity::Identity::of(record),
     }
-}
-
-/// Addresses and ports of both ends.
-pub fn ends(flow: &Flow) -> (SocketAddr, SocketAddr) {
-    let address = |bytes: &[u8; 16]| -> IpAddr {
-        if flow.family == IPV4 {
-            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
-        } else {
-            Ipv6Addr::from(*bytes).into()
-        }
-    };
-    let local = SocketAddr::new(address(&flow.local), flow.local_port);
-    (local, SocketAddr::new(address(&flow.remote), flow.remote_port))
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
@@ -151,7 +134,6 @@ struct Numbers {
 
 /// Bytes of the connection: the live socket's, or what was remembered of it.
 fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
-    use rstwatch_common::record::sk_class;
     let (tcp, conn) = (&record.tcp, &record.conn);
     if record.flags & flags::TOMBSTONE != 0 && conn.closed.time_ns != 0 {
         return Some(Numbers {

@@ -12,6 +12,7 @@ pub mod cause;
 pub mod explain;
 pub mod known_timeouts;
 pub mod reasons;
+pub mod addresses;
 
 // One reset, in the order of the flow.
 pub mod decode;

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rstwatch::kernel::attach::{Limits, attach};
+use rstwatch::kernel::attach::attach;
 use rstwatch::kernel::scope::Scope;
+use rstwatch::kernel::settings::Limits;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);

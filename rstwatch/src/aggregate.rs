@@ -16,8 +16,8 @@ mod rows;
 mod sums;
 mod workloads;
 
+pub use crate::kernel::counts::{CountsHandle, KernelCounts, LossStage};
 pub use idle::{BOUNDS, IdleHistogram};
-pub use kernel::{CountsHandle, KernelCounts, LossStage};
 pub use sums::Sums;
 pub use workloads::{DEFAULT_LIMIT, Labels, WorkloadId};
 

@@ -8,12 +8,14 @@ use serde::Serialize;
 use rstwatch_verdict::event::Workload;
 
 mod attribution;
+pub mod kernel_side;
 pub mod metrics;
 mod netns;
 pub mod procfs;
 mod queues;
 mod reconcile;
 pub mod scanner;
+pub mod seen;
 pub mod series;
 mod totals;
 

@@ -3,60 +3,65 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use crate::identity::owner;
-use crate::kernel::attach::{self, Limits};
+use crate::kernel::attach::dry_run;
+use crate::kernel::capabilities::{self, Capability, Held};
+use crate::kernel::probe::{Probe, Probes, Status};
 use crate::kernel::scope::Scope;
-use crate::privileges::prospect;
-use crate::privileges::rights::{self, Held, Right};
-use crate::probe::{Probe, Probes};
+use crate::kernel::settings::Limits;
+use crate::sandbox;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::text::count;
 
-/// Prints the survey; returns whether the agent can run.
+/// What this host allows.
+#[derive(Clone, Debug)]
+struct Findings {
+    /// Release of the running kernel.
+    kernel: String,
+    /// Each hook.
+    probes: Probes,
+    /// Capabilities that matter here.
+    capabilities: Vec<Capability>,
+    /// How many others are held.
+    unneeded_capabilities: usize,
+    /// What the lockdown will do, by its parts.
+    lockdown: Vec<(&'static str, String)>,
+    /// What else this host lacks.
+    notes: Vec<String>,
+}
+
+/// Tries everything, leaves nothing attached, and prints what was found. Returns whether the agent can run.
 ///
 /// # Errors
 /// If stdout cannot be written.
 pub fn run() -> anyhow::Result<bool> {
-    let survey = survey();
-    std::io::stdout().write_all(table(&survey).as_bytes())?;
-    Ok(survey.probes.ready())
+    let findings = findings();
+    std::io::stdout().write_all(text(&findings).as_bytes())?;
+    Ok(findings.probes.ready())
 }
 
-/// What this kernel and these privileges allow, for `rstwatch check`.
-#[derive(Clone, Debug)]
-struct Survey {
-    /// Release of the running kernel.
-    kernel: String,
-    /// Each probe.
-    probes: Probes,
-    /// Capabilities that matter here.
-    rights: Vec<Right>,
-    /// How many others are held.
-    other_rights: usize,
-    /// What becomes of them and of the rest once everything is attached.
-    prospect: Vec<(&'static str, String)>,
-    /// What else matters.
-    notes: Vec<String>,
-}
-
-/// Tries everything, and leaves nothing attached.
-fn survey() -> Survey {
+fn findings() -> Findings {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
-    let (probes, mut notes) = attach::survey(&Scope::default(), &limits);
-    notes.extend(owner::limits().map(str::to_owned));
-    let rights = rights::of(&probes);
-    Survey { kernel, probes, rights, other_rights: rights::others(), prospect: prospect(), notes }
+    let (probes, mut notes) = dry_run(&Scope::default(), &limits);
+    notes.extend(crate::identity::owner::limits().map(str::to_owned));
+    Findings {
+        kernel,
+        capabilities: capabilities::of(&probes),
+        unneeded_capabilities: capabilities::unneeded(),
+        lockdown: sandbox::preview(),
+        probes,
+        notes,
+    }
 }
 
-fn table(survey: &Survey) -> String {
-    let Survey { kernel, probes, notes, .. } = survey;
+fn text(findings: &Findings) -> String {
+    let Findings { kernel, probes, lockdown, notes, .. } = findings;
     let mut out = format!("kernel {}\n\ncapabilities\n", printable(kernel));
-    out += &capabilities(survey);
+    out += &capability_rows(findings);
     out += "\nonce everything is attached\n";
-    out.extend(survey.prospect.iter().map(|(part, what)| format!("  {part:12}  {what}\n")));
+    out.extend(lockdown.iter().map(|(part, what)| format!("  {part:12}  {what}\n")));
     out += "\nprobes\n";
-    out += &rows(probes);
+    out += &groups(probes);
     if !notes.is_empty() {
         out += "\nnotes\n";
         out.extend(notes.iter().map(|note| format!("  {}\n", printable(note))));
@@ -64,48 +69,66 @@ fn table(survey: &Survey) -> String {
     out + "\n" + &conclusion(probes)
 }
 
-fn capabilities(Survey { rights, other_rights, .. }: &Survey) -> String {
-    let row = |Right { name, held, wanted, purpose }: &Right| {
+fn capability_rows(Findings { capabilities, unneeded_capabilities, .. }: &Findings) -> String {
+    let row = |Capability { name, held, needed, purpose }: &Capability| {
         let held = match held {
             Held::Yes => "yes",
             Held::Implied => "yes, by CAP_SYS_ADMIN",
             Held::No => "no",
         };
-        let wanted = if *wanted { "needed" } else { "not needed here" };
-        format!("  {name:13}  {held:21}  {wanted:15}  {purpose}\n")
+        let needed = if *needed { "needed" } else { "not needed here" };
+        format!("  {name:13}  {held:21}  {needed:15}  {purpose}\n")
     };
-    let mut rows: String = rights.iter().map(row).collect();
-    if *other_rights > 0 {
-        _ = writeln!(rows, "  {} held, not needed", count(*other_rights as u64, "other", "others"));
+    let mut rows: String = capabilities.iter().map(row).collect();
+    if *unneeded_capabilities > 0 {
+        _ = writeln!(rows, "  {} held, not needed", count(*unneeded_capabilities as u64, "other", "others"));
     }
     rows
 }
 
-fn rows(Probes(probes): &Probes) -> String {
+/// The probes in three groups, the empty ones left out.
+fn groups(Probes(probes): &Probes) -> String {
     let width = probes.iter().map(|probe| probe.name.len()).max().unwrap_or(0);
-    let row = |probe: &Probe| {
-        let Probe { name, required, attached, detail, degrades } = probe;
-        let required = if *required { "required" } else { "optional" };
-        let mut row = format!("  {name:width$}  {:8}  {required}", probe.state());
-        if !detail.is_empty() {
-            _ = write!(row, "  {}", printable(detail));
-        }
-        if !attached {
-            _ = write!(row, "; without it: {degrades}");
-        }
-        row + "\n"
+    let rows = |in_group: fn(&Status) -> bool| -> String {
+        probes.iter().filter(|probe| in_group(&probe.status)).map(|probe| row(probe, width)).collect()
     };
-    probes.iter().map(row).collect()
+    let groups = [
+        ("attached", rows(|status| matches!(status, Status::Attached | Status::Fallback { .. }))),
+        ("replaced by a fallback", rows(|status| matches!(status, Status::Replaced { .. }))),
+        ("missing", rows(|status| matches!(status, Status::Missing { .. }))),
+    ];
+    let filled = groups.iter().filter(|(_, rows)| !rows.is_empty());
+    filled.map(|(group, rows)| format!("  {group}\n{rows}")).collect()
+}
+
+fn row(probe: &Probe, width: usize) -> String {
+    let mut row = format!("    {:width$}", probe.name);
+    if probe.required {
+        row += "  required";
+    }
+    match &probe.status {
+        Status::Attached => (),
+        Status::Fallback { replaces } => _ = write!(row, "  instead of {}", replaces.join(", ")),
+        Status::Replaced { why, by, lost: None } => {
+            _ = write!(row, "  by {by}, same evidence; why: {}", printable(why));
+        }
+        Status::Replaced { why, by, lost: Some(lost) } => {
+            _ = write!(row, "  by {by}; lost: {lost}; why: {}", printable(why));
+        }
+        Status::Missing { why } => _ = write!(row, "  lost: {}; why: {}", probe.evidence, printable(why)),
+    }
+    row.truncate(row.trim_end().len());
+    row + "\n"
 }
 
 fn conclusion(probes: &Probes) -> String {
     let missing: Vec<_> = probes.missing().map(|probe| probe.name).collect();
-    let degraded = probes.0.iter().filter(|probe| !probe.attached).count();
-    match (missing.is_empty(), degraded) {
+    let missed = probes.0.iter().filter(|probe| probe.is_missed()).count();
+    match (missing.is_empty(), missed) {
         (false, _) => format!("The agent cannot run here: {} missing.\n", missing.join(", ")),
         (true, 0) => "The agent can run here, with all its evidence.\n".to_owned(),
-        (true, 1) => "The agent can run here; one probe is missing, and costs what is said above.\n".to_owned(),
-        (true, n) => format!("The agent can run here; {n} probes are missing, and cost what is said above.\n"),
+        (true, 1) => "The agent can run here; one probe cannot give its evidence: see \"lost\" above.\n".to_owned(),
+        (true, n) => format!("The agent can run here; {n} probes cannot give their evidence: see \"lost\" above.\n"),
     }
 }
 
@@ -115,30 +138,38 @@ mod tests {
 
     use super::*;
 
-    fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
-        Probe { name, required, attached, detail: detail.into(), degrades: "TTL of received resets" }
+    fn probe(name: &'static str, status: Status) -> Probe {
+        Probe { name, required: false, status, evidence: "TTL of received resets" }
     }
 
-    fn sample(required_attached: bool) -> Survey {
-        Survey {
+    fn refused(why: &str) -> Status {
+        Status::Missing { why: why.into() }
+    }
+
+    fn sample(required: Status) -> Findings {
+        let replaced = |lost| Status::Replaced { why: "fentry: EPERM".into(), by: "cgroup_skb", lost };
+        Findings {
             kernel: "6.18.44".into(),
             probes: Probes(vec![
-                probe("tcp_send_reset", true, required_attached, if required_attached { "" } else { "EPERM" }),
-                probe("cgroup_skb", false, true, "stands in for tcp_reset"),
-                probe("nf_send_reset", false, false, "fentry is not allowed"),
+                Probe { required: true, ..probe("tcp_send_reset", required) },
+                probe("task", Status::Attached),
+                probe("tcp_reset", replaced(None)),
+                probe("cgroup_skb", Status::Fallback { replaces: vec!["tcp_reset", "tcp_conn_request"] }),
+                probe("tcp_conn_request", replaced(Some("exact overflows"))),
+                probe("nf_send_reset", refused("fentry is not allowed")),
             ]),
-            rights: vec![
-                Right { name: "CAP_BPF", held: Held::Implied, wanted: true, purpose: "loads" },
-                Right { name: "CAP_NET_ADMIN", held: Held::No, wanted: false, purpose: "attaches" },
+            capabilities: vec![
+                Capability { name: "CAP_BPF", held: Held::Implied, needed: true, purpose: "loads" },
+                Capability { name: "CAP_NET_ADMIN", held: Held::No, needed: false, purpose: "attaches" },
             ],
-            other_rights: 1,
-            prospect: vec![("capabilities", "all are given up".into()), ("seccomp", "few are left".into())],
+            unneeded_capabilities: 1,
+            lockdown: vec![("capabilities", "all are dropped".into()), ("seccomp", "few are left".into())],
             notes: vec!["lockdown is on".into()],
         }
     }
 
     #[test]
-    fn the_table_reads_well() {
+    fn groups_probes_by_what_became_of_them() {
         expect![[r#"
             kernel 6.18.44
 
@@ -148,20 +179,41 @@ mod tests {
               1 other held, not needed
 
             once everything is attached
-              capabilities  all are given up
+              capabilities  all are dropped
               seccomp       few are left
 
             probes
-              tcp_send_reset  ok        required
-              cgroup_skb      fallback  optional  stands in for tcp_reset
-              nf_send_reset   missing   optional  fentry is not allowed; without it: TTL of received resets
+              attached
+                tcp_send_reset    required
+                task
+                cgroup_skb        instead of tcp_reset, tcp_conn_request
+              replaced by a fallback
+                tcp_reset         by cgroup_skb, same evidence; why: fentry: EPERM
+                tcp_conn_request  by cgroup_skb; lost: exact overflows; why: fentry: EPERM
+              missing
+                nf_send_reset     lost: TTL of received resets; why: fentry is not allowed
 
             notes
               lockdown is on
 
-            The agent can run here; one probe is missing, and costs what is said above.
+            The agent can run here; 2 probes cannot give their evidence: see "lost" above.
         "#]]
-        .assert_eq(&table(&sample(true)));
-        assert!(table(&sample(false)).ends_with("The agent cannot run here: tcp_send_reset missing.\n"));
+        .assert_eq(&text(&sample(Status::Attached)));
+    }
+
+    #[test]
+    fn a_missing_required_probe_decides() {
+        let text = text(&sample(refused("EPERM")));
+        assert!(text.ends_with("The agent cannot run here: tcp_send_reset missing.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_fallback_with_the_same_evidence_costs_nothing() {
+        let replaced = Status::Replaced { why: "EPERM".into(), by: "cgroup_skb", lost: None };
+        let probes = Probes(vec![
+            probe("tcp_reset", replaced),
+            probe("cgroup_skb", Status::Fallback { replaces: vec!["tcp_reset"] }),
+        ]);
+        assert_eq!(conclusion(&probes), "The agent can run here, with all its evidence.\n");
     }
 }

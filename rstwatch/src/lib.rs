@@ -5,10 +5,7 @@
 
 // The kernel's side.
 pub mod kernel;
-pub mod clock;
-pub mod looks;
-pub mod privileges;
-pub mod probe;
+pub mod sandbox;
 
 // One reset: whose connection it was, and its way from the ring through the verdict.
 pub mod identity;

@@ -81,7 +81,7 @@ fn no_cgroup2_degrades() {
     let output = in_private_mounts(script);
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{report}");
-    let by_fentry = report.lines().any(|line| line.trim().starts_with("tcp_reset") && line.contains(" ok "));
+    let by_fentry = report.lines().any(|line| line.trim() == "tcp_reset");
     assert!(by_fentry || report.contains("cgroup v2 is not mounted"), "{report}");
 }
 
@@ -332,8 +332,9 @@ fn timeouts_knows_whether_survived_silences_are_measured() {
     let run =
         |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_rstwatch")).args(args).output().expect("rstwatch").stdout;
     let check = String::from_utf8(run(&["check"])).expect("text");
-    let looks = check.lines().find(|line| line.contains("task_file_looks")).expect("the probe's line").contains(" ok ");
+    let sampled = check.lines().any(|line| line.trim() == "task_file_looks");
+    assert!(sampled || check.contains("task_file_looks "), "the probe has a line: {check}");
     let found: serde_json::Value =
         serde_json::from_slice(&run(&["timeouts", "--json", "--duration", "1s"])).expect("JSON");
-    assert_eq!(found["survived_measured"], looks);
+    assert_eq!(found["survived_measured"], sampled);
 }

@@ -112,7 +112,7 @@ fn threads(pid: u32, name: &str) -> Vec<String> {
 fn locked_down(pid: u32, at_least: usize) {
     let none = "0000000000000000";
     // A kernel before 5.19 may want one to read maps. The commands hold what the tests hold.
-    let held = format!("{:016x}", rstwatch::privileges::capabilities::to_keep().bits());
+    let held = format!("{:016x}", rstwatch::sandbox::capabilities::to_keep().bits());
     let set_pcap = capabilities(None).expect("readable").effective.contains(CapabilitySet::SETPCAP);
     for (name, expected) in [
         ("CapEff", held.as_str()),
@@ -187,9 +187,9 @@ impl Copy {
 fn attached(check: &mut Command) -> BTreeSet<String> {
     let output = check.arg("check").output().expect("it starts");
     let text = String::from_utf8(output.stdout).expect("text");
-    let rows = text.lines().skip_while(|line| *line != "probes").skip(1).take_while(|line| !line.is_empty());
-    let words = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
-    words.filter(|row| row[1] != "missing").map(|row| row[0].to_owned()).collect()
+    let rows =
+        text.lines().skip_while(|line| *line != "  attached").skip(1).take_while(|line| line.starts_with("    "));
+    rows.filter_map(|row| row.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 /// The capabilities that the documentation names for this kernel.

@@ -34,9 +34,8 @@ pub const REASONS: &[(&str, u32)] = &[
 
 /// A context with [`REASONS`] and a tick of 4 ms.
 pub fn context() -> Context {
-    let names: Vec<_> = REASONS.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     Context {
-        reasons: Reasons::from_names(&names),
+        reasons: Reasons::new(REASONS.iter().map(|(name, value)| (*value, name))),
         jiffy: Duration::from_millis(4),
         wall_offset_ns: 1_790_000_000_000_000_000,
         node: Arc::from("node-a"),

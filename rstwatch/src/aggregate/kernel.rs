@@ -3,47 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::kernel::counts::{KernelCounts, LossStage};
 use rstwatch_verdict::cause::Direction;
-
-/// Counts of the kernel side since the agent started.
-#[derive(Clone, Debug, Default)]
-pub struct KernelCounts {
-    /// Resets by direction and name of the kernel's reason.
-    pub resets: Vec<(Direction, Arc<str>, u64)>,
-    /// Resets whose event was lost, by direction and the stage that lost it.
-    pub undelivered: Vec<(Direction, LossStage, u64)>,
-}
-
-/// Reads the exact counts, from any thread; `None` if the kernel refuses.
-pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
-
-/// Where an event was lost on its way to the classifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LossStage {
-    /// The kernel skipped the program, because it was already running on that CPU.
-    Missed,
-    /// The ring buffer was full.
-    RingFull,
-    /// Events of its kind exceeded the configured rate.
-    RateLimited,
-    /// The record could not be decoded.
-    Decode,
-}
-
-impl LossStage {
-    /// Every stage, in the order of the flow.
-    pub const ALL: [Self; 4] = [Self::Missed, Self::RateLimited, Self::RingFull, Self::Decode];
-
-    /// The value of the label `stage`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missed => "missed",
-            Self::RingFull => "ring_full",
-            Self::RateLimited => "rate_limited",
-            Self::Decode => "decode",
-        }
-    }
-}
 
 /// The largest counts ever read.
 ///

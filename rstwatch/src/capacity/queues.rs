@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::CapacitySnapshot;
 use super::attribution::{Attribution, OverflowCount, Pending, without_count};
+use super::seen::Seen;
 use super::series::ListenerSeries;
-use crate::kernel::listeners::Seen;
 
 /// Scans that may miss a listener before it is forgotten.
 const MISSED_SCANS: u32 = 10;

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attribution::OverflowCount;
+use super::kernel_side::KernelSide;
 use super::netns::{Namespaces, Readable, host_netns, own_netns};
 use super::procfs::{Reading, setting, sockstat};
 use super::queues::Queues;
 use super::totals::{NamespaceScan, NamespaceTotals};
 use super::{Capacity, CapacitySnapshot, Conntrack, ConntrackDrops, Stack};
-use crate::clock::monotonic_ns;
 use crate::identity::owner::Owners;
+use crate::kernel::clock::monotonic_ns;
+use crate::kernel::scan::{PeriodicScan, every_second};
 use crate::kernel::scope::Scope;
-use crate::kernel::tables::KernelSide;
-use crate::looks::{Looking, every_second};
 
 /// Maximum conntrack tables exported one by one besides the host's, the fullest first.
 const SHOWN_NETNS: usize = 64;
@@ -79,7 +79,7 @@ impl<K: KernelSide> Scanner<K> {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn start(mut self) -> std::io::Result<Looking>
+    pub fn start(mut self) -> std::io::Result<PeriodicScan>
     where
         K: Send + 'static,
     {

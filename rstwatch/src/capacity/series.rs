@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::Listener;
+use super::seen::Seen;
 use crate::aggregate::Labels;
-use crate::kernel::listeners::Seen;
 use rstwatch_verdict::event::Workload;
 
 /// Maximum listeners with series of their own, unless configured otherwise.

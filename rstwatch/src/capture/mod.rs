@@ -16,18 +16,20 @@ use tokio::io::unix::AsyncFd;
 use self::backoff::Backoff;
 use self::settings::CaptureSettings;
 use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
-use crate::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::identity::kubernetes::{Knowledge, Kubernetes};
 use crate::identity::owner::Owners;
 use crate::identity::owner::naming::Naming;
 use crate::idle_timeouts::GapsHandle;
-use crate::kernel::attach::{Attached, Limits, attach};
-use crate::kernel::counts::Counters;
+use crate::kernel::attach::attach;
+use crate::kernel::attached::Attached;
+use crate::kernel::clock::{jiffy, monotonic_ns, wall_offset_ns};
+use crate::kernel::counters::Counters;
 use crate::kernel::gaps::{GapMap, PeerGaps};
+use crate::kernel::probe::Probes;
+use crate::kernel::scan::PeriodicScan;
 use crate::kernel::scope::Scope;
+use crate::kernel::settings::Limits;
 use crate::kernel::tables::Tables;
-use crate::looks::Looking;
-use crate::probe::Probes;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::event::Event;
@@ -83,7 +85,7 @@ pub struct Capture {
     owners: Owners,
     shared: Arc<Shared>,
     /// Ends the looking for survived gaps with this.
-    _sampling: Option<Looking>,
+    _sampling: Option<PeriodicScan>,
     /// For looks at queues and tables; taken by who makes them.
     tables: Option<Tables>,
     scope: Scope,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rstwatch_verdict::known_timeouts::Timeout;
 
 use crate::identity::kubernetes::settings as kubernetes;
-use crate::privileges::Needs;
+use crate::sandbox::Needs;
 
 /// What to watch, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,10 +19,9 @@ use crate::history::History;
 use crate::identity::owner::Owners;
 use crate::idle_timeouts::SharedIdleTimeouts;
 use crate::kernel::counts::MISSED;
-use crate::kernel::object;
-use crate::looks::Looking;
-use crate::privileges::{Needs, lockdown};
-use crate::probe::{Probe, Probes};
+use crate::kernel::scan::PeriodicScan;
+use crate::kernel::{object, summary};
+use crate::sandbox::{Needs, lockdown};
 use crate::timeline::Timeline;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::event::Event;
@@ -41,9 +40,9 @@ pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     // Not before: names of addresses are looked up until here, which may take long.
     hold_signals();
     let attachment = Attachment::new(&settings.capture)?;
-    log_probes(attachment.probes());
+    summary::log(attachment.probes());
     // No thread has been started yet: all inherit what is left of our rights.
-    lockdown(&needs(&settings, web.as_deref())).tell();
+    lockdown(&needs(&settings, web.as_deref())).log();
     block_on(agent(settings, web, listeners, attachment))
 }
 
@@ -130,7 +129,7 @@ impl Findings {
 }
 
 /// Looks at queues and tables until the guard is dropped.
-fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<Looking> {
+fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<PeriodicScan> {
     let counts = capture.counts_handle();
     let missed = move || {
         let resets = counts().map(|counts| counts.resets).unwrap_or_default();
@@ -209,15 +208,4 @@ fn listen(settings: &AgentSettings, web: Option<&WebConfig>) -> anyhow::Result<V
         listeners.push(listener);
     }
     Ok(listeners)
-}
-
-fn log_probes(Probes(probes): &Probes) {
-    for Probe { name, required, attached, detail, degrades } in probes {
-        match (attached, required) {
-            (true, _) if detail.is_empty() => tracing::debug!("probe {name}: attached"),
-            (true, _) => tracing::info!("probe {name}: {detail}"),
-            (false, false) => tracing::warn!("probe {name} is not attached: {detail}; without it: {degrades}"),
-            (false, true) => tracing::error!("required probe {name} is not attached: {detail}; without it: {degrades}"),
-        }
-    }
 }

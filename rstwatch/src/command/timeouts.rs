@@ -11,9 +11,9 @@ use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TimeoutsSettings;
 use crate::command::watch::{Watcher, attach, scope, tell, watch};
 use crate::idle_timeouts::IdleTimeouts;
-use crate::kernel::sampler;
+use crate::kernel::hooks::SAMPLER_HOOK;
+use crate::kernel::probe::Probes;
 use crate::present::timeouts::{Found, text};
-use crate::probe::Probes;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::text::{count, fraction};
 
@@ -54,7 +54,7 @@ impl Watcher for IdleTimeouts {
 
 /// Whether silences that connections survive are measured.
 fn measured(probes: &Probes) -> bool {
-    probes.0.iter().any(|probe| probe.name == sampler::PROBE && probe.attached)
+    probes.is_attached(SAMPLER_HOOK)
 }
 
 /// Everything that is printed.

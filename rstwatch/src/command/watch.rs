@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::capture::settings::CaptureSettings;
 use crate::capture::{Attachment, Capture};
 use crate::command::runtime::Signals;
-use crate::privileges::lockdown;
+use crate::sandbox::lockdown;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::Event;
 
@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// If it cannot attach, in one line.
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
-    lockdown(&settings.needs()).tell();
+    lockdown(&settings.needs()).log();
     Ok(attachment)
 }
 

@@ -17,8 +17,8 @@ use crate::identity::kubernetes::Snapshot as KubernetesSnapshot;
 use crate::identity::owner::Outcome;
 use crate::identity::{kubernetes, owner};
 use crate::idle_timeouts::IdleTimeout;
+use crate::kernel::probe::Probes;
 use crate::metric::Family;
-use crate::probe::Probes;
 use crate::{aggregate, capacity, idle_timeouts, kernel};
 
 mod agent;

@@ -19,7 +19,7 @@ use crate::history::History;
 use crate::identity::kubernetes::Knowledge;
 use crate::identity::owner::Owners;
 use crate::idle_timeouts::SharedIdleTimeouts;
-use crate::probe::{Probe, Probes};
+use crate::kernel::probe::Probes;
 use crate::timeline::Timeline;
 
 use metrics::Format;
@@ -168,7 +168,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let missing: Vec<_> =
-        shared.state.probes.missing().map(|Probe { name, detail, .. }| format!("{name} ({detail})")).collect();
+        shared.state.probes.missing().map(|probe| format!("{} ({})", probe.name, probe.detail())).collect();
     if missing.is_empty() {
         return "ready\n".into_response();
     }

@@ -11,8 +11,8 @@ use axum::response::Html;
 
 use super::{AppState, Shared};
 use crate::aggregate::Totals;
+use crate::kernel::probe::Probes;
 use crate::present::render;
-use crate::probe::Probes;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::escape::html;
 use rstwatch_verdict::event::Event;
@@ -103,14 +103,14 @@ fn verdict(event: &Event) -> String {
 fn probes(Probes(probes): &Probes) -> String {
     let mut out = String::new();
     for probe in probes {
-        let (state, class) = (probe.state(), if probe.attached { "" } else { " class=\"missing\"" });
+        let (state, class) = (probe.state(), if probe.is_attached() { "" } else { " class=\"missing\"" });
         let required = if probe.required { " (required)" } else { "" };
         _ = writeln!(
             out,
             "<tr><td>{}<td{class}>{state}{required}<td>{}<td>{}",
             html(probe.name),
-            html(&probe.detail),
-            html(probe.degrades)
+            html(&probe.detail()),
+            html(&probe.degrades())
         );
     }
     out

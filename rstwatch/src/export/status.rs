@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{AppState, Shared};
 use crate::aggregate::{BOUNDS, LossStage, Totals};
 use crate::capacity::{CapacitySnapshot, Listener};
-use crate::probe::{Probe, Probes};
+use crate::kernel::probe::{Probe, Probes};
 use crate::timeline::Hour;
 use rstwatch_verdict::cause::{Cause, Direction, TABLE};
 
@@ -107,8 +107,8 @@ fn fill(a: &Listener, b: &Listener) -> std::cmp::Ordering {
 
 fn probes(Probes(probes): &Probes) -> Vec<Value> {
     let probe = |probe: &Probe| {
-        let Probe { name, required, detail, degrades, .. } = probe;
-        let (state, missed) = (probe.state(), probe.is_missed());
+        let Probe { name, required, .. } = probe;
+        let (state, missed, detail, degrades) = (probe.state(), probe.is_missed(), probe.detail(), probe.degrades());
         json!({ "name": name, "state": state, "missed": missed, "required": required, "detail": detail, "degrades": degrades })
     };
     probes.iter().map(probe).collect()

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::aggregate::{KernelCounts, LossStage};
 use crate::capacity::{CapacitySnapshot, Conntrack, Listener};
+use crate::kernel::probe::{Probe, Status};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::testing::sample;
@@ -95,7 +96,8 @@ impl Service {
 }
 
 pub(super) fn probe(name: &'static str, required: bool, attached: bool, detail: &str) -> Probe {
-    Probe { name, required, attached, detail: detail.into(), degrades: "TTL evidence" }
+    let status = if attached { Status::Attached } else { Status::Missing { why: detail.into() } };
+    Probe { name, required, status, evidence: "TTL evidence" }
 }
 
 #[test]

@@ -1,18 +1,17 @@
-//! Just enough BTF: offsets of members, values of enums, parameters of functions.
+//! A minimal BTF parser: offsets of members, values of enums, parameters of functions.
 //!
-//! Format: Documentation/bpf/btf.rst in the kernel's tree. Nothing here trusts the bytes: whatever they say, the answer
-//! is an error or `None`.
+//! Format: Documentation/bpf/btf.rst in the kernel's tree. The bytes are not trusted: damage leads to an error or to `None`.
 
 use std::ops::Range;
 
-/// Where the kernel shows its own BTF.
+/// The file with the kernel's own BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 const MAGIC: u16 = 0xeb9f;
 const TYPE_BYTES: usize = 12;
-/// How many anonymous, typedef or qualifier layers a member may hide behind.
+/// How many layers of anonymous types, typedefs and qualifiers are followed to a member.
 const MAX_DEPTH: usize = 16;
-/// How many members are looked at for one name: a structure that holds itself would have no end.
+/// How many members are searched for one name: a structure that contains itself has no end.
 const MAX_MEMBERS: usize = 4096;
 /// How long a name may be (KSYM_NAME_LEN, include/linux/kallsyms.h).
 const MAX_NAME: usize = 512;
@@ -41,13 +40,13 @@ mod kind {
 /// Why BTF could not be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BtfError {
-    /// Not BTF, or of the other byte order.
+    /// Not BTF, or in the other byte order.
     #[error("no BTF magic")]
     Magic,
     /// A header, type or string reaches past the end.
     #[error("truncated at byte {0}")]
     Truncated(usize),
-    /// A kind that this parser does not know, so it cannot tell where the next type begins.
+    /// A kind that this parser does not know. It cannot find the next type after it.
     #[error("unknown kind {0}")]
     Kind(u32),
 }
@@ -64,11 +63,11 @@ struct Type {
     name: u32,
     kind: u32,
     vlen: usize,
-    /// Members carry a bit size beside their bit offset.
+    /// Members have a bit size in addition to their bit offset.
     bitfields: bool,
     /// Size, or the type referred to.
     value: u32,
-    /// Where the kind's own data begin.
+    /// Offset of the data that are specific to the kind.
     tail: usize,
 }
 
@@ -77,7 +76,7 @@ impl Btf {
     ///
     /// # Errors
     ///
-    /// Bytes that are not BTF in this machine's byte order, that end early, or hold a kind newer than this parser.
+    /// The bytes are not BTF in this machine's byte order, end early, or contain a kind that is newer than this parser.
     pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let word = |at| read_u32(&data, at).ok_or(BtfError::Truncated(at));
         let magic = data.get(..2).ok_or(BtfError::Truncated(0))?;
@@ -92,7 +91,7 @@ impl Btf {
         Ok(btf)
     }
 
-    /// The section as it was given.
+    /// The section itself.
     pub fn bytes(&self) -> &[u8] {
         &self.data
     }
@@ -143,13 +142,13 @@ impl Btf {
             .find(|found| found.kind == kind && self.is_named(found.name, name))
     }
 
-    /// Whether the string there is this one. A search asks this of every type, so it looks at no more than it must.
+    /// Whether the string there is this one. A search compares every type's name, so this reads no more than necessary.
     fn is_named(&self, offset: u32, name: &str) -> bool {
         let rest = self.strings.start.checked_add(offset as usize).and_then(|at| self.data.get(at..self.strings.end));
         rest.and_then(|rest| rest.strip_prefix(name.as_bytes())).is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// Byte offset of a member, as in `("net", "ns.inum")`; members of anonymous parts are found in their parent.
+    /// Byte offset of a member, as in `("net", "ns.inum")`. Members of an anonymous part belong to its parent.
     pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         let mut holder = self.find(kind::STRUCT, structure)?;
         let mut bits = 0u32;
@@ -165,7 +164,7 @@ impl Btf {
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
-    /// Bit offset and type of a member, looked for in anonymous members too; `left` more members are looked at.
+    /// Bit offset and type of a member. Anonymous members are searched, too, until `left` is used up.
     fn member(&self, holder: &Type, name: &str, depth: usize, left: &mut usize) -> Option<(u32, u32)> {
         if depth > MAX_DEPTH || !matches!(holder.kind, kind::STRUCT | kind::UNION) {
             return None;
@@ -218,13 +217,13 @@ impl Btf {
             .collect()
     }
 
-    /// How many parameters a function of the kernel's has; `None`: it is not there (inlined, or in a module).
+    /// How many parameters a function of the kernel has; `None` if it is absent (inlined, or in a module).
     pub fn function_parameters(&self, name: &str) -> Option<usize> {
         let function = self.find(kind::FUNC, name)?;
         self.by_id(function.value).filter(|proto| proto.kind == kind::FUNC_PROTO).map(|proto| proto.vlen)
     }
 
-    /// How many arguments a tracepoint passes; `None`: this kernel does not have it.
+    /// How many arguments a tracepoint passes; `None` if this kernel does not have it.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let typedef = self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))?;
         let pointer = self.by_id(typedef.value).filter(|found| found.kind == kind::PTR)?;
@@ -240,7 +239,7 @@ fn section(header: usize, offset: u32, len: u32, total: usize) -> Result<Range<u
     if end > total { Err(BtfError::Truncated(total)) } else { Ok(start..end) }
 }
 
-/// Bytes behind the common part of a type.
+/// Bytes after the common part of a type.
 fn tail_bytes(found: &Type) -> Result<usize, BtfError> {
     Ok(match found.kind {
         kind::INT | kind::VAR | kind::DECL_TAG => 4,
@@ -259,5 +258,4 @@ fn read_u32(data: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "btf_tests.rs"]
 mod tests;

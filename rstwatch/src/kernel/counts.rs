@@ -1,138 +1,48 @@
-//! The exact per-CPU counts, summed.
+//! Exact counts of resets, as the kernel side keeps them.
 
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use aya::maps::{MapData, PerCpuArray};
-use rstwatch_common::counts::{Counted, LOST_PHANTOM, Loss, NO_REASON, REASONS, count_slot, loss_slot};
-use rstwatch_verdict::reasons::Reasons;
-
-use crate::aggregate::{KernelCounts, LossStage};
 use rstwatch_verdict::cause::Direction;
-
-/// The maps `COUNTS` and `LOSSES`.
-pub struct Counters {
-    /// Resets by direction and reason.
-    pub counts: PerCpuArray<MapData, u64>,
-    /// Those whose detail did not leave the kernel.
-    pub losses: PerCpuArray<MapData, u64>,
-    /// Names of the reasons.
-    pub reasons: Reasons,
-    /// The programs that count, where all that they would have counted is watched.
-    pub programs: Vec<(Direction, OwnedFd)>,
-}
-
-/// `reason` of resets to which the kernel gives none: received ones, and all before Linux 6.10.
-const NONE: &str = "none";
-/// `reason` of firewall rejects. netfilter sends without an `sk_rst_reason`.
-const NF_REJECT: &str = "nf_reject";
 
 /// `reason` of resets that the kernel did not show to the programs, only counted.
 pub const MISSED: &str = "missed";
 
-/// `recursion_misses` of a program (kernel/bpf/syscall.c, bpf_prog_show_fdinfo; since Linux 5.12).
-fn recursion_misses(program: &OwnedFd) -> Option<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
-    misses_in(&info)
+/// What the kernel side has counted since the start.
+#[derive(Clone, Debug, Default)]
+pub struct KernelCounts {
+    /// Resets by direction and the name of the kernel's reason.
+    pub resets: Vec<(Direction, Arc<str>, u64)>,
+    /// Resets without a delivered event, by the stage that lost it.
+    pub undelivered: Vec<(Direction, LossStage, u64)>,
 }
 
-fn misses_in(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:")).and_then(|count| count.trim().parse().ok())
+/// Reads the exact counts from any thread; `None` if the kernel refuses.
+pub type CountsHandle = Arc<dyn Fn() -> Option<KernelCounts> + Send + Sync>;
+
+/// Where an event was lost on its way to the classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LossStage {
+    /// The kernel did not run the program: it was running on that CPU already.
+    Missed,
+    /// The ring buffer was full.
+    RingFull,
+    /// Events of its kind exceeded the configured rate.
+    RateLimited,
+    /// The record could not be read.
+    Decode,
 }
 
-impl Counters {
-    /// Everything counted since the programs were loaded.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to read the maps.
-    pub fn read(&self) -> anyhow::Result<KernelCounts> {
-        // Losses before counts: a reset that is lost between the two must not make the parts exceed the whole.
-        let missed = self.missed();
-        let mut undelivered = self.undelivered()?;
-        // Phantoms first: one that is counted between the two reads must not make the difference shrink.
-        let phantoms = self.count(Counted::Phantom, NO_REASON)?;
-        let received = self.count(Counted::Received, NO_REASON)?.wrapping_sub(phantoms);
-        let mut resets = Vec::new();
-        for reason in 0..REASONS {
-            let sent = self.count(Counted::Sent, reason)?;
-            if sent != 0 {
-                resets.push((Direction::Sent, self.reason_label(reason), sent));
-            }
+impl LossStage {
+    /// Every stage, in the order of the flow.
+    pub const ALL: [Self; 4] = [Self::Missed, Self::RateLimited, Self::RingFull, Self::Decode];
+
+    /// The label's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::RingFull => "ring_full",
+            Self::RateLimited => "rate_limited",
+            Self::Decode => "decode",
         }
-        for (direction, missed) in &missed {
-            resets.push((*direction, MISSED.into(), *missed));
-            undelivered.push((*direction, LossStage::Missed, *missed));
-        }
-        resets.push((Direction::Sent, NF_REJECT.into(), self.count(Counted::Firewall, NO_REASON)?));
-        resets.push((Direction::Received, NONE.into(), received));
-        Ok(KernelCounts { resets, undelivered })
-    }
-
-    /// Receives that no RST caused, and whose record left the kernel.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses to read the map.
-    pub fn delivered_phantoms(&self) -> anyhow::Result<u64> {
-        let lost = self.lost_phantoms()?;
-        Ok(self.count(Counted::Phantom, NO_REASON)?.saturating_sub(lost))
-    }
-
-    fn lost_phantoms(&self) -> anyhow::Result<u64> {
-        self.count(Counted::Phantom, LOST_PHANTOM)
-    }
-
-    fn undelivered(&self) -> anyhow::Result<Vec<(Direction, LossStage, u64)>> {
-        // A phantom whose record was lost is no loss of a reset.
-        let mut phantoms = self.lost_phantoms()?;
-        let mut undelivered = Vec::new();
-        for (loss, stage) in [(Loss::RingFull, LossStage::RingFull), (Loss::RateLimited, LossStage::RateLimited)] {
-            let sent = self.loss(Counted::Sent, loss)?.wrapping_add(self.loss(Counted::Firewall, loss)?);
-            undelivered.push((Direction::Sent, stage, sent));
-            let received = self.loss(Counted::Received, loss)?;
-            let no_loss = received.min(phantoms);
-            phantoms -= no_loss;
-            undelivered.push((Direction::Received, stage, received - no_loss));
-        }
-        Ok(undelivered)
-    }
-
-    /// Calls for which the kernel did not run a program because it was running on that CPU already, interrupted.
-    fn missed(&self) -> Vec<(Direction, u64)> {
-        self.programs.iter().map(|(direction, program)| (*direction, recursion_misses(program).unwrap_or(0))).collect()
-    }
-
-    fn reason_label(&self, reason: u32) -> Arc<str> {
-        match self.reasons.name(reason) {
-            Some(name) => Arc::clone(name),
-            None if reason == NO_REASON => NONE.into(),
-            None => reason.to_string().into(),
-        }
-    }
-
-    fn count(&self, counted: Counted, reason: u32) -> anyhow::Result<u64> {
-        sum(&self.counts, count_slot(counted, reason))
-    }
-
-    fn loss(&self, counted: Counted, loss: Loss) -> anyhow::Result<u64> {
-        sum(&self.losses, loss_slot(counted, loss))
-    }
-}
-
-/// Sums modulo 2^64: a part may be counted on one CPU and taken back on another.
-fn sum(array: &PerCpuArray<MapData, u64>, slot: u32) -> anyhow::Result<u64> {
-    Ok(array.get(&slot, 0)?.iter().fold(0, |total, part| total.wrapping_add(*part)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn misses_are_read_from_fdinfo() {
-        let info = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t900\n";
-        assert_eq!(misses_in(info), Some(17));
-        assert_eq!(misses_in("pos:\t0\n"), None);
     }
 }

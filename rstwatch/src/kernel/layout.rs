@@ -1,6 +1,6 @@
 //! Resolves the offsets that the eBPF programs use from the running kernel's BTF.
 //!
-//! The list of fields: `rstwatch-common/src/layout.rs`; their use: `rstwatch-ebpf/src/kernel.rs`.
+//! `rstwatch-common/src/layout.rs` lists the fields; `rstwatch-ebpf/src/kernel.rs` uses the offsets.
 
 use rstwatch_common::layout::{ABSENT, Layout};
 

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
+use crate::kernel::probe::{Probe, Probes};
 use crate::metric::{Family, Label, Writer};
-use crate::probe::{Probe, Probes};
 
 const PROBE: Label = Label::new("probe", "name of a probe, as `rstwatch check` lists it");
 
 /// What is attached, and what is missed.
 pub const FAMILIES: &[Family<Probes>] = &[
     Family::gauge("probe_attached", "1 if the probe is attached to the kernel, else 0.", |it, out| {
-        probes(it, out, |probe| probe.attached)
+        probes(it, out, Probe::is_attached)
     })
     .labels(&[PROBE]),
     Family::gauge(

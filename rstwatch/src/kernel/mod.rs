@@ -1,18 +1,35 @@
-//! Stage 1: the running kernel — its BTF, the probes, the counts, the ring.
+//! Stage 1: the running kernel. Its BTF, the hooks, the counts, the ring.
 
 pub mod attach;
+pub mod attached;
 pub mod btf;
-mod constants;
+pub mod capabilities;
+pub mod clock;
+pub mod counters;
 pub mod counts;
+pub mod features;
 pub mod gaps;
+pub mod hook;
+pub mod hooks;
+pub mod iterator;
 pub mod layout;
 pub mod listeners;
 pub mod metrics;
 pub mod mounts;
 pub mod object;
+pub mod probe;
 pub mod reasons;
 pub mod sampler;
+pub mod scan;
 pub mod scope;
+pub mod settings;
+pub mod summary;
 pub mod tables;
 pub mod tasks;
-pub mod walk;
+
+mod assess;
+mod counting;
+mod load;
+mod preload;
+mod program;
+mod refusal;

@@ -5,14 +5,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What the mounts say of this host's cgroups.
+/// The cgroup mounts of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mounts {
-    /// The best view of the cgroup2 hierarchy; `None`: it is not mounted here.
+    /// The best mount of the cgroup2 hierarchy; `None` if it is not mounted.
     pub unified: Option<PathBuf>,
-    /// That view is the whole host's.
+    /// That mount shows the whole host.
     pub hosts: bool,
-    /// Controllers of version 1 are mounted: the version 2 path may not tell the container.
+    /// Controllers of version 1 are mounted: the version 2 path may not identify the container.
     pub v1: bool,
 }
 
@@ -20,15 +20,15 @@ pub struct Mounts {
 const ROOT_INODE: u64 = 1;
 
 impl Mounts {
-    /// Reads `/proc/self/mountinfo`. Nothing is mounted where it cannot be read.
+    /// Reads `/proc/self/mountinfo`. If it cannot be read, there are no mounts.
     pub fn read(proc: &Path) -> Self {
         let text = std::fs::read(proc.join("self/mountinfo")).unwrap_or_default();
         let inode = |path: &Path| std::fs::metadata(path).map(|folder| folder.ino()).ok();
         Self::parse(&text, inode)
     }
 
-    /// In a cgroup namespace the mounts' own roots are told as seen from there (`/../..`), so they do not tell which mount is
-    /// the host's; its inode does.
+    /// In a cgroup namespace mountinfo shows roots relative to the namespace (`/../..`), which does not identify the host's
+    /// mount. The inode of its root does.
     fn parse(text: &[u8], inode: impl Fn(&Path) -> Option<u64>) -> Self {
         let mut mounts = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
@@ -48,7 +48,7 @@ impl Mounts {
     }
 }
 
-/// File system and place of one line (Documentation/filesystems/proc.rst, 3.5).
+/// File system type and mount point of one line (Documentation/filesystems/proc.rst, 3.5).
 fn mount(line: &[u8]) -> Option<(&[u8], PathBuf)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let at = unescaped(fields.nth(4)?);
@@ -57,7 +57,7 @@ fn mount(line: &[u8]) -> Option<(&[u8], PathBuf)> {
     Some((fields.next()?, at))
 }
 
-/// `\040` and its like.
+/// Decodes octal escapes such as `\040`.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layout() {
+    fn reads_each_layout() {
         let v2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
         assert_eq!(parse(&[v2], &["/sys/fs/cgroup"]), found(Some("/sys/fs/cgroup"), false));
         let hybrid = [
@@ -102,20 +102,20 @@ mod tests {
         assert_eq!(parse(&["", "1 2", "36 35 98:0 /a /b rw"], &[]), found(None, false));
     }
 
-    /// A DaemonSet's pod: its own hierarchy, and the host's, which it has been given.
+    /// A DaemonSet's pod has its own hierarchy, and the host's as a volume.
     #[test]
-    fn the_hosts_own_counts_in_a_container() {
+    fn prefers_the_hosts_mount_in_a_container() {
         let own = "900 800 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw";
         let hosts = r"901 800 0:26 /../../.. /host/sys\040fs ro - cgroup2 cgroup2 rw";
         let expected = found(Some("/host/sys fs"), false);
         assert_eq!(parse(&[own, hosts], &["/host/sys fs"]), expected);
         assert_eq!(parse(&[hosts, own], &["/host/sys fs"]), expected);
         let only_own = Mounts { hosts: false, ..found(Some("/sys/fs/cgroup"), false) };
-        assert_eq!(parse(&[own], &[]), only_own, "better than none");
+        assert_eq!(parse(&[own], &[]), only_own, "the only one is used");
     }
 
     #[test]
-    fn this_host_can_be_read() {
+    fn reads_this_host() {
         let mounts = Mounts::read(Path::new("/proc"));
         assert!(mounts.unified.is_none_or(|at| at.join("cgroup.procs").exists()));
     }

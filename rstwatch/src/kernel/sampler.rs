@@ -1,23 +1,20 @@
-//! Looks at every connection from time to time, by an iterator over the files of all tasks.
+//! Samples every connection once a second, by an iterator over the files of all tasks.
 
-use super::walk::Walk;
-use crate::looks::{Looking, every_second};
+use super::iterator::BpfIterator;
+use super::scan::{PeriodicScan, every_second};
 
-/// The probe's name.
-pub const PROBE: &str = "task_file_looks";
-
-/// The attached iterator. The program writes nothing; running it drives it through all sockets.
+/// The attached iterator. Its program writes nothing; running it visits all sockets.
 #[derive(Debug)]
-pub struct Sampler(pub Walk);
+pub struct Sampler(pub BpfIterator);
 
 impl Sampler {
-    /// Looks every second, which is the precision of survived gaps, until the guard is dropped. A look takes about a
+    /// Samples every second, which is the precision of survived gaps, until the guard is dropped. A scan takes about a
     /// microsecond for each open file.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn start(self) -> std::io::Result<Looking> {
+    pub fn start(self) -> std::io::Result<PeriodicScan> {
         every_second("sampler", move || match self.0.run() {
             Ok(_) => true,
             Err(error) => {

@@ -1,4 +1,4 @@
-//! What is watched: `--netns` and `--cgroup`, checked and turned into what the kernel compares.
+//! What is watched: `--netns` and `--cgroup`, checked and resolved to the numbers that the programs compare.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
-/// What the kernel side lets through.
+/// What the programs let through.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Inodes of network namespaces; empty: all.
+    /// Inodes of network namespaces; empty for all.
     pub netns: Vec<u32>,
-    /// Id of a cgroup (v2).
+    /// Id of a cgroup (v2); `None` for all.
     pub cgroup: Option<u64>,
 }
 
@@ -26,7 +26,7 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// A path that is not there, or is no network namespace or no cgroup v2 directory.
+    /// A path does not exist, or is not a network namespace or a cgroup v2 directory.
     pub fn resolve(netns: &[PathBuf], cgroup: Option<&Path>) -> anyhow::Result<Self> {
         Ok(Self {
             netns: netns.iter().map(|path| netns_inode(path)).collect::<anyhow::Result<_>>()?,
@@ -63,7 +63,7 @@ fn inode_and_magic(path: &Path) -> std::io::Result<(u64, i64)> {
     Ok((inode, rustix::fs::statfs(path)?.f_type))
 }
 
-/// Where cgroup v2 is mounted, if it is: the host's own, if a container sees several.
+/// Where cgroup v2 is mounted. If a container sees several mounts, the host's.
 pub fn cgroup2_mount() -> Option<PathBuf> {
     Mounts::read(Path::new("/proc")).unified
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_is_no_namespace() {
+    fn refuses_paths_of_other_kinds() {
         let error = netns_inode(Path::new("/proc/self/status")).expect_err("no namespace").to_string();
         assert!(error.contains("not a network namespace"), "{error}");
         let error = cgroup_id(Path::new("/proc")).expect_err("no cgroup").to_string();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_own_namespace() {
+    fn accepts_its_own_namespace() {
         assert!(netns_inode(Path::new("/proc/self/ns/net")).expect("own namespace") > 0);
     }
 }

@@ -1,8 +1,7 @@
 //! Bytes as a kernel's BTF: whatever they say, the answer is an error or an answer, soon and without much memory.
 
 use rstwatch::kernel::btf::Btf;
-use rstwatch::kernel::layout;
-use rstwatch::kernel::reasons;
+use rstwatch::kernel::{layout, reasons};
 
 /// Functions, tracepoints and enums that are asked for, as the daemon does.
 const FUNCTIONS: [&str; 3] = ["tcp_reset", "nf_send_reset", "tcp_finish_connect"];

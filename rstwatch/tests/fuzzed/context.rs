@@ -29,10 +29,9 @@ pub const REASONS: &[&str] = &[
 
 /// The context of the kernel that they were captured on.
 pub fn context() -> Context {
-    let named = |(value, name): (usize, &&str)| (format!("SK_RST_REASON_{name}"), u32::try_from(value).expect("small"));
-    let names: Vec<_> = REASONS.iter().enumerate().map(named).collect();
+    let names = (0..).zip(REASONS.iter().map(|name| format!("SK_RST_REASON_{name}")));
     Context {
-        reasons: Reasons::from_names(&names),
+        reasons: Reasons::new(names),
         jiffy: Duration::from_millis(4),
         wall_offset_ns: 0,
         node: Arc::from("captured"),

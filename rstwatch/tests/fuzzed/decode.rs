@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use rstwatch_common::flow::{IPV4, IPV6};
 use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind};
-use rstwatch_verdict::assemble;
+use rstwatch_verdict::addresses;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::event::Event;
@@ -81,7 +81,7 @@ impl Capture {
     }
 
     fn record(&mut self, record: &ResetRecord) {
-        let line = self.ledger.entry(assemble::ends(&record.flow)).or_default();
+        let line = self.ledger.entry(addresses::ends(&record.flow)).or_default();
         match record.kind {
             kind::SENT | kind::FIREWALL => {
                 line.sent += 1;

@@ -3,7 +3,7 @@ use std::path::Path;
 use rstwatch_common::tasks::TaskNetns;
 
 use super::*;
-use crate::kernel::listeners::Seen;
+use crate::capacity::seen::Seen;
 use rstwatch_verdict::event::{Workload, WorkloadKind};
 
 // Namespaces of the fixture.

@@ -12,7 +12,7 @@ use crate::capacity::{CapacitySnapshot, Conntrack, ConntrackDrops, Listener, Sta
 use crate::identity::kubernetes::failure::Kind;
 use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::gaps::PeerGaps;
-use crate::probe::Probe;
+use crate::kernel::probe::{Probe, Status};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::WorkloadKind;
 use rstwatch_verdict::testing::sample;
@@ -30,7 +30,8 @@ pub(super) fn exposition() -> Exposition {
         resets: vec![(Direction::Sent, "NO_SOCKET".into(), 9), (Direction::Received, "none".into(), 2)],
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Sent, LossStage::RateLimited, 2)],
     });
-    let probe = |name, attached| Probe { name, required: true, attached, detail: String::new(), degrades: "" };
+    let status = |attached| if attached { Status::Attached } else { Status::Missing { why: String::new() } };
+    let probe = |name, attached| Probe { name, required: true, status: status(attached), evidence: "" };
     let mut timeouts = IdleTimeouts::new(1);
     let peer = "10.0.7.12:5432".parse().expect("an address");
     let survived = Some(Duration::from_millis(58_900));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kube::config::Kubeconfig;
 
 use super::client::Source;
-use crate::privileges::Needs;
+use crate::sandbox::Needs;
 
 /// What Kubernetes mounts into each pod; the token there is replaced while we run.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -12,7 +12,7 @@ use super::owners::Shared;
 use super::path::{Place, parse};
 use super::tasks::{self, Clocks};
 use super::tree::{Change, Tree};
-use crate::clock::thread_time;
+use crate::kernel::clock::thread_time;
 use rstwatch_verdict::identity::Identity;
 
 /// Between two walks, where folders come and go unheard.

@@ -14,7 +14,7 @@ use super::tally::{OfCause, Tally, Ttl};
 use super::top::Top;
 use crate::aggregate::KernelCounts;
 use crate::idle_timeouts::{IdleTimeout, IdleTimeouts};
-use crate::probe::Probes;
+use crate::kernel::probe::Probes;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
 use rstwatch_verdict::explain::advice;
 use rstwatch_verdict::text::fraction;
@@ -253,8 +253,8 @@ fn own_timeouts(tally: &Tally) -> Vec<OwnTimeout> {
 }
 
 fn missing(probes: &Probes) -> Vec<Missing> {
-    let missing = probes.0.iter().filter(|probe| probe.is_missed());
-    missing.map(|it| Missing { probe: it.name, why: it.detail.clone(), lost: it.degrades }).collect()
+    let missing = probes.0.iter().filter_map(|probe| Some((probe, probe.lost()?)));
+    missing.map(|(it, lost)| Missing { probe: it.name, why: it.detail().into_owned(), lost }).collect()
 }
 
 /// What would spare most resets: by cause, from the table of `explain`; and peers that restart without a drain.

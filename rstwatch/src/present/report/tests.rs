@@ -10,7 +10,7 @@ use super::pressure::Change;
 use super::text::Page;
 use super::*;
 use crate::aggregate::LossStage;
-use crate::probe::Probe;
+use crate::kernel::probe::{Probe, Status};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Process, Role, Rst};
 use rstwatch_verdict::testing::sample;
@@ -253,9 +253,8 @@ fn losses_pressure_and_missing_probes_are_said() {
     let probe = |name, attached| Probe {
         name,
         required: false,
-        attached,
-        detail: "fentry is refused\x07".into(),
-        degrades: "firewall rejects",
+        status: if attached { Status::Attached } else { Status::Missing { why: "fentry is refused\x07".into() } },
+        evidence: "firewall rejects",
     };
     let probes = Probes(vec![probe("nf_send_reset", false), probe("kfree_skb", true)]);
     let mut device = busy(Cause::MiddleboxIdle, 0);

@@ -1,8 +1,8 @@
-//! BTF from a hand-made section and from the running kernel.
+//! BTF that is written by hand, and that of the running kernel.
 
 use super::*;
 
-/// Writes BTF, as pahole would.
+/// Writes BTF as pahole does.
 #[derive(Default)]
 struct Writer {
     types: Vec<u8>,
@@ -109,7 +109,7 @@ fn reads_enums_functions_and_tracepoints() {
 }
 
 #[test]
-fn damage_is_an_error() {
+fn damaged_btf_is_an_error() {
     let good = sample();
     assert_eq!(Btf::parse(Vec::new()).err(), Some(BtfError::Truncated(0)));
     assert_eq!(Btf::parse(vec![0; 64]).err(), Some(BtfError::Magic));
@@ -119,7 +119,7 @@ fn damage_is_an_error() {
 }
 
 proptest::proptest! {
-    /// Any byte may be wrong: no panic, no endless walk.
+    /// Any byte may be wrong: the parser neither panics nor loops.
     #[test]
     fn damage_never_panics(at in 0usize..400, value in proptest::num::u8::ANY) {
         let mut bytes = sample();
@@ -134,21 +134,20 @@ proptest::proptest! {
     }
 }
 
-/// The running kernel has every field that verdicts cannot do without.
+/// The running kernel has every field that the programs read.
 #[test]
-fn the_running_kernel_is_understood() {
+fn finds_every_field_of_the_running_kernel() {
     let Ok(bytes) = std::fs::read(VMLINUX) else {
-        eprintln!("skipped: this kernel shows no BTF");
+        eprintln!("skipped: this kernel has no BTF");
         return;
     };
     let btf = Btf::parse(bytes).expect("the kernel's BTF");
     assert_eq!(crate::kernel::layout::missing(&btf), Vec::<String>::new());
-    // struct sock begins with its common part, and that with the addresses.
+    // `struct sock` begins with `__sk_common`, which begins with the addresses.
     assert_eq!(btf.offset("sock_common", "skc_daddr"), Some(0));
     assert_eq!(btf.offset("sock", "__sk_common.skc_daddr"), Some(0));
     assert_eq!(btf.tracepoint_arguments("inet_sock_set_state"), Some(3));
     assert_eq!(btf.function_parameters("tcp_reset"), Some(2));
 }
 
-#[path = "btf_seed.rs"]
 mod seed;

@@ -16,18 +16,18 @@ pub fn hz() -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-/// Nanoseconds of the clock that the kernel's records carry.
+/// The time now on `CLOCK_MONOTONIC`, which ring records use, in nanoseconds.
 pub fn monotonic_ns() -> u64 {
     u64::try_from(clock_ns(ClockId::Monotonic)).unwrap_or(0)
 }
 
-/// What the calling thread has used of a CPU.
+/// CPU time that the calling thread has used.
 pub fn thread_time() -> Duration {
     let nanoseconds = u64::try_from(clock_ns(ClockId::ThreadCPUTime)).unwrap_or(0);
     Duration::from_nanos(nanoseconds)
 }
 
-/// To be added to monotonic nanoseconds for the time of day.
+/// Add this to monotonic nanoseconds to get the time of day.
 pub fn wall_offset_ns() -> i128 {
     clock_ns(ClockId::Realtime) - clock_ns(ClockId::Monotonic)
 }
@@ -42,13 +42,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jiffy_is_one_of_those_that_kernels_are_built_with() {
+    fn the_jiffy_matches_a_common_kernel_configuration() {
         let hz = 1.0 / jiffy().as_secs_f64();
         assert!([100, 250, 300, 1000].iter().any(|known| (hz - f64::from(*known)).abs() < 1.0), "HZ={hz}");
     }
 
     #[test]
-    fn wall_time_is_monotonic_time_moved() {
+    fn wall_time_is_monotonic_time_plus_the_offset() {
         let now = jiff::Timestamp::now().as_nanosecond();
         let then = i128::from(monotonic_ns()) + wall_offset_ns();
         assert!((then - now).abs() < 5_000_000_000);

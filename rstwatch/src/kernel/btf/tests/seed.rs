@@ -1,5 +1,5 @@
-//! The smallest BTF in which the daemon finds everything that it asks for: made of the list of fields, so that it
-//! follows the list. It is the seed of the fuzz target `btf`.
+//! The smallest BTF that has everything the daemon reads. It is generated from the list of fields, so it follows that list.
+//! It is a seed of the fuzz target `btf`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use rstwatch_common::layout::Layout;
 
 use super::{Btf, Writer, kind};
 
-/// What stands below a structure: its members, with what stands below them.
+/// The members of a structure, with their own members.
 #[derive(Default)]
 struct Tree(BTreeMap<&'static str, Tree>);
 
@@ -21,7 +21,7 @@ impl Tree {
     }
 }
 
-/// Writes types, and numbers them.
+/// Writes types and numbers them.
 #[derive(Default)]
 struct Types {
     writer: Writer,
@@ -35,7 +35,7 @@ impl Types {
         self.last
     }
 
-    /// Members first, for what refers needs their numbers.
+    /// Members first: the structure refers to them by number.
     fn structure(&mut self, name: &str, tree: &Tree, leaf: u32) -> u32 {
         let members: Vec<_> = tree
             .0
@@ -86,43 +86,43 @@ fn seed() -> Vec<u8> {
     types.writer.finish()
 }
 
-/// A structure whose members are all itself, without a name: to be looked through layer by layer, each as wide.
-fn hall_of_mirrors() -> Vec<u8> {
+/// A type cycle: every member of a structure is unnamed and of the structure's own type.
+fn type_cycle() -> Vec<u8> {
     let mut types = Types::default();
-    let mirrors = 300;
-    let itself = types.head("sock", kind::STRUCT, mirrors, 8);
-    for _ in 0..mirrors {
+    let members = 300;
+    let itself = types.head("sock", kind::STRUCT, members, 8);
+    for _ in 0..members {
         types.writer.member("", itself, 0);
     }
     types.writer.finish()
 }
 
 /// Enumerators that share one long name.
-fn shouting() -> Vec<u8> {
+fn long_name() -> Vec<u8> {
     let mut types = Types::default();
-    let loud = types.writer.name(&"A".repeat(4000));
+    let name = types.writer.name(&"A".repeat(4000));
     types.head("sk_rst_reason", kind::ENUM, 500, 4);
     for value in 0..500 {
-        types.writer.words(&[loud, value]);
+        types.writer.words(&[name, value]);
     }
     types.writer.finish()
 }
 
-/// Names of the kernel's are short; what is longer is damage, and not copied.
+/// The kernel's names are short. A longer one is damage, and is not copied.
 #[test]
-fn long_names_are_no_names() {
-    let btf = Btf::parse(shouting()).expect("well formed");
+fn skips_names_that_are_too_long() {
+    let btf = Btf::parse(long_name()).expect("well formed");
     assert_eq!(btf.enumerators("sk_rst_reason"), None);
 }
 
 #[test]
-fn a_hall_of_mirrors_has_an_end() {
-    let btf = Btf::parse(hall_of_mirrors()).expect("well formed");
+fn the_search_of_a_type_cycle_ends() {
+    let btf = Btf::parse(type_cycle()).expect("well formed");
     assert_eq!(btf.offset("sock", "sk_protocol"), None);
 }
 
 #[test]
-fn the_seed_has_everything() {
+fn the_seed_has_every_field() {
     let btf = Btf::parse(seed()).expect("well formed");
     assert_eq!(crate::kernel::layout::missing(&btf), Vec::<String>::new());
     assert_eq!(
@@ -134,9 +134,9 @@ fn the_seed_has_everything() {
 }
 
 #[test]
-fn seeds_are_of_todays_fields() {
+fn the_seeds_are_up_to_date() {
     let seeds =
-        [("fields", seed()), ("shapes", super::sample()), ("mirrors", hall_of_mirrors()), ("shouting", shouting())];
+        [("fields", seed()), ("shapes", super::sample()), ("type_cycle", type_cycle()), ("long_name", long_name())];
     let names = seeds.each_ref().map(|(name, _)| *name);
     let seeds = seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
     rstwatch_verdict::testing::seeds::are_kept("btf", |name| names.contains(&name), &seeds);

@@ -1,5 +1,5 @@
-//! Files and ports that stay within reach, by Landlock (Linux 5.13): what is still read may be read, nothing may be written,
-//! made or run.
+//! Restricts files and ports by Landlock (Linux 5.13): files that are still needed can be read; nothing can be written,
+//! created or executed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,24 +13,24 @@ use landlock::{
 use super::Needs;
 use crate::kernel::scope::cgroup2_mount;
 
-/// The newest that was tried. The crate leaves out what this kernel lacks.
+/// The newest version that is tested. The crate leaves out what this kernel lacks.
 const NEWEST: ABI = ABI::V10;
-/// The newest that leaves datagrams alone, by which names are asked for.
+/// The newest version without rules on datagrams, which name resolution uses.
 const WITH_UDP: ABI = ABI::V9;
 /// The port of name servers.
 const DOMAIN: u16 = 53;
 /// `LANDLOCK_CREATE_RULESET_VERSION` (include/uapi/linux/landlock.h).
 const VERSION: libc::c_uint = 1;
 
-/// Read by every command while it runs: counters of the kernel, numbers of CPUs (for per-CPU maps), cgroups, time zones.
+/// Every running command reads these: counters of the kernel, the number of CPUs (for per-CPU maps), cgroups, time zones.
 const READ: [&str; 5] = ["/proc", "/sys/fs/cgroup", "/sys/devices/system/cpu", "/etc/localtime", "/usr/share/zoneinfo"];
-/// Read by the C library to find a host by its name; files there are replaced while we run.
-const NAMES: [&str; 2] = ["/etc", "/run/systemd/resolve"];
+/// The C library reads these to resolve host names. Files there are replaced while the agent runs.
+const RESOLVER: [&str; 2] = ["/etc", "/run/systemd/resolve"];
 
-/// What became of the access to files and ports.
+/// How access to files and ports was restricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Paths {
-    /// Restricted, by this version of the kernel's interface.
+pub enum Restriction {
+    /// By this version of the kernel's interface.
     Restricted {
         /// 1: files; 4: TCP ports too; 6: signals and abstract sockets too.
         abi: i32,
@@ -39,19 +39,19 @@ pub enum Paths {
     },
     /// This kernel has no Landlock, or was booted without it.
     Absent,
-    /// It could not be done.
+    /// The kernel refused.
     Refused(String),
 }
 
-/// Restricts this thread, and those that it starts.
-pub(super) fn restrict(needs: &Needs) -> Paths {
+/// Restricts this thread and those that it starts.
+pub(super) fn restrict(needs: &Needs) -> Restriction {
     match ruleset(needs) {
-        Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. }) => Paths::Absent,
+        Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, .. }) => Restriction::Absent,
         Ok(RestrictionStatus { landlock: LandlockStatus::Available { .. }, .. }) => {
-            Paths::Restricted { abi: version().unwrap_or(0), open: ports(needs) }
+            Restriction::Restricted { abi: version().unwrap_or(0), open: ports(needs) }
         }
-        Ok(_) => Paths::Absent,
-        Err(error) => Paths::Refused(error.to_string()),
+        Ok(_) => Restriction::Absent,
+        Err(error) => Restriction::Refused(error.to_string()),
     }
 }
 
@@ -76,22 +76,22 @@ fn ports(needs: &Needs) -> BTreeSet<u16> {
 fn readable(needs: &Needs) -> Vec<PathBuf> {
     let mut all: Vec<_> = READ.into_iter().map(PathBuf::from).chain(cgroup2_mount()).collect();
     if needs.names {
-        all.extend(NAMES.map(PathBuf::from));
+        all.extend(RESOLVER.map(PathBuf::from));
         all.extend(folder_behind(Path::new("/etc/resolv.conf")));
     }
     all.extend(needs.read.iter().cloned());
     all
 }
 
-/// Where a file really is, if it is a link.
+/// The folder of the file behind a link.
 fn folder_behind(file: &Path) -> Option<PathBuf> {
     file.canonicalize().ok()?.parent().map(Path::to_owned)
 }
 
-/// What has to be readable so that a file can be read again, whatever takes its place: its folder, and those of all links on
-/// the way to it, be they files or folders.
-pub fn of_file(file: &Path) -> Vec<PathBuf> {
-    /// As many as the kernel follows.
+/// The folders that have to be readable so that a file can be read again after it was replaced: its own, and those of all
+/// links on its path, to files or folders.
+pub fn folders_of(file: &Path) -> Vec<PathBuf> {
+    /// As many links as the kernel follows.
     const LINKS: usize = 40;
     let (mut folders, mut followed, mut ahead) = (Vec::new(), BTreeSet::new(), vec![file.to_owned()]);
     while let Some(path) = ahead.pop()
@@ -115,44 +115,46 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The version of the running kernel's Landlock; `None`: it has none.
+/// The version of the running kernel's Landlock; `None` if it has none.
 pub fn version() -> Option<i32> {
-    // SAFETY: with this flag the kernel takes no attribute, and answers a number.
+    // SAFETY: with this flag the kernel reads no attribute and returns a number.
     let answer =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0usize, VERSION) };
     i32::try_from(answer).ok().filter(|version| *version > 0)
 }
 
-/// What a version restricts; `but`: which ports it leaves open.
-pub fn reach(version: i32, but: &str) -> String {
+/// What a version restricts. `except`: the ports that stay open.
+pub fn description(version: i32, except: &str) -> String {
     match version {
-        ..4 => "files are read-only and few".to_owned(),
-        4..6 => format!("files are read-only and few, TCP ports{but} are closed"),
-        _ => format!("files are read-only and few; TCP ports{but}, signals and abstract sockets are closed"),
+        ..4 => "only a few files can be read, and none written".to_owned(),
+        4..6 => format!("only a few files can be read, and none written; TCP ports{except} are closed"),
+        _ => format!(
+            "only a few files can be read, and none written; TCP ports{except}, signals and abstract sockets are closed"
+        ),
     }
 }
 
-/// All but these.
-fn but(open: &BTreeSet<u16>) -> String {
+/// The ports that stay open, in words.
+fn except(open: &BTreeSet<u16>) -> String {
     let open: Vec<_> = open.iter().map(u16::to_string).collect();
-    if open.is_empty() { String::new() } else { format!(" (but to connect to {} of any host)", open.join(", ")) }
+    if open.is_empty() { String::new() } else { format!(" (except {} of any host, to connect to)", open.join(", ")) }
 }
 
-/// What to say if the folder of everything had to be left readable.
-pub(super) fn widest(needs: &Needs) -> Option<String> {
-    let is_all = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == Path::new("/"));
-    needs.read.iter().any(is_all).then(|| {
-        "a configured file, or a link on the way to it, is in /: so every file stays within reach: put it into a folder of its own"
+/// A warning if the root folder has to stay readable.
+pub(super) fn warn_if_whole_tree(needs: &Needs) -> Option<String> {
+    let is_root = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == Path::new("/"));
+    needs.read.iter().any(is_root).then(|| {
+        "a configured file, or a link on its path, is in /, so every file stays readable: put it into a folder of its own"
             .to_owned()
     })
 }
 
-impl fmt::Display for Paths {
+impl fmt::Display for Restriction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Restricted { abi, open } => write!(f, "{} (Landlock {abi})", reach(*abi, &but(open))),
-            Self::Absent => write!(f, "files are as before: no Landlock in this kernel"),
-            Self::Refused(why) => write!(f, "files are as before: Landlock: {why}"),
+            Self::Restricted { abi, open } => write!(f, "{} (Landlock {abi})", description(*abi, &except(open))),
+            Self::Absent => write!(f, "files stay as accessible as before: this kernel has no Landlock"),
+            Self::Refused(why) => write!(f, "files stay as accessible as before: Landlock: {why}"),
         }
     }
 }

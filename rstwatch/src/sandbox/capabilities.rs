@@ -1,4 +1,4 @@
-//! Capabilities: which are wanted, which are held, and giving them up.
+//! Drops capabilities.
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,18 @@ use rustix::thread::{
 /// `BPF_MAP_LOOKUP_ELEM` of bpf(2).
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 
-/// What became of the capabilities.
+/// The capabilities that were dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// What stays, as `kept` chooses.
+    /// What stays; see [`to_keep`].
     pub kept: CapabilitySet,
-    /// The bounding set is empty too. It needs `CAP_SETPCAP`; without it no_new_privs has the same effect.
+    /// The bounding set is empty, too. That takes `CAP_SETPCAP`; without it no_new_privs has the same effect.
     pub bounding: bool,
-    /// Why the others could not be given up.
+    /// Why the others could not be dropped.
     pub error: Option<String>,
 }
 
-/// Gives up all that are held.
+/// Drops all except [`to_keep`].
 pub fn drop_all() -> Dropped {
     let keep = to_keep();
     let bounding = empty_bounding_set();
@@ -31,15 +31,14 @@ pub fn drop_all() -> Dropped {
     Dropped { kept: keep, bounding, error: dropped.err().map(|error| error.to_string()) }
 }
 
-/// What [`drop_all`] keeps of what this thread holds.
+/// The capabilities of this thread that [`drop_all`] keeps.
 pub fn to_keep() -> CapabilitySet {
     let permitted = capabilities(None).map(|sets| sets.permitted).unwrap_or(CapabilitySet::empty());
     kept(permitted, bpf_needs_capability())
 }
 
-/// Before Linux 5.19 bpf(2) refuses even reading a map to those without `CAP_BPF`, where the sysctl
-/// kernel.unprivileged_bpf_disabled is set; `CAP_SYS_ADMIN` has the same effect, and is all that some hold. What is not
-/// permitted cannot stay.
+/// Before Linux 5.19, and with the sysctl kernel.unprivileged_bpf_disabled, bpf(2) refuses even to read a map without
+/// `CAP_BPF` or `CAP_SYS_ADMIN`. A capability that is not permitted cannot be kept.
 fn kept(permitted: CapabilitySet, bpf_needs_one: bool) -> CapabilitySet {
     match bpf_needs_one {
         false => CapabilitySet::empty(),
@@ -48,32 +47,32 @@ fn kept(permitted: CapabilitySet, bpf_needs_one: bool) -> CapabilitySet {
     }
 }
 
-/// What is kept, by name; none: nothing.
+/// The name of the capability that is kept; `None` if none is.
 pub fn name(kept: CapabilitySet) -> Option<&'static str> {
     [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN")]
         .into_iter()
         .find_map(|(one, name)| kept.contains(one).then_some(name))
 }
 
-/// Every capability that this kernel knows.
+/// Every capability of this kernel.
 fn known() -> impl Iterator<Item = CapabilitySet> {
     let all = (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit));
     all.take_while(|one| capability_is_in_bounding_set(*one).is_ok())
 }
 
-/// Whether it is empty now.
+/// Returns whether it is empty now.
 fn empty_bounding_set() -> bool {
     let held: Vec<_> = known().filter(|one| capability_is_in_bounding_set(*one) == Ok(true)).collect();
     held.into_iter().all(|one| remove_capability_from_bounding_set(one).is_ok())
 }
 
-/// Whether bpf(2) is refused to those without capabilities, tried on a thread of its own: capabilities are a thread's. Where
-/// it cannot be tried, it is taken for refused.
+/// Whether bpf(2) is refused without capabilities. A thread of its own tries it, as capabilities belong to threads; if that
+/// is not possible, the answer is yes.
 pub fn bpf_needs_capability() -> bool {
     let tried = std::thread::Builder::new().name("bpf-trial".into()).spawn(|| {
         let none = CapabilitySet::empty();
         let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-        // No map has this descriptor: EBADF says that the kernel got as far as looking for it.
+        // No map has this descriptor: EBADF means that the kernel had accepted the caller.
         set_capabilities(None, sets).is_err() || lookup_refused()
     });
     tried.ok().and_then(|trial| trial.join().ok()).unwrap_or(true)
@@ -90,7 +89,7 @@ fn lookup_refused() -> bool {
         flags: u64,
     }
     let attr = Element { map: -1, padding: 0, key: 0, value: 0, flags: 0 };
-    // SAFETY: the attribute lives through the call, and its size is given.
+    // SAFETY: the attribute outlives the call, and its size is passed.
     let answer =
         unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, std::ptr::from_ref(&attr), size_of::<Element>()) };
     answer < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EBADF)
@@ -99,14 +98,14 @@ fn lookup_refused() -> bool {
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.error {
-            return write!(f, "capabilities could not be given up: {why}");
+            return write!(f, "capabilities could not be dropped: {why}");
         }
         write!(f, "capabilities: ")?;
         match name(self.kept) {
-            Some(name) => write!(f, "{name} alone, without which this kernel's bpf() does not read maps"),
+            Some(name) => write!(f, "only {name}, without which this kernel's bpf() does not read maps"),
             None => write!(f, "none"),
         }?;
-        if self.bounding { Ok(()) } else { write!(f, " (the bounding set stays, for want of CAP_SETPCAP)") }
+        if self.bounding { Ok(()) } else { write!(f, " (the bounding set stays: CAP_SETPCAP is missing)") }
     }
 }
 
@@ -115,10 +114,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_stay_readable_by_the_least_that_is_held() {
+    fn keeps_the_least_capability_that_reads_maps() {
         let (none, bpf, admin) = (CapabilitySet::empty(), CapabilitySet::BPF, CapabilitySet::SYS_ADMIN);
         let rest = CapabilitySet::PERFMON | CapabilitySet::NET_ADMIN;
-        for (permitted, needed, expected, told) in [
+        for (permitted, needed, expected, shown) in [
             (bpf | admin | rest, false, none, None),
             (bpf | admin | rest, true, bpf, Some("CAP_BPF")),
             (bpf | rest, true, bpf, Some("CAP_BPF")),
@@ -127,7 +126,7 @@ mod tests {
             (rest, true, none, None),
         ] {
             let found = kept(permitted, needed);
-            assert_eq!((found, name(found)), (expected, told), "{permitted:?} {needed}");
+            assert_eq!((found, name(found)), (expected, shown), "{permitted:?} {needed}");
         }
     }
 }

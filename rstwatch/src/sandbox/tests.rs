@@ -8,14 +8,14 @@ use rustix::thread::CapabilitySet;
 
 use super::*;
 
-/// Runs something on a thread that is locked down, which the others are not: so these tests can go on.
+/// Runs a function on a thread that is locked down. The other threads are not, so that other tests can run.
 fn locked_down<T: Send + 'static>(needs: Needs, then: impl FnOnce() -> T + Send + 'static) -> (Lockdown, T) {
     let thread = std::thread::spawn(move || (lockdown(&needs), then()));
     thread.join().expect("no panic")
 }
 
 #[test]
-fn little_is_possible_afterwards() {
+fn lockdown_leaves_little() {
     let folder = tempfile::tempdir().expect("a folder");
     let (inside, outside) = (folder.path().join("inside"), folder.path().join("outside"));
     File::create(folder.path().join("outside")).and_then(|mut file| file.write_all(b"x")).expect("made");
@@ -35,20 +35,20 @@ fn little_is_possible_afterwards() {
         let accepted = listener.accept().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         (read, written, other, net, program, thread, accepted)
     });
-    assert_eq!(done.calls, Ok(()), "{done}");
-    assert!(read && thread && accepted, "what is needed goes on: {read} {thread} {accepted}");
+    assert_eq!(done.seccomp, Ok(()), "{done}");
+    assert!(read && thread && accepted, "what is needed still works: {read} {thread} {accepted}");
     assert!(!written && !net && !program, "{written} {net} {program}");
     let dumpable = rustix::process::dumpable_behavior().expect("known");
-    assert_eq!(dumpable, DumpableBehavior::NotDumpable, "which is the process's, not the thread's");
-    match done.paths {
-        Paths::Restricted { .. } => assert!(!other, "outside of what is needed"),
-        Paths::Absent => _ = writeln!(std::io::stderr(), "skipped in part: no Landlock"),
-        Paths::Refused(why) => panic!("{why}"),
+    assert_eq!(dumpable, DumpableBehavior::NotDumpable, "this belongs to the process, not the thread");
+    match done.landlock {
+        Restriction::Restricted { .. } => assert!(!other, "a file outside of what is needed"),
+        Restriction::Absent => _ = writeln!(std::io::stderr(), "skipped in part: no Landlock"),
+        Restriction::Refused(why) => panic!("{why}"),
     }
 }
 
 #[test]
-fn connections_go_where_they_are_needed() {
+fn connections_reach_only_the_needed_ports() {
     let [wanted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bound"));
     let [to, elsewhere] = [&wanted, &other].map(|it| it.local_addr().expect("an address"));
     let needs = Needs { connect: vec![to.port()], names: true, ..Needs::default() };
@@ -57,23 +57,23 @@ fn connections_go_where_they_are_needed() {
         (TcpStream::connect(to).is_ok(), TcpStream::connect(elsewhere).is_ok(), named)
     });
     assert!(there && named, "{done}");
-    if matches!(done.paths, Paths::Restricted { abi: 4.., .. }) {
+    if matches!(done.landlock, Restriction::Restricted { abi: 4.., .. }) {
         assert!(!beyond, "{done}");
     }
 }
 
-/// What an intruder would try ends the process, so another one has to try it: this very test, told by its environment.
+/// An intruder's calls end the process, so another process has to make them: this same test, with a variable set.
 #[test]
-fn what_an_intruder_tries_ends_the_process() {
+fn an_intruders_call_ends_the_process() {
     const TRIED: &str = "RSTWATCH_TRIES";
-    let name = "privileges::tests::what_an_intruder_tries_ends_the_process";
+    let name = "sandbox::tests::an_intruders_call_ends_the_process";
     if let Ok(call) = std::env::var(TRIED) {
         let call: libc::c_long = call.parse().expect("a number");
         let (done, ()) = locked_down(Needs::default(), move || {
-            // SAFETY: no arguments that are pointers; where the call is not known, it fails.
+            // SAFETY: no argument is a pointer; a call that the kernel does not know fails.
             _ = unsafe { libc::syscall(call, 0, 0, 0, 0, 0, 0) };
         });
-        assert_eq!(done.calls, Ok(()));
+        assert_eq!(done.seccomp, Ok(()));
         return;
     }
     let try_call = |call: libc::c_long| -> ExitStatus {
@@ -86,29 +86,29 @@ fn what_an_intruder_tries_ends_the_process() {
         assert_eq!(try_call(call).signal(), Some(libc::SIGSYS), "{call}");
     }
     for call in [libc::SYS_getpid, libc::SYS_sync] {
-        assert!(try_call(call).success(), "{call} is no attack");
+        assert!(try_call(call).success(), "{call} does no harm");
     }
 }
 
 #[test]
-fn it_is_told_in_one_line() {
+fn one_line_describes_it() {
     let dropped = |kept, bounding| Dropped { kept, bounding, error: None };
-    let restricted = |abi, open: &[u16]| Paths::Restricted { abi, open: open.iter().copied().collect() };
-    let lockdown = |capabilities, paths, calls| Lockdown { capabilities, paths, calls, warnings: Vec::new() };
+    let restricted = |abi, open: &[u16]| Restriction::Restricted { abi, open: open.iter().copied().collect() };
+    let lockdown = |capabilities, landlock, seccomp| Lockdown { capabilities, landlock, seccomp, warnings: Vec::new() };
     let all = lockdown(dropped(CapabilitySet::empty(), true), restricted(7, &[]), Ok(()));
     let asking = lockdown(dropped(CapabilitySet::SYS_ADMIN, true), restricted(4, &[443, 53]), Ok(()));
     let refused = Err("not supported".to_owned());
-    let least = lockdown(dropped(CapabilitySet::BPF, false), Paths::Absent, refused);
+    let least = lockdown(dropped(CapabilitySet::BPF, false), Restriction::Absent, refused);
     expect_test::expect![[r#"
-        locked down: capabilities: none; files are read-only and few; TCP ports, signals and abstract sockets are closed (Landlock 7); system calls are filtered (seccomp)
-        locked down: capabilities: CAP_SYS_ADMIN alone, without which this kernel's bpf() does not read maps; files are read-only and few, TCP ports (but to connect to 53, 443 of any host) are closed (Landlock 4); system calls are filtered (seccomp)
-        locked down: capabilities: CAP_BPF alone, without which this kernel's bpf() does not read maps (the bounding set stays, for want of CAP_SETPCAP); files are as before: no Landlock in this kernel; system calls are not filtered: not supported
+        locked down: capabilities: none; only a few files can be read, and none written; TCP ports, signals and abstract sockets are closed (Landlock 7); system calls are filtered (seccomp)
+        locked down: capabilities: only CAP_SYS_ADMIN, without which this kernel's bpf() does not read maps; only a few files can be read, and none written; TCP ports (except 53, 443 of any host, to connect to) are closed (Landlock 4); system calls are filtered (seccomp)
+        locked down: capabilities: only CAP_BPF, without which this kernel's bpf() does not read maps (the bounding set stays: CAP_SETPCAP is missing); files stay as accessible as before: this kernel has no Landlock; system calls are not filtered: not supported
     "#]]
     .assert_eq(&format!("{all}\n{asking}\n{least}\n"));
 }
 
 #[test]
-fn a_file_that_is_read_again_may_be_replaced() {
+fn finds_every_folder_on_a_files_path() {
     let root = tempfile::tempdir().expect("a folder");
     let root = root.path().canonicalize().expect("a path");
     for folder in ["web/..1", "live", "archive", "ssl/v1", "far"] {
@@ -122,7 +122,7 @@ fn a_file_that_is_read_again_may_be_replaced() {
     link("../ssl/current", "far/away");
     link("loop", "loop");
     let shown = |path: &str| {
-        let folders = paths::of_file(&root.join(path));
+        let folders = landlock::folders_of(&root.join(path));
         let names = folders.iter().map(|folder| folder.strip_prefix(&root).expect("inside").display().to_string());
         names.collect::<std::collections::BTreeSet<_>>()
     };
@@ -140,11 +140,11 @@ fn a_file_that_is_read_again_may_be_replaced() {
         assert_eq!(shown(path), expected.iter().map(|&name| name.to_owned()).collect(), "{path}");
     }
     let here = Path::new(".").canonicalize().expect("a path");
-    assert_eq!(paths::of_file(Path::new("file")), [here]);
+    assert_eq!(landlock::folders_of(Path::new("file")), [here]);
 }
 
 #[test]
-fn a_file_that_cannot_be_read_again_is_told() {
+fn warns_of_a_file_that_cannot_be_read_again() {
     use std::os::unix::fs::{PermissionsExt, chown};
     if !rustix::process::geteuid().is_root() {
         _ = writeln!(std::io::stderr(), "skipped: needs root");
@@ -162,35 +162,36 @@ fn a_file_that_cannot_be_read_again_is_told() {
     let (done, ()) = locked_down(needs, || ());
     let expected = format!(
         "{} cannot be read again after the start: Permission denied (os error 13): \
-         let user 0, whom the agent runs as, read it and pass its folders",
+         the agent runs as user 0, who needs permission to read it and to enter its folders",
         theirs.display()
     );
     assert_eq!(done.warnings, [expected]);
 }
 
 #[test]
-fn a_file_in_the_folder_of_all_is_told() {
-    let wide = |path: &str| paths::widest(&Needs { read: vec![path.into()], ..Needs::default() }).is_some();
-    assert!(wide("/") && wide("/proc/self/root") && !wide("/etc"));
+fn warns_of_a_file_in_the_root_folder() {
+    let warns =
+        |path: &str| landlock::warn_if_whole_tree(&Needs { read: vec![path.into()], ..Needs::default() }).is_some();
+    assert!(warns("/") && warns("/proc/self/root") && !warns("/etc"));
 }
 
 #[test]
-fn sockets_in_pairs_are_streams() {
+fn socket_pairs_are_streams_only() {
     let (done, (stream, datagram)) = locked_down(Needs::default(), || {
         use std::os::unix::net::{UnixDatagram, UnixStream};
         (UnixStream::pair().is_ok(), UnixDatagram::pair().is_ok())
     });
-    assert_eq!(done.calls, Ok(()));
+    assert_eq!(done.seccomp, Ok(()));
     assert!(stream && !datagram);
 }
 
 #[test]
-fn names_are_out_of_reach_where_none_is_asked_for() {
+fn the_resolvers_files_are_unreadable_without_names() {
     let needs = Needs { connect: vec![443], ..Needs::default() };
     let (done, hosts) = locked_down(needs, || File::open("/etc/hosts").is_ok());
-    match done.paths {
-        Paths::Restricted { open, .. } => assert!(!hosts && open == [443].into(), "{open:?}"),
-        Paths::Absent => _ = writeln!(std::io::stderr(), "skipped: no Landlock"),
-        Paths::Refused(why) => panic!("{why}"),
+    match done.landlock {
+        Restriction::Restricted { open, .. } => assert!(!hosts && open == [443].into(), "{open:?}"),
+        Restriction::Absent => _ = writeln!(std::io::stderr(), "skipped: no Landlock"),
+        Restriction::Refused(why) => panic!("{why}"),
     }
 }

@@ -1,4 +1,4 @@
-//! BPF iterators that run again and again. aya's link of one is spent by its first run, so the two system calls are made here.
+//! BPF iterators that run repeatedly. aya consumes the link with the first run, so the two system calls are made here.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
-/// `enum bpf_attach_type`.
+/// Of `enum bpf_attach_type`.
 const BPF_TRACE_ITER: u32 = 28;
 
-/// `link_create` of `union bpf_attr`, as far as iterators use it.
+/// `link_create` of `union bpf_attr`, up to the last field that iterators use.
 #[repr(C)]
 struct LinkCreate {
     program: u32,
@@ -29,12 +29,12 @@ struct IterCreate {
     flags: u32,
 }
 
-/// An attached iterator.
+/// An attached BPF iterator.
 #[derive(Debug)]
-pub struct Walk(OwnedFd);
+pub struct BpfIterator(OwnedFd);
 
-impl Walk {
-    /// Attaches a loaded iterator; `map`: whose elements it is to walk, for iterators over maps.
+impl BpfIterator {
+    /// Attaches a loaded iterator program. An iterator over a map's elements needs that `map`.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Walk {
         bpf(BPF_LINK_CREATE, &attr).map(Self)
     }
 
-    /// Runs once through all; answers what the program wrote.
+    /// Runs once over all objects and returns what the program wrote.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl Walk {
     }
 }
 
-/// Reads an iterator to its end. The kernel pauses after a million objects (kernel/bpf/bpf_iter.c, bpf_seq_read) and says
-/// EAGAIN: then the next read goes on.
+/// Reads an iterator to its end. After a million objects the kernel pauses with EAGAIN, and the next read continues
+/// (kernel/bpf/bpf_iter.c, bpf_seq_read).
 pub(super) fn read(iterator: &mut File) -> std::io::Result<Vec<u8>> {
     let mut written = Vec::new();
     loop {
@@ -81,12 +81,12 @@ fn fd_number(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX)
 }
 
-/// bpf(2) with a command that answers a descriptor.
+/// A bpf(2) command that returns a descriptor.
 fn bpf<T>(command: libc::c_int, attr: &T) -> std::io::Result<OwnedFd> {
-    // SAFETY: the attribute lives through the call, and its size is given.
+    // SAFETY: the attribute outlives the call, and its size is passed.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
     match i32::try_from(fd) {
-        // SAFETY: the kernel has just opened it for us alone.
+        // SAFETY: the kernel has just opened this descriptor for us; no one else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(std::io::Error::last_os_error()),
     }

@@ -1,0 +1,111 @@
+//! Loads the eBPF object with the offsets and settings of the running kernel.
+
+use anyhow::Context;
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader, Pod};
+use zerocopy::IntoBytes;
+
+use super::btf::{Btf, VMLINUX};
+use super::scope::Scope;
+use super::settings::{self, Limits};
+use super::{capabilities, layout, object};
+
+/// The loaded object: maps exist, programs wait to be verified.
+pub(super) struct LoadedObject {
+    /// The kernel's BTF, as we read it.
+    pub(super) btf: Btf,
+    /// The same, as aya reads it.
+    pub(super) aya_btf: aya::Btf,
+    /// Programs and maps.
+    pub(super) ebpf: Ebpf,
+}
+
+impl LoadedObject {
+    /// Loads the object.
+    pub(super) fn load(scope: &Scope, limits: &Limits) -> anyhow::Result<Self> {
+        let btf = running_kernel()?;
+        // The file is read once: the kernel returns it a page at a time.
+        let aya_btf = aya::Btf::parse(btf.bytes(), aya::Endianness::default())
+            .with_context(|| format!("{VMLINUX}: cannot be parsed"))?;
+        let settings = settings::of(&btf, scope, limits);
+        let layout = layout::resolve(&btf);
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&aya_btf))
+            .override_global("LAYOUT", layout.as_bytes(), true)
+            .override_global("SETTINGS", settings.as_bytes(), true)
+            .map_max_entries("EVENTS", limits.ring_bytes);
+        let ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
+        let mut object = Self { btf, aya_btf, ebpf };
+        object.watch_only(&scope.netns)?;
+        Ok(object)
+    }
+
+    /// A program by its name.
+    pub(super) fn program(&mut self, name: &str) -> anyhow::Result<&mut Program> {
+        self.ebpf.program_mut(name).with_context(|| no_program(name))
+    }
+
+    /// A program by its name, with the BTF that it is loaded with.
+    pub(super) fn program_and_btf(&mut self, name: &str) -> anyhow::Result<(&mut Program, &aya::Btf)> {
+        let program = self.ebpf.program_mut(name).with_context(|| no_program(name))?;
+        Ok((program, &self.aya_btf))
+    }
+
+    /// A map by its name, which leaves the object.
+    pub(super) fn take_map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> anyhow::Result<T> {
+        let map = self.ebpf.take_map(name).with_context(|| no_map(name))?;
+        Ok(map.try_into()?)
+    }
+
+    /// Writes the only element of an array.
+    pub(super) fn set<T: Pod>(&mut self, array: &str, value: T) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut(array).with_context(|| no_map(array))?;
+        Ok(Array::<&mut MapData, T>::try_from(map)?.set(0, value, 0)?)
+    }
+
+    /// Restricts what is seen to these network namespaces; none: all are seen.
+    fn watch_only(&mut self, netns: &[u32]) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("NETNS").with_context(|| no_map("NETNS"))?;
+        let mut allowed: HashMap<_, u32, u8> = HashMap::try_from(map)?;
+        for inode in netns {
+            allowed.insert(inode, 1, 0).context("too many --netns: at most 1024")?;
+        }
+        Ok(())
+    }
+}
+
+/// The running kernel's BTF.
+fn running_kernel() -> anyhow::Result<Btf> {
+    let bytes = std::fs::read(VMLINUX)
+        .with_context(|| format!("{VMLINUX}: this kernel has no BTF: use one built with CONFIG_DEBUG_INFO_BTF=y"))?;
+    Btf::parse(bytes).with_context(|| format!("{VMLINUX}: cannot be parsed: report it with the kernel's version"))
+}
+
+fn no_program(name: &str) -> String {
+    format!("the eBPF object has no program {name}")
+}
+
+/// What to report if a map is not in the object.
+pub(super) fn no_map(name: &str) -> String {
+    format!("the eBPF object has no map {name}")
+}
+
+/// Why the object could not be loaded: nearly always missing privileges.
+fn refused(error: &aya::EbpfError) -> anyhow::Error {
+    tracing::debug!("{error:#}");
+    let missing = capabilities::missing();
+    if !missing.is_empty() {
+        let missing = missing.join(" and ");
+        return anyhow::anyhow!(
+            "cannot load the eBPF object: not permitted without {missing}: run as root, or with the capabilities that rstwatch check names"
+        );
+    }
+    let memory = if capabilities::locked_memory_is_limited() {
+        "; before Linux 5.11 it needs locked memory: LimitMEMLOCK=infinity, ulimit -l unlimited"
+    } else {
+        ""
+    };
+    anyhow::anyhow!("cannot load the eBPF object: {error}: run rstwatch check to see what this host allows{memory}")
+}
