@@ -1,46 +1,31 @@
 //! Developer commands of the project; `cargo xtask --help` lists them.
 
-mod agent;
-mod api;
-mod bench;
 mod browser;
 mod builder;
-mod cargo;
-mod command;
 mod dashboards;
 mod deb;
 mod dist;
 mod ebpf;
 mod flags;
-mod hierarchies;
 mod image;
-mod lab;
 mod licences;
 mod linker;
 mod lock;
-mod outcome;
 mod packaging;
-mod paths;
-mod prometheus;
 mod rules;
 mod run;
-mod setup;
-mod signals;
-mod soak;
 #[path = "../../rstwatch/ebpf/sources.rs"]
 mod sources;
 mod steps;
 mod strip;
 mod test;
 mod toolchain;
-mod vm;
 mod wrapper;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::setup::Purpose;
+use dev_support::setup::{self, Purpose};
 
 /// Builds, runs and tests rstwatch
 #[derive(Parser)]
@@ -67,7 +52,7 @@ enum Task {
     /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
     Packaging,
     /// Serve a double of the Kubernetes API, for an agent to ask
-    Api(api::ApiArgs),
+    Api(lab::api::ApiArgs),
     /// Build the daemon as one static file
     Dist,
     /// Build the container image: target/image/rstwatch.tar
@@ -75,16 +60,16 @@ enum Task {
     /// Build the Debian package: target/deb
     Deb(deb::DebArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
-    Vm(vm::VmArgs),
+    Vm(lab_vm::VmArgs),
     /// Measure what rstwatch costs, against nothing and against other tools
     Bench(bench::BenchArgs),
     /// Drive the agent with millions of resets; kill it and stop it in a flood
-    Soak(soak::SoakArgs),
+    Soak(bench::soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
     // These hats are worn by processes that this program starts of itself.
-    vm::init_if_asked();
+    lab_vm::init_if_asked();
     lab::peer_if_asked();
     image::pod_if_asked();
     bench::floor_if_asked();
@@ -103,10 +88,10 @@ fn main() -> ExitCode {
         Task::Image(args) => image::image(&args).map(|()| true),
         Task::Deb(args) => deb::deb(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
-        Task::Api(args) => api::api(&args).map(|()| true),
-        Task::Vm(args) => vm::vm(&args),
+        Task::Api(args) => lab::api::api(&args).map(|()| true),
+        Task::Vm(args) => lab_vm::vm(&args),
         Task::Bench(args) => bench::bench(&args),
-        Task::Soak(args) => soak::soak(&args),
+        Task::Soak(args) => bench::soak::soak(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -5,10 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::agent::Agent;
-use crate::setup::{self, Purpose};
-use crate::{cargo, lab, paths, signals};
+use dev_support::agent::Agent;
+use dev_support::setup::{self, Purpose};
+use dev_support::{cargo, paths, signals};
 
 /// Where the agent serves unless told otherwise.
 const ADDRESS: &str = "127.0.0.1:9877";

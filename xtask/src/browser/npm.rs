@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::{command, paths};
+use dev_support::{command, paths};
 
 const LOCK: &str = "package-lock.json";
 /// The lock of what was installed last.

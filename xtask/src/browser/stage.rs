@@ -8,9 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-
-use crate::agent::Agent;
-use crate::lab::{Played, Stage};
+use dev_support::agent::Agent;
+use lab::{Played, Stage};
 
 /// The agent and the lab's network.
 pub(super) struct Show {

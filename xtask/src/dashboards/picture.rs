@@ -6,12 +6,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::agent::tie;
+use dev_support::paths;
 use serde_json::{Value, json};
 
 use super::dashboard::Dashboard;
 use super::live::Question;
-use crate::agent::tie;
-use crate::paths;
 
 const UPLOT: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.min.css");

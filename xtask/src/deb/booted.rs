@@ -7,10 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::agent::tie;
+use dev_support::cgroups;
 use tempfile::TempDir;
 
-use crate::agent::tie;
-use crate::hierarchies;
 use crate::packaging::live::until;
 
 /// The last thing that it says is what systemd cannot do.
@@ -30,7 +30,7 @@ impl Booted {
         let room = tempfile::tempdir()?;
         let script = room.path().join("boot.sh");
         fs::write(&script, BOOT)?;
-        let cgroup = hierarchies::mounts("cgroup2")
+        let cgroup = cgroups::mounts("cgroup2")
             .first()
             .context("cgroup v2 is not mounted")?
             .join(format!("rstwatch-packaging-{}", std::process::id()));

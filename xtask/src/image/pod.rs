@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::agent::tie;
+use dev_support::command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::sandbox::{self, Pod};
-use crate::agent::tie;
-use crate::command;
 use crate::packaging::document::{list, word};
 use crate::packaging::live::{Seen, in_namespace, ready, reset, until};
 use crate::packaging::rights::{ALWAYS, WITHOUT_FENTRY};

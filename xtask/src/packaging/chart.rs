@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::{command, paths};
 use serde_json::Value;
 
 use super::document::{documents, word};
 use super::tools::Tools;
 use super::{kinds, references, render};
-use crate::{command, paths};
 
 /// In a kind's document: what kubectl renders, and what the template has instead.
 type Swap = (&'static str, &'static str, &'static str);

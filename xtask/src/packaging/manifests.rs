@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::command;
 use serde_json::Value;
 
 use super::document::name;
 use super::rights::WITHOUT_FENTRY;
 use super::{kinds, references, render, rules, tools};
-use crate::command;
 use crate::rules::promtool;
 
 /// What an overlay on OpenShift's patches with a component, as deploy/kubernetes/README.md says.

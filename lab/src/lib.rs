@@ -1,0 +1,90 @@
+//! The lab: makes every kind of TCP reset between throw-away network namespaces, and judges what `rstwatch` says about each
+//! from three vantage points.
+//!
+//! A scenario first proves, by the kernel's own counters and by socket errors, that it made its reset. So "the lab did not
+//! make it" is never mistaken for "rstwatch did not see it". Each row of the table states the truth of its scenario; a
+//! verdict is judged against that truth and against what can be known from its vantage point.
+
+mod agents;
+mod alerts;
+pub mod api;
+mod certainty;
+mod cgroup;
+mod conserve;
+mod demo;
+mod event;
+mod grade;
+mod http;
+mod janitor;
+mod judge;
+mod judgement;
+mod kernel;
+mod matrix;
+mod metrics;
+mod net;
+mod nft;
+mod ns;
+mod owners;
+mod packet;
+mod peer;
+mod place;
+mod procnet;
+mod program;
+mod proof;
+mod queues;
+mod report;
+mod rows;
+mod run;
+mod select;
+mod sock;
+mod stage;
+mod table;
+mod tally;
+mod traffic;
+mod vantage;
+mod wait;
+mod wire;
+
+use std::path::PathBuf;
+
+pub use peer::peer_if_asked;
+pub use report::FAILED;
+pub use stage::{Played, Stage};
+pub use traffic::Traffic;
+
+/// What `cargo xtask lab` accepts.
+#[derive(clap::Args, Debug)]
+pub struct LabArgs {
+    /// How often each row is made
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
+    repeat: u32,
+    /// Only this row, or this family of rows ("8" means every "8-…"); repeatable
+    #[arg(long = "row", value_name = "ID")]
+    rows: Vec<String>,
+    /// The rstwatch to test; a relative path starts at the workspace's root
+    #[arg(long, value_name = "PATH", default_value = "target/release/rstwatch")]
+    rstwatch: PathBuf,
+    /// Only prove that the scenarios make their resets; start no rstwatch
+    #[arg(long)]
+    truth_only: bool,
+    /// Write what was judged to this file, one JSON object a line
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
+    /// Make nothing: write docs/accuracy.md from the results in the files of --from
+    #[arg(long, requires = "from")]
+    matrix: bool,
+    /// A file that --json wrote; repeatable, one for each kernel or run
+    #[arg(long, value_name = "PATH", requires = "matrix")]
+    from: Vec<PathBuf>,
+}
+
+/// Runs the lab and prints its table, with an error when a row missed; or writes the
+/// published matrix from earlier runs.
+pub fn lab(args: &LabArgs) -> anyhow::Result<()> {
+    if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
+}
+
+/// Makes a handful of resets for somebody who watches with `rstwatch trace` next door.
+pub fn demo() -> anyhow::Result<()> {
+    demo::demo()
+}

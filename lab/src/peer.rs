@@ -1,0 +1,274 @@
+//! Helper processes: this very program, started again under another hat. For scenarios
+//! in which a process has to die, and for the janitor.
+
+use std::ffi::CString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::cgroup;
+use super::janitor::{self, Janitor};
+use super::kernel;
+use super::ns::Ns;
+use super::queues;
+use super::sock::repair;
+use super::wait::{readable, until};
+
+const ASKED: &str = "RSTWATCH_LAB_PEER";
+/// A forked server's idle timer.
+const FORKED_IS_PATIENT: Duration = Duration::from_millis(1300);
+
+/// To be called first thing in `main`: returns unless this process is a helper of the lab.
+pub fn peer_if_asked() {
+    let Ok(what) = std::env::var(ASKED) else {
+        return;
+    };
+    let code = match peer_main(&what) {
+        Ok(()) => 0,
+        Err(why) => {
+            eprintln!("lab helper: {why:#}");
+            1
+        }
+    };
+    std::process::exit(code);
+}
+
+fn peer_main(what: &str) -> Result<()> {
+    match what.split(' ').collect::<Vec<_>>().as_slice() {
+        ["janitor"] => janitor::serve(),
+        ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
+        ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
+        ["crowd", address, count] => crowd(address.parse()?, count.parse()?),
+        ["forks", address, _] => fork_for_one(address.parse()?),
+        ["forked"] => serve_stdin(),
+        ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
+        _ => bail!("no such helper: {what}"),
+    }
+}
+
+/// This program again, as the helper `what`.
+pub(super) fn command(what: &[&str]) -> Result<Command> {
+    // Not the path but the link: it still works after the binary was rebuilt.
+    let mut command = Command::new("/proc/self/exe");
+    command.env(ASKED, what.join(" "));
+    Ok(command)
+}
+
+/// Accepts connections, answers the first request of each or never reads at all, and
+/// holds them until it is told how to die, is killed, or the lab goes away.
+fn serve(address: SocketAddr, count: usize, answers: bool) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let (mut connection, _) = listener.accept()?;
+        if answers {
+            answer(&mut connection)?;
+        }
+        held.push(connection);
+    }
+    say("accepted")?;
+    if !answers {
+        held.iter().try_for_each(readable)?;
+        say("unread")?;
+    }
+    die_as_told()
+}
+
+fn answer(connection: &mut TcpStream) -> Result<()> {
+    let mut request = [0; 64];
+    let read = connection.read(&mut request)?;
+    Ok(connection.write_all(request.get(..read).unwrap_or_default())?)
+}
+
+/// The connections are still open then: only the kernel closes them.
+fn die_as_told() -> Result<()> {
+    let mut how = String::new();
+    std::io::stdin().read_line(&mut how)?;
+    match how.trim().split(' ').collect::<Vec<_>>().as_slice() {
+        ["exit", code] => std::process::exit(code.parse()?),
+        ["crash"] => {
+            setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+            // The first is taken by Rust's own handler, which looks for stack overflows.
+            kill_process(getpid(), Signal::SEGV)?;
+            kill_process(getpid(), Signal::SEGV)?;
+            bail!("it survived");
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Listens, and accepts nothing until the lab lets go of it.
+fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
+    cgroup::settle()?;
+    rustix::thread::set_name(&CString::new(queues::OWNER)?)?;
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    listener.bind(&address.into())?;
+    listener.listen(backlog)?;
+    say("listening")?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// Holds both ends of so many connections until the lab lets go of it. However it ends, they vanish without a packet: so many
+/// TIME_WAIT sockets at once are more than small machines keep.
+fn crowd(address: SocketAddr, count: usize) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let to = listener.local_addr()?;
+    let pair = |_| {
+        let (near, (far, _)) = (TcpStream::connect(to)?, listener.accept()?);
+        repair::silence(&SockRef::from(&near))?;
+        repair::silence(&SockRef::from(&far))?;
+        Ok((near, far))
+    };
+    let _held: Vec<_> = (0..count).map(pair).collect::<Result<_>>()?;
+    say("gathered")?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// As inetd, sshd or a forking database does it: a process of its own for the connection.
+fn fork_for_one(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let (connection, _) = listener.accept()?;
+    let mut child = command(&["forked"])?.stdin(Stdio::from(OwnedFd::from(connection))).spawn()?;
+    child.wait()?;
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// The process of one connection, which is its standard input: answers, and exits cleanly
+/// when nothing more comes for a while.
+fn serve_stdin() -> Result<()> {
+    let mut connection = TcpStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    connection.set_read_timeout(Some(FORKED_IS_PATIENT))?;
+    while answer(&mut connection).is_ok() {}
+    std::process::exit(0);
+}
+
+/// Connects under that name, and aborts.
+fn abort_as(name: &str, address: SocketAddr) -> Result<()> {
+    cgroup::settle()?;
+    rustix::thread::set_name(&CString::new(name)?)?;
+    let connection = TcpStream::connect(address)?;
+    Ok(SockRef::from(&connection).set_linger(Some(Duration::ZERO))?)
+}
+
+fn say(word: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{word}")?;
+    Ok(out.flush()?)
+}
+
+/// A helper that serves one connection, as the lab holds it.
+pub(super) struct Peer {
+    process: Process,
+    said: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    /// Starts it and waits until it listens.
+    pub(super) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
+        Self::begin(ns, janitor, command(&[how, &at.to_string(), &count.to_string()])?)
+    }
+
+    /// The same, in a cgroup.
+    pub(super) fn start_in(
+        ns: &Ns,
+        janitor: &Janitor,
+        how: &str,
+        at: SocketAddr,
+        count: usize,
+        cgroup: &Path,
+    ) -> Result<Self> {
+        let mut command = command(&[how, &at.to_string(), &count.to_string()])?;
+        command.env(cgroup::ENTER, cgroup);
+        Self::begin(ns, janitor, command)
+    }
+
+    fn begin(ns: &Ns, janitor: &Janitor, mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(ns, janitor, &mut command)?;
+        let said = process.child.stdout.take().context("helper's stdout")?;
+        let mut peer = Self { process, said: BufReader::new(said) };
+        peer.hear("listening")?;
+        Ok(peer)
+    }
+
+    pub(super) fn hear(&mut self, word: &str) -> Result<()> {
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        ensure!(line.trim() == word, "helper said {:?}, not {word}", line.trim());
+        Ok(())
+    }
+
+    /// Tells it how to die: "exit 3", or "crash".
+    pub(super) fn tell(mut self, how: &str) -> Result<()> {
+        let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
+        writeln!(orders, "{how}")?;
+        let status = self.process.child.wait()?;
+        let as_told = match how.strip_prefix("exit ") {
+            Some(code) => status.code() == code.parse().ok(),
+            None => status.signal() == Some(Signal::SEGV.as_raw()),
+        };
+        ensure!(as_told, "helper told to {how}: {status}");
+        Ok(())
+    }
+
+    /// Kills it as the kernel's OOM killer would.
+    pub(super) fn kill(self) {
+        drop(self.process);
+    }
+}
+
+/// A child in a namespace that ends with this guard.
+pub(super) struct Process {
+    child: Child,
+}
+
+impl Process {
+    pub(super) fn start(ns: &Ns, janitor: &Janitor, command: &mut Command) -> Result<Self> {
+        Self::adopt(ns.spawn(command)?, janitor)
+    }
+
+    /// Takes over a child that was started elsewhere.
+    pub(super) fn adopt(child: Child, janitor: &Janitor) -> Result<Self> {
+        let process = Self { child };
+        janitor.process(process.child.id())?;
+        Ok(process)
+    }
+
+    /// Asks it to end; it must do so cleanly, and within a second and a half, or what is that under emulation.
+    pub(super) fn end(&mut self) -> Result<()> {
+        // It may have ended by itself just now.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let patience = Duration::from_millis(if kernel::is_ours() { 15_000 } else { 1500 });
+        let status = until("the end after SIGTERM", patience, || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "SIGTERM: {status}");
+        Ok(())
+    }
+
+    /// Its exit status, should it have ended by itself.
+    pub(super) fn ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a child that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
