@@ -14,6 +14,7 @@ mod lock;
 mod packaging;
 mod rules;
 mod run;
+mod shared_build;
 #[path = "../../rstwatch/ebpf/sources.rs"]
 mod sources;
 mod steps;

@@ -7,7 +7,7 @@ use dev_support::outcome::Outcome;
 use dev_support::setup::{self, Purpose};
 use dev_support::{command, paths};
 
-use crate::{Cli, Task, browser, dashboards, deb, ebpf, image, licences, packaging, rules};
+use crate::{Cli, Task, browser, dashboards, deb, ebpf, image, licences, packaging, rules, shared_build};
 
 /// A step.
 pub(crate) struct Step {
@@ -30,6 +30,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "packaging", quick: true, run: packaging::step },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
+    Step { name: "shared build", quick: false, run: shared_build::step },
     Step { name: "lab", quick: false, run: lab_rows },
     Step { name: "soak", quick: false, run: short_soak },
     Step { name: "page in a browser", quick: false, run: page_in_a_browser },
