@@ -1,26 +1,14 @@
-//! `cargo xtask bench`: what rstwatch costs, against nothing at all and against what people use today.
+//! `cargo xtask bench` and `cargo xtask soak`: what rstwatch costs, compared with nothing and with other tools, and whether it
+//! survives millions of resets.
 //!
-//! Each figure is a ratio of measurements that take turns in one run, or a time by the kernel's own clocks. The same work is
-//! done each time.
+//! Each figure is a ratio of alternating measurements of the same work in one run, or a time by the kernel's own clocks.
 
-mod arena;
-mod bpf;
-mod cost;
-mod figures;
-mod floor;
-mod ledger;
+mod cpu;
 mod load;
-mod machine;
-mod page;
-mod pairs;
-mod process;
-mod programs;
-mod rates;
-mod size;
+mod measure;
+mod network;
 pub mod soak;
-mod start;
-mod tool;
-mod web;
+mod subject;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,12 +16,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dev_support::paths;
 use dev_support::setup::{self, Purpose};
-use serde::Serialize;
 
-use self::figures::Figure;
-pub use self::floor::floor_if_asked;
-use self::machine::Machine;
-use self::pairs::{Comparison, Plan};
+use self::measure::comparison::Plan;
+use self::measure::figures::Figure;
+use self::measure::findings::Findings;
+use self::measure::{cost, page, rates, size, startup};
+pub use self::subject::idle_programs::hold_if_requested as hold_idle_programs_if_requested;
+use self::subject::{programs, tool};
 
 /// What `cargo xtask bench` accepts.
 #[derive(clap::Args, Debug)]
@@ -41,13 +30,13 @@ pub struct BenchArgs {
     /// Write docs/performance.md
     #[arg(long, conflicts_with_all = ["try_out", "only"])]
     write: bool,
-    /// Little of everything, to see that it works: the figures mean nothing
+    /// Measure a little of everything, to see that it works; the figures mean nothing
     #[arg(long)]
     try_out: bool,
-    /// Only this part; repeatable
+    /// Measure only this part; repeatable
     #[arg(long = "only", value_name = "PART")]
     only: Vec<Part>,
-    /// Write everything that was measured to this file; a relative path starts at the workspace's root
+    /// Write all measurements to this file; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH", default_value = "target/bench.json")]
     json: PathBuf,
     /// The rstwatch to measure, instead of the release build; a relative path starts at the workspace's root
@@ -58,11 +47,11 @@ pub struct BenchArgs {
 /// A part of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// Rates with and without
+    /// Rates with and without rstwatch
     Rates,
-    /// Rates with programs that do nothing
+    /// Rates with BPF programs that do nothing
     Floor,
-    /// Peers' rates
+    /// Rates with other tools
     Peers,
     /// Time in the kernel
     Kernel,
@@ -70,7 +59,7 @@ enum Part {
     Agent,
     /// Start to first event
     Start,
-    /// A page of 10,000 series
+    /// A scrape of 10,000 series
     Scrape,
     /// Memory after a million connections
     Memory,
@@ -78,12 +67,12 @@ enum Part {
     Soak,
 }
 
-/// How much is measured of everything.
+/// How much each part measures.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     rstwatch: Plan,
     peers: Plan,
-    /// Of a measurement that is no ratio.
+    /// Repetitions of a measurement that is not a ratio.
     times: usize,
     slice: Duration,
     series: u32,
@@ -117,41 +106,29 @@ impl Extent {
     }
 }
 
-/// Everything that was found.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Findings {
-    machine: Machine,
-    figures: Vec<Figure>,
-    comparisons: Vec<Comparison>,
-    /// Whether something looked at each packet.
-    packets: Option<bool>,
-    /// What must be right and is not, in sentences.
-    wrong: Vec<String>,
-}
-
-/// Measures; says whether every promise is kept.
+/// Measures. Returns whether every limit is met and there is no fault.
 pub fn bench(args: &BenchArgs) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask bench");
     }
-    programs::nobody_measures()?;
+    programs::check_statistics_off()?;
     setup::ensure(Purpose::Bench)?;
-    tool::choose(args.rstwatch.as_deref())?;
-    let findings = arena::inside(|| measure(args))?;
+    tool::select_binary(args.rstwatch.as_deref())?;
+    let findings = network::isolated(|| measure(args))?;
     let json = paths::root().join(&args.json);
     std::fs::write(&json, serde_json::to_vec_pretty(&findings)?).with_context(|| json.display().to_string())?;
     if args.write {
         page::write(&findings)?;
     }
-    Ok(judge(&findings))
+    Ok(findings.summarize())
 }
 
-/// How a part comes to its figures.
+/// Measures a part.
 type Measured<'a> = &'a dyn Fn() -> Result<Vec<Figure>>;
 
 fn measure(args: &BenchArgs) -> Result<Findings> {
     let extent = Extent::of(args);
-    let mut findings = Findings { machine: Machine::read(), ..Findings::default() };
+    let mut findings = Findings::new();
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Rates) {
         rates::rstwatch(extent.rstwatch, &mut findings)?;
@@ -165,7 +142,7 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
     let parts: [(Part, Measured<'_>); 5] = [
         (Part::Kernel, &|| cost::in_the_kernel(extent.times, extent.slice)),
         (Part::Agent, &|| cost::in_the_agent(extent.times, extent.slice)),
-        (Part::Start, &|| start::to_first_event(extent.times)),
+        (Part::Start, &|| startup::to_first_event(extent.times)),
         (Part::Scrape, &|| size::scrape(extent.series, extent.times)),
         (Part::Memory, &|| size::memory(extent.connections)),
     ];
@@ -180,24 +157,4 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
         findings.add(size::of_soak(&soaked));
     }
     Ok(findings)
-}
-
-impl Findings {
-    /// Takes figures, and shows them.
-    fn add(&mut self, figures: Vec<Figure>) {
-        for figure in figures {
-            println!("{}", figure.line());
-            self.figures.push(figure);
-        }
-    }
-}
-
-fn judge(findings: &Findings) -> bool {
-    for wrong in &findings.wrong {
-        println!("WRONG     {wrong}");
-    }
-    let missed = findings.figures.iter().filter(|figure| figure.met() == Some(false)).count();
-    let met = findings.figures.iter().filter(|figure| figure.met() == Some(true)).count();
-    println!("{met} met, {missed} missed, {} wrong", findings.wrong.len());
-    missed == 0 && findings.wrong.is_empty()
 }

@@ -1,5 +1,5 @@
-//! The work that is measured. Each of a machine's CPUs has a client and its server, which keep to that CPU: so the machine is
-//! as busy as it can be, and what anybody else takes of it shows in the rate.
+//! The work that is measured. Every CPU has a client and its server, both pinned to it. So the machine is saturated, and
+//! any CPU time that another program takes lowers the rate.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,12 +11,12 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 use socket2::SockRef;
 
-use super::arena::{cpus, pin};
+use super::cpu::{self, pin};
 
 const REQUEST: [u8; 64] = [b'q'; 64];
 const RESPONSE: [u8; 512] = [b'r'; 512];
 const BULK: usize = 64 << 10;
-/// Where nobody listens.
+/// A port without a listener.
 const CLOSED: u16 = 1;
 
 /// One kind of work.
@@ -25,9 +25,9 @@ const CLOSED: u16 = 1;
 pub(crate) enum Load {
     /// Connect, request, response, close.
     Short,
-    /// Bytes in one direction over a connection that stays.
+    /// Bytes in one direction over a persistent connection.
     Bulk,
-    /// 64 bytes there and back over a connection that stays.
+    /// Round trips of 64 bytes over a persistent connection.
     Small,
     /// SYNs to a closed port: each is answered by an RST.
     Refused,
@@ -36,7 +36,7 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// In the order of the page.
+    /// All, in the order of docs/performance.md.
     pub(crate) const ALL: [Self; 5] = [Self::Short, Self::Bulk, Self::Small, Self::Refused, Self::Aborted];
 
     /// Whether each operation is a reset that one end sends and the other receives.
@@ -45,19 +45,20 @@ impl Load {
     }
 }
 
-/// What was done.
+/// The work that was done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Done {
     /// Operations.
     pub(crate) count: u64,
-    /// A second, all CPUs together.
+    /// Operations a second, over all CPUs.
     pub(crate) rate: f64,
 }
 
-/// Does the work for so long on every CPU.
+/// Does the work on every CPU for this long.
 pub(crate) fn run(load: Load, time: Duration) -> Result<Done> {
     let stop = AtomicBool::new(false);
-    let workers = cpus().into_iter().map(|cpu| Ok((cpu, Worker::prepare(load, cpu)?))).collect::<Result<Vec<_>>>()?;
+    let workers =
+        cpu::available().into_iter().map(|cpu| Ok((cpu, Worker::prepare(load, cpu)?))).collect::<Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let stop = &stop;
         let running: Vec<_> = workers
@@ -97,7 +98,7 @@ enum Worker {
     Aborted(Peers),
 }
 
-/// A listener, and addresses of it that come by turns: then connections that are gone never stand in the way of new ones.
+/// A listener, and its loopback addresses in turn, so that TIME_WAIT sockets never occupy the address pair of a new connection.
 struct Peers {
     listener: TcpListener,
     port: u16,
@@ -148,7 +149,7 @@ impl Worker {
     }
 }
 
-/// Counts until it is told to stop.
+/// Repeats an operation until told to stop, and counts.
 fn until(stop: &AtomicBool, mut once: impl FnMut() -> Result<()>) -> Result<u64> {
     let mut count = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -158,12 +159,12 @@ fn until(stop: &AtomicBool, mut once: impl FnMut() -> Result<()>) -> Result<u64>
     Ok(count)
 }
 
-/// A SYN to where nobody listens.
+/// A SYN to a port without a listener.
 pub(crate) fn refused(to: SocketAddr) -> Result<()> {
     match TcpStream::connect(to) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) => Err(error).context("a connect that should be refused"),
-        Ok(_) => bail!("somebody listens at {to}"),
+        Ok(_) => bail!("{to} accepts connections, but should refuse them"),
     }
 }
 
@@ -185,7 +186,7 @@ fn short(mut peers: Peers, cpu: usize, stop: &AtomicBool) -> Result<u64> {
             Ok(())
         });
         let count = until(stop, || ask(peers.next(peers.port)));
-        // One that asks nothing ends the server.
+        // A connection without a request ends the server.
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, peers.port))?);
         server.join().unwrap_or_else(|_| Err(anyhow!("a server panicked")))?;
         count
@@ -199,14 +200,14 @@ fn ask(to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// One connection; whether it asked for anything.
+/// Serves one connection. Returns whether a request came.
 fn serve(connection: &mut TcpStream) -> Result<bool> {
     let mut request = [0; REQUEST.len()];
     if connection.read(&mut request)? == 0 {
         return Ok(false);
     }
     connection.write_all(&RESPONSE)?;
-    // Until the client closes: so nothing is left unread, and nobody resets.
+    // Read until the client closes, so that no data is left unread and no RST is sent.
     while connection.read(&mut request)? > 0 {}
     Ok(true)
 }
@@ -248,4 +249,9 @@ fn small(mut client: TcpStream, mut server: TcpStream, cpu: usize, stop: &Atomic
         server.join().unwrap_or_else(|_| Err(anyhow!("a server panicked")))?;
         count
     })
+}
+
+/// Sets this process's name from any of its threads. The agent takes it as the workload of the process's connections.
+pub(crate) fn set_process_name(name: &str) -> Result<()> {
+    std::fs::write("/proc/self/comm", name).context("/proc/self/comm")
 }

@@ -1,21 +1,20 @@
-//! The agent as a child that never outlives us.
+//! `rstwatch agent` as a child process that never outlives this one.
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{paths, signals};
+use crate::{command, paths, signals};
 
-/// How often the child and the signals are looked at.
+/// Interval between checks of the child and of pending signals.
 const TICK: Duration = Duration::from_millis(50);
-/// How long attaching its probes may take it.
+/// How long the agent may take to attach its probes.
 const READY: Duration = Duration::from_secs(30);
-/// How long it may take to end before it is killed.
+/// How long the agent may take to end before it is killed.
 const END: Duration = Duration::from_secs(5);
 
 /// A running `rstwatch agent`.
@@ -24,13 +23,13 @@ pub struct Agent(Child);
 impl Agent {
     /// Starts the release build.
     pub fn start(args: &[OsString]) -> Result<Self> {
-        let mut command = Command::new(paths::rstwatch());
-        command.arg("agent").args(args);
-        tie(&mut command);
-        Ok(Self(command.spawn().context("cannot start rstwatch")?))
+        let mut agent = Command::new(paths::rstwatch());
+        agent.arg("agent").args(args);
+        command::end_with_parent(&mut agent);
+        Ok(Self(agent.spawn().context("cannot start rstwatch")?))
     }
 
-    /// Waits until `/readyz` says yes. False when a signal ended the waiting.
+    /// Waits until `/readyz` succeeds. Returns false if a signal came first.
     pub fn wait_ready(&mut self, url: &str) -> Result<bool> {
         let started = Instant::now();
         while !ready(url) {
@@ -49,7 +48,7 @@ impl Agent {
         Ok(true)
     }
 
-    /// Waits until it ends, and passes signals on.
+    /// Waits for the agent to end, and passes signals on to it.
     pub fn serve(mut self) -> Result<()> {
         loop {
             if let Some(status) = self.0.try_wait()? {
@@ -60,12 +59,12 @@ impl Agent {
         }
     }
 
-    /// Asks it to end and waits for that.
+    /// Sends SIGTERM and waits for the agent to end.
     pub fn end(mut self) -> Result<()> {
         judge(self.stop()?)
     }
 
-    /// Passes a signal on that came; says whether one did.
+    /// Passes a pending signal on to the agent. Returns whether there was one.
     pub fn pass_on_signal(&self) -> Result<bool> {
         let Some(signal) = signals::take() else {
             return Ok(false);
@@ -79,8 +78,8 @@ impl Agent {
             return Ok(status);
         }
         kill_process(Pid::from_child(&self.0), Signal::TERM)?;
-        let asked = Instant::now();
-        while asked.elapsed() < END {
+        let requested = Instant::now();
+        while requested.elapsed() < END {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
             }
@@ -99,16 +98,6 @@ impl Drop for Agent {
     }
 }
 
-/// A command whose process gets signals through us alone, and ends when we do.
-pub fn tie(command: &mut Command) {
-    // Its own process group: Ctrl-C then reaches it once, through us.
-    command.process_group(0);
-    // SAFETY: prctl(2) is async-signal-safe, and the closure touches no memory of ours.
-    unsafe {
-        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
-    }
-}
-
 fn judge(status: ExitStatus) -> Result<()> {
     if !status.success() {
         bail!("rstwatch failed ({status}): see its output above");
@@ -117,7 +106,7 @@ fn judge(status: ExitStatus) -> Result<()> {
 }
 
 fn ready(url: &str) -> bool {
-    // No proxy stands between us and our own machine.
+    // Loopback is never reached through a proxy.
     let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(1))).build();
     let client = ureq::Agent::new_with_config(config);
     client.get(format!("{url}/readyz")).call().is_ok()

@@ -1,16 +1,16 @@
-//! How a step ended when it did not fail.
+//! The result of a step of `cargo xtask test` that did not fail.
 
-/// A step that could not be made must never read as one that passed.
+/// Keeps a step that could not run from being reported as passed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was made and is right.
+    /// The step ran, and everything is right.
     Passed,
-    /// It was not made, and why.
+    /// The step did not run, for this reason.
     Skipped(String),
 }
 
 impl Outcome {
-    /// Prints the line that stands for this outcome.
+    /// Prints the outcome as one line.
     pub fn print(&self) {
         match self {
             Self::Passed => println!("ok"),

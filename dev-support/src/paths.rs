@@ -1,27 +1,17 @@
-//! Where things stand in the workspace.
+//! Paths in the workspace, and programs in PATH.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The workspace's root.
+/// The workspace's root directory.
 pub fn root() -> PathBuf {
-    // `cargo run` says where the sources are now; they may have moved since compilation.
+    // `cargo run` and `cargo test` name the current directory of the sources, which may have moved since compilation.
     let here =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().map_or(here.clone(), Path::to_path_buf)
 }
 
-/// What the browser test is made of.
-pub fn browser() -> PathBuf {
-    root().join("xtask/browser")
-}
-
-/// The page's files, as they are embedded.
-pub fn page() -> PathBuf {
-    root().join("rstwatch/src/export/page")
-}
-
-/// Cargo's target folder.
+/// Cargo's target directory.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
@@ -31,7 +21,7 @@ pub fn rstwatch() -> PathBuf {
     target().join("release/rstwatch")
 }
 
-/// Where a program stands: in PATH, then where Debian keeps root's programs.
+/// Finds a program in PATH, then in the directories of system administration programs.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);

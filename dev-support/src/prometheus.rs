@@ -1,4 +1,4 @@
-//! A Prometheus of our own, which scrapes agents each second and forgets all at its end.
+//! A throw-away Prometheus server that scrapes agents every second.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,48 +13,48 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ureq::typestate::WithoutBody;
 
-use crate::agent::tie;
-use crate::paths;
+use crate::{command, paths};
 
 const TICK: Duration = Duration::from_millis(50);
 const STARTS: Duration = Duration::from_secs(30);
 const ENDS: Duration = Duration::from_secs(10);
 const ANSWERS: Duration = Duration::from_secs(10);
 
-/// A running Prometheus.
+/// A running Prometheus server; ends, and loses its data, when dropped.
 pub struct Prometheus {
     child: Child,
     client: ureq::Agent,
     at: SocketAddr,
-    room: TempDir,
+    folder: TempDir,
 }
 
-/// An address of loopback that nobody uses.
+/// A free port on loopback.
 pub fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 impl Prometheus {
-    /// Scrapes these, which are called as they would be in a fleet, and judges by the rules, if there are any.
+    /// Starts a server that scrapes these agents, each with its name as `instance` and `node`, and evaluates the rules.
     pub fn start(agents: &[(&str, SocketAddr)], rules: Option<&str>) -> Result<Self> {
-        let room = tempfile::tempdir()?;
-        let config = room.path().join("prometheus.yml");
-        let file = room.path().join("rules.yml");
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("prometheus.yml");
+        let file = folder.path().join("rules.yml");
         if let Some(rules) = rules {
             fs::write(&file, rules)?;
         }
         fs::write(&config, configuration(agents, rules.map(|_| file.as_path())))?;
         let at = free()?;
-        let mut command = Command::new(paths::program("prometheus").context("no prometheus: install it")?);
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", room.path().join("data").display()));
-        command.arg(format!("--web.listen-address={at}"));
-        let log = File::create(room.path().join("log"))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        tie(&mut command);
+        let program = paths::program("prometheus").context("prometheus is not installed: install it")?;
+        let mut server = Command::new(program);
+        server.arg(format!("--config.file={}", config.display()));
+        server.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+        server.arg(format!("--web.listen-address={at}"));
+        let log = File::create(folder.path().join("log"))?;
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command::end_with_parent(&mut server);
         let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(ANSWERS)).build().new_agent();
-        let child = command.spawn().context("cannot start prometheus")?;
-        let mut prometheus = Self { child, client, at, room };
+        let child = server.spawn().context("cannot start prometheus")?;
+        let mut prometheus = Self { child, client, at, folder };
         prometheus.wait_ready()?;
         Ok(prometheus)
     }
@@ -63,8 +63,8 @@ impl Prometheus {
         let started = Instant::now();
         while self.client.get(format!("http://{}/-/ready", self.at)).call().is_err() {
             if let Some(status) = self.child.try_wait()? {
-                let log = fs::read_to_string(self.room.path().join("log")).unwrap_or_default();
-                bail!("prometheus ended ({status}): {}", log.lines().last().unwrap_or("without a word"));
+                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                bail!("prometheus ended ({status}): {}", log.lines().last().unwrap_or("no message"));
             }
             ensure!(started.elapsed() < STARTS, "prometheus was not ready within {} s", STARTS.as_secs());
             sleep(TICK);
@@ -72,7 +72,7 @@ impl Prometheus {
         Ok(())
     }
 
-    /// The series of a query: now, or at each step of a range of seconds since the epoch.
+    /// The series that a query returns: now, or over a range of seconds since the epoch.
     pub fn ask(&self, query: &str, range: Option<(u64, u64)>) -> Result<Vec<Value>> {
         let path = if range.is_some() { "query_range" } else { "query" };
         let mut request = self.client.get(format!("http://{}/api/v1/{path}", self.at)).query("query", query);
@@ -83,21 +83,21 @@ impl Prometheus {
         let mut answer = answered(request).context(query.to_owned())?;
         match answer["result"].take() {
             Value::Array(series) => Ok(series),
-            other => bail!("{other} is no list of series: {query}"),
+            other => bail!("{query}: expected a list of series, got {other}"),
         }
     }
 
-    /// The alerts that are pending or fire.
+    /// The alerts that are pending or firing.
     pub fn alerts(&self) -> Result<Vec<Value>> {
         let mut answer = answered(self.client.get(format!("http://{}/api/v1/alerts", self.at)))?;
         match answer["alerts"].take() {
             Value::Array(alerts) => Ok(alerts),
-            other => bail!("{other} is no list of alerts"),
+            other => bail!("expected a list of alerts, got {other}"),
         }
     }
 }
 
-/// The data of an answer. What is wrong with a request stands in the body of its refusal.
+/// The data of a response. When Prometheus refuses a request, the body says why.
 fn answered(request: ureq::RequestBuilder<WithoutBody>) -> Result<Value> {
     let mut answer = request.config().http_status_as_error(false).build().call()?;
     let mut answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
@@ -107,10 +107,10 @@ fn answered(request: ureq::RequestBuilder<WithoutBody>) -> Result<Value> {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Fails only if the server has already ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let asked = Instant::now();
-        while asked.elapsed() < ENDS {
+        let requested = Instant::now();
+        while requested.elapsed() < ENDS {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }

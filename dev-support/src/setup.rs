@@ -1,4 +1,4 @@
-//! The Debian packages that building, testing and demonstrating need beyond Rust.
+//! The Debian packages that the developer commands need, installed on first use.
 
 use std::fs;
 use std::path::Path;
@@ -17,43 +17,41 @@ pub enum Purpose {
     Lab,
     /// Booting kernels in virtual machines.
     Vm,
-    /// Checking what other programs read: metrics and rules.
+    /// Checking metrics and rules with promtool.
     Formats,
-    /// Looking at pages in a browser.
+    /// Testing the page in a browser.
     Browser,
     /// Building the container image.
     Image,
     /// Checking and installing the Debian package.
     Debian,
-    /// Reading manifests, unit, man pages and completions as their users do.
+    /// Checking manifests, unit, man pages and completions with the programs that read them.
     Packaging,
-    /// Measuring, and the programs to compare with.
+    /// Measuring, and the programs that rstwatch is compared with.
     Bench,
-    /// Driving the agent for long.
+    /// Running the soak test.
     Soak,
 }
 
-/// How to see that a package is not needed any more.
+/// What shows that the files of a package are installed, whatever installed them.
 #[derive(Clone, Copy)]
-enum Witness {
+enum Marker {
     Program(&'static str),
     File(&'static str),
-    /// A file in the folder of shared libraries, whatever the architecture.
+    /// A file in the directory of shared libraries of any architecture.
     Library(&'static str),
 }
 
-/// Of the LLVM that `libllvm22` and Debian's rustc-web have.
+/// Major version of the LLVM in `libllvm22` and in Debian's rustc-web.
 pub const LLVM_MAJOR: u32 = 22;
 
-use Witness::{File, Library, Program};
+use Marker::{File, Library, Program};
 
-/// The core library that belongs to /usr/bin/rustc. A rustc without it is of another
-/// package, and makes room for rustc-web.
+/// The sources of the core library for /usr/bin/rustc. A rustc without them comes from a package that rustc-web replaces.
 const CORE: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
-/// rustc-web brings a rustc with sources of its own core library, and one LLVM for
-/// it and for bpf-linker.
-const NEEDED: &[(Purpose, &str, Witness)] = &[
+/// Each purpose's packages. rustc-web has a rustc with the sources of its core library, and shares its LLVM with bpf-linker.
+const NEEDED: &[(Purpose, &str, Marker)] = &[
     (Purpose::Ebpf, "rustc-web", File(CORE)),
     (Purpose::Ebpf, "cargo-web", File(CORE)),
     (Purpose::Ebpf, "rust-web-src", File(CORE)),
@@ -91,7 +89,7 @@ const NEEDED: &[(Purpose, &str, Witness)] = &[
     (Purpose::Soak, "bpftool", Program("bpftool")),
 ];
 
-/// Installs what is missing for a purpose; does nothing when all is there.
+/// Installs the packages that are missing for a purpose.
 pub fn ensure(purpose: Purpose) -> Result<()> {
     let missing = missing(purpose);
     if missing.is_empty() {
@@ -100,7 +98,7 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     let list = missing.join(" ");
     let install = format!("apt-get install --no-install-recommends {list}");
     if paths::program("apt-get").is_none() {
-        bail!("missing: {list}, and there is no apt-get: install what these Debian packages hold");
+        bail!("missing: {list}, and there is no apt-get: install the programs of these Debian packages");
     }
     if !rustix::process::geteuid().is_root() {
         bail!("missing: {list}: run as root, or install them with `{install}`");
@@ -110,27 +108,27 @@ pub fn ensure(purpose: Purpose) -> Result<()> {
     command::run_quiet(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&missing))
 }
 
-/// The packages of a purpose whose witness is not there.
+/// The packages of a purpose that are not installed.
 fn missing(purpose: Purpose) -> Vec<&'static str> {
     NEEDED
         .iter()
-        .filter(|(of, _, witness)| *of == purpose && !present(*witness))
+        .filter(|(of, _, marker)| *of == purpose && !present(*marker))
         .map(|(_, package, _)| *package)
         .collect()
 }
 
-fn present(witness: Witness) -> bool {
-    match witness {
+fn present(marker: Marker) -> bool {
+    match marker {
         Program(name) => paths::program(name).is_some(),
         File(path) => Path::new(path).exists(),
         Library(name) => library(name).is_some(),
     }
 }
 
-/// A shared library by its file name, in Debian's folders of libraries.
+/// Finds a file in Debian's directories of shared libraries.
 pub fn library(name: &str) -> Option<std::path::PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?;
-    folders.flatten().map(|folder| folder.path().join(name)).find(|file| file.exists())
+    let directories = fs::read_dir("/usr/lib").ok()?;
+    directories.flatten().map(|directory| directory.path().join(name)).find(|file| file.exists())
 }
 
 fn apt_get() -> Command {

@@ -1,4 +1,4 @@
-//! Signals that ask us to end, noted and passed on instead of obeyed.
+//! Termination signals, recorded so that they can be passed on to a child.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -8,13 +8,12 @@ use rustix::process::Signal;
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
-/// From here on SIGINT, SIGTERM and SIGHUP are only noted. A child does not inherit
-/// that: exec resets handlers.
+/// From now on SIGINT, SIGTERM and SIGHUP are only recorded. Children are not affected: exec resets handlers.
 pub fn catch() -> Result<()> {
-    let handler: extern "C" fn(c_int) = note;
+    let handler: extern "C" fn(c_int) = record;
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler is of the type that signal(2) calls, and all it does is
-        // to store into an atomic, which is async-signal-safe.
+        // SAFETY: the handler has the type that signal(2) expects, and only stores into an atomic, which is
+        // async-signal-safe.
         let before = unsafe { libc::signal(signal, handler as libc::sighandler_t) };
         if before == libc::SIG_ERR {
             bail!("cannot handle signal {signal}: {}", std::io::Error::last_os_error());
@@ -23,7 +22,7 @@ pub fn catch() -> Result<()> {
     Ok(())
 }
 
-/// The signal noted since the last call. A lost terminal asks to end, too.
+/// Takes the signal recorded since the last call. SIGHUP is reported as SIGTERM.
 pub fn take() -> Option<Signal> {
     match CAUGHT.swap(0, Ordering::Relaxed) {
         libc::SIGINT => Some(Signal::INT),
@@ -32,6 +31,6 @@ pub fn take() -> Option<Signal> {
     }
 }
 
-extern "C" fn note(signal: c_int) {
+extern "C" fn record(signal: c_int) {
     CAUGHT.store(signal, Ordering::Relaxed);
 }

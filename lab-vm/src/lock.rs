@@ -1,5 +1,4 @@
-//! Only one process at a time fetches lists, and only one boots a line of kernels: they
-//! write the same files.
+//! A lock per folder: only one process fetches lists, and only one boots kernels of a series, at a time.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,24 +7,24 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// Held as long as this lives.
+/// Held until dropped.
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Waits until the folder is free.
+    /// Waits for the folder's lock.
     pub(super) fn wait(folder: &Path) -> Result<Self> {
         let file = open(folder)?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(Self { _file: file })
     }
 
-    /// An error where another holds the folder.
+    /// Takes the folder's lock, or fails if another process holds it.
     pub(super) fn take(folder: &Path) -> Result<Self> {
         let file = open(folder)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => bail!("another `cargo xtask vm` uses {}: wait for its end", folder.display()),
+            Err(Errno::WOULDBLOCK) => bail!("another `cargo xtask vm` uses {}: wait until it ends", folder.display()),
             done => done?,
         }
         Ok(Self { _file: file })
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_one_users_at_a_time() {
+    fn a_folder_has_one_user_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
         assert!(Lock::take(folder.path()).is_err());

@@ -1,4 +1,4 @@
-//! One run of a VM: qemu without KVM, which works everywhere and takes seconds.
+//! One run of a VM, in qemu without KVM: needs no virtualization, and boots in seconds.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -10,17 +10,17 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
 
-use super::frames::{self, Delivery};
-use super::init;
+use crate::guest::init;
+use crate::guest::transfer::{self, Transfer};
 
-/// The log of what the command said.
+/// The log of the command's output.
 pub(super) const OUTPUT: &str = "output.log";
 
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
-/// A panic ends the VM, and so does an oops: what comes after it proves nothing.
+/// A panic or an oops ends the VM: results after it would prove nothing.
 const KERNEL_ARGS: &str = "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init";
-/// Five-level page tables only make the emulation slower.
+/// Without five-level page tables, which slow the emulation down.
 const MACHINE_ARGS: [&str; 17] = [
     "-nodefaults",
     "-no-user-config",
@@ -41,53 +41,53 @@ const MACHINE_ARGS: [&str; 17] = [
     "none",
 ];
 
-/// Where a run leaves its logs.
+/// A VM to run.
 pub(super) struct Machine<'a> {
     pub(super) image: &'a Path,
     pub(super) initrd: &'a Path,
+    /// The folder for its logs.
     pub(super) home: &'a Path,
     pub(super) limit: Duration,
 }
 
 impl Machine<'_> {
-    /// What the kernel and the first process said.
+    /// The log of the kernel and of the first process.
     pub(super) fn console(&self) -> PathBuf {
         self.home.join("console.log")
     }
 
-    /// What the command said.
+    /// The log of the command's output.
     pub(super) fn output(&self) -> PathBuf {
         self.home.join(OUTPUT)
     }
 
-    fn wire(&self) -> PathBuf {
-        self.home.join("wire")
+    fn transfer(&self) -> PathBuf {
+        self.home.join("transfer")
     }
 
-    /// From the kernel's start to the power switch.
-    pub(super) fn run(&self) -> Result<Delivery> {
+    /// Boots the VM and waits until it powers off.
+    pub(super) fn run(&self) -> Result<Transfer> {
         let mut qemu = self.start()?;
         let ended = end_within(&mut qemu, self.limit)?;
-        let delivery = frames::read(&fs::read(self.wire())?)?;
-        fs::remove_file(self.wire())?;
-        if delivery.exit.is_none() {
+        let transfer = transfer::read(&fs::read(self.transfer())?)?;
+        fs::remove_file(self.transfer())?;
+        if transfer.exit.is_none() {
             bail!("{} (see {})", self.why(ended), self.console().display());
         }
-        Ok(delivery)
+        Ok(transfer)
     }
 
     fn start(&self) -> Result<Child> {
         let log = File::create(self.home.join("qemu.log"))?;
         let mut qemu = Command::new(QEMU);
         qemu.args(MACHINE_ARGS).arg("-kernel").arg(self.image).arg("-initrd").arg(self.initrd);
-        qemu.arg("-append").arg(format!("{KERNEL_ARGS} {}", init::ASKED));
-        for port in [self.console(), self.output(), self.wire()] {
+        qemu.arg("-append").arg(format!("{KERNEL_ARGS} {}", init::REQUEST));
+        for port in [self.console(), self.output(), self.transfer()] {
             File::create(&port)?;
             qemu.arg("-serial").arg(format!("file:{}", port.display()));
         }
         qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // SAFETY: between fork and exec this makes one system call, and neither
-        // allocates nor locks.
+        // SAFETY: between fork and exec this makes one system call, and neither allocates nor locks.
         unsafe { qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
         qemu.spawn().with_context(|| format!("cannot run {QEMU}"))
     }
@@ -100,16 +100,16 @@ impl Machine<'_> {
         if let Some(panic) = line_with("Kernel panic") {
             return panic;
         }
-        if let Some(trouble) = line_with(init::TROUBLE) {
-            return trouble;
+        if let Some(error) = line_with(init::ERROR) {
+            return error;
         }
         match ended {
             None => {
                 let said = read(&self.output());
                 let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-                format!("no end within {} s; its last words: {last}", self.limit.as_secs())
+                format!("no end within {} s; last output: {last}", self.limit.as_secs())
             }
-            Some(status) if status.success() => "the VM went down before the command had ended".to_owned(),
+            Some(status) if status.success() => "the VM powered off before the command had ended".to_owned(),
             Some(status) => format!("{QEMU}: {status}: {}", read(&self.home.join("qemu.log")).trim()),
         }
     }
@@ -119,7 +119,7 @@ fn read(log: &Path) -> String {
     String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
 }
 
-/// How it ended; none when it had to be killed.
+/// Waits for a child to end; kills it at the limit and returns `None`.
 fn end_within(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&Timespec::try_from(limit)?))?;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_before_all_else() {
+    fn a_panic_is_reported_before_everything_else() {
         let home = tempfile::tempdir().unwrap();
         let none = Path::new("");
         let machine = Machine { image: none, initrd: none, home: home.path(), limit: Duration::from_secs(7) };

@@ -1,4 +1,4 @@
-//! From the arguments to a line for each kernel.
+//! Runs the VMs, and prints a line for each kernel.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,19 +15,19 @@ use dev_support::setup::{self, Purpose};
 use lab::{FAILED, LabArgs};
 
 use super::VmArgs;
-use super::apt::Apt;
-use super::cpio::Cpio;
-use super::init::{OUT, Task};
-use super::kernel::{self, Kernel};
+use super::archive::apt::Apt;
+use super::archive::kernel::{self, Kernel};
+use super::archive::mirror::Mirror;
+use super::guest::cpio::Cpio;
+use super::guest::init::{OUT, Task};
+use super::guest::{modules, rootfs};
 use super::lock::Lock;
 use super::machine::{Machine, OUTPUT};
-use super::mirror::Mirror;
-use super::{modules, rootfs};
 
-/// The file of the lab's results, inside and outside.
+/// Name of the file of the lab's results, in the VM and on the host.
 const RESULTS: &str = "results.json";
 
-/// How each kernel's run ended.
+/// How the runs of all kernels ended.
 pub(super) struct Tally {
     passed: usize,
     failed: Vec<String>,
@@ -35,7 +35,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Whether there is something to be content with.
+    /// Whether at least one kernel passed and none failed.
     pub(super) fn good(&self) -> bool {
         self.failed.is_empty() && self.passed > 0
     }
@@ -51,25 +51,25 @@ impl Tally {
     }
 }
 
-/// Checks the name of a line of kernels.
-pub(super) fn line(text: &str) -> Result<String, String> {
-    let line = text.strip_suffix(".x").unwrap_or(text);
+/// Parses the name of a series of kernels.
+pub(super) fn series(text: &str) -> Result<String, String> {
+    let series = text.strip_suffix(".x").unwrap_or(text);
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if line.split('.').all(is_number) {
-        Ok(line.to_owned())
+    if series.split('.').all(is_number) {
+        Ok(series.to_owned())
     } else {
-        Err("a line of kernels reads like 6.12".to_owned())
+        Err("a series of kernels is written like 6.12".to_owned())
     }
 }
 
-/// An error where no kernel can be booted, and why.
-pub(super) fn possible() -> Result<Mirror> {
-    ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for x86_64, and this machine is not");
-    Mirror::of_this_machine().context("apt has no source of Debian's packages here")
+/// The mirror to fetch kernels from; fails where no kernel can be booted.
+pub(super) fn check_host() -> Result<Mirror> {
+    ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for x86_64, but this machine is not");
+    Mirror::of_this_machine().context("apt has no source of Debian packages here")
 }
 
 pub(super) fn run(args: &VmArgs) -> Result<Tally> {
-    let mirror = possible()?;
+    let mirror = check_host()?;
     let rstwatch = paths::root().join(&args.rstwatch);
     ensure!(rstwatch.is_file(), "no rstwatch at {}: build it with `cargo build --release`", args.rstwatch.display());
     let task = task(args)?;
@@ -89,21 +89,21 @@ pub(super) fn run(args: &VmArgs) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Fetches the kernels that are not there yet.
+/// Fetches the kernels that are missing, and prepares the runs.
 fn prepare<'a>(args: &'a VmArgs, mirror: &Mirror, common: &'a Cpio, tally: &mut Tally) -> Result<VecDeque<Run<'a>>> {
     let home = paths::target().join("vm");
     let archive = home.join("apt");
     let _alone = Lock::wait(&archive)?;
     let apt = Apt::update(&archive, mirror)?;
     let mut runs = VecDeque::new();
-    for line in &args.kernels {
-        let home = home.join(line);
+    for series in &args.kernels {
+        let home = home.join(series);
         let lock = Lock::take(&home)?;
-        match kernel::newest(&apt, line, &home) {
-            Ok(kernel) => runs.push_back(Run { line, kernel, home, args, common, _lock: lock }),
+        match kernel::newest(&apt, series, &home) {
+            Ok(kernel) => runs.push_back(Run { series, kernel, home, args, common, _lock: lock }),
             Err(why) => {
-                println!("{line}: skipped: {why:#}");
-                tally.skipped.push(format!("{line}: {why:#}"));
+                println!("{series}: skipped: {why:#}");
+                tally.skipped.push(format!("{series}: {why:#}"));
             }
         }
     }
@@ -118,7 +118,7 @@ struct LabCommand {
     _args: LabArgs,
 }
 
-/// What the VM is to do.
+/// The task for each VM.
 fn task(args: &VmArgs) -> Result<Task> {
     if let Some(command) = &args.shell_command {
         return Ok(Task { command: ["bash", "-c", command].map(str::to_owned).into() });
@@ -127,16 +127,16 @@ fn task(args: &VmArgs) -> Result<Task> {
     let words = [rootfs::XTASK, "lab", "--rstwatch", rootfs::RSTWATCH, "--json", &results];
     let mut command = words.map(str::to_owned).to_vec();
     command.extend(args.lab.iter().cloned());
-    // Better now than once in each VM.
+    // Reports wrong arguments before any VM boots.
     if let Err(wrong) = LabCommand::try_parse_from(command.iter().skip(1)) {
         wrong.exit();
     }
     Ok(Task { command })
 }
 
-/// One VM to come.
+/// A VM to run.
 struct Run<'a> {
-    line: &'a str,
+    series: &'a str,
     kernel: Kernel,
     home: PathBuf,
     args: &'a VmArgs,
@@ -144,7 +144,7 @@ struct Run<'a> {
     _lock: Lock,
 }
 
-/// Makes runs until none is left.
+/// Runs VMs until none is left.
 fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
     let next = || runs.lock().ok()?.pop_front();
     while let Some(run) = next() {
@@ -153,17 +153,17 @@ fn work(runs: &Mutex<VecDeque<Run>>, tally: &Mutex<&mut Tally>) {
         let Ok(mut tally) = tally.lock() else {
             return;
         };
-        let Run { line, kernel, .. } = &run;
-        print!("{}", run.said(ended.as_ref().is_ok_and(|(good, _)| *good)));
+        let Run { series, kernel, .. } = &run;
+        print!("{}", run.output(ended.as_ref().is_ok_and(|(good, _)| *good)));
         let (good, what) = ended.unwrap_or_else(|why| (false, format!("failed: {why:#}")));
-        println!("{line} ({}): {what}, {:.0} s", kernel.release, started.elapsed().as_secs_f32());
-        if good { tally.passed += 1 } else { tally.failed.push((*line).to_owned()) }
+        println!("{series} ({}): {what}, {:.0} s", kernel.release, started.elapsed().as_secs_f32());
+        if good { tally.passed += 1 } else { tally.failed.push((*series).to_owned()) }
     }
 }
 
 impl Run<'_> {
-    /// All that somebody who asked for a command of their own wants to read; else what failed, for the log may be out of reach.
-    fn said(&self, good: bool) -> String {
+    /// The whole output of a `--shell-command`; of the lab, the lines about failures, in case the log is lost with the host.
+    fn output(&self, good: bool) -> String {
         let output = fs::read(self.home.join(OUTPUT)).unwrap_or_default();
         let output = String::from_utf8_lossy(&output);
         match (&self.args.shell_command, good) {
@@ -173,41 +173,41 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the command succeeded, and what there is to say of it.
+    /// Runs the VM. Returns whether the command succeeded, and a summary.
     fn make(&self) -> Result<(bool, String)> {
         for earlier in [RESULTS, OUTPUT] {
-            forget(&self.home.join(earlier))?;
+            remove(&self.home.join(earlier))?;
         }
         let initrd = self.home.join("initrd");
         let modules = modules::wanted(&self.kernel.modules)?;
         fs::write(&initrd, rootfs::with_modules(self.common.clone(), &modules)?)?;
         let limit = Duration::from_secs(self.args.timeout);
         let machine = Machine { image: &self.kernel.image, initrd: &initrd, home: &self.home, limit };
-        let delivery = machine.run()?;
-        for (name, contents) in &delivery.files {
-            let name = Path::new(name).file_name().context("a file without a name")?;
+        let transfer = machine.run()?;
+        for (name, contents) in &transfer.files {
+            let name = Path::new(name).file_name().context("the VM sent a file without a name")?;
             fs::write(self.home.join(name), contents)?;
         }
         let output = String::from_utf8_lossy(&fs::read(machine.output())?).into_owned();
-        let code = delivery.exit.unwrap_or(1);
+        let code = transfer.exit.unwrap_or(1);
         Ok((code == 0, summary(&output, code, &machine.output())))
     }
 }
 
-/// A result of an earlier run must not be taken for this one's.
-fn forget(file: &Path) -> Result<()> {
+/// Removes a file of an earlier run, so that it is not taken for a result of this one.
+fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// The lab's lines about what failed.
+/// The lab's lines about failures.
 fn failures(output: &str) -> String {
     output.lines().filter(|line| line.starts_with(FAILED)).fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// The lab's own last line, else how the command ended.
+/// The lab's last line, else the exit code.
 fn summary(output: &str, code: i32, log: &Path) -> String {
     let counts = output.lines().rfind(|line| line.contains(" passed, ") && line.ends_with(" failed"));
     match (counts, code) {
@@ -225,11 +225,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_kernels_is_numbers() {
-        assert_eq!(line("6.12").as_deref(), Ok("6.12"));
-        assert_eq!(line("7.x").as_deref(), Ok("7"));
+    fn a_series_of_kernels_is_numbers() {
+        assert_eq!(series("6.12").as_deref(), Ok("6.12"));
+        assert_eq!(series("7.x").as_deref(), Ok("7"));
         for wrong in ["", "6.", "../x", "6.12-rc1"] {
-            assert!(line(wrong).is_err(), "{wrong}");
+            assert!(series(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -16,20 +16,20 @@ use super::vantage::Vantage;
 use super::wait::until_true;
 use crate::api::Api;
 
-/// A page of the daemon that takes longer is as good as none.
+/// Timeout for a page of the daemon.
 const PAGE: Duration = Duration::from_secs(5);
 
-/// The name of this node in the API's double.
+/// The name of this node in the fake API.
 pub(super) const NODE: &str = "lab";
 
-/// As deploy/ gives them.
-const RIGHTS: &str = "-all,+bpf,+perfmon,+net_admin";
+/// The capabilities that deploy/ grants.
+const CAPABILITIES: &str = "-all,+bpf,+perfmon,+net_admin";
 
-/// All of them.
+/// All programs under test.
 pub(super) struct Agents {
     watchers: Vec<Watcher>,
     pub(super) daemon: Daemon,
-    /// Tells the daemon of pods. The watchers ask nobody.
+    /// Serves pods to the daemon. The watchers have no API.
     pub(super) api: Api,
     at_start: Metrics,
 }
@@ -44,18 +44,18 @@ impl Agents {
         Ok(Self { watchers, daemon, api, at_start })
     }
 
-    /// Whether this kernel allows the probe, as the daemon tells it.
+    /// Whether the daemon has attached the probe.
     pub(super) fn has_probe(&self, name: &str) -> bool {
         self.at_start.has_probe(name)
     }
 
-    /// What one watcher has said of a server port so far.
+    /// The events of one watcher about a server port so far.
     pub(super) fn events(&self, vantage: Vantage, port: u16) -> Vec<Event> {
         let theirs = self.watchers.iter().filter(|watcher| watcher.vantage == vantage);
         theirs.flat_map(|watcher| watcher.program.events(port)).collect()
     }
 
-    /// Ends them all; what was not as it should be, in sentences.
+    /// Ends all programs. Returns a sentence for each fault.
     pub(super) fn end(&mut self) -> Vec<String> {
         let watchers = self.watchers.iter_mut();
         let named = watchers.map(|watcher| (watcher.vantage.name(), &mut watcher.program));
@@ -71,9 +71,9 @@ struct Watcher {
 
 impl Watcher {
     fn start(net: &Net, rstwatch: &Path, vantage: Vantage) -> Result<Self> {
-        let mut command = with_rights(rstwatch);
+        let mut command = with_capabilities(rstwatch);
         command.args(["trace", "--json"]);
-        look_into(&mut command, net, vantage);
+        restrict_to(&mut command, net, vantage);
         let mut program = Program::start(net, &mut command)?;
         let name = vantage.name();
         program.says("watching").with_context(|| format!("rstwatch trace ({name})"))?;
@@ -81,7 +81,7 @@ impl Watcher {
     }
 }
 
-/// The daemon, watching everywhere, for its metrics.
+/// The daemon, which watches every namespace, for its metrics.
 pub(super) struct Daemon {
     program: Program,
     client: ureq::Agent,
@@ -91,15 +91,15 @@ pub(super) struct Daemon {
 impl Daemon {
     fn start(net: &Net, rstwatch: &Path, api: &Api) -> Result<Self> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut command = with_rights(rstwatch);
+        let mut command = with_capabilities(rstwatch);
         command.args(["agent", "--web.listen-address", &free.to_string()]).arg("--config").arg(api.config());
-        // Unfiltered it counts the resets too that a busy kernel did not show to its programs: with a filter nobody knows
-        // whether they were of the lab.
+        // Without a filter the daemon also counts resets that a busy kernel did not pass to its programs. With a filter it cannot
+        // know whether those were the lab's.
         if !kernel::is_ours() {
-            look_into(&mut command, net, Vantage::All);
+            restrict_to(&mut command, net, Vantage::All);
         }
         let mut program = Program::start(net, &mut command)?;
-        // Whatever proxy the environment names has no business on this host's loopback.
+        // Loopback is never reached through a proxy.
         let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PAGE));
         let client = client.build().new_agent();
         let ready = || {
@@ -114,12 +114,12 @@ impl Daemon {
         Ok(Metrics::parse(&self.page()?))
     }
 
-    /// The metrics as they are served.
+    /// The page of metrics.
     pub(super) fn page(&self) -> Result<String> {
         self.get("/metrics")
     }
 
-    /// What a path answers.
+    /// The response to a request for this path.
     pub(super) fn get(&self, path: &str) -> Result<String> {
         let mut answer =
             self.client.get(format!("http://{}{path}", self.at)).call().with_context(|| path.to_owned())?;
@@ -127,15 +127,15 @@ impl Daemon {
     }
 }
 
-/// The program with the capabilities that are documented, and no others: as root in a container has them. So every row
-/// proves that they are enough, on every kernel.
-fn with_rights(rstwatch: &Path) -> Command {
+/// The program with only the documented capabilities, as root in a container has them. So every row proves on every kernel
+/// that they suffice.
+fn with_capabilities(rstwatch: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set", RIGHTS, "--inh-caps", "-all"]).arg(rstwatch);
+    command.args(["--bounding-set", CAPABILITIES, "--inh-caps", "-all"]).arg(rstwatch);
     command
 }
 
-fn look_into(command: &mut Command, net: &Net, vantage: Vantage) {
+fn restrict_to(command: &mut Command, net: &Net, vantage: Vantage) {
     for place in vantage.places() {
         command.arg("--netns").arg(net.ns(*place).path());
     }

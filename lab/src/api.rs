@@ -1,4 +1,4 @@
-//! `cargo xtask api`: a double of the Kubernetes API for an agent to ask; the lab uses the same.
+//! `cargo xtask api`: a fake Kubernetes API for an agent, which the lab uses too.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 #[expect(dead_code, unreachable_pub, reason = "the tests of rstwatch use all of it")]
 mod apiserver;
 
-/// How often signals are looked at.
+/// Interval between checks for signals.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What `cargo xtask api` accepts.
@@ -23,7 +23,7 @@ pub struct ApiArgs {
     /// Objects to serve: a JSON list of pods, services and nodes
     #[arg(long, value_name = "FILE")]
     objects: PathBuf,
-    /// Name of the node whose pods the agent asks for
+    /// Name of the node whose pods the agent watches
     #[arg(long, value_name = "NAME")]
     node: String,
 }
@@ -32,7 +32,7 @@ pub struct ApiArgs {
 pub fn api(args: &ApiArgs) -> Result<()> {
     let shown = args.objects.display();
     let text = fs::read_to_string(&args.objects).with_context(|| format!("cannot read {shown}"))?;
-    let objects: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("{shown} is no JSON list"))?;
+    let objects: Vec<Value> = serde_json::from_str(&text).with_context(|| format!("{shown} is not a JSON list"))?;
     signals::catch()?;
     let api = Api::start(&args.node)?;
     objects.into_iter().for_each(|object| api.put(object));
@@ -44,30 +44,30 @@ pub fn api(args: &ApiArgs) -> Result<()> {
     Ok(())
 }
 
-/// A double of the API on loopback, with a configuration for an agent; both go when this goes.
+/// A fake API on loopback with a configuration for an agent, both removed when dropped.
 pub struct Api {
     server: apiserver::ApiServer,
-    room: TempDir,
+    folder: TempDir,
 }
 
 impl Api {
-    /// For an agent that takes itself for this node's, and names other ends.
+    /// Starts the API for an agent on this node that also names remote ends.
     pub fn start(node: &str) -> Result<Self> {
-        let server = apiserver::ApiServer::start().context("cannot serve the Kubernetes API's double")?;
-        let room = tempfile::tempdir()?;
-        let kubeconfig = room.path().join("kubeconfig");
+        let server = apiserver::ApiServer::start().context("cannot serve the fake Kubernetes API")?;
+        let folder = tempfile::tempdir()?;
+        let kubeconfig = folder.path().join("kubeconfig");
         fs::write(&kubeconfig, server.kubeconfig())?;
         let table = format!("[kubernetes]\nnode_name = {node:?}\nremote = true\nkubeconfig = {kubeconfig:?}\n");
-        fs::write(room.path().join("rstwatch.toml"), table)?;
-        Ok(Self { server, room })
+        fs::write(folder.path().join("rstwatch.toml"), table)?;
+        Ok(Self { server, folder })
     }
 
-    /// The configuration that leads an agent to it.
+    /// The path of the agent's configuration.
     pub fn config(&self) -> PathBuf {
-        self.room.path().join("rstwatch.toml")
+        self.folder.path().join("rstwatch.toml")
     }
 
-    /// Adds or changes an object, by its kind: `Pod`, `Service`, `Node`.
+    /// Adds or changes an object of kind `Pod`, `Service` or `Node`.
     pub fn put(&self, object: Value) {
         let plural = object["kind"].as_str().unwrap_or("Pod").to_ascii_lowercase() + "s";
         self.server.put(&plural, object);

@@ -1,4 +1,4 @@
-//! Cgroups of version 2 for helpers: made below the hierarchy's root, and removed however the lab ends.
+//! cgroup v2 cgroups for helpers, created below the root and removed however the lab ends.
 
 use std::fs::{create_dir, remove_dir};
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use dev_support::cgroups;
 use super::janitor::Janitor;
 use super::wait::{SOON, until_true};
 
-/// Names the cgroup that a helper enters first thing.
+/// Environment variable with the cgroup that a helper enters at its start.
 pub(super) const ENTER: &str = "RSTWATCH_LAB_CGROUP";
 
-/// A path of cgroups. Those that were not there go with this.
+/// A path of cgroups. Those that did not exist are removed when dropped.
 pub(super) struct Cgroup {
     leaf: PathBuf,
-    /// From the first that was made to the last.
+    /// The created cgroups, parents first.
     made: Vec<PathBuf>,
 }
 
 impl Cgroup {
-    /// Makes it, and what is above it; `None`: this machine has no cgroup2, or allows none to be made.
+    /// Creates the cgroup and its parents. `None` if this machine has no cgroup v2 or forbids to create one.
     pub(super) fn make(janitor: &Janitor, path: &str) -> Result<Option<Self>> {
         let Some(root) = cgroups::root() else { return Ok(None) };
         let mut cgroup = Self { leaf: root, made: Vec::new() };
@@ -38,7 +38,7 @@ impl Cgroup {
         Ok(Some(cgroup))
     }
 
-    /// For the helper's environment.
+    /// The path, for the helper's environment.
     pub(super) fn path(&self) -> &Path {
         &self.leaf
     }
@@ -47,15 +47,14 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for made in self.made.iter().rev() {
-            // Busy until the kernel has done with the process that was in it; the janitor tries again.
+            // Busy until the kernel has released the process that was in it. The janitor tries again.
             let _ = until_true("an empty cgroup", SOON, || Ok(remove_dir(made).is_ok()));
         }
     }
 }
 
-/// Enters the cgroup that the environment names; without, leaves all that this process is in, for a machine may have started
-/// the lab in a unit of its own.
-pub(super) fn settle() -> Result<()> {
+/// Enters the cgroup that the environment names. Without one, leaves the cgroups of the unit that the lab was started in.
+pub(super) fn enter_or_leave() -> Result<()> {
     match std::env::var_os(ENTER) {
         Some(cgroup) => cgroups::enter(Path::new(&cgroup)).context("the helper's cgroup"),
         None => {

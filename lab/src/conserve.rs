@@ -1,5 +1,5 @@
-//! Conservation: what the daemon counted as sent is what the kernels of all namespaces
-//! sent, plus what reject rules made, whatever was lost on the way.
+//! Conservation: the daemon must count as sent exactly what the kernel sent in all namespaces plus what reject rules sent, even
+//! if events were lost.
 
 use std::thread;
 use std::time::Duration;
@@ -17,15 +17,14 @@ use super::procnet::{out_rsts, own_out_rsts};
 use super::report::Report;
 use super::sock::{Listener, Tcp, expect};
 
-/// Half of the burst's resets: refused SYNs in one thread, aborts in another. An emulated
-/// machine makes a tenth as many in the same time.
+/// Half of the burst's resets: refused SYNs in one thread, aborts in another. An emulated machine makes a tenth of them.
 fn half() -> u32 {
     if kernel::is_ours() { 1_000 } else { 10_000 }
 }
 
 const SETTLES: Duration = Duration::from_secs(10);
 
-/// Both accounts when the lab began.
+/// The counts at the start of the lab.
 pub(super) struct Conservation {
     kernel: u64,
     daemon: u64,
@@ -36,7 +35,7 @@ impl Conservation {
         Ok(Self { kernel: kernel(net)?, daemon: daemon(agents)? })
     }
 
-    /// Enters whether the accounts agree.
+    /// Compares the counts, and reports the result.
     pub(super) fn check(
         &self,
         when: &str,
@@ -56,7 +55,7 @@ impl Conservation {
         Ok(())
     }
 
-    /// As many resets as two threads make.
+    /// Makes resets in two threads, as fast as they can.
     pub(super) fn burst(&self, net: &Net, port: u16) -> Result<()> {
         let half = half();
         eprintln!("burst: {} resets", 2 * half);
@@ -81,7 +80,7 @@ impl Conservation {
     }
 }
 
-/// Of the namespaces that the daemon watches: where the machine is the lab's it watches all.
+/// `TcpOutRsts` of the namespaces that the daemon watches: all of them in a VM.
 fn kernel(net: &Net) -> Result<u64> {
     let own = if kernel::is_ours() { own_out_rsts()? } else { 0 };
     Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).sum::<Result<u64>>().map(|sum| sum + own)

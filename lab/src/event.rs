@@ -1,8 +1,8 @@
-//! One line of `rstwatch trace --json`, as far as the lab judges it.
+//! The fields of `rstwatch trace --json` that the lab judges.
 
 use serde::Deserialize;
 
-/// The fields that a row's expectation is about, and the line itself for the reader.
+/// One event, with its line for messages.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Event {
     pub(super) direction: String,
@@ -24,8 +24,7 @@ impl Event {
         Ok(event)
     }
 
-    /// Whether either end is this port; the lab gives each scenario a server port of its
-    /// own.
+    /// Whether either end has this port. Each scenario has its own server port.
     pub(super) fn is_on(&self, port: u16) -> bool {
         let ends = [&self.local, &self.remote];
         ends.into_iter().flatten().any(|end| port_of(end) == Some(port))

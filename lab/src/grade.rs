@@ -1,11 +1,11 @@
-//! One event against one expectation: pure, so that the judge can be tested.
+//! Grades one event against one expectation. Pure, so that the judge can be tested.
 
 use std::time::Duration;
 
 use super::event::Event;
 use super::table::{Times, Want};
 
-/// What came of one expectation.
+/// The outcome of one expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
@@ -14,7 +14,7 @@ pub(super) enum Outcome {
     Wrong,
     Missing,
     Extra,
-    /// This kernel cannot show it.
+    /// This kernel cannot show the reset.
     NotSeen,
     /// The scenario did not make its reset.
     NotMade,
@@ -27,26 +27,26 @@ pub(super) enum Idle {
     /// At least, and at most: the lab cannot tell when within a call of its own the last
     /// payload came.
     Was(Duration, Duration),
-    /// Traffic never paused: no idle cause may be given.
+    /// Traffic never paused, so an idle cause is wrong.
     Busy,
 }
 
-/// From where the event is seen.
+/// What can be known at a vantage point.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// The other end's event is seen as well.
+    /// The other end is watched too.
     pub(super) both_ends: bool,
     /// The kernel gives reasons for active resets (6.12).
     pub(super) reasons: bool,
 }
 
-/// A verdict, graded.
+/// The grade of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grade {
     pub(super) outcome: Outcome,
-    /// Why a verdict that is not the truth is right from there.
+    /// Why a verdict other than the truth is right from this vantage point.
     pub(super) as_seen: Option<&'static str>,
-    /// What must be mended; none is a pass.
+    /// Faults; none means that the event passes.
     pub(super) faults: Vec<String>,
 }
 
@@ -111,7 +111,7 @@ fn idle_fault(idle: Idle, event: &Event) -> Option<String> {
             Some(format!("idle {} ms of a busy connection", said.as_millis()))
         }
         (Idle::Busy, _) => None,
-        // Who does not know the cause need not know the silence.
+        // Without a cause no idle time is required.
         (Idle::Was(..), None) if event.cause == "unknown" => None,
         (Idle::Was(least, _), None) => Some(format!("no idle_ms; it was {} ms", least.as_millis())),
         (Idle::Was(least, most), Some(said)) => {
@@ -122,8 +122,8 @@ fn idle_fault(idle: Idle, event: &Event) -> Option<String> {
     }
 }
 
-/// Which expectation each event answers; `None` for what nobody expects. An event goes
-/// where it is right, else to any expectation of its place and direction.
+/// Assigns each event to an expectation, or to `None` if it is unexpected: to one that it meets, else to any of its place and
+/// direction.
 pub(super) fn assign(
     wants: &[&Want],
     events: usize,

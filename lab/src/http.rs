@@ -1,5 +1,5 @@
-//! Real servers with a keep-alive timeout of 1.3 s. It begins before the client has the answer, so one of a second would be
-//! less to the client, and whether that is idle would depend on the machine's haste.
+//! Real servers with a keep-alive timeout of 1.3 s. The timeout starts before the client has the response, so with 1 s the client
+//! might see less than the second from which a connection counts as idle.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,16 +13,16 @@ use super::procnet::{State, states};
 use super::wait::{SOON, until_true};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
-/// How either server's answer ends.
+/// The end of either server's response.
 const ANSWER_END: &[u8] = b"lab\n";
 
-/// A server program with its configuration; both go when this goes.
+/// A server program with its configuration, both removed when dropped.
 pub(super) struct Server {
     _process: Process,
     _room: TempDir,
 }
 
-/// nginx, which closes a connection that was idle for 1.3 s.
+/// Starts nginx, which closes connections after 1.3 s of idle time.
 pub(super) fn nginx(net: &Net, port: u16) -> Result<Server> {
     let config = format!(
         "daemon off; master_process off; user root; pid nginx.pid; error_log stderr crit;\n\
@@ -39,7 +39,7 @@ pub(super) fn nginx(net: &Net, port: u16) -> Result<Server> {
     })
 }
 
-/// haproxy, with a client that may be idle for 1.3 s.
+/// Starts haproxy with a client timeout of 1.3 s.
 pub(super) fn haproxy(net: &Net, port: u16) -> Result<Server> {
     let config = format!(
         "defaults\n mode http\n timeout client 1300ms\n timeout http-keep-alive 1300ms\n\
@@ -78,7 +78,7 @@ pub(super) fn ask(connection: &super::sock::Tcp) -> Result<()> {
     connection.hear_until(ANSWER_END)
 }
 
-/// The request alone, for a connection that will not answer any more.
+/// Sends only the request, on a connection that will not answer any more.
 pub(super) fn ask_in_vain(connection: &super::sock::Tcp) -> Result<()> {
     connection.send(REQUEST)
 }

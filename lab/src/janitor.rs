@@ -1,6 +1,5 @@
-//! Cleaning up, however the lab ends. A helper process of its own group reads what there
-//! is to clean from a pipe and acts when the pipe closes: at the lab's end, at Ctrl-C, at
-//! SIGKILL and after a crash alike. So no signal handler is needed, and there is one path.
+//! Cleans up however the lab ends. A helper process in its own process group reads from a pipe what to clean, and acts when the
+//! pipe closes: after a normal end, Ctrl-C, SIGKILL or a crash. So no signal handler is needed, and all ends take one path.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -21,7 +20,7 @@ pub(super) struct Janitor {
 }
 
 impl Janitor {
-    pub(super) fn hire() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         let mut helper = peer::command(&["janitor"])?
             .stdin(Stdio::piped())
             .process_group(0)
@@ -35,8 +34,7 @@ impl Janitor {
         self.order(&format!("netns {name}"))
     }
 
-    /// A process that must not outlive the lab. Its start time tells it from a later
-    /// process of the same number.
+    /// A process that must not outlive the lab. Its start time distinguishes it from a later process with the same id.
     pub(super) fn process(&self, pid: u32) -> Result<()> {
         let start = start_time(pid).unwrap_or_default();
         self.order(&format!("pid {pid} {start}"))
@@ -47,27 +45,27 @@ impl Janitor {
         self.order(&format!("dir {}", path.display()))
     }
 
-    /// A cgroup that must not outlive the lab, nor those above it that were told before.
+    /// A cgroup that must not outlive the lab. Parents are registered first.
     pub(super) fn cgroup(&self, path: &Path) -> Result<()> {
         self.order(&format!("cgroup {}", path.display()))
     }
 
     fn order(&self, line: &str) -> Result<()> {
         let mut orders = self.orders.borrow_mut();
-        let pipe = orders.as_mut().context("the janitor has gone")?;
-        writeln!(pipe, "{line}").context("the janitor does not listen")
+        let pipe = orders.as_mut().context("the janitor has ended")?;
+        writeln!(pipe, "{line}").context("cannot write to the janitor")
     }
 }
 
 impl Drop for Janitor {
     fn drop(&mut self) {
         self.orders.borrow_mut().take();
-        // It prints its own troubles.
+        // It prints its own errors.
         let _ = self.helper.wait();
     }
 }
 
-/// The janitor's whole life: listen until the lab is gone, then clean.
+/// Runs the janitor: reads until the lab has ended, then cleans up.
 pub(super) fn serve() -> Result<()> {
     let mut orders = String::new();
     std::io::stdin().read_to_string(&mut orders)?;
@@ -108,14 +106,14 @@ fn end_process(pid: &str, start: &str) {
         return;
     };
     let alive = || start_time(number).is_some_and(|now| now == start);
-    for (signal, patience) in [(Signal::TERM, 2), (Signal::KILL, 1)] {
+    for (signal, timeout) in [(Signal::TERM, 2), (Signal::KILL, 1)] {
         if !alive() {
             return;
         }
-        // It may end by itself between the two lines.
+        // Fails only if the process has just ended.
         let _ = kill_process(target, signal);
         let gone = || Ok(!alive());
-        let _ = wait::until_true("its end", Duration::from_secs(patience), gone);
+        let _ = wait::until_true("its end", Duration::from_secs(timeout), gone);
     }
 }
 

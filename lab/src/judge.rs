@@ -1,4 +1,4 @@
-//! What the watchers said, against what the rows expect.
+//! Compares the watchers' events with what the rows expect.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -19,7 +19,7 @@ use super::table::{FLOOD, Row, Sight, Times, Want};
 use super::vantage::Vantage;
 use super::wait::{SOON, until_true};
 
-/// After the last expected event: time for one more that should not come.
+/// Time after the last expected event for one that must not come.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// Probes that see RSTs without a socket where the tracepoint does not.
@@ -28,7 +28,7 @@ const NO_SOCKET_PROBES: [&str; 2] = ["tcp_v4_send_reset", "cgroup_skb_egress"];
 const TRACES_NO_SOCKET: (u32, u32) = (6, 10);
 const GIVES_REASONS: (u32, u32) = (6, 12);
 
-/// A row that was made, to be judged once all are made.
+/// A row that was made, to be judged after all rows are made.
 pub(super) struct Played {
     pub(super) row: &'static Row,
     pub(super) family: Family,
@@ -38,7 +38,7 @@ pub(super) struct Played {
     pub(super) idle: Vec<(Place, Idle)>,
 }
 
-/// Judges rows by what was said of their ports.
+/// Judges rows by the events on their ports.
 pub(super) struct Judge<'a> {
     agents: &'a Agents,
     kernel: &'a Kernel,
@@ -51,10 +51,10 @@ impl<'a> Judge<'a> {
         Ok(Self { agents, kernel, places: places.collect::<Result<_>>()? })
     }
 
-    /// Waits until everything expected was said, and a moment for what is not.
+    /// Waits for all expected events, and then a moment for unexpected ones.
     pub(super) fn hear_out(&self, played: &[Played]) {
         let complete = || Ok(played.iter().all(|row| Vantage::EACH.iter().all(|at| self.has_all(row, *at))));
-        // What is missing is told by the judgement.
+        // The judgement reports what is missing.
         let _ = until_true("the events", SOON, complete);
         sleep(GRACE);
     }
@@ -77,7 +77,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// One judgement for each expectation, and for each event without one.
+    /// One judgement per expectation, and per unexpected event.
     pub(super) fn row(&self, played: &Played, vantage: Vantage) -> Vec<Judgement> {
         let wants = wants_at(played.row, vantage);
         let events = self.agents.events(vantage, played.port);
@@ -213,7 +213,7 @@ fn wants_at(row: &'static Row, vantage: Vantage) -> Vec<&'static Want> {
     row.wants.iter().filter(|want| vantage.places().contains(&want.at)).collect()
 }
 
-/// The daemon must have counted every reset of a flood, delivered or not.
+/// Checks that the daemon has counted every reset of a flood, delivered or not.
 pub(super) fn flooded(agents: &Agents, row: &Row, before: &Metrics) -> Result<Got> {
     let causes: Vec<&str> = row.wants.iter().map(|want| want.cause).chain(["unsampled"]).collect();
     let before = before.sent(Some(&causes));
@@ -221,9 +221,9 @@ pub(super) fn flooded(agents: &Agents, row: &Row, before: &Metrics) -> Result<Go
     settled(SOON, FLOOD, counted)
 }
 
-/// Waits until a count is no less than it should be, and compares.
+/// Waits until a count has reached the expected value, and compares.
 pub(super) fn settled(patience: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
-    // Too few is told by the comparison.
+    // The comparison reports too few.
     let _ = until_true("the count", patience, || Ok(counted()? >= expected));
     Ok(match counted()? {
         count if count == expected => Got::Expected,

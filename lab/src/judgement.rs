@@ -1,5 +1,4 @@
-//! What was judged, one JSON object a line: for the matrix, and to be carried out of
-//! kernel VMs.
+//! Judgements as JSON, one object a line, for the published matrix and for the transfer out of VMs.
 
 use std::fs;
 use std::io::Write;
@@ -13,7 +12,7 @@ use super::kernel::Kernel;
 use super::place::Family;
 use super::table::Row;
 
-/// One expectation, or one event that nobody expected, of one row, vantage and run.
+/// The judgement of one expectation, or of one unexpected event, of a row, vantage point and run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Judgement {
     pub(super) row: String,
@@ -37,14 +36,14 @@ pub(super) struct Judgement {
     pub(super) result: Outcome,
     /// How many alike: what is under way when a connection ends, and floods, count once.
     pub(super) events: u64,
-    /// Why a verdict that is not the truth is right from there.
+    /// Why a verdict other than the truth is right from this vantage point.
     pub(super) as_seen: Option<String>,
     pub(super) faults: Vec<String>,
     /// The event itself, where there is a fault.
     pub(super) event: Option<serde_json::Value>,
 }
 
-/// What rstwatch said.
+/// The verdict of rstwatch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) cause: String,
@@ -53,7 +52,7 @@ pub(super) struct Verdict {
 }
 
 impl Judgement {
-    /// One before anything was said.
+    /// A judgement without a verdict.
     pub(super) fn of(row: &Row, family: Family, vantage: &str, run: u32, kernel: &Kernel) -> Self {
         Self {
             row: row.id.to_owned(),
@@ -88,7 +87,7 @@ impl Judgement {
     }
 }
 
-/// Writes them, a line each.
+/// Writes judgements, one a line.
 pub(super) fn write(path: &Path, judgements: &[Judgement]) -> Result<()> {
     let name = || format!("cannot write {}", path.display());
     let mut file = std::io::BufWriter::new(fs::File::create(path).with_context(name)?);

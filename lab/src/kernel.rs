@@ -1,14 +1,14 @@
-//! The running kernel, by its release.
+//! The running kernel, and whether the machine is a VM of ours.
 
-/// Set by `cargo xtask vm`: the whole machine is the lab's, and it is emulated.
+/// Set by `cargo xtask vm`: the lab may change the whole machine, which is emulated.
 const IN_VM: &str = "RSTWATCH_LAB_VM";
 
-/// Whether this machine is the lab's alone.
+/// Whether the lab may change the whole machine.
 pub(super) fn is_ours() -> bool {
     std::env::var_os(IN_VM).is_some()
 }
 
-/// Its name, as in `uname -r`.
+/// Its release, as in `uname -r`.
 pub(super) struct Kernel(String);
 
 impl Kernel {

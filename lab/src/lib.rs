@@ -45,9 +45,9 @@ mod vantage;
 mod wait;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub use peer::peer_if_asked;
+pub use peer::run_helper_if_requested;
 pub use report::FAILED;
 pub use stage::{Played, Stage};
 pub use traffic::Traffic;
@@ -84,7 +84,7 @@ pub fn lab(args: &LabArgs) -> anyhow::Result<()> {
     if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
 }
 
-/// Makes a handful of resets for somebody who watches with `rstwatch trace` next door.
-pub fn demo() -> anyhow::Result<()> {
-    demo::demo()
+/// Makes a handful of resets, and prints of each what made it, what is true, and the verdicts of this `rstwatch`.
+pub fn demo(rstwatch: &Path) -> anyhow::Result<()> {
+    demo::demo(rstwatch)
 }

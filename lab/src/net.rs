@@ -13,29 +13,29 @@ use super::ns::Ns;
 use super::place::{Place, at};
 use super::wait::{SOON, until_true};
 
-/// Server ports lie below, so that no source port is ever taken for one.
+/// Source ports of the namespaces. Server ports lie below, so the two are never confused.
 const SOURCE_PORTS: &str = "40000 60999";
 
-/// The wire's end in the client and in either server.
+/// Name of the network device in the client and in either server.
 const WIRE: &str = "eth0";
 const TO_CLIENT: &str = "client";
 const TO_SERVER: &str = "server";
-/// A port on which nothing listens here.
+/// A port without a listener.
 const DISCARD: u16 = 9;
 
-/// The four namespaces, wired; they go when this goes.
+/// The four namespaces and their links, removed when dropped.
 pub(super) struct Net {
     pub(super) client: Ns,
     pub(super) router: Ns,
     pub(super) server: Ns,
     pub(super) rebooted: Ns,
-    // Last: it removes the namespaces once nothing of ours holds them.
+    // Last, because it removes the namespaces, which nothing may hold by then.
     pub(super) janitor: Janitor,
 }
 
 impl Net {
     pub(super) fn build() -> Result<Self> {
-        let janitor = Janitor::hire()?;
+        let janitor = Janitor::start()?;
         let add = |place: Place| {
             let name = format!("rw{}-{}", process::id(), place.letter());
             janitor.namespace(&name)?;
@@ -72,8 +72,8 @@ impl Net {
         }
     }
 
-    /// Takes the server's wire, with its MAC, into a namespace that knows none of the
-    /// old connections: what the network sees of a reboot.
+    /// Moves the server's device, with its MAC address, into a namespace without the old connections: a reboot, as the network
+    /// sees it.
     pub(super) fn reboot(&self) -> Result<Reboot<'_>> {
         let reboot = Reboot { net: self };
         unplug(&self.server, &self.rebooted)?;
@@ -94,7 +94,7 @@ impl Net {
     }
 }
 
-/// The old server comes back when this goes.
+/// Moves the device back to the old server when dropped.
 pub(super) struct Reboot<'a> {
     net: &'a Net,
 }
@@ -103,7 +103,7 @@ impl Drop for Reboot<'_> {
     fn drop(&mut self) {
         let back = unplug(&self.net.rebooted, &self.net.server).and_then(|()| self.net.plug(&self.net.server));
         if let Err(why) = back {
-            eprintln!("the server did not come back: {why:#}");
+            eprintln!("cannot move the device back to the server: {why:#}");
         }
     }
 }
@@ -134,8 +134,8 @@ fn route(ns: &Ns, v4: &str, v6: &str) -> Result<()> {
     ip(ns, &format!("-6 route replace default via {v6}"))
 }
 
-/// A datagram to a closed port comes back refused: the path works both ways, and no
-/// scenario starts with address resolution.
+/// Sends a datagram to a closed port until it is refused: then the path works both ways, and no scenario has to resolve
+/// addresses first.
 fn reaches(ns: &Ns, to: &str) -> Result<()> {
     let closed = at(to.parse()?, DISCARD);
     let any = if closed.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };

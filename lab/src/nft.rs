@@ -1,4 +1,4 @@
-//! Firewall rules that last as long as their guard, and count what they reject.
+//! Firewall rules that count what they reject and are removed with their guard.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ns::Ns;
 use super::wait::until_true;
 
-/// Each rule has a table of its own, so that several may live side by side.
+/// Numbers the tables: each rule has its own.
 static TABLES: AtomicU32 = AtomicU32::new(0);
 
 /// Resets made by reject rules, which `TcpOutRsts` does not know.
@@ -28,7 +28,7 @@ impl Rejects {
     }
 }
 
-/// A rule, or a few in a table of their own, while this lives.
+/// One or more rules in a table of their own, removed when dropped.
 pub(super) struct Rule<'a> {
     ns: &'a Ns,
     how: How<'a>,
@@ -45,31 +45,31 @@ enum How<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// `reject with tcp reset` for what matches.
+    /// `reject with tcp reset` for matching packets.
     pub(super) fn reject(ns: &'a Ns, rejects: &'a Rejects, hook: &str, matches: &str) -> Result<Self> {
         let rule = format!("{matches} counter reject with tcp reset");
         Self::load(ns, "inet", &filter(hook), &[&rule], Some(rejects))
     }
 
-    /// `reject with tcp reset` on the way through, for what matches in either direction.
+    /// `reject with tcp reset` in the forward hook, for matching packets in either direction.
     pub(super) fn reject_both(ns: &'a Ns, rejects: &'a Rejects, port: u16, matches: &str) -> Result<Self> {
         let rule = |end: &str| format!("tcp {end} {port} {matches} counter reject with tcp reset");
         Self::load(ns, "inet", &filter("forward"), &[&rule("dport"), &rule("sport")], Some(rejects))
     }
 
-    /// The same before the stack sees the packet, on a device.
+    /// `reject with tcp reset` at the ingress hook of a device, before the stack sees the packet.
     pub(super) fn reject_at_ingress(ns: &'a Ns, rejects: &'a Rejects, device: &str, matches: &str) -> Result<Self> {
         let chain = format!("type filter hook ingress device {device} priority 0");
         let rule = format!("{matches} counter reject with tcp reset");
         Self::load(ns, "netdev", &chain, &[&rule], Some(rejects))
     }
 
-    /// A silent drop for what matches.
+    /// A silent drop of matching packets.
     pub(super) fn drop(ns: &'a Ns, hook: &str, matches: &str) -> Result<Self> {
         Self::other(ns, hook, &format!("{matches} counter drop"))
     }
 
-    /// Anything else that a filter chain may do; it rejects nothing with a reset.
+    /// Any other rule of a filter chain, which sends no reset.
     pub(super) fn other(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
         Self::load(ns, "inet", &filter(hook), &[rule], None)
     }
@@ -97,14 +97,14 @@ impl<'a> Rule<'a> {
         Ok(Self { ns, how: How::Nft(table, rejects) })
     }
 
-    /// A reject of the server's port in the words of iptables, by one of its editions.
+    /// A reject of the server's port, by one of the variants of iptables.
     pub(super) fn iptables_reject(ns: &'a Ns, rejects: &'a Rejects, program: &'static str, port: u16) -> Result<Self> {
         let rule = format!("INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset");
         iptables(ns, program, &format!("-A {rule}"))?;
         Ok(Self { ns, how: How::Iptables { program, rule, rejects } })
     }
 
-    /// Waits until the rule met this many packets.
+    /// Waits until the rule has matched this many packets.
     pub(super) fn met(&self, packets: u64, patience: Duration) -> Result<()> {
         until_true("the rule's counter", patience, || Ok(self.packets()? >= packets))
     }
@@ -141,7 +141,7 @@ impl Drop for Rule<'_> {
         };
         let counted = rejects.map(|rejects| self.packets().map(|packets| rejects.add(packets)));
         if let Err(why) = counted.unwrap_or(Ok(())).and(self.remove().map(drop)) {
-            eprintln!("a rule was not taken down cleanly: {why:#}");
+            eprintln!("cannot remove a rule: {why:#}");
         }
     }
 }
@@ -154,7 +154,7 @@ fn iptables(ns: &Ns, program: &str, words: &str) -> Result<String> {
     ns.tool(program, &words.split(' ').collect::<Vec<_>>())
 }
 
-/// The sum of all packet counters in nft's own JSON, wherever they stand in it.
+/// The sum of all packet counters in nft's JSON output.
 fn counted(listing: &Value) -> u64 {
     match listing {
         Value::Array(items) => items.iter().map(counted).sum(),

@@ -1,4 +1,4 @@
-//! One network namespace: made by name, entered by threads of our own.
+//! Network namespaces, entered by threads of this process.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::fstat;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A named network namespace. Its removal is the janitor's work.
+/// A named network namespace. The janitor removes it.
 pub(super) struct Ns {
     name: String,
     handle: File,
@@ -31,13 +31,12 @@ impl Ns {
         path_of(&self.name)
     }
 
-    /// What `netns` says in an event.
+    /// Its inode, as in an event's `netns`.
     pub(super) fn inode(&self) -> Result<u64> {
         Ok(fstat(&self.handle)?.st_ino)
     }
 
-    /// Runs a closure on a thread inside the namespace. Sockets and children that it
-    /// makes stay inside after the thread is gone.
+    /// Runs a closure on a thread inside the namespace. Its sockets and children stay inside after the thread has ended.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -49,7 +48,7 @@ impl Ns {
         })
     }
 
-    /// Runs a tool to its end inside and returns what it printed.
+    /// Runs a tool inside and returns its output.
     pub(super) fn tool(&self, program: &str, args: &[&str]) -> Result<String> {
         self.run(|| run(Command::new(program).args(args)))
     }
@@ -61,7 +60,7 @@ impl Ns {
         })
     }
 
-    /// A file of the namespace's own `/proc/net`.
+    /// A file of the namespace's `/proc/net`.
     pub(super) fn proc_net(&self, file: &str) -> Result<String> {
         self.run(|| {
             std::fs::read_to_string(Path::new("/proc/thread-self/net").join(file))
@@ -69,7 +68,7 @@ impl Ns {
         })
     }
 
-    /// Sets a `net.*` setting, and puts the old value back when the guard goes.
+    /// Changes a `net.*` sysctl, and restores it when the guard is dropped.
     pub(super) fn sysctl(&self, key: &str, value: &str) -> Result<Sysctl<'_>> {
         let file = Path::new("/proc/sys/net").join(key.replace('.', "/"));
         let old = self.run(|| {
@@ -81,7 +80,7 @@ impl Ns {
     }
 }
 
-/// A setting that lasts as long as this.
+/// A changed sysctl, restored when dropped.
 pub(super) struct Sysctl<'a> {
     ns: &'a Ns,
     file: PathBuf,
@@ -89,7 +88,7 @@ pub(super) struct Sysctl<'a> {
 }
 
 impl Sysctl<'_> {
-    /// Leaves the setting as it is for the namespace's whole life.
+    /// Keeps the new value as long as the namespace exists.
     pub(super) fn keep(mut self) {
         self.old = None;
     }
@@ -98,7 +97,7 @@ impl Sysctl<'_> {
 impl Drop for Sysctl<'_> {
     fn drop(&mut self) {
         if let Some(old) = &self.old {
-            // The namespace may be going away anyway; nothing is lost then.
+            // Fails only if the namespace is being removed anyway.
             let _ = self.ns.run(|| Ok(std::fs::write(&self.file, old)?));
         }
     }
@@ -108,14 +107,14 @@ fn path_of(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-/// Runs a command to its end; its own first words when it fails.
+/// Runs a command; an error has the first line of its stderr.
 pub(super) fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         let first = said.lines().find(|line| !line.trim().is_empty());
-        bail!("{program}: {}", first.unwrap_or("failed without a word"));
+        bail!("{program}: {}", first.unwrap_or("failed without a message"));
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }

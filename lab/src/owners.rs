@@ -1,4 +1,4 @@
-//! Owners: what the daemon and a watcher call a process by the cgroup that it is in.
+//! Owners: the names that the daemon and a watcher derive from a process's cgroup.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,24 +16,24 @@ use super::sock::Listener;
 use super::vantage::Vantage;
 use super::wait::until_true;
 
-/// The watchers print at once; the daemon looks at listeners each second, and a busy or emulated machine less often.
+/// Timeout. Watchers print at once; the daemon samples listeners every second, on a busy or emulated machine less often.
 const NOTICED: Duration = Duration::from_secs(30);
 const ID: &str = "1a2b3c4d5e6f48c0f51401c069cd2189f0e659af17d5a2daca3bddf59d8a870b";
 
-/// A cgroup, and what its processes are to be called.
+/// A cgroup, and the owner expected of its processes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     path: &'static str,
-    /// What a watcher calls it, which asks nobody.
+    /// The workload according to a watcher, which has no API.
     kind: &'static str,
     workload: &'static str,
     container: Option<&'static str>,
-    /// What the daemon calls it in its labels, which asks the Kubernetes API.
+    /// The workload in the labels of the daemon, which has the Kubernetes API.
     labels: &'static str,
 }
 
-/// As the kubelet's systemd driver and systemd make them. Other shapes are in the daemon's own table.
+/// Cgroups as the kubelet's systemd driver and systemd create them. The daemon's own tests cover other shapes.
 pub(super) const CASES: [Case; 2] = [
     Case {
         name: "pod",
@@ -53,9 +53,9 @@ pub(super) const CASES: [Case; 2] = [
     },
 ];
 
-/// A process in that cgroup listens, and another one there connects and aborts; `None`: no cgroup can be made here.
+/// A process in the cgroup listens, and another one in it connects and aborts. `None` if no cgroup can be created here.
 pub(super) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result<Option<String>> {
-    // The agents run: they meet the cgroup as it comes.
+    // The agents are already running when the cgroup is created.
     tell_of_pod(agents)?;
     let Some(cgroup) = Cgroup::make(&net.janitor, case.path)? else { return Ok(None) };
     let listens = at(Family::V4.server(), port);
@@ -78,7 +78,7 @@ pub(super) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result
     Ok(Some(format!("{} {}; in the metrics {}", case.kind, case.workload, case.labels)))
 }
 
-/// The API knows the pod before its cgroup is made, as it does where a kubelet makes it.
+/// Adds the pod to the API before its cgroup is created, as with a kubelet.
 fn tell_of_pod(agents: &Agents) -> Result<()> {
     agents.api.put(json!({
         "apiVersion": "v1",
@@ -100,7 +100,7 @@ fn tell_of_pod(agents: &Agents) -> Result<()> {
     })
 }
 
-/// The daemon's own event names pod, container and controller.
+/// The daemon's event must name pod, container and controller.
 fn named_by_the_api(agents: &Agents, server: &str) -> Result<()> {
     let events: Vec<Value> = serde_json::from_str(&agents.daemon.get("/api/v1/events")?)?;
     let sent = |event: &&Value| event["direction"] == "sent" && event["remote"] == server;

@@ -12,10 +12,10 @@ const V6: usize = 40;
 const HEADER: usize = 20;
 const DONT_FRAGMENT: u16 = 0x4000;
 const TCP: u8 = 6;
-/// Where TCP keeps its checksum.
+/// Offset of TCP's checksum.
 const CHECKSUM: usize = 16;
 
-/// A segment without payload, as somebody on the path would make it.
+/// A forged segment without payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forged {
     pub(super) from: SocketAddr,
@@ -33,7 +33,7 @@ impl Forged {
         Self { from, to, sequence, acknowledges: 0, flags: RST, ttl, window: 0 }
     }
 
-    /// With its IP header. The kernel fills in IPv4's own checksum.
+    /// The packet with its IP header. The kernel fills in the checksum of IPv4.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut packet = match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -70,7 +70,7 @@ fn v6(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// What is read of a captured packet.
+/// The parsed fields of a captured packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) from: u16,
@@ -82,7 +82,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// `None` for what is no TCP packet.
+    /// Parses a packet; `None` if it is not TCP.
     pub(super) fn of(packet: &[u8]) -> Option<Self> {
         let start = tcp_start(packet)?;
         let tcp = packet.get(start..)?;
@@ -99,14 +99,14 @@ impl Segment {
         })
     }
 
-    /// The sequence number behind it.
+    /// The sequence number after it.
     pub(super) fn end(&self) -> u32 {
         let flags = u32::from(self.flags & FIN != 0) + u32::from(self.flags & SYN != 0);
         self.sequence.wrapping_add(self.payload).wrapping_add(flags)
     }
 }
 
-/// One hop further, with the checksum that a network card would have filled in.
+/// The packet as the next hop sees it, with the checksum that offloading left out.
 pub(super) fn forwarded(mut packet: Vec<u8>) -> Vec<u8> {
     let ttl = if packet.first().is_some_and(|first| first >> 4 == 4) { 8 } else { 7 };
     if let Some(ttl) = packet.get_mut(ttl) {
@@ -116,7 +116,7 @@ pub(super) fn forwarded(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-/// Where it goes.
+/// The destination address.
 pub(super) fn destination(packet: &[u8]) -> Option<SocketAddr> {
     let address = match packet.first()? >> 4 {
         4 => IpAddr::from(<[u8; 4]>::try_from(packet.get(16..20)?).ok()?),

@@ -1,5 +1,4 @@
-//! Helper processes: this very program, started again under another hat. For scenarios
-//! in which a process has to die, and for the janitor.
+//! Helper processes, which are this program started again: for scenarios in which a process has to die, and for the janitor.
 
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,13 +21,13 @@ use super::queues;
 use super::sock::repair;
 use super::wait::{readable, until};
 
-const ASKED: &str = "RSTWATCH_LAB_PEER";
-/// A forked server's idle timer.
-const FORKED_IS_PATIENT: Duration = Duration::from_millis(1300);
+const REQUEST: &str = "RSTWATCH_LAB_PEER";
+/// A forked server's idle timeout.
+const FORKED_IDLE_TIMEOUT: Duration = Duration::from_millis(1300);
 
-/// To be called first thing in `main`: returns unless this process is a helper of the lab.
-pub fn peer_if_asked() {
-    let Ok(what) = std::env::var(ASKED) else {
+/// To be called first in `main`: runs a helper of the lab if the environment requests one, else returns.
+pub fn run_helper_if_requested() {
+    let Ok(what) = std::env::var(REQUEST) else {
         return;
     };
     let code = match peer_main(&what) {
@@ -47,7 +46,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
         ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
-        ["crowd", address, count] => crowd(address.parse()?, count.parse()?),
+        ["crowd", address, count] => many_connections(address.parse()?, count.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
         ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
@@ -55,16 +54,16 @@ fn peer_main(what: &str) -> Result<()> {
     }
 }
 
-/// This program again, as the helper `what`.
+/// The command that starts this program again as a helper.
 pub(super) fn command(what: &[&str]) -> Result<Command> {
-    // Not the path but the link: it still works after the binary was rebuilt.
+    // The link instead of the path still works after the binary has been rebuilt.
     let mut command = Command::new("/proc/self/exe");
-    command.env(ASKED, what.join(" "));
+    command.env(REQUEST, what.join(" "));
     Ok(command)
 }
 
-/// Accepts connections, answers the first request of each or never reads at all, and
-/// holds them until it is told how to die, is killed, or the lab goes away.
+/// Accepts connections, answers the first request of each or never reads at all, and holds them until the lab says how to die,
+/// kills this process, or ends.
 fn serve(address: SocketAddr, count: usize, answers: bool) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     say("listening")?;
@@ -81,7 +80,7 @@ fn serve(address: SocketAddr, count: usize, answers: bool) -> Result<()> {
         held.iter().try_for_each(readable)?;
         say("unread")?;
     }
-    die_as_told()
+    die_as_ordered()
 }
 
 fn answer(connection: &mut TcpStream) -> Result<()> {
@@ -90,26 +89,26 @@ fn answer(connection: &mut TcpStream) -> Result<()> {
     Ok(connection.write_all(request.get(..read).unwrap_or_default())?)
 }
 
-/// The connections are still open then: only the kernel closes them.
-fn die_as_told() -> Result<()> {
+/// Ends in the way that the lab orders, with the connections still open, so that only the kernel closes them.
+fn die_as_ordered() -> Result<()> {
     let mut how = String::new();
     std::io::stdin().read_line(&mut how)?;
     match how.trim().split(' ').collect::<Vec<_>>().as_slice() {
         ["exit", code] => std::process::exit(code.parse()?),
         ["crash"] => {
             setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-            // The first is taken by Rust's own handler, which looks for stack overflows.
+            // Rust's handler for stack overflows takes the first signal.
             kill_process(getpid(), Signal::SEGV)?;
             kill_process(getpid(), Signal::SEGV)?;
-            bail!("it survived");
+            bail!("survived SIGSEGV");
         }
         _ => Ok(()),
     }
 }
 
-/// Listens, and accepts nothing until the lab lets go of it.
+/// Listens without accepting until the lab closes stdin.
 fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
-    cgroup::settle()?;
+    cgroup::enter_or_leave()?;
     rustix::thread::set_name(&CString::new(queues::OWNER)?)?;
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     listener.bind(&address.into())?;
@@ -119,9 +118,9 @@ fn queue(address: SocketAddr, backlog: i32) -> Result<()> {
     Ok(())
 }
 
-/// Holds both ends of so many connections until the lab lets go of it. However it ends, they vanish without a packet: so many
-/// TIME_WAIT sockets at once are more than small machines keep.
-fn crowd(address: SocketAddr, count: usize) -> Result<()> {
+/// Holds both ends of this many connections until the lab closes stdin. They vanish without a packet, because small machines
+/// cannot keep this many TIME_WAIT sockets.
+fn many_connections(address: SocketAddr, count: usize) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     say("listening")?;
     let to = listener.local_addr()?;
@@ -137,7 +136,7 @@ fn crowd(address: SocketAddr, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// As inetd, sshd or a forking database does it: a process of its own for the connection.
+/// Forks a process for the connection, as inetd, sshd or a forking database does.
 fn fork_for_one(address: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     say("listening")?;
@@ -148,18 +147,17 @@ fn fork_for_one(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// The process of one connection, which is its standard input: answers, and exits cleanly
-/// when nothing more comes for a while.
+/// The process of one connection, which is its standard input: answers requests, and exits when none has come for a while.
 fn serve_stdin() -> Result<()> {
     let mut connection = TcpStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    connection.set_read_timeout(Some(FORKED_IS_PATIENT))?;
+    connection.set_read_timeout(Some(FORKED_IDLE_TIMEOUT))?;
     while answer(&mut connection).is_ok() {}
     std::process::exit(0);
 }
 
-/// Connects under that name, and aborts.
+/// Connects under this process name, and aborts.
 fn abort_as(name: &str, address: SocketAddr) -> Result<()> {
-    cgroup::settle()?;
+    cgroup::enter_or_leave()?;
     rustix::thread::set_name(&CString::new(name)?)?;
     let connection = TcpStream::connect(address)?;
     Ok(SockRef::from(&connection).set_linger(Some(Duration::ZERO))?)
@@ -171,19 +169,19 @@ fn say(word: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// A helper that serves one connection, as the lab holds it.
+/// A running helper.
 pub(super) struct Peer {
     process: Process,
     said: BufReader<ChildStdout>,
 }
 
 impl Peer {
-    /// Starts it and waits until it listens.
+    /// Starts a helper and waits until it listens.
     pub(super) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
         Self::begin(ns, janitor, command(&[how, &at.to_string(), &count.to_string()])?)
     }
 
-    /// The same, in a cgroup.
+    /// Starts a helper in a cgroup.
     pub(super) fn start_in(
         ns: &Ns,
         janitor: &Janitor,
@@ -202,19 +200,19 @@ impl Peer {
         let mut process = Process::start(ns, janitor, &mut command)?;
         let said = process.child.stdout.take().context("helper's stdout")?;
         let mut peer = Self { process, said: BufReader::new(said) };
-        peer.hear("listening")?;
+        peer.expect_line("listening")?;
         Ok(peer)
     }
 
-    pub(super) fn hear(&mut self, word: &str) -> Result<()> {
+    pub(super) fn expect_line(&mut self, word: &str) -> Result<()> {
         let mut line = String::new();
         self.said.read_line(&mut line)?;
         ensure!(line.trim() == word, "helper said {:?}, not {word}", line.trim());
         Ok(())
     }
 
-    /// Tells it how to die: "exit 3", or "crash".
-    pub(super) fn tell(mut self, how: &str) -> Result<()> {
+    /// Orders it to die: "exit 3", or "crash".
+    pub(super) fn order_to_die(mut self, how: &str) -> Result<()> {
         let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
         writeln!(orders, "{how}")?;
         let status = self.process.child.wait()?;
@@ -226,13 +224,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Kills it as the kernel's OOM killer would.
+    /// Kills it, as the kernel's OOM killer does.
     pub(super) fn kill(self) {
         drop(self.process);
     }
 }
 
-/// A child in a namespace that ends with this guard.
+/// A child in a namespace, killed when dropped.
 pub(super) struct Process {
     child: Child,
 }
@@ -242,24 +240,24 @@ impl Process {
         Self::adopt(ns.spawn(command)?, janitor)
     }
 
-    /// Takes over a child that was started elsewhere.
+    /// Takes over a running child.
     pub(super) fn adopt(child: Child, janitor: &Janitor) -> Result<Self> {
         let process = Self { child };
         janitor.process(process.child.id())?;
         Ok(process)
     }
 
-    /// Asks it to end; it must do so cleanly, and within a second and a half, or what is that under emulation.
+    /// Sends SIGTERM. The child must exit cleanly within 1.5 s; under emulation, within ten times that.
     pub(super) fn end(&mut self) -> Result<()> {
-        // It may have ended by itself just now.
+        // Fails only if the child has already ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let patience = Duration::from_millis(if kernel::is_ours() { 15_000 } else { 1500 });
-        let status = until("the end after SIGTERM", patience, || Ok(self.child.try_wait()?))?;
+        let timeout = Duration::from_millis(if kernel::is_ours() { 15_000 } else { 1500 });
+        let status = until("the end after SIGTERM", timeout, || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "SIGTERM: {status}");
         Ok(())
     }
 
-    /// Its exit status, should it have ended by itself.
+    /// Whether it has ended by itself.
     pub(super) fn ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
@@ -267,7 +265,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only for a child that is gone already.
+        // Both fail only if the child has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

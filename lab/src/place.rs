@@ -1,4 +1,4 @@
-//! Who is where in the lab's network.
+//! Addresses and places in the lab's network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -24,7 +24,7 @@ impl Family {
         }
     }
 
-    /// The router, as the client sees it.
+    /// The router's address on the client's side.
     pub(super) fn gateway(self) -> IpAddr {
         match self {
             Self::V4 => Ipv4Addr::new(10, 77, 1, 1).into(),
@@ -40,7 +40,7 @@ impl Family {
     }
 }
 
-/// A namespace by the part it plays.
+/// A namespace by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Place {
     Client,
@@ -62,7 +62,7 @@ impl Place {
     }
 }
 
-/// An end of the wire as sockets name it.
+/// The socket address of an end.
 pub(super) fn at(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }

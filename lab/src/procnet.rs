@@ -1,10 +1,10 @@
-//! The kernel's own account inside a namespace: resets sent, sockets and their states.
+//! The kernel's counters and sockets of a namespace, from `/proc/net`.
 
 use anyhow::{Context, Result};
 
 use super::ns::Ns;
 
-/// A TCP state as `/proc/net/tcp` numbers it.
+/// A TCP state, numbered as in `/proc/net/tcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State(u8);
 
@@ -18,18 +18,18 @@ impl State {
     pub(super) const LISTEN: Self = Self(10);
 }
 
-/// `TcpOutRsts`: resets that this namespace's own stack made.
+/// `TcpOutRsts`: resets that the namespace's TCP stack sent.
 pub(super) fn out_rsts(ns: &Ns) -> Result<u64> {
     tcp_counter(&ns.proc_net("snmp")?, "OutRsts").context("no OutRsts in /proc/net/snmp")
 }
 
-/// The same of the namespace that the lab itself lives in.
+/// `TcpOutRsts` of the calling thread's namespace.
 pub(super) fn own_out_rsts() -> Result<u64> {
     let snmp = std::fs::read_to_string("/proc/thread-self/net/snmp").context("/proc/net/snmp")?;
     tcp_counter(&snmp, "OutRsts").context("no OutRsts in /proc/net/snmp")
 }
 
-/// `ListenOverflows`: handshakes that met a full accept queue.
+/// `ListenOverflows`: handshakes that found the accept queue full.
 pub(super) fn listen_overflows(ns: &Ns) -> Result<u64> {
     let netstat = ns.proc_net("netstat")?;
     counter(&netstat, "TcpExt: ", "ListenOverflows").context("no ListenOverflows in /proc/net/netstat")
@@ -39,7 +39,7 @@ fn tcp_counter(snmp: &str, name: &str) -> Option<u64> {
     counter(snmp, "Tcp: ", name)
 }
 
-/// A line of names, then one of values.
+/// A counter by name: the file has a line of names, then one of values.
 fn counter(text: &str, protocol: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(protocol));
     let at = lines.next()?.split(' ').position(|word| word == name)?;

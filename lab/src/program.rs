@@ -1,4 +1,4 @@
-//! One rstwatch under test.
+//! A running rstwatch under test.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use super::net::Net;
 use super::peer::Process;
 use super::wait::until_true;
 
-/// Loading and attaching takes a while on a busy machine.
+/// How long loading and attaching may take on a busy machine.
 pub(super) const STARTS: Duration = Duration::from_secs(20);
 
-/// A child whose output is read as it comes, so that it never waits for us.
+/// A child process. Its output is read as it comes, so that it never blocks.
 pub(super) struct Program {
     process: Process,
     said: Arc<Mutex<Said>>,
@@ -57,7 +57,7 @@ impl Program {
     pub(super) fn lives(&mut self) -> Result<()> {
         if self.process.ended()? {
             let last = self.look(|said| said.complaints.last().cloned());
-            bail!("ended: {}", last.as_deref().unwrap_or("without a word"));
+            bail!("ended: {}", last.as_deref().unwrap_or("no message"));
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ fn follow<R: Read + Send + 'static>(
 ) {
     let Some(pipe) = pipe else { return };
     let said = Arc::clone(said);
-    // Ends with the pipe, that is with the child.
+    // Ends with the pipe, when the child ends.
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             hear(&mut said.lock().unwrap_or_else(PoisonError::into_inner), line);

@@ -20,7 +20,7 @@ impl Proof {
         Ok(Self { rsts: rsts(scene.net)?, rejects: scene.rejects.total() })
     }
 
-    /// The counters must have moved by just what the row says.
+    /// Compares the counters with what the row says.
     pub(super) fn end(&self, scene: &Scene, row: &Row) -> Result<()> {
         let expected: Vec<u64> = Place::ALL
             .iter()
@@ -31,7 +31,7 @@ impl Proof {
             Ok(now.iter().zip(&self.rsts).map(|(now, then)| now - then).collect())
         };
         let enough = || Ok(moved()?.iter().zip(&expected).all(|(moved, wanted)| moved >= wanted));
-        // Too few is told below, with the numbers.
+        // A timeout is reported below, with the numbers.
         let _ = until_true("the kernel's count", SOON, enough);
         let moved = moved()?;
         let most = if row.more { &moved } else { &expected };

@@ -1,5 +1,5 @@
-//! Accept queues: what the daemon says of listeners whose queues overflow, against the kernel's own account of the
-//! namespace (`ListenOverflows`) and of each socket (`sk_drops`, by `ss`).
+//! Accept queues: compares the daemon's metrics of overflowing listeners with the kernel's counts per namespace
+//! (`ListenOverflows`) and per socket (`sk_drops`, by `ss`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,31 +15,31 @@ use super::procnet::listen_overflows;
 use super::sock::Tcp;
 use super::wait::until_true;
 
-/// What the helper calls itself: the owner that the daemon is to find.
+/// Process name of the helper, and so the owner that the daemon must find.
 pub(super) const OWNER: &str = "lab-queue";
-/// The queue takes one connection more than this.
+/// Backlog of the listener, which accepts one connection more.
 const BACKLOG: u16 = 2;
-/// Connections that each listener is offered.
+/// Connection attempts per listener.
 const OFFERED: u16 = 12;
-/// Beyond the range from which the kernel picks source ports.
+/// First source port beyond the kernel's range.
 const LATE: u16 = 62_100;
-/// The daemon looks every second; a busy or emulated machine less often.
+/// Timeout for the daemon, which samples every second; on a busy or emulated machine less often.
 const NOTICED: Duration = Duration::from_secs(30);
 
-/// Where a handshake meets the full queue.
+/// The packet of a handshake that finds the queue full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// At its SYN.
+    /// The SYN.
     Syn,
-    /// At its last ACK: the queue has filled up meanwhile.
+    /// The last ACK, because the queue has filled up since the SYN.
     LastAck,
 }
 
 impl Stage {
     pub(super) const EACH: [Self; 2] = [Self::Syn, Self::LastAck];
 
-    /// Whether these may be the overflows of a listener with so many drops. A last ACK is dropped twice: where it finds no
-    /// room, and by the caller (net/ipv4/tcp_ipv4.c, tcp_v4_syn_recv_sock and tcp_v4_rcv); and so is a SYN that came again.
+    /// Whether a listener with this many drops may have this many overflows. A last ACK counts as two drops: in
+    /// tcp_v4_syn_recv_sock and in its caller tcp_v4_rcv (net/ipv4/tcp_ipv4.c). A repeated SYN is one more drop.
     fn fits(self, overflows: u64, drops: u64) -> bool {
         match self {
             Self::Syn => overflows == drops,
@@ -48,13 +48,13 @@ impl Stage {
     }
 }
 
-/// A listener of a process in the server's namespace, which accepts nothing.
+/// A listener of a process in the server's namespace that never accepts.
 struct Queue {
     _peer: Peer,
     at: SocketAddr,
 }
 
-/// Fills the queues of two listeners at once, and waits until the daemon's account is the kernel's.
+/// Overflows the queues of two listeners at once, and waits until the daemon's counts equal the kernel's.
 pub(super) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, port: u16) -> Result<String> {
     let server = &net.server;
     let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", if abort { "1" } else { "0" })?;
@@ -70,7 +70,7 @@ pub(super) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, po
         || Ok(queues.iter().map(|queue| drops(net, queue)).collect::<Result<Vec<_>>>()?.iter().all(|n| *n > 0));
     until_true("overflows", NOTICED, overflowed)?;
     queues.iter().try_for_each(|queue| shown(daemon, queue))?;
-    // Nobody knocks any more, and what was counted stands still.
+    // No more connection attempts come, so the counts no longer change.
     drop(offered);
     let mut said = String::new();
     let agreed = until_true("the daemon's account as the kernel's", NOTICED, || {
@@ -93,7 +93,7 @@ fn offer(net: &Net, queue: &Queue, stage: Stage) -> Result<Vec<Tcp>> {
     if stage == Stage::Syn {
         return connect(OFFERED);
     }
-    // The SYN-ACKs of the late ones are held back until the early ones have taken the room.
+    // The SYN-ACKs of the late clients are held back until the early ones have filled the queue.
     let hold = format!("tcp sport {} tcp dport {LATE}-{}", queue.at.port(), LATE + OFFERED);
     let held = Rule::drop(&net.client, "input", &hold)?;
     let late = (0..BACKLOG).map(|n| Tcp::knock(&net.client, at(client(queue), LATE + n), queue.at));
@@ -107,7 +107,7 @@ fn client(queue: &Queue) -> IpAddr {
     if queue.at.is_ipv4() { Family::V4.client() } else { Family::V6.client() }
 }
 
-/// Full, with the owner and the limit.
+/// Checks that the daemon reports full queues with their owner and limit.
 fn shown(daemon: &Daemon, queue: &Queue) -> Result<()> {
     let port = queue.at.port();
     until_true("the queue's length and limit, and their owner", NOTICED, || {
@@ -129,12 +129,12 @@ fn counted(daemon: &Daemon, queue: &Queue) -> Result<u64> {
         .map_or(0, |(_, value)| value))
 }
 
-/// Overflows that the daemon could give to no listener.
+/// Overflows that the daemon attributed to no listener.
 fn nobodys(daemon: &Daemon) -> Result<u64> {
     Ok(daemon.metrics()?.unattributed_overflows())
 }
 
-/// `sk_drops` of a listener: the last of what `ss -m` shows.
+/// `sk_drops` of a listener: the last field of `ss -m`.
 fn drops(net: &Net, queue: &Queue) -> Result<u64> {
     let said = net.server.tool("ss", &["-ltnmH", "sport", "=", &format!(":{}", queue.at.port())])?;
     let drops = dropped(&said);

@@ -1,4 +1,4 @@
-//! The lab's result as a table.
+//! The lab's results as a table.
 
 use super::grade::Outcome;
 use super::judgement::Judgement;
@@ -12,18 +12,18 @@ pub(super) struct Line {
     row: String,
     vantage: String,
     expected: String,
-    /// What was got instead, each kind once, with the events behind the first.
+    /// What came instead, each kind once, and the events behind the first.
     missed: Vec<String>,
     evidence: Vec<String>,
     good: u32,
     tries: u32,
 }
 
-/// What came of one check.
+/// The result of one check.
 pub(super) enum Got {
-    /// As expected.
+    /// The expected result.
     Expected,
-    /// Something else, and the raw events behind it.
+    /// Another result, and the raw events behind it.
     Else(String, Vec<String>),
 }
 
@@ -52,7 +52,7 @@ impl Report {
         }
     }
 
-    /// Enters a row that was not judged: skipped for that reason, or not made.
+    /// Enters a row that was not judged, because it was skipped or not made.
     pub(super) fn not_judged(
         &mut self,
         row: &Row,
@@ -70,7 +70,7 @@ impl Report {
         self.judgements.push(Judgement { result, truth, faults: vec![why], ..base });
     }
 
-    /// Enters what was judged of one row from one vantage.
+    /// Enters the judgements of one row from one vantage point.
     pub(super) fn judged(&mut self, judgements: Vec<Judgement>) {
         let Some(first) = judgements.first() else { return };
         let faulty = || judgements.iter().filter(|judgement| !judgement.faults.is_empty());
@@ -85,7 +85,7 @@ impl Report {
         self.judgements.extend(judgements);
     }
 
-    /// Enters a check that could not be made as one that missed.
+    /// Enters the result of a check. A check that could not be made counts as failed.
     pub(super) fn enter_result(&mut self, row: &str, vantage: &str, expected: String, got: anyhow::Result<Got>) {
         let got = got.unwrap_or_else(|why| Got::Else(format!("{why:#}"), Vec::new()));
         self.enter(row, vantage, expected, got);
@@ -114,7 +114,7 @@ impl Report {
         &mut self.lines[at]
     }
 
-    /// Prints everything; the last line counts. Returns how many lines failed.
+    /// Prints the table, then failures, skipped rows and totals. Returns the number of failed lines.
     pub(super) fn print(&self) -> usize {
         let width = |of: fn(&Line) -> usize| self.lines.iter().map(of).max().unwrap_or(0);
         let (row, expected) = (width(|l| l.row.len()), width(|l| l.expected.chars().count()));
@@ -143,7 +143,7 @@ impl Report {
     }
 }
 
-/// How the lines begin that tell what failed.
+/// Prefix of the lines about failures.
 pub const FAILED: &str = "failed: ";
 
 impl Line {
@@ -151,7 +151,7 @@ impl Line {
         self.good < self.tries
     }
 
-    /// What was got instead, and the raw events behind it.
+    /// Prints what came instead, and the raw events behind it.
     fn print_failure(&self) {
         println!("{FAILED}row {}, {}: expected {}, got {}", self.row, self.vantage, self.expected, self.got());
         self.evidence.iter().for_each(|event| println!("{FAILED}  {event}"));
@@ -162,5 +162,5 @@ impl Line {
     }
 }
 
-/// The name of a line's vantage when a row did not even make its reset.
+/// The vantage of a line about making a reset, not about seeing it.
 pub(super) const MAKING: &str = "making";

@@ -105,7 +105,7 @@ impl<'a> Scene<'a> {
     }
 
     /// States that traffic never pauses from here to the end. On a machine with much else
-    /// to do it may, and then the row must be made again: see [`Scene::dawdled`].
+    /// to do it may, and then the row must be made again: see [`Scene::was_too_slow`].
     fn busy(&self) {
         self.brisk.set(Some(Instant::now()));
         self.streams();
@@ -117,7 +117,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether a busy row took so long that its connection was idle after all.
-    pub(super) fn dawdled(&self) -> bool {
+    pub(super) fn was_too_slow(&self) -> bool {
         self.brisk.get().is_some_and(|since| since.elapsed() > BRISK)
     }
 

@@ -1,4 +1,4 @@
-//! From the arguments to the verdict: every row made, proven, watched and judged.
+//! Runs the lab: makes, proves, watches and judges every row.
 
 use std::path::Path;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use super::select::{ALERTS, BURST, OWNERS, QUEUES, ids, installed, missing, name
 use super::table::{FLOOD, Row, rows};
 use super::vantage::Vantage;
 
-/// Below the source ports of the namespaces.
+/// First server port, below the source ports of the namespaces.
 pub(super) const FIRST_PORT: u16 = 10_001;
 
 pub(super) fn lab(args: &LabArgs) -> Result<()> {
@@ -68,14 +68,14 @@ pub(super) fn build() -> Result<Net> {
     Net::build().context("the lab's network")
 }
 
-/// How often a scenario is made at most.
+/// Maximum number of attempts at a scenario.
 const TRIES: u32 = 4;
 
-/// What came of a scenario.
+/// The result of one attempt at a scenario.
 enum Take {
-    /// It stands; what was played, if there is something to judge.
+    /// The attempt counts; what was played, if there is something to judge.
     Done(Option<Played>),
-    /// To be made again, and why.
+    /// The scenario has to be made again, for this reason.
     Again(String),
 }
 
@@ -107,19 +107,19 @@ impl<'a> Lab<'a> {
         Ok(played)
     }
 
-    /// A row is made again where the machine was too slow for it, or something else came of it than its resets. What was
-    /// said of the first one is not judged: it has a port of its own.
+    /// Makes a row, again if the machine was too slow or if it made something else than its resets. Events of a discarded attempt
+    /// are not judged, because each attempt has its own port.
     fn play_again(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<Played>> {
         for take in 1..=TRIES {
             match self.play(row, family, run, take == TRIES)? {
                 Take::Done(played) => return Ok(played),
-                Take::Again(why) => eprintln!("row {} {}: {why}: once more", row.id, family.name()),
+                Take::Again(why) => eprintln!("row {} {}: {why}: trying again", row.id, family.name()),
             }
         }
         Ok(None)
     }
 
-    /// One scenario. The last take stands, whatever came of it.
+    /// Makes one scenario. The last attempt counts in any case.
     fn play(&mut self, row: &'static Row, family: Family, run: u32, is_last: bool) -> Result<Take> {
         // Some scenarios use the next port as well.
         self.port += 2;
@@ -135,7 +135,7 @@ impl<'a> Lab<'a> {
         let proof = Proof::begin(&scene)?;
         let started = Instant::now();
         let made = (row.make)(&scene);
-        let dawdled = scene.dawdled();
+        let was_too_slow = scene.was_too_slow();
         let made = made.and_then(|()| proof.end(&scene, row));
         if let Err(why) = made {
             let why = format!("not produced: {why:#}");
@@ -152,7 +152,7 @@ impl<'a> Lab<'a> {
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Expected);
             return Ok(Take::Done(None));
         };
-        if dawdled && !is_last {
+        if was_too_slow && !is_last {
             return Ok(Take::Again("too slow".to_owned()));
         }
         if let Some(before) = counted {
@@ -188,7 +188,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Processes in cgroups such as runtimes and systemd make.
+    /// Processes in cgroups such as container runtimes and systemd create.
     fn own(&mut self) {
         for case in owners::CASES {
             let row = format!("{OWNERS} {}", case.name);
@@ -204,7 +204,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// A conntrack table that fills up, until the shipped rules fire.
+    /// A conntrack table that fills up until the shipped alert fires.
     fn alert(&mut self) {
         self.port += 2;
         if let Some(why) = limits::not_ours() {

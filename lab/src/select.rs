@@ -1,4 +1,4 @@
-//! Which rows run: by name, and by what is installed.
+//! Selects the rows to run, by name and by installed programs.
 
 use super::table::{Row, rows};
 
@@ -8,14 +8,14 @@ pub(super) const BURST: &str = "burst";
 /// The pseudo row of the overflowing accept queues.
 pub(super) const QUEUES: &str = "queues";
 
-/// The pseudo row of processes in cgroups that tell whose they are.
+/// The pseudo row of processes with an owner by cgroup.
 pub(super) const OWNERS: &str = "owners";
 
 /// The pseudo row of the alert that a full conntrack table fires.
 pub(super) const ALERTS: &str = "alerts";
 
-/// A row by its name, or, where no row has just that name, all rows of a family: "8"
-/// means every "8-…" and "18" means 18a and 18b, but "4" means 4 alone.
+/// Whether a name selects a row: the row with exactly this name or, if there is none, every row of a family. "8" means every
+/// "8-…" and "18" means 18a and 18b, but "4" means only 4.
 pub(super) fn names(asked: &str, id: &str) -> bool {
     if ids().any(|known| known == asked) {
         return id == asked;
@@ -28,7 +28,7 @@ pub(super) fn ids() -> impl Iterator<Item = &'static str> {
     rows().map(|row| row.id).chain([QUEUES, OWNERS, ALERTS, BURST])
 }
 
-/// The first program that a row needs and that is not there.
+/// The first missing program of those that a row needs.
 pub(super) fn missing(row: &Row) -> Option<&'static str> {
     row.needs.iter().copied().find(|program| !installed(program))
 }

@@ -1,4 +1,4 @@
-//! TCP sockets inside namespaces that make no reset unless they are told to.
+//! TCP sockets in namespaces that send no reset unless requested.
 
 use std::fmt::Debug;
 use std::io::{Read, Write};
@@ -17,21 +17,20 @@ pub(super) mod repair;
 
 pub(super) use others::{Listener, Raw, forge};
 
-/// One connected socket. Dropped, it vanishes without a packet, so that a scenario's
-/// leftovers never draw a reset of their own; [`Tcp::close`] and [`Tcp::abort`] are what
-/// a program would do.
+/// A TCP socket. When dropped it vanishes without a packet, so that the leftovers of a scenario never cause a reset.
+/// [`Tcp::close`] and [`Tcp::abort`] do what programs do.
 pub(super) struct Tcp {
     socket: Socket,
     silent: bool,
 }
 
 impl Tcp {
-    /// An unconnected socket that belongs to `ns` for its whole life.
+    /// An unconnected socket in this namespace.
     pub(super) fn new(ns: &Ns, to: SocketAddr) -> Result<Self> {
         Self::speaking(ns, Protocol::TCP, to)
     }
 
-    /// One of another protocol, such as MPTCP.
+    /// A socket of another protocol, such as MPTCP.
     pub(super) fn speaking(ns: &Ns, protocol: Protocol, to: SocketAddr) -> Result<Self> {
         let domain = Domain::for_address(to);
         let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;
@@ -64,7 +63,7 @@ impl Tcp {
         Ok(tcp)
     }
 
-    /// Asks for a connection and does not wait for it.
+    /// Starts to connect without waiting.
     pub(super) fn offer(ns: &Ns, to: SocketAddr) -> Result<Self> {
         let tcp = Self::new(ns, to)?;
         tcp.socket.set_nonblocking(true)?;
@@ -74,7 +73,7 @@ impl Tcp {
         }
     }
 
-    /// Sends a SYN from a known source port and does not wait for the answer.
+    /// Sends a SYN from a known source port without waiting for the answer.
     pub(super) fn knock(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
         let tcp = Self::new(ns, to)?;
         tcp.socket.set_reuse_address(true)?;
@@ -82,7 +81,7 @@ impl Tcp {
         tcp.started(to)
     }
 
-    /// The same from any port.
+    /// Sends a SYN from any port without waiting for the answer.
     pub(super) fn start(ns: &Ns, to: SocketAddr) -> Result<Self> {
         Self::new(ns, to)?.started(to)
     }
@@ -104,18 +103,18 @@ impl Tcp {
         (&self.socket).write_all(bytes).context("send")
     }
 
-    /// Reads until this much has come.
+    /// Reads this many bytes.
     pub(super) fn hear(&self, bytes: usize) -> Result<()> {
         (&self.socket).read_exact(&mut vec![0; bytes]).context("receive")
     }
 
-    /// Reads until the text ends this way.
+    /// Reads until the data ends with this text.
     pub(super) fn hear_until(&self, end: &[u8]) -> Result<()> {
         let mut heard = Vec::new();
         while !heard.ends_with(end) {
             let mut some = [0; 4096];
             let count = (&self.socket).read(&mut some).context("receive")?;
-            ensure!(count > 0, "the connection ended before the answer did");
+            ensure!(count > 0, "the connection ended before the response did");
             heard.extend_from_slice(some.get(..count).unwrap_or_default());
         }
         Ok(())
@@ -128,21 +127,20 @@ impl Tcp {
         Ok(())
     }
 
-    /// The next read must fail with just this error.
+    /// The next read must fail with exactly this error.
     pub(super) fn dies(&self, errno: i32) -> Result<()> {
         let got = (&self.socket).read(&mut [0; 16]);
         expect(errno, got.map(|count| format!("{count} bytes")))
     }
 
-    /// Waits for the socket's error without reading: after the peer's FIN a read shows
-    /// only the end of the stream.
+    /// Waits for the socket's error without reading, because after the peer's FIN a read returns only the end of the stream.
     pub(super) fn fails(&self, errno: i32) -> Result<()> {
         let ask = || Ok(self.socket.take_error()?);
         let error = until("the socket's error", SOON, ask)?;
         expect(errno, Err::<String, _>(error))
     }
 
-    /// Sends until the connection fails or the time is over; whether it failed.
+    /// Sends until the connection fails or the time is over. Returns whether it failed.
     pub(super) fn pour(&self, chunk: &[u8], pause: Duration, time: Duration) -> bool {
         let started = Instant::now();
         while started.elapsed() < time {
@@ -154,14 +152,14 @@ impl Tcp {
         false
     }
 
-    /// Reads and forgets until the stream ends or fails.
+    /// Reads and discards data until the stream ends or fails.
     pub(super) fn drain(&self) -> std::io::Result<()> {
         let mut some = vec![0; 65_536];
         while (&self.socket).read(&mut some)? > 0 {}
         Ok(())
     }
 
-    /// The initial TTL or hop limit of what it sends.
+    /// Sets the initial TTL or hop limit of sent packets.
     pub(super) fn ttl(&self, ttl: u8) -> Result<()> {
         match self.local()? {
             SocketAddr::V4(_) => self.socket.set_ttl_v4(ttl.into())?,
@@ -170,17 +168,17 @@ impl Tcp {
         Ok(())
     }
 
-    /// A socket option that socket2 does not know.
+    /// Sets a socket option that socket2 lacks.
     pub(super) fn tcp_option(&self, option: i32, value: i32) -> Result<()> {
         Ok(repair::set(&self.socket, option, value)?)
     }
 
-    /// connect(AF_UNSPEC): the connection is aborted, the socket stays.
+    /// connect(AF_UNSPEC): aborts the connection and keeps the socket.
     pub(super) fn disconnect(&self) -> Result<()> {
         Ok(repair::disconnect(&self.socket)?)
     }
 
-    /// The sequence number of the next byte that this end will send.
+    /// The sequence number of the next byte to send.
     pub(super) fn next_sequence(&self) -> Result<u32> {
         Ok(repair::next_sequence(&self.socket)?)
     }
@@ -189,17 +187,17 @@ impl Tcp {
         self.socket.local_addr()?.as_socket().context("not an internet address")
     }
 
-    /// No more data from this end: a FIN.
+    /// Ends the sending direction with a FIN.
     pub(super) fn finish(&self) -> Result<()> {
         Ok(self.socket.shutdown(std::net::Shutdown::Write)?)
     }
 
-    /// What close() does in any program.
+    /// close(), as in any program.
     pub(super) fn close(mut self) {
         self.silent = false;
     }
 
-    /// The deliberate abort: SO_LINGER 0, then close.
+    /// Aborts the connection: SO_LINGER 0, then close().
     pub(super) fn abort(self) -> Result<()> {
         self.socket.set_linger(Some(Duration::ZERO))?;
         self.close();
@@ -210,13 +208,13 @@ impl Tcp {
 impl Drop for Tcp {
     fn drop(&mut self) {
         if self.silent {
-            // A socket that is dead already has nothing more to send.
+            // Fails only for a closed socket, which sends nothing more.
             let _ = repair::silence(&self.socket);
         }
     }
 }
 
-/// The error must be just this one.
+/// Checks that an operation failed with exactly this error.
 pub(super) fn expect<T: Debug>(errno: i32, got: std::io::Result<T>) -> Result<()> {
     let wanted = std::io::Error::from_raw_os_error(errno);
     match got {

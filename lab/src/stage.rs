@@ -1,14 +1,14 @@
-//! The lab's network for who wants resets to look at: no judging, no proof.
+//! The lab's network for demos and browser tests: makes resets without proving or judging them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::net::Net;
 use super::nft::Rejects;
-use super::peer::{Peer, command};
+use super::peer::{Peer, Process, command};
 use super::place::{Family, Place, at};
 use super::rows::Scene;
 use super::run::{FIRST_PORT, build};
@@ -16,39 +16,44 @@ use super::select::missing;
 use super::sock::{Listener, Tcp};
 use super::table::rows;
 
-/// A scenario is made again where the machine was too slow for it.
+/// Maximum number of attempts at a scenario.
 const TRIES: u32 = 3;
 
-/// The queue of a crowd's server takes one more, and that many come.
+/// Backlog of an overflowing server, and the connections offered to it.
 const BACKLOG: usize = 8;
-const CROWD: usize = 12;
+const OFFERED: usize = 12;
 
-/// The network, and the next free port of its server. All goes when this goes.
+/// The network and the next free server port. Everything is removed when dropped.
 pub struct Stage {
-    crowds: Vec<(Peer, Vec<Tcp>)>,
-    // After what lives in it.
+    overflows: Vec<(Peer, Vec<Tcp>)>,
+    // After the processes in it.
     net: Net,
     rejects: Rejects,
     port: u16,
 }
 
-/// What a row came to.
+/// The result of making a row.
 pub enum Played {
-    /// It was made, at this port of the server.
+    /// Made, at this server port.
     At(u16),
-    /// It needs this program.
+    /// Skipped, because this program is missing.
     Lacks(&'static str),
 }
 
 impl Stage {
     /// Builds the network namespaces.
     pub fn build() -> Result<Self> {
-        Ok(Self { crowds: Vec::new(), net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
+        Ok(Self { overflows: Vec::new(), net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
     }
 
     /// The network namespaces, for `--netns`.
     pub fn namespaces(&self) -> Vec<PathBuf> {
         Place::ALL.iter().map(|place| self.net.ns(*place).path()).collect()
+    }
+
+    /// Takes over a child, which ends with the returned value or, at the latest, with the lab.
+    pub(super) fn adopt(&self, child: Child) -> Result<Process> {
+        Process::adopt(child, &self.net.janitor)
     }
 
     /// Makes the resets of a row of the lab.
@@ -69,7 +74,7 @@ impl Stage {
         }
     }
 
-    /// A process of that name connects and aborts; the server's port.
+    /// A process with this name connects and aborts. Returns the server's port.
     pub fn abort_as(&mut self, name: &str) -> Result<u16> {
         let port = self.next_port();
         let server: SocketAddr = at(Family::V4.server(), port);
@@ -77,17 +82,17 @@ impl Stage {
         let mut helper = command(&["abort", &server.to_string(), name])?;
         let mut helper = self.net.client.spawn(helper.stdin(Stdio::null()))?;
         let status = helper.wait()?;
-        ensure!(status.success(), "the process that should abort: {status}");
+        ensure!(status.success(), "the aborting process: {status}");
         Ok(port)
     }
 
-    /// A process accepts nothing, and more clients come than its queue takes, until all goes; the server's port.
-    pub fn crowd(&mut self) -> Result<u16> {
+    /// A process never accepts, and more clients connect than its queue holds. Returns the server's port.
+    pub fn overflow(&mut self) -> Result<u16> {
         let port = self.next_port();
         let server = at(Family::V4.server(), port);
         let peer = Peer::start(&self.net.server, &self.net.janitor, "queue", server, BACKLOG)?;
-        let clients = (0..CROWD).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
-        self.crowds.push((peer, clients));
+        let clients = (0..OFFERED).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
+        self.overflows.push((peer, clients));
         Ok(port)
     }
 

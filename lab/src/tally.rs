@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::grade::Outcome;
 use super::judgement::Judgement;
 
-/// What one end or both could know of a reset.
+/// Which ends of a reset were watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     Sent,
@@ -33,7 +33,7 @@ impl Side {
     }
 }
 
-/// How many came out how.
+/// Counts by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     outcomes: BTreeMap<Outcome, u64>,
@@ -61,11 +61,11 @@ impl Tally {
         self.outcomes.get(&outcome).copied().unwrap_or(0)
     }
 
-    /// Of all verdicts that were due.
+    /// Percentage of right verdicts among those that were due.
     pub(super) fn percent_right(&self) -> String {
         let due = [Outcome::Right, Outcome::Unknown, Outcome::Wrong, Outcome::Missing, Outcome::Extra];
         let due: u64 = due.iter().map(|outcome| self.count(*outcome)).sum();
-        // Rounded down: 100 means all.
+        // Rounded down, so that 100 means all.
         let tenths = (self.count(Outcome::Right) * 1000).checked_div(due);
         tenths.map_or_else(|| "–".to_owned(), |tenths| format!("{}.{} %", tenths / 10, tenths % 10))
     }

@@ -1,4 +1,4 @@
-//! Rounds of resets, silences and overflows, for those who want to see metrics move.
+//! Rounds of resets, idle times and overflows, so that metrics change.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -20,24 +20,24 @@ use super::table::rows;
 
 /// What each round makes.
 const MADE: [&str; 9] = ["1", "2", "3", "3-client", "4", "5", "6a", "9-server", "10d"];
-/// Servers that are not those of rows, by port.
+/// Additional servers: port, and timeout in milliseconds.
 const TIMERS: [(u16, u64); 3] = [(9_001, 2_000), (9_002, 3_000), (9_003, 5_000)];
 const MINUTE: (u16, Duration) = (9_004, Duration::from_secs(60));
-const CROWDED: u16 = 9_005;
-/// The queue takes one more.
+const OVERFLOWING: u16 = 9_005;
+/// The queue holds one connection more.
 const BACKLOG: i32 = 1;
-const CROWD: u32 = 5;
+const OFFERED: u32 = 5;
 const TRIES: u32 = 3;
 
 /// The lab's network, with servers that stay from round to round.
 pub struct Traffic {
     rejects: Rejects,
-    /// Its queue is left full between rounds.
-    crowded: Listener,
-    crowd: Vec<Tcp>,
+    /// Its queue stays full between rounds.
+    overflowing: Listener,
+    waiting: Vec<Tcp>,
     minutes: VecDeque<Timed>,
-    _inhabitants: Vec<Process>,
-    // Last: nothing of ours must be left in it.
+    _residents: Vec<Process>,
+    // Last, because nothing may be left in it.
     net: Net,
 }
 
@@ -45,45 +45,45 @@ impl Traffic {
     /// Builds the network and starts the servers that stay.
     pub fn build() -> Result<Self> {
         let net = build()?;
-        let crowded = Listener::open(&net.server, at(Family::V4.server(), CROWDED), BACKLOG)?;
-        let (rejects, crowd, minutes) = (Rejects::default(), Vec::new(), VecDeque::new());
-        let inhabitants = Place::ALL.into_iter().map(|place| inhabit(&net, place)).collect::<Result<_>>()?;
-        Ok(Self { rejects, crowded, crowd, minutes, _inhabitants: inhabitants, net })
+        let overflowing = Listener::open(&net.server, at(Family::V4.server(), OVERFLOWING), BACKLOG)?;
+        let (rejects, waiting, minutes) = (Rejects::default(), Vec::new(), VecDeque::new());
+        let residents = Place::ALL.into_iter().map(|place| start_resident(&net, place)).collect::<Result<_>>()?;
+        Ok(Self { rejects, overflowing, waiting, minutes, _residents: residents, net })
     }
 
-    /// The namespaces whose programs can stand for hosts of their own, by name.
+    /// The namespaces that act as hosts, by name.
     pub fn hosts(&self) -> [(&'static str, PathBuf); 2] {
         [("client", self.net.client.path()), ("server", self.net.server.path())]
     }
 
-    /// One of everything; takes some seconds.
+    /// Makes one of everything; takes some seconds.
     pub fn round(&mut self) -> Result<()> {
-        patiently(|| self.crowd()).context("the crowd")?;
+        with_retries(|| self.overflow()).context("the overflow")?;
         self.rows()?;
-        patiently(|| self.minute()).context("a minute's silence")?;
+        with_retries(|| self.minute()).context("a minute of idle time")?;
         let scenes = TIMERS.map(|(port, timeout)| (self.scene(port), Duration::from_millis(timeout)));
-        patiently(|| survive_and_die(&scenes)).context("idle timeouts")
+        with_retries(|| survive_and_die(&scenes)).context("idle timeouts")
     }
 
     fn rows(&self) -> Result<()> {
         let made = rows().filter(|row| MADE.contains(&row.id) && missing(row).is_none());
         for (row, port) in made.zip(FIRST_PORT..) {
-            patiently(|| (row.make)(&self.scene(port))).with_context(|| format!("row {}", row.id))?;
+            with_retries(|| (row.make)(&self.scene(port))).with_context(|| format!("row {}", row.id))?;
         }
         Ok(())
     }
 
-    /// More connections than the queue takes. Nobody accepts them before the next round.
-    fn crowd(&mut self) -> Result<()> {
-        for early in self.crowd.drain(..).take(BACKLOG.unsigned_abs() as usize + 1) {
-            drop((self.crowded.accept()?, early));
+    /// Offers more connections than the queue holds. They are accepted in the next round.
+    fn overflow(&mut self) -> Result<()> {
+        for early in self.waiting.drain(..).take(BACKLOG.unsigned_abs() as usize + 1) {
+            drop((self.overflowing.accept()?, early));
         }
-        let to = at(Family::V4.server(), CROWDED);
-        self.crowd = (0..CROWD).map(|_| Tcp::start(&self.net.client, to)).collect::<Result<_>>()?;
+        let to = at(Family::V4.server(), OVERFLOWING);
+        self.waiting = (0..OFFERED).map(|_| Tcp::start(&self.net.client, to)).collect::<Result<_>>()?;
         Ok(())
     }
 
-    /// One connection more that will be closed after a minute, and the end of those that are due.
+    /// Opens a connection that will be closed after a minute, and closes the one that is due.
     fn minute(&mut self) -> Result<()> {
         let (port, timeout) = MINUTE;
         if self.minutes.front().is_some_and(Timed::is_due)
@@ -101,12 +101,12 @@ impl Traffic {
     }
 }
 
-/// A process that lives in the namespace, as in any container: counters are read where one does.
-fn inhabit(net: &Net, place: Place) -> Result<Process> {
+/// Starts a process in the namespace, through which the agent reads the namespace's counters.
+fn start_resident(net: &Net, place: Place) -> Result<Process> {
     Process::start(net.ns(place), &net.janitor, Command::new("sleep").arg("infinity"))
 }
 
-/// On a busy machine a scenario may miss its moment; then it is made again.
-fn patiently(mut make: impl FnMut() -> Result<()>) -> Result<()> {
+/// Makes a scenario again if a busy machine missed its timing.
+fn with_retries(mut make: impl FnMut() -> Result<()>) -> Result<()> {
     (1..TRIES).find_map(|_| make().ok()).map_or_else(make, Ok)
 }

@@ -1,15 +1,15 @@
-//! Who watches.
+//! The vantage points of the watchers.
 
 use super::place::Place;
 
-/// A watcher, by the namespaces that it may look into.
+/// A watcher, by the namespaces that it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Vantage {
-    /// Both ends and the router: what one host with all three pods sees.
+    /// Both ends and the router, as on one host with three pods.
     All,
-    /// The client alone.
+    /// Only the client.
     Client,
-    /// The server alone, before and after its reboot.
+    /// Only the server, before and after its reboot.
     Server,
 }
 

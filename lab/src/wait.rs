@@ -1,4 +1,4 @@
-//! Waiting for something to become true, bounded.
+//! Waits with a timeout.
 
 use std::os::fd::AsFd;
 use std::thread::sleep;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long anything that needs no timer may take.
+/// Timeout for anything that does not depend on a timer.
 pub(super) const SOON: Duration = Duration::from_secs(3);
 
-/// Short enough not to be seen in a row's idle gap.
-const NAP: Duration = Duration::from_millis(4);
+/// Poll interval, too short to matter in a row's idle time.
+const INTERVAL: Duration = Duration::from_millis(4);
 
-/// Asks until there is an answer, or fails saying what never came.
+/// Polls until there is a value, or fails and says what was awaited.
 pub(super) fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
@@ -23,19 +23,19 @@ pub(super) fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Res
         if Instant::now() >= end {
             bail!("{what}: not within {:.1} s", limit.as_secs_f32());
         }
-        sleep(NAP);
+        sleep(INTERVAL);
     }
 }
 
-/// As [`until`], for a plain condition.
+/// Polls until the condition holds.
 pub(super) fn until_true(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
     until(what, limit, || Ok(ask()?.then_some(())))
 }
 
-/// Waits for something to read, and leaves it unread.
+/// Waits until there is data to read, and leaves it unread.
 pub(super) fn readable(socket: impl AsFd) -> Result<()> {
-    let patience = Timespec::try_from(SOON)?;
-    let ready = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&patience))?;
+    let timeout = Timespec::try_from(SOON)?;
+    let ready = poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timeout))?;
     ensure!(ready == 1, "nothing to read within {} s", SOON.as_secs());
     Ok(())
 }

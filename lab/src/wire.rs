@@ -1,5 +1,4 @@
-//! The wire at the router, in user space: who listens there, and a hop that takes its
-//! time.
+//! The router's links in user space: capturing packets, and delaying them.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -21,7 +20,7 @@ use super::wait::{SOON, until};
 const MTU: usize = 65_536;
 const TICK: Duration = Duration::from_millis(1);
 
-/// Sees every packet that comes in at a namespace's links.
+/// Captures every packet that arrives at a namespace's links.
 pub(super) struct Sniffer {
     socket: Socket,
     port: u16,
@@ -29,7 +28,7 @@ pub(super) struct Sniffer {
 
 impl Sniffer {
     pub(super) fn open(ns: &Ns, family: Family, port: u16) -> Result<Self> {
-        // By protocol, not "all": so what goes out is not seen a second time.
+        // By protocol and not "all", so that outgoing packets are not captured again.
         let protocol = match family {
             Family::V4 => libc::ETH_P_IP,
             Family::V6 => libc::ETH_P_IPV6,
@@ -40,7 +39,7 @@ impl Sniffer {
         Ok(Self { socket, port })
     }
 
-    /// The next packet from or to the scenario's port, or none within a moment.
+    /// The next packet from or to the scenario's port, if one comes soon.
     fn next(&self) -> Result<Option<(Segment, Vec<u8>)>> {
         let mut packet = vec![0; MTU];
         match (&self.socket).read(&mut packet) {
@@ -52,15 +51,14 @@ impl Sniffer {
         Ok(segment.map(|segment| (segment, packet)))
     }
 
-    /// Waits for a segment that is as wanted.
+    /// Waits for a matching segment.
     pub(super) fn wait(&self, is: impl Fn(&Segment) -> bool) -> Result<Segment> {
         let next = || Ok(self.next()?.map(|(segment, _)| segment).filter(&is));
         until("the segment", SOON, next)
     }
 }
 
-/// A hop that holds each packet of one port for a while, so that there is a round trip
-/// time to measure.
+/// A hop that delays each packet of one port, so that there is a round-trip time to measure.
 pub(super) struct SlowHop<'a> {
     cut: Arc<AtomicBool>,
     ends: Arc<AtomicBool>,
@@ -80,7 +78,7 @@ impl<'a> SlowHop<'a> {
         Ok(Self { cut, ends, thread: Some(thread::spawn(hop)), _no_shortcut: shortcut })
     }
 
-    /// From here on nothing passes.
+    /// From now on drops every packet.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }
@@ -95,8 +93,7 @@ impl Drop for SlowHop<'_> {
     }
 }
 
-/// Routing takes a port's segments to nowhere. Not netfilter: its drops would pass for
-/// rejects.
+/// Blackholes a port's segments by routing. Drops by netfilter could be mistaken for rejects.
 struct Blackhole<'a> {
     router: &'a Ns,
     rules: [String; 2],
@@ -122,7 +119,7 @@ impl Drop for Blackhole<'_> {
     fn drop(&mut self) {
         for rule in &self.rules {
             if let Err(why) = tell(self.router, rule, "del") {
-                eprintln!("a routing rule is left over: {why:#}");
+                eprintln!("cannot remove a routing rule: {why:#}");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Developer commands of the project; `cargo xtask --help` lists them.
+//! The developer commands, `cargo xtask --help`: a front door to the crates `lab`, `lab-vm` and `bench`, and to what builds,
+//! runs, checks and packages rstwatch.
 
 mod browser;
 mod builder;
@@ -38,21 +39,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build rstwatch and run its agent, to look at it
+    /// Build rstwatch and run its agent in the foreground
     Run(run::RunArgs),
     /// Run every check of the project
     Test(test::TestArgs),
     /// Build the eBPF object, or check that the committed one is right
     Ebpf(ebpf::EbpfArgs),
-    /// Write the Grafana dashboards; ask their queries of a Prometheus
+    /// Write the Grafana dashboards, and run their queries in a Prometheus
     Dashboards(dashboards::DashboardsArgs),
-    /// Make every kind of reset for real, and judge what rstwatch says of each
+    /// Make every kind of reset, and judge what rstwatch says about each
     Lab(lab::LabArgs),
-    /// Look at the agent's page in a browser, with resets made in the lab's network
+    /// Test the agent's page in a browser, with resets made in the lab's network
     Browser(browser::BrowserArgs),
     /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
     Packaging,
-    /// Serve a double of the Kubernetes API, for an agent to ask
+    /// Serve a fake Kubernetes API for an agent
     Api(lab::api::ApiArgs),
     /// Build the daemon as one static file
     Dist,
@@ -62,19 +63,19 @@ enum Task {
     Deb(deb::DebArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
     Vm(lab_vm::VmArgs),
-    /// Measure what rstwatch costs, against nothing and against other tools
+    /// Measure what rstwatch costs, compared with nothing and with other tools
     Bench(bench::BenchArgs),
-    /// Drive the agent with millions of resets; kill it and stop it in a flood
+    /// Run the agent under millions of resets, and kill and stop it meanwhile
     Soak(bench::soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
-    // These hats are worn by processes that this program starts of itself.
-    lab_vm::init_if_asked();
-    lab::peer_if_asked();
-    image::pod_if_asked();
-    bench::floor_if_asked();
-    if let Some(error) = wrapper::become_rustc_if_asked() {
+    // Processes that this program starts of itself: each returns here unless the environment requests it.
+    lab_vm::run_init_if_requested();
+    lab::run_helper_if_requested();
+    image::become_pod_if_requested();
+    bench::hold_idle_programs_if_requested();
+    if let Some(error) = wrapper::become_rustc_if_requested() {
         eprintln!("error: cannot start rustc: {error}");
         return ExitCode::FAILURE;
     }
@@ -96,7 +97,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // What failed was said where it failed.
+        // The failure has been reported where it happened.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");

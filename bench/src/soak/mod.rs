@@ -1,9 +1,9 @@
-//! `cargo xtask soak`: the agent under a flood of all sorts, for a day's worth of events; killed and stopped at bad moments.
+//! `cargo xtask soak`: runs the agent under millions of resets of all causes, and kills and stops it meanwhile.
 //!
-//! Memory and descriptors must not grow, no count may be lost, and nothing may stay attached.
+//! Memory and descriptors must not grow, no count may be lost, and no program may stay attached.
 
-mod crowd;
-mod ends;
+mod followers;
+mod termination;
 mod traffic;
 
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use anyhow::{Context, Result, bail};
 use dev_support::cgroups;
 use dev_support::setup::{self, Purpose};
 
-use self::crowd::Crowd;
+use self::followers::Followers;
 use self::traffic::Traffic;
-use crate::cost::config;
-use crate::ledger::Ledger;
-use crate::tool::{self, Running, Tool};
-use crate::web::{self, Counts};
-use crate::{arena, process};
+use crate::network;
+use crate::subject::conservation::ConservationCheck;
+use crate::subject::process;
+use crate::subject::tool::{self, ALL_DETAILS, Running, Tool, config_file};
+use crate::subject::web::{self, Counts};
 
 /// What `cargo xtask soak` accepts.
 #[derive(clap::Args, Debug)]
@@ -33,46 +33,43 @@ pub struct SoakArgs {
     rstwatch: Option<PathBuf>,
 }
 
-/// Every detail is wanted; the buffers are as they are shipped, so a flood overruns them.
-const CONFIG: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
-/// What memory may grow from the first quarter of the samples to the last, in a run that is long enough to tell: the
-/// allocator's pools still settle in the first millions.
+/// Growth of memory that a long run may show from the first quarter of its samples to the last.
 const GROWTH_KIB: u64 = 1024;
-/// The same in a shorter one.
+/// The same in a shorter run: the allocator's pools still settle in the first millions of events.
 const SHORT_GROWTH_KIB: u64 = 4 * GROWTH_KIB;
-/// A run of so many resets is long.
+/// Resets from which a run is long.
 const LONG: u64 = 5_000_000;
-/// Until then tables fill up to their bounds: so many resets at least.
+/// Resets until all tables have filled up to their bounds.
 const FILLS: u64 = 250_000;
 const TICK: Duration = Duration::from_millis(250);
 
-/// What a soak found.
+/// Results of a soak.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Soaked {
     /// Resets, sent and received.
     pub events: u64,
-    /// Those of them that were judged one by one; the others were counted.
+    /// Those that the agent judged one by one; it only counted the others.
     pub judged: u64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Memory in KiB, what is typical of the first quarter (from when the tables are full) and of the last.
+    /// Median memory in KiB of the first quarter of samples (once the tables are full) and of the last.
     pub rss_kib: (u64, u64),
     /// Descriptors when the tables are full, and at the end.
     pub descriptors: (usize, usize),
-    /// What was wrong, in sentences.
+    /// A sentence for each fault.
     pub wrong: Vec<String>,
 }
 
-/// Soaks; says whether all was well.
+/// Runs the soak. Returns whether no fault was found.
 pub fn soak(args: &SoakArgs) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask soak");
     }
     setup::ensure(Purpose::Soak)?;
-    tool::choose(args.rstwatch.as_deref())?;
-    let soaked = arena::inside(|| {
-        let mut wrong = ends::killed()?;
-        wrong.extend(ends::stopped()?);
+    tool::select_binary(args.rstwatch.as_deref())?;
+    let soaked = network::isolated(|| {
+        let mut wrong = termination::kill_repeatedly()?;
+        wrong.extend(termination::stop_repeatedly()?);
         let mut soaked = run(args.events)?;
         soaked.wrong.splice(0..0, wrong);
         Ok(soaked)
@@ -82,7 +79,7 @@ pub fn soak(args: &SoakArgs) -> Result<bool> {
 }
 
 impl Soaked {
-    /// In a few lines.
+    /// Prints the results in a few lines.
     pub fn print(&self) {
         let Self { events, judged, seconds, rss_kib, descriptors, wrong } = self;
         println!("{events} resets in {seconds:.1} s, {judged} of them judged one by one, the others counted");
@@ -92,15 +89,15 @@ impl Soaked {
     }
 }
 
-/// The long run: so many resets of every cause, by many programs, between many addresses, in namespaces and at listeners that
-/// come and go, while others read what the agent serves. To be called inside an arena.
+/// Makes this many resets of every cause, by many programs, between many addresses, in namespaces and at listeners that come
+/// and go, while clients read the agent's pages. To be called in an isolated network namespace.
 pub fn run(events: u64) -> Result<Soaked> {
-    let config = config(CONFIG)?;
+    let config = config_file(ALL_DETAILS)?;
     let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
-    // In a unit or a container all programs would have that one's name.
+    // In a unit or a container all programs would be attributed to it.
     cgroups::leave_all();
-    let _crowd = Crowd::gather()?;
-    let ledger = Ledger::open()?;
+    let _followers = Followers::start()?;
+    let check = ConservationCheck::begin()?;
     let began = Instant::now();
     let traffic = Traffic::new(events, (events / 10).max(FILLS));
     let mut samples = Vec::new();
@@ -114,7 +111,7 @@ pub fn run(events: u64) -> Result<Soaked> {
         watched.and(made)
     })?;
     let seconds = began.elapsed().as_secs_f64();
-    let mut wrong = ledger.close(0, made)?;
+    let mut wrong = check.end(0, made)?;
     let counts = Counts::now()?;
     samples.push(Sample::of(&running)?);
     let (first, last) = compared(&samples).context("nothing was sampled")?;
@@ -138,31 +135,31 @@ fn judge(first: &Sample, last: &Sample, growth_kib: u64) -> Vec<String> {
     if last.rss_kib > first.rss_kib + growth_kib {
         wrong.push(format!("memory grew from {} to {} KiB", first.rss_kib, last.rss_kib));
     }
-    // Fewer are right: who never reads is cut off some time.
+    // Fewer are right: the agent disconnects the follower that never reads.
     if last.descriptors > first.descriptors {
         wrong.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
     }
     wrong
 }
 
-/// What is typical of the first quarter of the samples, and of the last: what single pages are returned or not makes a moment's
-/// memory jump by as much as it may grow. Of descriptors the first and the last count.
+/// Compares the first quarter of the samples with the last. Medians of memory, because single samples vary by as much as memory
+/// may grow; of descriptors the first and the last count.
 fn compared(samples: &[Sample]) -> Option<(Sample, Sample)> {
     let quarter = samples.len().div_ceil(4);
     let (begun, ended) = (samples.get(..quarter)?, samples.get(samples.len() - quarter..)?);
-    let first = Sample { rss_kib: typical(begun)?, ..*samples.first()? };
-    let last = Sample { rss_kib: typical(ended)?, ..*samples.last()? };
+    let first = Sample { rss_kib: median_rss(begun)?, ..*samples.first()? };
+    let last = Sample { rss_kib: median_rss(ended)?, ..*samples.last()? };
     Some((first, last))
 }
 
-/// The median.
-fn typical(samples: &[Sample]) -> Option<u64> {
+/// Median memory.
+fn median_rss(samples: &[Sample]) -> Option<u64> {
     let mut all: Vec<_> = samples.iter().map(|sample| sample.rss_kib).collect();
     all.sort_unstable();
     all.get(all.len() / 2).copied()
 }
 
-/// What the agent holds at a moment.
+/// The agent's resources at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     rss_kib: u64,
@@ -171,7 +168,7 @@ struct Sample {
 
 impl Sample {
     fn of(running: &Running) -> Result<Self> {
-        // The agent closes what a page was asked on a little after its answer.
+        // The agent closes a page's connection a little after its response.
         let mut fewest = usize::MAX;
         for _ in 0..20 {
             fewest = fewest.min(process::descriptors(running.pid())?);

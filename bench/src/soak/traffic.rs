@@ -1,4 +1,4 @@
-//! Resets of many causes, between many, by many.
+//! Resets of many causes, between many addresses, by many programs.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,23 +9,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use socket2::SockRef;
 
-use crate::arena::{self, cpus, pin};
-use crate::ledger::own_out_rsts;
-use crate::load;
-use crate::size::name;
+use crate::cpu::{self, pin};
+use crate::load::{self, set_process_name};
+use crate::network;
+use crate::subject::conservation::own_out_rsts;
 
-/// Where nobody listens.
+/// A port without a listener.
 const CLOSED: u16 = 1;
-/// Connections of one namespace and one listener, before others come.
+/// Connections per namespace and listener.
 const ROUND: u64 = 4_000;
-/// Connections under one name.
-const SPELL: u64 = 16;
-/// Names of programs: more than have series of their own.
+/// Connections per process name.
+const PER_NAME: u64 = 16;
+/// Process names: more than the agent keeps series for.
 const NAMES: u64 = 3_000;
 
-/// What is to be made, and what was.
+/// Progress of the traffic.
 pub(super) struct Traffic {
-    /// Connections, each of which ends with a reset that one end sends and the other receives.
+    /// Connections to make. Each ends with a reset that one end sends and the other receives.
     wanted: u64,
     beginning: u64,
     made: AtomicU64,
@@ -33,13 +33,13 @@ pub(super) struct Traffic {
     working: AtomicU64,
 }
 
-/// A worker's thread; it answers how many resets it made.
+/// A worker's thread; returns how many resets it made.
 type Worker<'scope> = ScopedJoinHandle<'scope, Result<u64>>;
 
 impl Traffic {
-    /// So many resets in all; so many of them are the beginning.
+    /// `events`: resets to make in all; `beginning`: those after which the agent is sampled.
     pub(super) fn new(events: u64, beginning: u64) -> Self {
-        let working = AtomicU64::new(cpus().len() as u64);
+        let working = AtomicU64::new(cpu::available().len() as u64);
         Self {
             wanted: events.div_ceil(2),
             beginning: beginning / 2,
@@ -51,7 +51,7 @@ impl Traffic {
 
     /// One worker for each CPU.
     pub(super) fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Vec<Worker<'scope>> {
-        cpus().into_iter().map(|cpu| scope.spawn(move || self.work(cpu))).collect()
+        cpu::available().into_iter().map(|cpu| scope.spawn(move || self.work(cpu))).collect()
     }
 
     pub(super) fn join(workers: Vec<Worker<'_>>) -> Result<u64> {
@@ -82,8 +82,8 @@ impl Traffic {
         let mut sum = 0;
         let mut round = 0;
         while !self.stop.load(Ordering::Relaxed) && self.made.load(Ordering::Relaxed) < self.wanted {
-            // The namespace of the round before goes, with what is left in it.
-            arena::enter()?;
+            // The kernel removes the previous round's namespace with everything in it.
+            network::enter()?;
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             for turn in 0..ROUND {
                 let number = (round * ROUND + turn) * 7 + salt;
@@ -103,11 +103,11 @@ const KINDS: u64 = 6;
 
 /// One connection, and its reset.
 fn one(number: u64, listener: &TcpListener) -> Result<()> {
-    if number % SPELL < 7 {
-        name(&format!("soak-{}", number / SPELL % NAMES))?;
+    if number % PER_NAME < 7 {
+        set_process_name(&format!("soak-{}", number / PER_NAME % NAMES))?;
     }
     let port = listener.local_addr()?.port();
-    // Of the loopback's sixteen million addresses; not its broadcast.
+    // One of loopback's 16 million addresses, without the broadcast address.
     let host = Ipv4Addr::from(0x7f00_0001 + u32::try_from(number.wrapping_mul(2_654_435_761) % 0x00ff_fff0)?);
     let to = SocketAddr::from((host, port));
     match number % KINDS {
@@ -120,7 +120,7 @@ fn one(number: u64, listener: &TcpListener) -> Result<()> {
     }
 }
 
-/// The client aborts, and the server has seen it before it closes: one that closes meanwhile need not receive the RST.
+/// The client aborts. The server closes only after it has seen the RST; otherwise the RST might find no socket.
 fn abort(listener: &TcpListener, to: SocketAddr) -> Result<()> {
     let client = TcpStream::connect(to)?;
     let mut server = listener.accept()?.0;
@@ -137,7 +137,7 @@ fn unread(listener: &TcpListener, to: SocketAddr) -> Result<()> {
     is_reset(&mut client)
 }
 
-/// The server stops before it accepts.
+/// The server closes its listener before it accepts.
 fn unaccepted(host: Ipv4Addr) -> Result<()> {
     let listener = TcpListener::bind((host, 0))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
@@ -145,13 +145,13 @@ fn unaccepted(host: Ipv4Addr) -> Result<()> {
     is_reset(&mut client)
 }
 
-/// The server closes, then the client asks.
+/// The server closes, then the client sends a request.
 fn after_close(listener: &TcpListener, to: SocketAddr) -> Result<()> {
     let mut client = TcpStream::connect(to)?;
     drop(listener.accept()?);
-    ensure!(client.read(&mut [0])? == 0, "data out of nowhere");
+    ensure!(client.read(&mut [0])? == 0, "unexpected data");
     client.write_all(b"request")?;
-    // The loopback answers before write() returns: the error is EPIPE, which only the next write tells.
+    // On loopback the RST arrives before write() returns, so only the next write fails, with EPIPE.
     match client.write_all(b"more") {
         Err(_) => Ok(()),
         Ok(()) => bail!("a closed connection was not reset"),
@@ -162,6 +162,6 @@ fn is_reset(client: &mut TcpStream) -> Result<()> {
     match client.read(&mut [0]) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
         Err(error) => Err(error.into()),
-        Ok(read) => bail!("{read} bytes where a reset was due"),
+        Ok(read) => bail!("expected a reset, got {read} bytes"),
     }
 }

@@ -64,6 +64,6 @@ fn gather(scene: &Scene) -> Result<Vec<Peer>> {
     let any_port = (Ipv4Addr::LOCALHOST, 0).into();
     let start = |_| Peer::start(&scene.net.router, &scene.net.janitor, "crowd", any_port, OF_EACH);
     let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
-    crowd.iter_mut().try_for_each(|peer| peer.hear("gathered"))?;
+    crowd.iter_mut().try_for_each(|peer| peer.expect_line("gathered"))?;
     Ok(crowd)
 }

@@ -120,7 +120,7 @@ fn killed(scene: &Scene) -> Result<()> {
 
 fn then_data(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = answered(scene)?;
-    peer.tell(how)?;
+    peer.order_to_die(how)?;
     write_in_vain(scene, &client)
 }
 
@@ -128,7 +128,7 @@ fn then_data(scene: &Scene, how: &str) -> Result<()> {
 fn answered(scene: &Scene) -> Result<(Tcp, Peer)> {
     let mut peer = start(scene, "answer", 1)?;
     let client = asked(scene)?;
-    peer.hear("accepted")?;
+    peer.expect_line("accepted")?;
     scene.busy();
     Ok((client, peer))
 }
@@ -158,16 +158,16 @@ fn killed_unread(scene: &Scene) -> Result<()> {
 
 fn told_unread(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = unread(scene)?;
-    peer.tell(how)?;
+    peer.order_to_die(how)?;
     client.dies(ECONNRESET)
 }
 
 fn unread(scene: &Scene) -> Result<(Tcp, Peer)> {
     let mut peer = start(scene, "deaf", 1)?;
     let client = scene.connect()?;
-    peer.hear("accepted")?;
+    peer.expect_line("accepted")?;
     client.send(HELLO)?;
-    peer.hear("unread")?;
+    peer.expect_line("unread")?;
     Ok((client, peer))
 }
 
@@ -175,7 +175,7 @@ fn many(scene: &Scene) -> Result<()> {
     let mut peer = start(scene, "answer", 3)?;
     scene.busy();
     let clients = [asked(scene)?, asked(scene)?, asked(scene)?];
-    peer.hear("accepted")?;
+    peer.expect_line("accepted")?;
     peer.kill();
     let all = |wanted: State| move |states: &[State]| states.iter().filter(|state| **state == wanted).count() == 3;
     scene.becomes("three FINs heard", Place::Client, SOON, all(State::CLOSE_WAIT))?;

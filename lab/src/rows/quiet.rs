@@ -126,7 +126,7 @@ fn patient_linger(scene: &Scene) -> Result<()> {
 }
 
 fn exit(scene: &Scene) -> Result<()> {
-    died(scene, |peer| peer.tell("exit 0"))
+    died(scene, |peer| peer.order_to_die("exit 0"))
 }
 
 fn kill(scene: &Scene) -> Result<()> {
@@ -141,7 +141,7 @@ fn died(scene: &Scene, end: impl FnOnce(Peer) -> Result<()>) -> Result<()> {
     let client = scene.connect()?;
     client.send(HELLO)?;
     client.hear(HELLO.len())?;
-    peer.hear("accepted")?;
+    peer.expect_line("accepted")?;
     end(peer)?;
     client.ends()?;
     client.close();

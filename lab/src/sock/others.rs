@@ -1,4 +1,4 @@
-//! The sockets that are not connections.
+//! Listeners and raw sockets.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::packet::{Forged, destination};
 use crate::place::{Family, at};
 use crate::wait::SOON;
 
-/// A listener. Closing it with connections unaccepted resets them, as it does anywhere.
+/// A listener. Dropping it resets the connections that were not accepted, as in any program.
 pub(crate) struct Listener {
     socket: Socket,
 }
@@ -21,7 +21,7 @@ impl Listener {
         Self::speaking(ns, Protocol::TCP, at, backlog)
     }
 
-    /// One of another protocol, such as MPTCP.
+    /// A listener of another protocol, such as MPTCP.
     pub(crate) fn speaking(ns: &Ns, protocol: Protocol, at: SocketAddr, backlog: i32) -> Result<Self> {
         let domain = Domain::for_address(at);
         let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;

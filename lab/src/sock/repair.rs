@@ -1,6 +1,5 @@
-//! What no safe crate offers. TCP_REPAIR, by which checkpointing tools take a socket
-//! apart: here it lets a socket vanish without a FIN or RST, and tells sequence numbers.
-//! And connect(AF_UNSPEC).
+//! Socket calls that no safe crate offers: TCP_REPAIR, made for checkpointing, which lets a socket vanish without a FIN or RST and
+//! reads sequence numbers; and connect(AF_UNSPEC).
 
 use std::io::{Error, Result};
 use std::os::fd::AsRawFd;
@@ -8,12 +7,12 @@ use std::os::fd::AsRawFd;
 use socket2::Socket;
 
 const ON: i32 = 1;
-/// Ends the repair without the window probe that plain 0 would send.
+/// Ends the repair mode without the window probe that 0 sends.
 const OFF_WITHOUT_PROBE: i32 = -1;
 const SEND_QUEUE: i32 = 2;
 const AF_UNSPEC: libc::sa_family_t = 0;
 
-/// From here on, closing the socket sends nothing.
+/// From now on, closing the socket sends nothing.
 pub(crate) fn silence(socket: &Socket) -> Result<()> {
     set(socket, libc::TCP_REPAIR, ON)
 }
@@ -34,7 +33,7 @@ pub(super) fn set(socket: &Socket, option: i32, value: i32) -> Result<()> {
     outcome(code)
 }
 
-/// connect() with the family "unspecified" dissolves a connection.
+/// Aborts the connection by connect() with AF_UNSPEC.
 pub(super) fn disconnect(socket: &Socket) -> Result<()> {
     let nowhere = libc::sockaddr { sa_family: AF_UNSPEC, sa_data: [0; 14] };
     // SAFETY: the pointer and size describe `nowhere`, which outlives the call.

@@ -58,7 +58,7 @@ impl Show {
                 Played::Lacks(program) => Ok(format!("lacks {program}")),
             },
             ("abort", name) => Ok(self.stage.abort_as(name)?.to_string()),
-            ("crowd", "") => Ok(self.stage.crowd()?.to_string()),
+            ("crowd", "") => Ok(self.stage.overflow()?.to_string()),
             ("stop", "") => self.stop().map(|()| String::new()),
             ("start", "") => self.start().map(|()| String::new()),
             _ => bail!("not known: {line:?}"),

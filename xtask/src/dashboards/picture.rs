@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dev_support::agent::tie;
+use dev_support::command::end_with_parent;
 use dev_support::paths;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ pub(super) fn draw(name: &str, dashboard: &Dashboard, instance: &str, questions:
 /// It does not always end by itself.
 fn run(mut chromium: Command) -> Result<()> {
     chromium.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    tie(&mut chromium);
+    end_with_parent(&mut chromium);
     let mut child = chromium.spawn().context("cannot start chromium")?;
     let started = Instant::now();
     while started.elapsed() < PATIENCE {

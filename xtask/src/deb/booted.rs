@@ -7,8 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dev_support::agent::tie;
 use dev_support::cgroups;
+use dev_support::command::end_with_parent;
 use tempfile::TempDir;
 
 use crate::packaging::live::until;
@@ -42,7 +42,7 @@ impl Booted {
         let mut enter = Command::new("sh");
         enter.args(["-euc", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""]).arg(&cgroup).arg(unshare.get_program());
         enter.args(unshare.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
-        tie(enter.stderr(File::create(room.path().join("log"))?));
+        end_with_parent(enter.stderr(File::create(room.path().join("log"))?));
         let unshare = enter.spawn()?;
         let mut booted = Self { unshare, first: 0, cgroup, room };
         let up = booted.wait();

@@ -18,7 +18,7 @@ use dev_support::{command, paths};
 
 use crate::dist;
 
-pub(crate) use sandbox::pod_if_asked;
+pub(crate) use sandbox::become_pod_if_requested;
 
 /// What `buildah` and the manifests call it.
 pub(crate) const NAME: &str = "localhost/rstwatch";

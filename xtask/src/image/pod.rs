@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dev_support::agent::tie;
 use dev_support::command;
+use dev_support::command::end_with_parent;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -121,7 +121,7 @@ fn rights(pod: &Pod, room: &Path) -> Result<()> {
 fn serves(pod: &Pod, room: &Path) -> Result<()> {
     let log = room.join("log");
     let mut command = sandbox::command(pod, &room.join("agent.json"))?;
-    tie(&mut command);
+    end_with_parent(&mut command);
     let mut agent = Running(command.stderr(File::create(&log)?).stdin(Stdio::null()).spawn()?);
     let seen = watch(&mut agent.0).and_then(|()| end(&mut agent.0));
     seen.with_context(|| fs::read_to_string(&log).unwrap_or_default())

@@ -43,7 +43,7 @@ pub(super) fn command(pod: &Pod, specification: &Path) -> Result<Command> {
 }
 
 /// Called first in `main`: does not come back if this process is to be a pod.
-pub(crate) fn pod_if_asked() {
+pub(crate) fn become_pod_if_requested() {
     let Some(file) = env::var_os(ASKED) else { return };
     let error = match become_pod(Path::new(&file)) {
         Ok(never) => match never {},
