@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::peer::Process;
-use super::program::STARTS;
-use super::stage::{Played, Stage};
-use super::table::{Row, rows};
+use crate::network::peer::Process;
+use crate::rows::table::{Row, rows};
+use crate::stage::{Played, Stage};
+use crate::watchers::program::STARTS;
 
 /// The rows that the demo makes.
 const SHOWN: [&str; 5] = ["1", "2", "3", "5", "6a"];
@@ -21,7 +21,7 @@ const VERDICTS: Duration = Duration::from_secs(3);
 /// A verdict is complete when no line has come for this long.
 const QUIET: Duration = Duration::from_millis(100);
 
-pub(super) fn demo(rstwatch: &Path) -> Result<()> {
+pub(crate) fn demo(rstwatch: &Path) -> Result<()> {
     let mut stage = Stage::build()?;
     let trace = Trace::start(rstwatch, &stage)?;
     for row in rows().filter(|row| SHOWN.contains(&row.id)) {

@@ -4,24 +4,24 @@
 const IN_VM: &str = "RSTWATCH_LAB_VM";
 
 /// Whether the lab may change the whole machine.
-pub(super) fn is_ours() -> bool {
+pub(crate) fn is_ours() -> bool {
     std::env::var_os(IN_VM).is_some()
 }
 
 /// Its release, as in `uname -r`.
-pub(super) struct Kernel(String);
+pub(crate) struct Kernel(String);
 
 impl Kernel {
-    pub(super) fn running() -> Self {
+    pub(crate) fn running() -> Self {
         Self(rustix::system::uname().release().to_string_lossy().into_owned())
     }
 
-    pub(super) fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         &self.0
     }
 
     /// Whether it is that version or a later one.
-    pub(super) fn since(&self, (major, minor): (u32, u32)) -> bool {
+    pub(crate) fn since(&self, (major, minor): (u32, u32)) -> bool {
         let mut numbers = self.0.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse::<u32>().ok());
         let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         have >= (major, minor)

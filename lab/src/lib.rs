@@ -5,50 +5,24 @@
 //! make it" is never mistaken for "rstwatch did not see it". Each row of the table states the truth of its scenario; a
 //! verdict is judged against that truth and against what can be known from its vantage point.
 
-mod agents;
-mod alerts;
 pub mod api;
-mod certainty;
-mod cgroup;
-mod conserve;
+mod checks;
 mod demo;
-mod event;
-mod grade;
-mod http;
-mod janitor;
-mod judge;
-mod judgement;
+mod judging;
 mod kernel;
-mod matrix;
-mod metrics;
-mod net;
-mod nft;
-mod ns;
-mod owners;
-mod packet;
-mod peer;
-mod place;
-mod procnet;
-mod program;
-mod proof;
-mod queues;
-mod report;
+mod network;
 mod rows;
 mod run;
 mod select;
-mod sock;
 mod stage;
-mod table;
-mod tally;
 mod traffic;
-mod vantage;
 mod wait;
-mod wire;
+mod watchers;
 
 use std::path::{Path, PathBuf};
 
-pub use peer::run_helper_if_requested;
-pub use report::FAILED;
+pub use judging::report::FAILED;
+pub use network::peer::run_helper_if_requested;
 pub use stage::{Played, Stage};
 pub use traffic::Traffic;
 
@@ -81,7 +55,7 @@ pub struct LabArgs {
 /// Runs the lab and prints its table, with an error when a row missed; or writes the
 /// published matrix from earlier runs.
 pub fn lab(args: &LabArgs) -> anyhow::Result<()> {
-    if args.matrix { matrix::write(&args.from) } else { run::lab(args) }
+    if args.matrix { judging::matrix::write(&args.from) } else { run::lab(args) }
 }
 
 /// Makes a handful of resets, and prints of each what made it, what is true, and the verdicts of this `rstwatch`.

@@ -1,4 +1,4 @@
-//! The scenarios, one file per family of rows, and the stage on which they play.
+//! The scenarios, one file per family of rows, and the [`Scene`] that they use.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::grade::Idle;
-use super::net::Net;
-use super::nft::Rejects;
-use super::place::{Family, Place, at};
-use super::procnet::{State, states};
-use super::sock::{Listener, Tcp};
-use super::table::Row;
-use super::wait::{SOON, until_true};
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::place::{Family, Place, at};
+use crate::network::procnet::{State, states};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{Idle, Row};
+use crate::wait::{SOON, until_true};
 
 mod admin;
 mod alive;
@@ -28,7 +27,7 @@ mod guard;
 mod handshake;
 mod idle;
 mod late;
-pub(super) mod limits;
+pub(crate) mod limits;
 mod middlebox;
 mod mptcp;
 mod nat;
@@ -37,14 +36,16 @@ mod quiet;
 mod reboot;
 mod silence;
 mod stream;
-pub(super) mod timers;
+pub(crate) mod table;
+pub(crate) mod timers;
+pub(crate) mod wire;
 
 const HELLO: &[u8] = b"hello";
-/// Less than any silence that counts as one.
+/// Shorter than any idle time that counts.
 const BRISK: Duration = Duration::from_millis(900);
 
 /// All rows, by family, in the order in which they run.
-pub(super) const FAMILIES: &[&[Row]] = &[
+pub(crate) const FAMILIES: &[&[Row]] = &[
     app::ROWS,
     admin::ROWS,
     death::ROWS,
@@ -68,30 +69,30 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     quiet::ROWS,
 ];
 
-/// What a scenario plays on. Its port is its own, so that events can be told apart.
-pub(super) struct Scene<'a> {
-    pub(super) net: &'a Net,
-    pub(super) rejects: &'a Rejects,
-    pub(super) family: Family,
-    pub(super) port: u16,
+/// The environment of one scenario, with a server port of its own by which its events are identified.
+pub(crate) struct Scene<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) rejects: &'a Rejects,
+    pub(crate) family: Family,
+    pub(crate) port: u16,
     idle: RefCell<Vec<(Place, Idle)>>,
     brisk: Cell<Option<Instant>>,
-    /// How long the last exchange took.
+    /// Duration of the last exchange.
     exchange: Cell<Option<Duration>>,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
+    pub(crate) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
         Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default(), exchange: Cell::default() }
     }
 
-    /// The true silences that the scenario stated.
-    pub(super) fn idle(&self) -> Vec<(Place, Idle)> {
+    /// The true idle times that the scenario stated.
+    pub(crate) fn idle(&self) -> Vec<(Place, Idle)> {
         self.idle.borrow().clone()
     }
 
-    /// States the silence since then: before the operation that meets the reset, or
-    /// before the reset that comes into it. To be called right before either.
+    /// States the idle time until now: before the operation that meets the reset, or before the reset that interrupts it. To be
+    /// called right before either.
     fn idle_since(&self, since: Instant) {
         let silence = since.elapsed();
         self.idle_was(Place::Client, silence);
@@ -99,25 +100,25 @@ impl<'a> Scene<'a> {
     }
 
     fn idle_was(&self, place: Place, silence: Duration) {
-        // The last exchange began that much earlier than it was over for us.
+        // The last exchange began earlier by its duration.
         let slack = self.exchange.get().unwrap_or_default();
         self.idle.borrow_mut().push((place, Idle::Was(silence, silence + slack)));
     }
 
-    /// States that traffic never pauses from here to the end. On a machine with much else
-    /// to do it may, and then the row must be made again: see [`Scene::was_too_slow`].
+    /// States that traffic never pauses from now on. On a busy machine it may pause, and then the row must be made again: see
+    /// [`Scene::was_too_slow`].
     fn busy(&self) {
         self.brisk.set(Some(Instant::now()));
         self.streams();
     }
 
-    /// The same of traffic that flows all the time, however long it takes.
+    /// States that traffic flows all the time, however long it takes.
     fn streams(&self) {
         self.idle.borrow_mut().extend([Place::Client, Place::Server].map(|place| (place, Idle::Busy)));
     }
 
     /// Whether a busy row took so long that its connection was idle after all.
-    pub(super) fn was_too_slow(&self) -> bool {
+    pub(crate) fn was_too_slow(&self) -> bool {
         self.brisk.get().is_some_and(|since| since.elapsed() > BRISK)
     }
 
@@ -133,7 +134,7 @@ impl<'a> Scene<'a> {
         Tcp::connect(&self.net.client, self.server())
     }
 
-    /// A connection that was used both ways a moment ago: client's end, server's end.
+    /// A connection that has just been used in both directions: the client's end and the server's end.
     fn pair(&self) -> Result<(Tcp, Tcp)> {
         let listener = self.listen()?;
         let client = self.connect()?;
@@ -142,7 +143,7 @@ impl<'a> Scene<'a> {
         Ok((client, server))
     }
 
-    /// A request and its answer, which is timed.
+    /// Exchanges a request and a response, and measures the duration.
     fn talk(&self, client: &Tcp, server: &Tcp) -> Result<()> {
         client.send(HELLO)?;
         server.hear(HELLO.len())?;
@@ -165,7 +166,7 @@ impl<'a> Scene<'a> {
         self.becomes(&what, place, patience, |states| states.contains(&state))
     }
 
-    /// Waits until no socket of this scenario is left, TIME_WAIT aside.
+    /// Waits until no socket of this scenario is left except in TIME_WAIT.
     fn is_over(&self, place: Place) -> Result<()> {
         let over = |states: &[State]| states.iter().all(|state| *state == State::TIME_WAIT);
         self.becomes("the sockets' end", place, SOON, over)
@@ -176,13 +177,13 @@ impl<'a> Scene<'a> {
         until_true(what, patience, || Ok(is(&states(ns, self.port)?)))
     }
 
-    /// What a client's packets to this scenario's server look like to nft.
+    /// The nft match for a client's packets to this scenario's server.
     fn to_server(&self) -> String {
         format!("tcp dport {}", self.port)
     }
 }
 
-/// An idle gap: the one thing here that must simply elapse.
+/// Waits for an idle time to elapse.
 fn idle(milliseconds: u64) {
     sleep(Duration::from_millis(milliseconds));
 }

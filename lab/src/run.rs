@@ -7,28 +7,28 @@ use anyhow::{Context, Result, bail, ensure};
 use dev_support::paths;
 
 use super::LabArgs;
-use super::agents::Agents;
-use super::alerts;
-use super::conserve::Conservation;
-use super::judge::{self, Judge, Played};
-use super::judgement;
-use super::kernel::Kernel;
-use super::net::Net;
-use super::nft::Rejects;
-use super::owners;
-use super::place::Family;
-use super::proof::Proof;
-use super::queues::{self, Stage};
-use super::report::{Got, MAKING, Report};
-use super::rows::{Scene, limits};
-use super::select::{ALERTS, BURST, OWNERS, QUEUES, ids, installed, missing, names};
-use super::table::{FLOOD, Row, rows};
-use super::vantage::Vantage;
+use crate::checks::alerts;
+use crate::checks::owners;
+use crate::checks::proof::Proof;
+use crate::checks::queues::{self, Stage};
+use crate::judging::conserve::Conservation;
+use crate::judging::judge::{self, Judge, Played};
+use crate::judging::judgement;
+use crate::judging::report::{Got, MAKING, Report};
+use crate::kernel::Kernel;
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::place::Family;
+use crate::rows::table::{FLOOD, Row, rows};
+use crate::rows::{Scene, limits};
+use crate::select::{ALERTS, BURST, OWNERS, QUEUES, ids, installed, missing, names};
+use crate::watchers::agents::Agents;
+use crate::watchers::vantage::Vantage;
 
 /// First server port, below the source ports of the namespaces.
-pub(super) const FIRST_PORT: u16 = 10_001;
+pub(crate) const FIRST_PORT: u16 = 10_001;
 
-pub(super) fn lab(args: &LabArgs) -> Result<()> {
+pub(crate) fn lab(args: &LabArgs) -> Result<()> {
     let wanted = |id: &str| args.rows.is_empty() || args.rows.iter().any(|row| names(row, id));
     let unknown = args.rows.iter().find(|row| !ids().any(|id| names(row, id)));
     if let Some(unknown) = unknown {
@@ -60,7 +60,7 @@ pub(super) fn lab(args: &LabArgs) -> Result<()> {
     lab.close(wanted(BURST), started, args.json.as_deref())
 }
 
-pub(super) fn build() -> Result<Net> {
+pub(crate) fn build() -> Result<Net> {
     ensure!(rustix::process::geteuid().is_root(), "the lab makes network namespaces: run it as root");
     for program in ["ip", "nft"] {
         ensure!(installed(program), "the lab needs the program {program}: install it");

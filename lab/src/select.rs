@@ -1,22 +1,22 @@
 //! Selects the rows to run, by name and by installed programs.
 
-use super::table::{Row, rows};
+use crate::rows::table::{Row, rows};
 
 /// The pseudo row of the 20,000 resets at the end.
-pub(super) const BURST: &str = "burst";
+pub(crate) const BURST: &str = "burst";
 
 /// The pseudo row of the overflowing accept queues.
-pub(super) const QUEUES: &str = "queues";
+pub(crate) const QUEUES: &str = "queues";
 
 /// The pseudo row of processes with an owner by cgroup.
-pub(super) const OWNERS: &str = "owners";
+pub(crate) const OWNERS: &str = "owners";
 
 /// The pseudo row of the alert that a full conntrack table fires.
-pub(super) const ALERTS: &str = "alerts";
+pub(crate) const ALERTS: &str = "alerts";
 
 /// Whether a name selects a row: the row with exactly this name or, if there is none, every row of a family. "8" means every
 /// "8-…" and "18" means 18a and 18b, but "4" means only 4.
-pub(super) fn names(asked: &str, id: &str) -> bool {
+pub(crate) fn names(asked: &str, id: &str) -> bool {
     if ids().any(|known| known == asked) {
         return id == asked;
     }
@@ -24,16 +24,16 @@ pub(super) fn names(asked: &str, id: &str) -> bool {
     rest.starts_with(|next: char| next == '-' || next.is_ascii_lowercase())
 }
 
-pub(super) fn ids() -> impl Iterator<Item = &'static str> {
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
     rows().map(|row| row.id).chain([QUEUES, OWNERS, ALERTS, BURST])
 }
 
 /// The first missing program of those that a row needs.
-pub(super) fn missing(row: &Row) -> Option<&'static str> {
+pub(crate) fn missing(row: &Row) -> Option<&'static str> {
     row.needs.iter().copied().find(|program| !installed(program))
 }
 
-pub(super) fn installed(program: &str) -> bool {
+pub(crate) fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

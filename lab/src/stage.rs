@@ -6,15 +6,15 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::net::Net;
-use super::nft::Rejects;
-use super::peer::{Peer, Process, command};
-use super::place::{Family, Place, at};
-use super::rows::Scene;
-use super::run::{FIRST_PORT, build};
-use super::select::missing;
-use super::sock::{Listener, Tcp};
-use super::table::rows;
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::peer::{Peer, Process, command};
+use crate::network::place::{Family, Place, at};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::Scene;
+use crate::rows::table::rows;
+use crate::run::{FIRST_PORT, build};
+use crate::select::missing;
 
 /// Maximum number of attempts at a scenario.
 const TRIES: u32 = 3;
@@ -52,7 +52,7 @@ impl Stage {
     }
 
     /// Takes over a child, which ends with the returned value or, at the latest, with the lab.
-    pub(super) fn adopt(&self, child: Child) -> Result<Process> {
+    pub(crate) fn adopt(&self, child: Child) -> Result<Process> {
         Process::adopt(child, &self.net.janitor)
     }
 

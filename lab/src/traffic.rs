@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::net::Net;
-use super::nft::Rejects;
-use super::peer::Process;
-use super::place::{Family, Place, at};
-use super::rows::Scene;
-use super::rows::timers::{Timed, survive_and_die};
-use super::run::{FIRST_PORT, build};
-use super::select::missing;
-use super::sock::{Listener, Tcp};
-use super::table::rows;
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::peer::Process;
+use crate::network::place::{Family, Place, at};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::Scene;
+use crate::rows::table::rows;
+use crate::rows::timers::{Timed, survive_and_die};
+use crate::run::{FIRST_PORT, build};
+use crate::select::missing;
 
 /// What each round makes.
 const MADE: [&str; 9] = ["1", "2", "3", "3-client", "4", "5", "6a", "9-server", "10d"];

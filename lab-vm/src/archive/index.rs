@@ -114,11 +114,24 @@ linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+de
 
     #[test]
     fn orders_as_dpkg_does() {
-        let rising = ["5.10.9-1", "5.10.46-1", "6.1.176-1~deb11u1", "6.1.176-1", "7.3.4-1~bpo13+1", "7.3.4-1", "1:1.0"];
+        let rising = [
+            "5.10.9-1",
+            "5.10.46-1",
+            "6.1.176-1~deb11u1",
+            "6.1.176-1",
+            "6.12.9-1",
+            "6.12.117-1",
+            "7.3.4-1~bpo13+1",
+            "7.3.4-1",
+            "7.3.4a-1",
+            "7.3.4+1-1",
+            "1:1.0",
+        ];
         for pair in rising.windows(2) {
             assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
             assert_eq!(compare(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
         }
+        assert_eq!(compare("1.0-1", "1.0-1"), Ordering::Equal);
         assert_eq!(compare("1.007-1", "1.7-1"), Ordering::Equal);
     }
 

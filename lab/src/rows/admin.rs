@@ -5,7 +5,7 @@ use libc::{ECONNABORTED, ECONNRESET};
 
 use super::Scene;
 use super::app::ANSWER_UNREAD;
-use crate::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 
 const SAME_PACKET: Alike = like("linger_abort", PEER, "SOCK_DESTROY and SO_LINGER 0 send the same packet");
 

@@ -8,8 +8,8 @@ use socket2::TcpKeepalive;
 
 use super::idle::{PAUSE, REAPED_BY_SERVER, REAPED_UNHEARD, lose_fins, reaped, reused};
 use super::{HELLO, Scene, idle};
-use crate::sock::Tcp;
-use crate::table::{BASE, BOTH, Row, S};
+use crate::network::sock::Tcp;
+use crate::rows::table::{BASE, BOTH, Row, S};
 
 pub(crate) const ROWS: &[Row] = &[
     Row {

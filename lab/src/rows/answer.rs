@@ -8,10 +8,10 @@ use libc::{ECONNRESET, EPIPE};
 use super::firewall::reject;
 use super::{HELLO, Scene, idle};
 use crate::kernel::Kernel;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::Tcp;
-use crate::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, like, received, sent};
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, like, received, sent};
 use crate::wait::SOON;
 
 /// How long the server thinks.

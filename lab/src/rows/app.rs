@@ -4,10 +4,10 @@ use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET};
 
 use super::{HELLO, Scene};
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::{Tcp, expect};
-use crate::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::{Tcp, expect};
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::{SOON, readable};
 
 const NEVER_ACCEPTED: &str = "the peer never spoke: it may as well have closed with the request unread";

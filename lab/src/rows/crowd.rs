@@ -9,8 +9,8 @@ use libc::ECONNRESET;
 use super::Scene;
 use super::idle::{QUIET, REAPED_BY_SERVER, reaped, reused};
 use crate::kernel::Kernel;
-use crate::peer::Peer;
-use crate::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::network::peer::Peer;
+use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
 
 /// 57,000 sockets: of the 4,096 sets of eight places each, all but four in a hundred are full then.
 const PROCESSES: usize = 3;

@@ -6,11 +6,11 @@ use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET, EPIPE};
 
 use super::{HELLO, Scene, idle};
-use crate::peer::Peer;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::{Tcp, expect};
-use crate::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, like, received, sent};
+use crate::network::peer::Peer;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::{Tcp, expect};
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, like, received, sent};
 use crate::wait::SOON;
 
 const A_FIN: Alike = like("data_after_close", PEER, "a dead process's FIN looks like any close");

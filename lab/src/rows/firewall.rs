@@ -5,11 +5,11 @@ use libc::{ECONNREFUSED, ECONNRESET};
 
 use super::middlebox::untouched;
 use super::{HELLO, Scene};
-use crate::nft::Rule;
-use crate::ns::Ns;
-use crate::place::Place;
-use crate::sock::{Tcp, expect};
-use crate::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, NOBODY, PEER, R, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::ns::Ns;
+use crate::network::place::Place;
+use crate::network::sock::{Tcp, expect};
+use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, NOBODY, PEER, R, Row, S, like, received, sent};
 use crate::wait::SOON;
 
 const A_SYN: Alike = like("refused", PEER, "a reject of a SYN and a closed port send the same packet");

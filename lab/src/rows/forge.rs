@@ -8,12 +8,12 @@ use libc::ECONNRESET;
 
 use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
-use crate::packet::{ACK, Forged, RST};
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::{Tcp, forge};
-use crate::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, Want, like, received, sent};
-use crate::wire::{SlowHop, Sniffer};
+use crate::network::packet::{ACK, Forged, RST};
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::{Tcp, forge};
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, Want, like, received, sent};
+use crate::rows::wire::{SlowHop, Sniffer};
 
 /// Far from any TTL that the peer's own packets arrive with.
 const FAR: u8 = 200;
@@ -172,7 +172,7 @@ fn data_goes_on(scene: &Scene, window: u16) -> Result<()> {
         ensure!(cut, "the server went on");
         download.join().map_err(|_| anyhow!("the client panicked"))
     })?;
-    crate::sock::expect(ECONNRESET, end)
+    crate::network::sock::expect(ECONNRESET, end)
 }
 
 fn staggered(scene: &Scene) -> Result<()> {

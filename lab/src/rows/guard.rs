@@ -7,11 +7,11 @@ use libc::{ECONNRESET, EPIPE};
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
-use crate::nft::Rule;
-use crate::place::{Family, Place, at};
-use crate::procnet::State;
-use crate::sock::Tcp;
-use crate::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
+use crate::network::nft::Rule;
+use crate::network::place::{Family, Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
 use crate::wait::SOON;
 
 const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];

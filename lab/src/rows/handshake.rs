@@ -6,12 +6,12 @@ use anyhow::Result;
 use libc::ECONNRESET;
 
 use super::{Scene, idle};
-use crate::nft::Rule;
-use crate::packet::{ACK, Forged, SYN};
-use crate::place::{Place, at};
-use crate::procnet::State;
-use crate::sock::{Tcp, forge};
-use crate::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::packet::{ACK, Forged, SYN};
+use crate::network::place::{Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::{Tcp, forge};
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::SOON;
 
 /// Beyond the range from which the kernel picks source ports.

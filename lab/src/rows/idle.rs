@@ -7,14 +7,14 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
 use super::{HELLO, Scene, idle};
-use crate::http::{self, ask, ask_in_vain};
-use crate::nft::Rule;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::Tcp;
-use crate::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
+use crate::network::http::{self, ask, ask_in_vain};
+use crate::network::nft::Rule;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
+use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
-use crate::wire::SlowHop;
 
 /// The servers close after 1.3 s.
 const REAPED: Duration = Duration::from_secs(4);

@@ -8,10 +8,10 @@ use socket2::TcpKeepalive;
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
-use crate::nft::Rule;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::SOON;
 
 /// TCP_LINGER2, which libc names only for some targets.

@@ -10,9 +10,9 @@ use socket2::TcpKeepalive;
 use super::middlebox::{FORGOT, known};
 use super::{HELLO, Scene, idle};
 use crate::kernel;
-use crate::nft::Rule;
-use crate::sock::{Tcp, expect};
-use crate::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::sock::{Tcp, expect};
+use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
 use crate::wait::{SOON, until_true};
 
 pub(crate) const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";

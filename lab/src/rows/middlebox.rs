@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 use libc::ECONNRESET;
 
 use super::{HELLO, Scene};
-use crate::nft::Rule;
-use crate::ns::Sysctl;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::Tcp;
-use crate::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::ns::Sysctl;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, like, received, sent};
 use crate::wait::{SOON, until_true};
 
 /// How long the router remembers a quiet connection, in seconds.

@@ -5,8 +5,8 @@ use libc::ECONNRESET;
 use socket2::Protocol;
 
 use super::{HELLO, Scene};
-use crate::sock::{Listener, Tcp};
-use crate::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::readable;
 
 const UNREAD: Alike =

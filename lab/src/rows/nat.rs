@@ -8,10 +8,10 @@ use libc::ECONNRESET;
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene, idle};
-use crate::nft::Rule;
-use crate::place::Place;
-use crate::sock::Tcp;
-use crate::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::place::Place;
+use crate::network::sock::Tcp;
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
 
 /// A moment beyond the router's memory.
 const QUIET: u64 = 1600;
@@ -101,7 +101,7 @@ fn push_to_router(scene: &Scene) -> Result<()> {
 
 fn virtual_address(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
-    let router = crate::place::at(scene.family.gateway(), scene.port);
+    let router = crate::network::place::at(scene.family.gateway(), scene.port);
     let nat = Rule::dnat(&scene.net.router, router, scene.server())?;
     let client = Tcp::connect(&scene.net.client, router)?;
     let server = listener.accept()?;

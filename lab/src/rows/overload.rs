@@ -6,11 +6,11 @@ use anyhow::Result;
 use libc::ECONNRESET;
 
 use super::Scene;
-use crate::nft::Rule;
-use crate::place::{Place, at};
-use crate::procnet::State;
-use crate::sock::{Listener, Tcp};
-use crate::table::{Alike, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::place::{Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{Alike, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::SOON;
 
 const NOT_KNOWN: Alike =

@@ -10,15 +10,15 @@ use socket2::TcpKeepalive;
 use super::forge::inject;
 use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
-use crate::nft::Rule;
-use crate::packet::Forged;
-use crate::peer::Peer;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::{Listener, Tcp, expect, forge};
-use crate::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::network::nft::Rule;
+use crate::network::packet::Forged;
+use crate::network::peer::Peer;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::{Listener, Tcp, expect, forge};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
-use crate::wire::SlowHop;
 
 pub(crate) const ROWS: &[Row] = &[
     Row { id: "quiet-client", what: "client closes first", families: BOTH, make: client_first, ..BASE },

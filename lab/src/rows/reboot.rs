@@ -7,8 +7,8 @@ use libc::ECONNRESET;
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
-use crate::sock::{Listener, Tcp};
-use crate::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
 
 pub(crate) const ROWS: &[Row] = &[
     Row {

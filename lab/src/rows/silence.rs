@@ -8,11 +8,11 @@ use libc::{ECONNRESET, EPIPE};
 use super::answer::UNSEEN;
 use super::idle::{PAUSE, QUIET};
 use super::{HELLO, Scene, idle};
-use crate::nft::Rule;
-use crate::place::Place;
-use crate::procnet::State;
-use crate::sock::Tcp;
-use crate::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::network::nft::Rule;
+use crate::network::place::Place;
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
 use crate::wait::SOON;
 
 const TIMER_OR_DEED: Alike =

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use super::{HELLO, Scene, idle};
-use crate::packet::Forged;
-use crate::sock::{Tcp, forge};
-use crate::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, like, received, sent};
+use crate::network::packet::Forged;
+use crate::network::sock::{Tcp, forge};
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, like, received, sent};
 
 /// Small enough for one packet each, so that the pace is ours.
 const CHUNK: [u8; 512] = [b'x'; 512];
@@ -139,7 +139,7 @@ fn download_aborted(scene: &Scene) -> Result<()> {
         server.pour(&CHUNK, PAUSE, Duration::from_millis(FLOWS));
         server.abort()?;
         let end = flow.join().map_err(|_| anyhow!("the download panicked"))?;
-        crate::sock::expect(libc::ECONNRESET, end)
+        crate::network::sock::expect(libc::ECONNRESET, end)
     })
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Scene;
 use super::idle::{reaped, reused};
-use crate::sock::Tcp;
+use crate::network::sock::Tcp;
 
 /// A silence that every connection survives.
 const SURVIVED: Duration = Duration::from_millis(1200);
