@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use dev_support::{command, paths};
 
 use crate::linker::{self, Linker};
 use crate::toolchain::{self, Toolchain};
-use crate::{command, flags, lock, paths, strip, wrapper};
+use crate::{flags, lock, strip, wrapper};
 
 /// The eBPF virtual machine, little-endian.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use dev_support::cargo::cargo;
+use dev_support::{command, paths};
 use object::elf::{DT_NEEDED, FileHeader64, PT_INTERP};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 
-use crate::cargo::cargo;
-use crate::{command, flags, paths};
+use crate::flags;
 
 /// The C library is linked in; deploy/image/Containerfile says the same.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";

@@ -3,11 +3,12 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::outcome::Outcome;
+use dev_support::paths;
 
 use crate::builder::{Place, Tools};
 use crate::lock::{self, Lock};
-use crate::outcome::Outcome;
-use crate::{paths, sources};
+use crate::sources;
 
 const STALE: &str = "the eBPF object is older than its sources: run cargo xtask ebpf";
 

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-
-use crate::cargo::cargo;
-use crate::outcome::Outcome;
-use crate::{command, paths};
+use dev_support::cargo::cargo;
+use dev_support::outcome::Outcome;
+use dev_support::{command, paths};
 
 /// The cargo-deny that is built where there is none.
 const VERSION: &str = "0.20.2";

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::{command, paths, setup};
 
 use crate::toolchain::{self, Toolchain};
-use crate::{command, paths, setup};
 
 /// Another version may lay the object out in another way.
 const VERSION: &str = "0.13.0";

@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::outcome::Outcome;
-use crate::paths;
+use dev_support::outcome::Outcome;
+use dev_support::paths;
 
 mod page;
 mod tree;

@@ -71,7 +71,7 @@ pub(crate) fn describe(rustc: &str, bpf_linker: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths;
+    use dev_support::paths;
 
     #[test]
     fn committed_lock_names_the_committed_object_and_sources() {

@@ -1,47 +1,34 @@
-//! Developer commands of the project; `cargo xtask --help` lists them.
+//! The developer commands, `cargo xtask --help`: a front door to the crates `lab`, `lab-vm` and `bench`, and to what builds,
+//! runs, checks and packages rstwatch.
 
-mod agent;
-mod api;
-mod bench;
 mod browser;
 mod builder;
-mod cargo;
-mod command;
 mod dashboards;
 mod deb;
 mod dist;
 mod ebpf;
 mod flags;
-mod hierarchies;
 mod image;
-mod lab;
 mod licences;
 mod linker;
 mod links;
 mod lock;
-mod outcome;
 mod packaging;
-mod paths;
-mod prometheus;
 mod rules;
 mod run;
-mod setup;
-mod signals;
-mod soak;
+mod shared_build;
 #[path = "../../rstwatch/ebpf/sources.rs"]
 mod sources;
 mod steps;
 mod strip;
 mod test;
 mod toolchain;
-mod vm;
 mod wrapper;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::setup::Purpose;
+use dev_support::setup::{self, Purpose};
 
 /// Builds, runs and tests rstwatch
 #[derive(Parser)]
@@ -53,22 +40,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build rstwatch and run its agent, to look at it
+    /// Build rstwatch and run its agent in the foreground
     Run(run::RunArgs),
     /// Run every check of the project
     Test(test::TestArgs),
     /// Build the eBPF object, or check that the committed one is right
     Ebpf(ebpf::EbpfArgs),
-    /// Write the Grafana dashboards; ask their queries of a Prometheus
+    /// Write the Grafana dashboards, and run their queries in a Prometheus
     Dashboards(dashboards::DashboardsArgs),
-    /// Make every kind of reset for real, and judge what rstwatch says of each
+    /// Make every kind of reset, and judge what rstwatch says about each
     Lab(lab::LabArgs),
-    /// Look at the agent's page in a browser, with resets made in the lab's network
+    /// Test the agent's page in a browser, with resets made in the lab's network
     Browser(browser::BrowserArgs),
     /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
     Packaging,
-    /// Serve a double of the Kubernetes API, for an agent to ask
-    Api(api::ApiArgs),
+    /// Serve a fake Kubernetes API for an agent
+    Api(lab::api::ApiArgs),
     /// Build the daemon as one static file
     Dist,
     /// Build the container image: target/image/rstwatch.tar
@@ -76,20 +63,20 @@ enum Task {
     /// Build the Debian package: target/deb
     Deb(deb::DebArgs),
     /// Boot Debian's kernels under qemu, and run the lab inside each
-    Vm(vm::VmArgs),
-    /// Measure what rstwatch costs, against nothing and against other tools
+    Vm(lab_vm::VmArgs),
+    /// Measure what rstwatch costs, compared with nothing and with other tools
     Bench(bench::BenchArgs),
-    /// Drive the agent with millions of resets; kill it and stop it in a flood
-    Soak(soak::SoakArgs),
+    /// Run the agent under millions of resets, and kill and stop it meanwhile
+    Soak(bench::soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
-    // These hats are worn by processes that this program starts of itself.
-    vm::init_if_asked();
-    lab::peer_if_asked();
+    // Processes that this program starts of itself: each returns here unless the environment requests it.
+    lab_vm::run_init_if_requested();
+    lab::run_helper_if_requested();
     image::run_pod_if_requested();
-    bench::floor_if_asked();
-    if let Some(error) = wrapper::become_rustc_if_asked() {
+    bench::hold_idle_programs_if_requested();
+    if let Some(error) = wrapper::become_rustc_if_requested() {
         eprintln!("error: cannot start rustc: {error}");
         return ExitCode::FAILURE;
     }
@@ -104,14 +91,14 @@ fn main() -> ExitCode {
         Task::Image(args) => image::image(&args).map(|()| true),
         Task::Deb(args) => deb::deb(&args).map(|()| true),
         Task::Packaging => packaging::packaging().map(|()| true),
-        Task::Api(args) => api::api(&args).map(|()| true),
-        Task::Vm(args) => vm::vm(&args),
+        Task::Api(args) => lab::api::api(&args).map(|()| true),
+        Task::Vm(args) => lab_vm::vm(&args),
         Task::Bench(args) => bench::bench(&args),
-        Task::Soak(args) => soak::soak(&args),
+        Task::Soak(args) => bench::soak::soak(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // What failed was said where it failed.
+        // The failure has been reported where it happened.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
-use crate::{command, paths};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
+use dev_support::{command, paths};
 
 /// The step of `cargo xtask test`.
 pub(crate) fn rules() -> Result<Outcome> {

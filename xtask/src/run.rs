@@ -1,14 +1,13 @@
-//! `cargo xtask run`: the agent in the foreground, with resets to look at if asked.
+//! `cargo xtask run`: the agent in the foreground; with `--demo`, resets of known causes and the verdicts on them.
 
 use std::ffi::OsString;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::agent::Agent;
-use crate::setup::{self, Purpose};
-use crate::{cargo, lab, paths, signals};
+use dev_support::agent::Agent;
+use dev_support::setup::{self, Purpose};
+use dev_support::{cargo, paths, signals};
 
 /// Where the agent serves unless told otherwise.
 const ADDRESS: &str = "127.0.0.1:9877";
@@ -16,7 +15,7 @@ const ADDRESS: &str = "127.0.0.1:9877";
 /// What `cargo xtask run` accepts.
 #[derive(clap::Args, Debug)]
 pub(crate) struct RunArgs {
-    /// Make a few resets of different causes once the agent is ready
+    /// Make a few resets of different causes once the agent is ready, and print the verdict on each
     #[arg(long)]
     demo: bool,
     /// End after the demo
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         if args.once {
             return agent.end();
         }
-        println!("demo made; {url}/ says what became of it; Ctrl-C ends");
+        println!("the demo is over; {url}/ shows its resets; Ctrl-C ends");
     }
     agent.serve()
 }
@@ -57,9 +56,9 @@ fn announce(url: &str) {
     println!("verdicts     {} trace", near.display());
 }
 
-/// Makes the resets on a thread, so that Ctrl-C is heard meanwhile. False when it was.
+/// Makes the resets on a thread while this one handles signals. False when a signal came.
 fn demo(agent: &Agent) -> Result<bool> {
-    let maker = thread::spawn(lab::demo);
+    let maker = thread::spawn(|| lab::demo(&paths::rstwatch()));
     while !maker.is_finished() {
         if agent.pass_on_signal()? {
             // What the lab has built cleans itself up when this process ends.

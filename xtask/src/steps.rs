@@ -2,13 +2,12 @@
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
+use dev_support::cargo::{self, cargo};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
+use dev_support::{command, paths};
 
-use crate::cargo::{self, cargo};
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
-use crate::{
-    Cli, Task, browser, command, dashboards, deb, ebpf, image, lab, licences, packaging, paths, rules, soak, vm,
-};
+use crate::{Cli, Task, browser, dashboards, deb, ebpf, image, licences, packaging, rules, shared_build};
 
 /// A step.
 pub(crate) struct Step {
@@ -32,6 +31,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "packaging", quick: true, run: packaging::step },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
     Step { name: "licences", quick: false, run: licences::licences },
+    Step { name: "shared build", quick: false, run: shared_build::step },
     Step { name: "lab", quick: false, run: lab_rows },
     Step { name: "soak", quick: false, run: short_soak },
     Step { name: "page in a browser", quick: false, run: page_in_a_browser },
@@ -101,7 +101,7 @@ fn short_soak() -> Result<Outcome> {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
     match Cli::try_parse_from(["xtask", "soak", "--events", "400000"])?.task {
-        Task::Soak(args) if soak::soak(&args)? => Ok(Outcome::Passed),
+        Task::Soak(args) if bench::soak::soak(&args)? => Ok(Outcome::Passed),
         Task::Soak(_) => bail!("see what is WRONG above"),
         _ => bail!("`xtask soak` is another command"),
     }
@@ -124,7 +124,7 @@ fn kernel_vms() -> Result<Outcome> {
     let rstwatch = paths::rstwatch();
     let words = ["xtask".as_ref(), "vm".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
     match Cli::try_parse_from(words)?.task {
-        Task::Vm(args) => vm::step(&args),
+        Task::Vm(args) => lab_vm::step(&args),
         _ => bail!("`xtask vm` is another command"),
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use dev_support::outcome::Outcome;
 
-use crate::outcome::Outcome;
 use crate::steps::{STEPS, Step};
 
 /// What `cargo xtask test` accepts.

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::command;
-use crate::setup::{self, Purpose};
+use dev_support::command;
+use dev_support::setup::{self, Purpose};
 
 /// Names a rustc to build the eBPF object with, ahead of all others.
 const OVERRIDE: &str = "RSTWATCH_EBPF_RUSTC";

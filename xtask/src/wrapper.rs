@@ -22,7 +22,7 @@ pub(crate) const ASKED: &str = "RSTWATCH_XTASK_IS_RUSTC_WRAPPER";
 
 /// Becomes rustc when Cargo started us as its wrapper; returns only when it did not, or
 /// with the error that kept us from it.
-pub(crate) fn become_rustc_if_asked() -> Option<io::Error> {
+pub(crate) fn become_rustc_if_requested() -> Option<io::Error> {
     env::var_os(ASKED)?;
     let mut args = env::args_os().skip(1);
     let rustc = args.next()?;

@@ -8,9 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-
-use crate::agent::Agent;
-use crate::lab::{Played, Stage};
+use dev_support::agent::Agent;
+use lab::{Played, Stage};
 
 /// The agent and the lab's network.
 pub(super) struct Harness {
@@ -59,7 +58,7 @@ impl Harness {
                 Played::Lacks(program) => Ok(format!("lacks {program}")),
             },
             ("abort", name) => Ok(self.stage.abort_as(name)?.to_string()),
-            ("overflow", "") => Ok(self.stage.crowd()?.to_string()),
+            ("overflow", "") => Ok(self.stage.overflow()?.to_string()),
             ("stop", "") => self.stop_agent().map(|()| String::new()),
             ("start", "") => self.start_agent().map(|()| String::new()),
             _ => bail!("unknown request {line:?}"),

@@ -11,9 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-
-use crate::setup::{self, Purpose};
-use crate::{cargo, paths};
+use dev_support::setup::{self, Purpose};
+use dev_support::{cargo, paths};
 
 /// Arguments of `cargo xtask browser`.
 #[derive(clap::Args, Debug, Default)]

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
+use dev_support::agent::Agent;
+use dev_support::prometheus::{Prometheus, free};
+use lab::Traffic;
 use serde_json::Value;
 
 use super::dashboard::Dashboard;
 use super::picture;
-use crate::agent::Agent;
-use crate::lab::Traffic;
-use crate::prometheus::{Prometheus, free};
 
 /// A round takes about ten seconds. The first creates the series, the others their rates.
 const ROUNDS: u32 = 8;

@@ -19,10 +19,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
+use dev_support::{cargo, paths};
 
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
-use crate::{cargo, paths};
 use dashboard::Dashboard;
 
 /// UIDs are part of links, so they must not change.

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::cgroups;
+use dev_support::command::end_with_parent;
 use tempfile::TempDir;
 
-use crate::agent::tie;
-use crate::hierarchies;
 use crate::packaging::smoke::wait_until;
 
 /// Prepares the root and executes systemd.
@@ -31,7 +31,7 @@ impl Container {
         let scratch = tempfile::tempdir()?;
         let script = scratch.path().join("boot.sh");
         fs::write(&script, BOOT_SCRIPT)?;
-        let cgroup = hierarchies::mounts("cgroup2")
+        let cgroup = cgroups::mounts("cgroup2")
             .first()
             .context("cgroup v2 is not mounted")?
             .join(format!("rstwatch-packaging-{}", std::process::id()));
@@ -43,7 +43,7 @@ impl Container {
         let mut enter = Command::new("sh");
         enter.args(["-euc", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""]).arg(&cgroup).arg(unshare.get_program());
         enter.args(unshare.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
-        tie(enter.stderr(File::create(scratch.path().join("log"))?));
+        end_with_parent(enter.stderr(File::create(scratch.path().join("log"))?));
         let unshare = enter.spawn()?;
         let mut container = Self { unshare, init: 0, cgroup, scratch };
         let booted = container.wait_booted();

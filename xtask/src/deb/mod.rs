@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
+use dev_support::{command, paths};
 
+use crate::dist;
 use crate::image::{epoch, install, version};
-use crate::outcome::Outcome;
 use crate::packaging::{manual, unit};
-use crate::setup::{self, Purpose};
-use crate::{command, dist, paths};
 
 /// What `cargo xtask deb` accepts.
 #[derive(clap::Args, Debug)]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use dev_support::{command, paths};
 use serde_json::{Value, json};
 
 use super::{USER, labels, version};
-use crate::{command, paths, sources};
+use crate::sources;
 
 /// The contents of the layer.
 const FILES: [&str; 4] = [

@@ -4,7 +4,8 @@
 use std::fs;
 
 use super::{COMMAND, ENTRYPOINT, USER};
-use crate::{dist, paths};
+use crate::dist;
+use dev_support::paths;
 
 fn lines() -> Vec<String> {
     let text = fs::read_to_string(paths::root().join("deploy/image/Containerfile")).expect("the Containerfile");

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
+use dev_support::{command, paths};
 
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
-use crate::{command, dist, paths};
+use crate::dist;
 
 pub(crate) use sandbox::run_pod_if_requested;
 

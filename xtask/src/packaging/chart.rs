@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::{command, paths};
 use serde_json::Value;
 
 use super::document::{documents, word};
 use super::tools::Tools;
 use super::{references, render, schema};
-use crate::{command, paths};
 
 /// Kind of the document, text that kubectl renders, and its replacement in the template.
 type Replacement = (&'static str, &'static str, &'static str);

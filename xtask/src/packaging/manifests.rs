@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use dev_support::command;
 use serde_json::Value;
 
 use super::capabilities::WITHOUT_FENTRY;
 use super::document::name;
 use super::{references, render, rules, schema, tools};
-use crate::command;
 use crate::rules::promtool;
 
 /// Patches of the SecurityContextConstraints that a component requires, as deploy/kubernetes/README.md documents them.

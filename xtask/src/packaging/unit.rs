@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use dev_support::{command, paths};
 
 use super::capabilities::{BASE, WITHOUT_FENTRY};
-use crate::{command, paths};
 
 /// Maximum exposure level of `systemd-analyze security`: 0 is fully sandboxed, 10 not at all. The remaining exposure is the
 /// network, three capabilities and /proc.

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::parse::{self, Alert};
 use super::{files, home};
-use crate::paths;
+use dev_support::paths;
 
 /// Description of a mutant, its expression and its `for`.
 type Mutant = (String, String, String);

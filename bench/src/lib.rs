@@ -1,0 +1,160 @@
+//! `cargo xtask bench` and `cargo xtask soak`: what rstwatch costs, compared with nothing and with other tools, and whether it
+//! survives millions of resets.
+//!
+//! Each figure is a ratio of alternating measurements of the same work in one run, or a time by the kernel's own clocks.
+
+mod cpu;
+mod load;
+mod measure;
+mod network;
+pub mod soak;
+mod subject;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use dev_support::paths;
+use dev_support::setup::{self, Purpose};
+
+use self::measure::comparison::Plan;
+use self::measure::figures::Figure;
+use self::measure::findings::Findings;
+use self::measure::{cost, page, rates, size, startup};
+pub use self::subject::idle_programs::hold_if_requested as hold_idle_programs_if_requested;
+use self::subject::{programs, tool};
+
+/// What `cargo xtask bench` accepts.
+#[derive(clap::Args, Debug)]
+pub struct BenchArgs {
+    /// Write docs/performance.md
+    #[arg(long, conflicts_with_all = ["try_out", "only"])]
+    write: bool,
+    /// Measure a little of everything, to see that it works; the figures mean nothing
+    #[arg(long)]
+    try_out: bool,
+    /// Measure only this part; repeatable
+    #[arg(long = "only", value_name = "PART")]
+    only: Vec<Part>,
+    /// Write all measurements to this file; a relative path starts at the workspace's root
+    #[arg(long, value_name = "PATH", default_value = "target/bench.json")]
+    json: PathBuf,
+    /// The rstwatch to measure, instead of the release build; a relative path starts at the workspace's root
+    #[arg(long, value_name = "PATH")]
+    rstwatch: Option<PathBuf>,
+}
+
+/// A part of the measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Rates with and without rstwatch
+    Rates,
+    /// Rates with BPF programs that do nothing
+    Floor,
+    /// Rates with other tools
+    Peers,
+    /// Time in the kernel
+    Kernel,
+    /// Time in the agent
+    Agent,
+    /// Start to first event
+    Start,
+    /// A scrape of 10,000 series
+    Scrape,
+    /// Memory after a million connections
+    Memory,
+    /// Ten million resets
+    Soak,
+}
+
+/// How much each part measures.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    rstwatch: Plan,
+    peers: Plan,
+    /// Repetitions of a measurement that is not a ratio.
+    times: usize,
+    slice: Duration,
+    series: u32,
+    connections: u64,
+    soak: u64,
+}
+
+impl Extent {
+    fn of(args: &BenchArgs) -> Self {
+        let plan = |blocks, ms| Plan { blocks, slice: Duration::from_millis(ms) };
+        if args.try_out {
+            return Self {
+                rstwatch: plan(1, 100),
+                peers: plan(1, 100),
+                times: 2,
+                slice: Duration::from_millis(200),
+                series: 500,
+                connections: 20_000,
+                soak: 300_000,
+            };
+        }
+        Self {
+            rstwatch: plan(8, 500),
+            peers: plan(4, 500),
+            times: 7,
+            slice: Duration::from_millis(1000),
+            series: 10_000,
+            connections: 1_000_000,
+            soak: 10_000_000,
+        }
+    }
+}
+
+/// Measures. Returns whether every limit is met and there is no fault.
+pub fn bench(args: &BenchArgs) -> Result<bool> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask bench");
+    }
+    programs::check_statistics_off()?;
+    setup::ensure(Purpose::Bench)?;
+    tool::select_binary(args.rstwatch.as_deref())?;
+    let findings = network::isolated(|| measure(args))?;
+    let json = paths::root().join(&args.json);
+    std::fs::write(&json, serde_json::to_vec_pretty(&findings)?).with_context(|| json.display().to_string())?;
+    if args.write {
+        page::write(&findings)?;
+    }
+    Ok(findings.summarize())
+}
+
+/// Measures a part.
+type Measured<'a> = &'a dyn Fn() -> Result<Vec<Figure>>;
+
+fn measure(args: &BenchArgs) -> Result<Findings> {
+    let extent = Extent::of(args);
+    let mut findings = Findings::new();
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    if wanted(Part::Rates) {
+        rates::rstwatch(extent.rstwatch, &mut findings)?;
+    }
+    if wanted(Part::Floor) {
+        rates::floor(extent.peers, &mut findings)?;
+    }
+    if wanted(Part::Peers) {
+        rates::peers(extent.peers, extent.slice, &mut findings)?;
+    }
+    let parts: [(Part, Measured<'_>); 5] = [
+        (Part::Kernel, &|| cost::in_the_kernel(extent.times, extent.slice)),
+        (Part::Agent, &|| cost::in_the_agent(extent.times, extent.slice)),
+        (Part::Start, &|| startup::to_first_event(extent.times)),
+        (Part::Scrape, &|| size::scrape(extent.series, extent.times)),
+        (Part::Memory, &|| size::memory(extent.connections)),
+    ];
+    for (part, measured) in parts {
+        if wanted(part) {
+            findings.add(measured().with_context(|| format!("{part:?}"))?);
+        }
+    }
+    if wanted(Part::Soak) {
+        let soaked = soak::run(extent.soak).context("the soak")?;
+        findings.wrong.extend(soaked.wrong.iter().cloned());
+        findings.add(size::of_soak(&soaked));
+    }
+    Ok(findings)
+}

@@ -1,0 +1,57 @@
+//! Running other programs, with errors that name the program and how it ended.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+/// Runs a command whose output goes to ours. Fails unless the command succeeds.
+pub fn run(command: &mut Command) -> Result<()> {
+    let name = name(command);
+    let status = command.status().with_context(|| format!("cannot start {name}"))?;
+    if !status.success() {
+        bail!("{name} failed ({status}): see its output above");
+    }
+    Ok(())
+}
+
+/// Runs a command silently; prints its output only if it fails.
+pub fn run_quiet(command: &mut Command) -> Result<()> {
+    let name = name(command);
+    let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
+    if !done.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&done.stdout));
+        eprint!("{}", String::from_utf8_lossy(&done.stderr));
+        bail!("{name} failed ({}): see its output above", done.status);
+    }
+    Ok(())
+}
+
+/// A command's stdout, trimmed; `None` if it cannot be run or fails.
+pub fn stdout(command: &mut Command) -> Option<String> {
+    let done = command.stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+    done.status.success().then_some(text)
+}
+
+/// Makes a child end with this process, and receive only the signals that we pass on.
+pub fn end_with_parent(command: &mut Command) {
+    // In a process group of its own the child does not get the terminal's Ctrl-C a second time.
+    command.process_group(0);
+    // SAFETY: prctl(2) is async-signal-safe, and the closure touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
+    }
+}
+
+/// The program and its first argument, for messages.
+fn name(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let first = command.get_args().find(|arg| !arg.to_string_lossy().starts_with('-'));
+    let base = program.file_name().unwrap_or(program.as_os_str());
+    match first {
+        Some(arg) if arg.len() < 20 => format!("`{} {}`", base.display(), arg.display()),
+        _ => format!("`{}`", base.display()),
+    }
+}

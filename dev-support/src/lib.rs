@@ -1,0 +1,12 @@
+//! What `xtask`, `lab`, `lab-vm` and `bench` share: running programs and Cargo, finding files and packages, and the agent
+//! and Prometheus as child processes.
+
+pub mod agent;
+pub mod cargo;
+pub mod cgroups;
+pub mod command;
+pub mod outcome;
+pub mod paths;
+pub mod prometheus;
+pub mod setup;
+pub mod signals;

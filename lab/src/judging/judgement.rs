@@ -1,0 +1,108 @@
+//! Judgements as JSON, one object a line, for the published matrix and for the transfer out of VMs.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::judging::grade::Outcome;
+use crate::kernel::Kernel;
+use crate::network::place::Family;
+use crate::rows::table::Row;
+
+/// The judgement of one expectation, or of one unexpected event, of a row, vantage point and run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Judgement {
+    pub(crate) row: String,
+    pub(crate) what: String,
+    pub(crate) family: String,
+    pub(crate) vantage: String,
+    pub(crate) run: u32,
+    pub(crate) kernel: String,
+    /// The true cause; "none" where no reset was made.
+    pub(crate) truth: String,
+    pub(crate) direction: Option<String>,
+    pub(crate) at: Option<String>,
+    pub(crate) expected: String,
+    pub(crate) got: Option<Verdict>,
+    pub(crate) idle_truth_ms: Option<u64>,
+    /// How much longer it may have been: what the lab's own clock leaves open.
+    pub(crate) idle_slack_ms: Option<u64>,
+    /// Traffic never paused.
+    pub(crate) busy: bool,
+    pub(crate) idle_ms: Option<u64>,
+    pub(crate) result: Outcome,
+    /// How many alike: what is under way when a connection ends, and floods, count once.
+    pub(crate) events: u64,
+    /// Why a verdict other than the truth is right from this vantage point.
+    pub(crate) as_seen: Option<String>,
+    pub(crate) faults: Vec<String>,
+    /// The event itself, where there is a fault.
+    pub(crate) event: Option<serde_json::Value>,
+}
+
+/// The verdict of rstwatch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) cause: String,
+    pub(crate) sender: String,
+    pub(crate) confidence: String,
+}
+
+impl Judgement {
+    /// A judgement without a verdict.
+    pub(crate) fn of(row: &Row, family: Family, vantage: &str, run: u32, kernel: &Kernel) -> Self {
+        Self {
+            row: row.id.to_owned(),
+            what: row.what.to_owned(),
+            family: family.name().to_owned(),
+            vantage: vantage.to_owned(),
+            run,
+            kernel: kernel.release().to_owned(),
+            truth: "none".to_owned(),
+            direction: None,
+            at: None,
+            expected: "nothing".to_owned(),
+            got: None,
+            idle_truth_ms: None,
+            idle_slack_ms: None,
+            busy: false,
+            idle_ms: None,
+            result: Outcome::Right,
+            events: 1,
+            as_seen: None,
+            faults: Vec::new(),
+            event: None,
+        }
+    }
+}
+
+impl Judgement {
+    /// Whether it says the same of the same expectation; the first's idle time stands.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let of = |judgement: &Self| (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone());
+        of(self) == of(other) && self.got == other.got && self.faults == other.faults
+    }
+}
+
+/// Writes judgements, one a line.
+pub(crate) fn write(path: &Path, judgements: &[Judgement]) -> Result<()> {
+    let name = || format!("cannot write {}", path.display());
+    let mut file = std::io::BufWriter::new(fs::File::create(path).with_context(name)?);
+    for judgement in judgements {
+        serde_json::to_writer(&mut file, judgement).with_context(name)?;
+        writeln!(file).with_context(name)?;
+    }
+    file.flush().with_context(name)
+}
+
+/// Reads what [`write()`] wrote.
+pub(crate) fn read(path: &Path) -> Result<Vec<Judgement>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parse = |(index, line)| {
+        serde_json::from_str(line).with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(parse).collect()
+}

@@ -1,0 +1,41 @@
+//! The running kernel, and whether the machine is a VM of ours.
+
+/// Set by `cargo xtask vm`: the lab may change the whole machine, which is emulated.
+const IN_VM: &str = "RSTWATCH_LAB_VM";
+
+/// Whether the lab may change the whole machine.
+pub(crate) fn is_ours() -> bool {
+    std::env::var_os(IN_VM).is_some()
+}
+
+/// Its release, as in `uname -r`.
+pub(crate) struct Kernel(String);
+
+impl Kernel {
+    pub(crate) fn running() -> Self {
+        Self(rustix::system::uname().release().to_string_lossy().into_owned())
+    }
+
+    pub(crate) fn release(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is that version or a later one.
+    pub(crate) fn since(&self, (major, minor): (u32, u32)) -> bool {
+        let mut numbers = self.0.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse::<u32>().ok());
+        let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        have >= (major, minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kernel;
+
+    #[test]
+    fn compares_by_number() {
+        let kernel = Kernel("6.9.12-cloud-amd64".to_owned());
+        assert!(kernel.since((6, 9)) && kernel.since((5, 10)) && !kernel.since((6, 10)));
+        assert!(Kernel("7.0-rc1".to_owned()).since((6, 12)));
+    }
+}

@@ -1,0 +1,65 @@
+//! cgroup v2 cgroups for helpers, created below the root and removed however the lab ends.
+
+use std::fs::{create_dir, remove_dir};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use dev_support::cgroups;
+
+use crate::network::janitor::Janitor;
+use crate::wait::{SOON, until_true};
+
+/// Environment variable with the cgroup that a helper enters at its start.
+pub(crate) const ENTER: &str = "RSTWATCH_LAB_CGROUP";
+
+/// A path of cgroups. Those that did not exist are removed when dropped.
+pub(crate) struct Cgroup {
+    leaf: PathBuf,
+    /// The created cgroups, parents first.
+    made: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// Creates the cgroup and its parents. `None` if this machine has no cgroup v2 or forbids to create one.
+    pub(crate) fn make(janitor: &Janitor, path: &str) -> Result<Option<Self>> {
+        let Some(root) = cgroups::root() else { return Ok(None) };
+        let mut cgroup = Self { leaf: root, made: Vec::new() };
+        for name in path.split('/') {
+            cgroup.leaf.push(name);
+            if cgroup.leaf.is_dir() {
+                continue;
+            }
+            janitor.cgroup(&cgroup.leaf)?;
+            if create_dir(&cgroup.leaf).is_err() {
+                return Ok(None);
+            }
+            cgroup.made.push(cgroup.leaf.clone());
+        }
+        Ok(Some(cgroup))
+    }
+
+    /// The path, for the helper's environment.
+    pub(crate) fn path(&self) -> &Path {
+        &self.leaf
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for made in self.made.iter().rev() {
+            // Busy until the kernel has released the process that was in it. The janitor tries again.
+            let _ = until_true("an empty cgroup", SOON, || Ok(remove_dir(made).is_ok()));
+        }
+    }
+}
+
+/// Enters the cgroup that the environment names. Without one, leaves the cgroups of the unit that the lab was started in.
+pub(crate) fn enter_or_leave() -> Result<()> {
+    match std::env::var_os(ENTER) {
+        Some(cgroup) => cgroups::enter(Path::new(&cgroup)).context("the helper's cgroup"),
+        None => {
+            cgroups::leave_all();
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The lab's network: namespaces, firewall rules, sockets, servers and helper processes.
+
+pub(crate) mod cgroup;
+pub(crate) mod http;
+pub(crate) mod janitor;
+pub(crate) mod net;
+pub(crate) mod nft;
+pub(crate) mod ns;
+pub(crate) mod packet;
+pub(crate) mod peer;
+pub(crate) mod place;
+pub(crate) mod procnet;
+pub(crate) mod sock;

@@ -1,0 +1,189 @@
+//! The scenarios, one file per family of rows, and the [`Scene`] that they use.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::place::{Family, Place, at};
+use crate::network::procnet::{State, states};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{Idle, Row};
+use crate::wait::{SOON, until_true};
+
+mod admin;
+mod alive;
+mod answer;
+mod app;
+mod crowd;
+mod death;
+mod firewall;
+mod forge;
+mod guard;
+mod handshake;
+mod idle;
+mod late;
+pub(crate) mod limits;
+mod middlebox;
+mod mptcp;
+mod nat;
+mod overload;
+mod quiet;
+mod reboot;
+mod silence;
+mod stream;
+pub(crate) mod table;
+pub(crate) mod timers;
+pub(crate) mod wire;
+
+const HELLO: &[u8] = b"hello";
+/// Shorter than any idle time that counts.
+const BRISK: Duration = Duration::from_millis(900);
+
+/// All rows, by family, in the order in which they run.
+pub(crate) const FAMILIES: &[&[Row]] = &[
+    app::ROWS,
+    admin::ROWS,
+    death::ROWS,
+    stream::ROWS,
+    idle::ROWS,
+    alive::ROWS,
+    answer::ROWS,
+    silence::ROWS,
+    middlebox::ROWS,
+    nat::ROWS,
+    forge::ROWS,
+    guard::ROWS,
+    firewall::ROWS,
+    overload::ROWS,
+    late::ROWS,
+    reboot::ROWS,
+    handshake::ROWS,
+    mptcp::ROWS,
+    limits::ROWS,
+    crowd::ROWS,
+    quiet::ROWS,
+];
+
+/// The environment of one scenario, with a server port of its own by which its events are identified.
+pub(crate) struct Scene<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) rejects: &'a Rejects,
+    pub(crate) family: Family,
+    pub(crate) port: u16,
+    idle: RefCell<Vec<(Place, Idle)>>,
+    brisk: Cell<Option<Instant>>,
+    /// Duration of the last exchange.
+    exchange: Cell<Option<Duration>>,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
+        Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default(), exchange: Cell::default() }
+    }
+
+    /// The true idle times that the scenario stated.
+    pub(crate) fn idle(&self) -> Vec<(Place, Idle)> {
+        self.idle.borrow().clone()
+    }
+
+    /// States the idle time until now: before the operation that meets the reset, or before the reset that interrupts it. To be
+    /// called right before either.
+    fn idle_since(&self, since: Instant) {
+        let silence = since.elapsed();
+        self.idle_was(Place::Client, silence);
+        self.idle_was(Place::Server, silence);
+    }
+
+    fn idle_was(&self, place: Place, silence: Duration) {
+        // The last exchange began earlier by its duration.
+        let slack = self.exchange.get().unwrap_or_default();
+        self.idle.borrow_mut().push((place, Idle::Was(silence, silence + slack)));
+    }
+
+    /// States that traffic never pauses from now on. On a busy machine it may pause, and then the row must be made again: see
+    /// [`Scene::was_too_slow`].
+    fn busy(&self) {
+        self.brisk.set(Some(Instant::now()));
+        self.streams();
+    }
+
+    /// States that traffic flows all the time, however long it takes.
+    fn streams(&self) {
+        self.idle.borrow_mut().extend([Place::Client, Place::Server].map(|place| (place, Idle::Busy)));
+    }
+
+    /// Whether a busy row took so long that its connection was idle after all.
+    pub(crate) fn was_too_slow(&self) -> bool {
+        self.brisk.get().is_some_and(|since| since.elapsed() > BRISK)
+    }
+
+    fn server(&self) -> SocketAddr {
+        at(self.family.server(), self.port)
+    }
+
+    fn listen(&self) -> Result<Listener> {
+        Listener::open(&self.net.server, self.server(), 16)
+    }
+
+    fn connect(&self) -> Result<Tcp> {
+        Tcp::connect(&self.net.client, self.server())
+    }
+
+    /// A connection that has just been used in both directions: the client's end and the server's end.
+    fn pair(&self) -> Result<(Tcp, Tcp)> {
+        let listener = self.listen()?;
+        let client = self.connect()?;
+        let server = listener.accept()?;
+        self.talk(&client, &server)?;
+        Ok((client, server))
+    }
+
+    /// Exchanges a request and a response, and measures the duration.
+    fn talk(&self, client: &Tcp, server: &Tcp) -> Result<()> {
+        client.send(HELLO)?;
+        server.hear(HELLO.len())?;
+        self.timed(|| {
+            server.send(HELLO)?;
+            client.hear(HELLO.len())
+        })
+    }
+
+    fn timed(&self, exchange: impl FnOnce() -> Result<()>) -> Result<()> {
+        let begun = Instant::now();
+        exchange()?;
+        self.exchange.set(Some(begun.elapsed()));
+        Ok(())
+    }
+
+    /// Waits until a socket of this scenario is in that state.
+    fn reaches(&self, place: Place, state: State, patience: Duration) -> Result<()> {
+        let what = format!("{state:?} at {}", place.letter());
+        self.becomes(&what, place, patience, |states| states.contains(&state))
+    }
+
+    /// Waits until no socket of this scenario is left except in TIME_WAIT.
+    fn is_over(&self, place: Place) -> Result<()> {
+        let over = |states: &[State]| states.iter().all(|state| *state == State::TIME_WAIT);
+        self.becomes("the sockets' end", place, SOON, over)
+    }
+
+    fn becomes(&self, what: &str, place: Place, patience: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
+        let ns = self.net.ns(place);
+        until_true(what, patience, || Ok(is(&states(ns, self.port)?)))
+    }
+
+    /// The nft match for a client's packets to this scenario's server.
+    fn to_server(&self) -> String {
+        format!("tcp dport {}", self.port)
+    }
+}
+
+/// Waits for an idle time to elapse.
+fn idle(milliseconds: u64) {
+    sleep(Duration::from_millis(milliseconds));
+}

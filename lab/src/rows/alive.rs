@@ -1,0 +1,77 @@
+//! Keepalives keep a connection alive, but not its application busy.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use libc::ECONNRESET;
+use socket2::TcpKeepalive;
+
+use super::idle::{PAUSE, REAPED_BY_SERVER, REAPED_UNHEARD, lose_fins, reaped, reused};
+use super::{HELLO, Scene, idle};
+use crate::network::sock::Tcp;
+use crate::rows::table::{BASE, BOTH, Row, S};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "5-ka-client",
+        what: "the client's keepalives are answered, but the application is idle",
+        families: BOTH,
+        make: probing_client,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5-ka-server",
+        what: "the server's keepalives are answered, but the application is idle",
+        make: probing_server,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "5-ka-lost",
+        what: "keepalives from both sides, FIN lost",
+        make: probing_fin_lost,
+        rsts: &[(S, 1)],
+        wants: REAPED_UNHEARD,
+        ..BASE
+    },
+];
+
+fn probe(socket: &Tcp) -> Result<()> {
+    let second = Duration::from_secs(1);
+    Ok(socket.options().set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second))?)
+}
+
+fn probing_client(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&client)?;
+    idle(2600);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn probing_server(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&server)?;
+    idle(2600);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn probing_fin_lost(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    probe(&client)?;
+    probe(&server)?;
+    idle(2600);
+    let _loss = lose_fins(scene)?;
+    server.close();
+    idle(PAUSE);
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.dies(ECONNRESET)
+}

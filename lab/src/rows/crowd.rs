@@ -1,0 +1,69 @@
+//! More connections than the table of living sockets has places: what has none is kept in socket storage.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use anyhow::Result;
+use libc::ECONNRESET;
+
+use super::Scene;
+use super::idle::{QUIET, REAPED_BY_SERVER, reaped, reused};
+use crate::kernel::Kernel;
+use crate::network::peer::Peer;
+use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+
+/// 57,000 sockets: of the 4,096 sets of eight places each, all but four in a hundred are full then.
+const PROCESSES: usize = 3;
+/// Each has two files, of the 20,000 that a process may have in many places.
+const OF_EACH: usize = 9_500;
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "crowd-idle",
+        what: "among 28,500 other connections the server closes an idle one, and the client reuses it",
+        unless: not_here,
+        make: idle_in_a_crowd,
+        rsts: &[(S, 1)],
+        wants: REAPED_BY_SERVER,
+        ..BASE
+    },
+    Row {
+        id: "crowd-abort",
+        what: "among 28,500 other connections the server aborts one with SO_LINGER 0",
+        unless: not_here,
+        make: abort_in_a_crowd,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        ..BASE
+    },
+];
+
+fn not_here(_scene: &Scene) -> Option<String> {
+    let why = "before Linux 5.11 nothing is kept beyond the table";
+    (!Kernel::running().since((5, 11))).then(|| why.to_owned())
+}
+
+fn idle_in_a_crowd(scene: &Scene) -> Result<()> {
+    let _crowd = gather(scene)?;
+    let (client, server) = scene.pair()?;
+    let quiet = Instant::now();
+    super::idle(QUIET);
+    reaped(scene, &client, server)?;
+    reused(scene, &client, quiet)
+}
+
+fn abort_in_a_crowd(scene: &Scene) -> Result<()> {
+    let _crowd = gather(scene)?;
+    let (client, server) = scene.pair()?;
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
+
+/// Other connections, both of whose ends live at the router: all namespaces share the table, and each reads its own sockets.
+fn gather(scene: &Scene) -> Result<Vec<Peer>> {
+    let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+    let start = |_| Peer::start(&scene.net.router, &scene.net.janitor, "crowd", any_port, OF_EACH);
+    let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
+    crowd.iter_mut().try_for_each(|peer| peer.expect_line("gathered"))?;
+    Ok(crowd)
+}

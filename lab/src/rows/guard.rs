@@ -1,0 +1,182 @@
+//! Counter-cases to forgery: the peer's own resets that look odd. No middlebox here.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use libc::{ECONNRESET, EPIPE};
+
+use super::idle::MAYBE_REAPED;
+use super::{HELLO, Scene};
+use crate::network::nft::Rule;
+use crate::network::place::{Family, Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::Tcp;
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
+use crate::wait::SOON;
+
+const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
+const FORGOTTEN: &[Want] = &[
+    sent(S2, "no_such_connection", KERNEL).no_socket(),
+    received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+];
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "ttl-128",
+        what: "the server sets IP_TTL to 128 after the handshake, then aborts",
+        families: BOTH,
+        make: |scene| abort_with_ttl(scene, 128),
+        rsts: &[(S, 1)],
+        wants: ABORT,
+        ..BASE
+    },
+    Row {
+        id: "ttl-odd",
+        what: "the server sets IP_TTL to 99 before it aborts",
+        families: BOTH,
+        make: |scene| abort_with_ttl(scene, 99),
+        rsts: &[(S, 1)],
+        wants: ABORT,
+        ..BASE
+    },
+    Row {
+        id: "ttl-default",
+        what: "the server's default TTL becomes 128 after the handshake; its stack answers late data",
+        families: BOTH,
+        make: other_default,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "ttl-rebooted",
+        what: "the server comes back with default TTL 128 and does not know the connection",
+        make: other_stack,
+        rsts: &[(S2, 1)],
+        wants: FORGOTTEN,
+        ..BASE
+    },
+    Row {
+        id: "hop-more",
+        what: "the way back is one hop longer than at the handshake; the server aborts",
+        families: BOTH,
+        make: |scene| abort_after(scene, 63),
+        rsts: &[(S, 1)],
+        wants: ABORT,
+        ..BASE
+    },
+    Row {
+        id: "hop-less",
+        what: "the server was one hop further away at the handshake (a container); its host answers",
+        families: BOTH,
+        make: one_hop_nearer,
+        rsts: &[(S2, 1)],
+        wants: FORGOTTEN,
+        ..BASE
+    },
+    Row {
+        id: "hop-dnat",
+        what: "a virtual address (DNAT) on the router; the server behind it aborts",
+        families: BOTH,
+        make: through_dnat,
+        rsts: &[(S, 1)],
+        wants: ABORT,
+        ..BASE
+    },
+    Row {
+        id: "hop-normal",
+        what: "the router gives every packet TTL 64; the server aborts",
+        families: BOTH,
+        make: normalised,
+        rsts: &[(S, 1)],
+        wants: ABORT,
+        ..BASE
+    },
+];
+
+/// The connection is to the router's address, which is not the server's.
+fn through_dnat(scene: &Scene) -> Result<()> {
+    let listener = scene.listen()?;
+    let virtual_address = at(scene.family.gateway(), scene.port);
+    let _nat = Rule::dnat(&scene.net.router, virtual_address, scene.server())?;
+    let client = Tcp::connect(&scene.net.client, virtual_address)?;
+    let server = listener.accept()?;
+    scene.talk(&client, &server)?;
+    scene.busy();
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
+
+fn abort_with_ttl(scene: &Scene, ttl: u8) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.ttl(ttl)?;
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
+
+fn other_default(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    let key = match scene.family {
+        Family::V4 => "ipv4.ip_default_ttl",
+        Family::V6 => "ipv6.conf.all.hop_limit",
+    };
+    // The device's own setting decides in IPv6.
+    let _all = scene.net.server.sysctl(key, "128")?;
+    let _link = match scene.family {
+        Family::V4 => None,
+        Family::V6 => Some(scene.net.server.sysctl("ipv6.conf.eth0.hop_limit", "128")?),
+    };
+    server.close();
+    client.ends()?;
+    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    client.send(HELLO)?;
+    client.fails(EPIPE)
+}
+
+fn other_stack(scene: &Scene) -> Result<()> {
+    let (client, _old) = scene.pair()?;
+    let quiet = Instant::now();
+    let _rebooted = scene.net.reboot()?;
+    let _ttl = scene.net.rebooted.sysctl("ipv4.ip_default_ttl", "128")?;
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.dies(ECONNRESET)
+}
+
+/// The server's packets leave with this TTL from now on.
+fn leaving_with<'a>(scene: &Scene<'a>, place: Place, ttl: u8) -> Result<Rule<'a>> {
+    let field = match scene.family {
+        Family::V4 => "ip ttl",
+        Family::V6 => "ip6 hoplimit",
+    };
+    Rule::other(scene.net.ns(place), "postrouting", &format!("tcp sport {} {field} set {ttl}", scene.port))
+}
+
+fn abort_after(scene: &Scene, ttl: u8) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    let _longer = leaving_with(scene, Place::Server, ttl)?;
+    server.abort()?;
+    client.dies(ECONNRESET)
+}
+
+fn one_hop_nearer(scene: &Scene) -> Result<()> {
+    let further = leaving_with(scene, Place::Server, 63)?;
+    let (client, _old) = scene.pair()?;
+    let quiet = Instant::now();
+    drop(further);
+    let _rebooted = scene.net.reboot()?;
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.dies(ECONNRESET)
+}
+
+fn normalised(scene: &Scene) -> Result<()> {
+    let _normal = leaving_with(scene, Place::Router, 64)?;
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.abort()?;
+    client.dies(ECONNRESET)
+}

@@ -1,0 +1,108 @@
+//! Handshakes that go wrong.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use libc::ECONNRESET;
+
+use super::{Scene, idle};
+use crate::network::nft::Rule;
+use crate::network::packet::{ACK, Forged, SYN};
+use crate::network::place::{Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::{Tcp, forge};
+use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::wait::SOON;
+
+/// Beyond the range from which the kernel picks source ports.
+const KNOWN: u16 = 62001;
+const FORGED_ISN: u32 = 1_000_000;
+
+const CRASHED: Alike =
+    like("no_such_connection", PEER, "the peer's stack does not know the old connection, which is true: it crashed");
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "20",
+        what: "the client crashed and opens anew from the same port",
+        families: BOTH,
+        make: same_port,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "invalid_handshake", KERNEL).sure(), received(S, "invalid_handshake", PEER).alone(&[CRASHED])],
+        ..BASE
+    },
+    Row {
+        id: "20-stray",
+        what: "a SYN in the client's name: its stack refuses the SYN-ACK (a half-open scan)",
+        families: BOTH,
+        make: stray_syn_ack,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "invalid_handshake", KERNEL).no_socket()],
+        ..BASE
+    },
+    Row {
+        id: "20-ack",
+        what: "the handshake's last ACK acknowledges what was never sent",
+        families: BOTH,
+        make: bad_ack,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "invalid_handshake", KERNEL)],
+        ..BASE
+    },
+    Row {
+        id: "20-syn",
+        what: "another SYN, in the window of a half-open connection",
+        make: second_syn,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "invalid_handshake", KERNEL).sure()],
+        ..BASE
+    },
+];
+
+fn source(scene: &Scene) -> SocketAddr {
+    at(scene.family.client(), KNOWN)
+}
+
+fn same_port(scene: &Scene) -> Result<()> {
+    let listener = scene.listen()?;
+    let old = Tcp::connect_from(&scene.net.client, source(scene), scene.server())?;
+    let server = listener.accept()?;
+    scene.talk(&old, &server)?;
+    // The delayed ACK has gone out, or the server would send its answer once more.
+    idle(100);
+    drop(old);
+    let _new = Tcp::knock(&scene.net.client, source(scene), scene.server())?;
+    server.dies(ECONNRESET)?;
+    // The next SYN gets through: at once, or a second later on older kernels.
+    listener.accept().map(drop)
+}
+
+fn stray_syn_ack(scene: &Scene) -> Result<()> {
+    let _listener = scene.listen()?;
+    forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
+    // The SYN-ACK is answered, and the answer ends the half-open connection.
+    scene.becomes("the half-open connection's end", Place::Server, SOON, |states| states == [State::LISTEN])
+}
+
+fn bad_ack(scene: &Scene) -> Result<()> {
+    let _listener = scene.listen()?;
+    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
+    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    let ack = Forged { sequence: FORGED_ISN + 1, acknowledges: 1, flags: ACK, ..opening(scene, 0) };
+    forge(&scene.net.router, &ack)
+}
+
+fn second_syn(scene: &Scene) -> Result<()> {
+    let _listener = scene.listen()?;
+    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
+    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    forge(&scene.net.router, &opening(scene, FORGED_ISN + 7))
+}
+
+/// A SYN in the client's name.
+fn opening(scene: &Scene, sequence: u32) -> Forged {
+    let rst = Forged::rst(source(scene), scene.server(), sequence, 64);
+    Forged { flags: SYN, window: 64_000, ..rst }
+}

@@ -1,0 +1,46 @@
+//! Resets of Multipath TCP.
+
+use anyhow::Result;
+use libc::ECONNRESET;
+use socket2::Protocol;
+
+use super::{HELLO, Scene};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::wait::readable;
+
+const UNREAD: Alike =
+    like("unread_data", PEER, "its option MP_FASTCLOSE aside, the packet is that of a close with data unread");
+const DEED: Alike = like("mptcp", APP, "the program's close, by MPTCP's fast close");
+
+pub(crate) const ROWS: &[Row] = &[Row {
+    id: "mptcp",
+    what: "an MPTCP socket is closed with data unread (fast close)",
+    families: BOTH,
+    unless: missing,
+    make: fast_close,
+    rsts: &[(S, 1)],
+    wants: &[sent(S, "mptcp", KERNEL).also(&[DEED]), received(C, "mptcp", PEER).alone(&[UNREAD])],
+    ..BASE
+}];
+
+fn protocol() -> Protocol {
+    Protocol::from(libc::IPPROTO_MPTCP)
+}
+
+fn missing(scene: &Scene) -> Option<String> {
+    let tried = Tcp::speaking(&scene.net.client, protocol(), scene.server());
+    tried.err().map(|why| format!("no MPTCP: {why:#}"))
+}
+
+fn fast_close(scene: &Scene) -> Result<()> {
+    let listener = Listener::speaking(&scene.net.server, protocol(), scene.server(), 16)?;
+    let client = Tcp::speaking(&scene.net.client, protocol(), scene.server())?;
+    client.join(scene.server())?;
+    let server = listener.accept()?;
+    scene.talk(&client, &server)?;
+    client.send(HELLO)?;
+    readable(server.options())?;
+    server.close();
+    client.dies(ECONNRESET)
+}

@@ -1,0 +1,110 @@
+//! More connections than a server takes.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use libc::ECONNRESET;
+
+use super::Scene;
+use crate::network::nft::Rule;
+use crate::network::place::{Place, at};
+use crate::network::procnet::State;
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{Alike, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, like, received, sent};
+use crate::wait::SOON;
+
+const NOT_KNOWN: Alike =
+    like("no_such_connection", PEER, "a bare RST: the peer's stack does not know the connection, and why stays there");
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "10d",
+        what: "accept queue full at the third ACK, tcp_abort_on_overflow",
+        families: BOTH,
+        make: third_ack,
+        rsts: &[(S, 1)],
+        // The client acknowledges a repeated SYN-ACK once more, if one came.
+        more: true,
+        wants: &[
+            sent(S, "listen_overflow", KERNEL).sure(),
+            sent(S, "listen_overflow", KERNEL).sure().any(),
+            received(C, "listen_overflow", PEER).alone(&[NOT_KNOWN]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "10e",
+        what: "accept queue full, the third ACK dropped; the client's request comes after the handshake expired",
+        make: third_ack_dropped,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).alone(&[NOT_KNOWN])],
+        ..BASE
+    },
+    Row {
+        id: "11",
+        what: "300 SYNs to a closed port",
+        needs: &["hping3"],
+        make: syn_flood,
+        rsts: &[(S, FLOOD)],
+        flood: true,
+        wants: &[sent(S, "refused", KERNEL).some().sure().no_socket()],
+        ..BASE
+    },
+];
+
+/// The queue takes one connection more than this.
+const BACKLOG: i32 = 4;
+/// Beyond the range from which the kernel picks source ports.
+const LATECOMER: u16 = 62000;
+const FLOOD_FROM: &str = "63000";
+
+/// A handshake that starts while there is room and ends when there is none; and those
+/// that took the room.
+fn overflow(scene: &Scene) -> Result<(Tcp, Listener, Vec<Tcp>)> {
+    let listener = Listener::open(&scene.net.server, scene.server(), BACKLOG)?;
+    let hold = format!("tcp sport {} tcp dport {LATECOMER}", scene.port);
+    let held = Rule::drop(&scene.net.client, "input", &hold)?;
+    let from: SocketAddr = at(scene.family.client(), LATECOMER);
+    let late = Tcp::knock(&scene.net.client, from, scene.server())?;
+    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    let early = (0..=BACKLOG).map(|_| scene.connect()).collect::<Result<Vec<_>>>()?;
+    held.met(1, SOON)?;
+    Ok((late, listener, early))
+}
+
+fn third_ack(scene: &Scene) -> Result<()> {
+    let server = &scene.net.server;
+    let _no_cookies = server.sysctl("ipv4.tcp_syncookies", "0")?;
+    let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", "1")?;
+    let (late, listener, early) = overflow(scene)?;
+    late.fails(ECONNRESET)?;
+    leave(&listener, early)
+}
+
+/// The client believes itself connected until it writes.
+fn third_ack_dropped(scene: &Scene) -> Result<()> {
+    let server = &scene.net.server;
+    let _no_cookies = server.sysctl("ipv4.tcp_syncookies", "0")?;
+    let _soon = server.sysctl("ipv4.tcp_synack_retries", "1")?;
+    let (late, listener, early) = overflow(scene)?;
+    let expired = |states: &[State]| !states.contains(&State::SYN_RECV);
+    scene.becomes("the handshake's end", Place::Server, 4 * SOON, expired)?;
+    late.options().set_nonblocking(false)?;
+    late.send(b"request")?;
+    late.dies(ECONNRESET)?;
+    leave(&listener, early)
+}
+
+/// Accepted before the listener goes, or they would be reset as well.
+fn leave(listener: &Listener, early: Vec<Tcp>) -> Result<()> {
+    let accepted = early.iter().map(|_| listener.accept()).collect::<Result<Vec<_>>>()?;
+    drop((early, accepted));
+    Ok(())
+}
+
+fn syn_flood(scene: &Scene) -> Result<()> {
+    let (port, to) = (scene.port.to_string(), scene.family.server().to_string());
+    let count = FLOOD.to_string();
+    let args = ["-q", "-S", "-p", &port, "-s", FLOOD_FROM, "-c", &count, "-i", "u1000", &to];
+    scene.net.client.tool("hping3", &args).map(drop)
+}

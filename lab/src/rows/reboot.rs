@@ -1,0 +1,60 @@
+//! A server that comes back without its memory.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use libc::ECONNRESET;
+
+use super::idle::MAYBE_REAPED;
+use super::{HELLO, Scene};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "18a",
+        what: "server rebooted and listens again",
+        families: BOTH,
+        make: listening,
+        rsts: &[(S2, 1)],
+        wants: &[
+            sent(S2, "no_such_connection", KERNEL),
+            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "18b",
+        what: "server rebooted, nothing listens",
+        families: BOTH,
+        make: deaf,
+        rsts: &[(S2, 1)],
+        wants: &[
+            sent(S2, "no_such_connection", KERNEL).no_socket(),
+            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
+        ],
+        ..BASE
+    },
+];
+
+fn listening(scene: &Scene) -> Result<()> {
+    let (client, _old) = scene.pair()?;
+    let quiet = Instant::now();
+    let _rebooted = scene.net.reboot()?;
+    let _listener = Listener::open(&scene.net.rebooted, scene.server(), 16)?;
+    reset(scene, &client, quiet)
+}
+
+fn deaf(scene: &Scene) -> Result<()> {
+    let (client, _old) = scene.pair()?;
+    let quiet = Instant::now();
+    let _rebooted = scene.net.reboot()?;
+    reset(scene, &client, quiet)
+}
+
+/// Moving the wire may take a while, so the silence is measured.
+fn reset(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+    scene.idle_since(quiet);
+    client.send(HELLO)?;
+    client.dies(ECONNRESET)
+}

@@ -1,0 +1,104 @@
+//! The lab's network for demos and browser tests: makes resets without proving or judging them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::network::net::Net;
+use crate::network::nft::Rejects;
+use crate::network::peer::{Peer, Process, command};
+use crate::network::place::{Family, Place, at};
+use crate::network::sock::{Listener, Tcp};
+use crate::rows::Scene;
+use crate::rows::table::rows;
+use crate::run::{FIRST_PORT, build};
+use crate::select::missing;
+
+/// Maximum number of attempts at a scenario.
+const TRIES: u32 = 3;
+
+/// Backlog of an overflowing server, and the connections offered to it.
+const BACKLOG: usize = 8;
+const OFFERED: usize = 12;
+
+/// The network and the next free server port. Everything is removed when dropped.
+pub struct Stage {
+    overflows: Vec<(Peer, Vec<Tcp>)>,
+    // After the processes in it.
+    net: Net,
+    rejects: Rejects,
+    port: u16,
+}
+
+/// The result of making a row.
+pub enum Played {
+    /// Made, at this server port.
+    At(u16),
+    /// Skipped, because this program is missing.
+    Lacks(&'static str),
+}
+
+impl Stage {
+    /// Builds the network namespaces.
+    pub fn build() -> Result<Self> {
+        Ok(Self { overflows: Vec::new(), net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
+    }
+
+    /// The network namespaces, for `--netns`.
+    pub fn namespaces(&self) -> Vec<PathBuf> {
+        Place::ALL.iter().map(|place| self.net.ns(*place).path()).collect()
+    }
+
+    /// Takes over a child, which ends with the returned value or, at the latest, with the lab.
+    pub(crate) fn adopt(&self, child: Child) -> Result<Process> {
+        Process::adopt(child, &self.net.janitor)
+    }
+
+    /// Makes the resets of a row of the lab.
+    pub fn play(&mut self, id: &str) -> Result<Played> {
+        let row = rows().find(|row| row.id == id).with_context(|| format!("no row {id:?}"))?;
+        if let Some(program) = missing(row) {
+            return Ok(Played::Lacks(program));
+        }
+        let mut tries = 1;
+        loop {
+            let port = self.next_port();
+            let scene = Scene::new(&self.net, &self.rejects, Family::V4, port);
+            match (row.make)(&scene) {
+                Ok(()) => return Ok(Played::At(port)),
+                Err(error) if tries == TRIES => return Err(error.context(format!("row {id}"))),
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    /// A process with this name connects and aborts. Returns the server's port.
+    pub fn abort_as(&mut self, name: &str) -> Result<u16> {
+        let port = self.next_port();
+        let server: SocketAddr = at(Family::V4.server(), port);
+        let _listener = Listener::open(&self.net.server, server, 16)?;
+        let mut helper = command(&["abort", &server.to_string(), name])?;
+        let mut helper = self.net.client.spawn(helper.stdin(Stdio::null()))?;
+        let status = helper.wait()?;
+        ensure!(status.success(), "the aborting process: {status}");
+        Ok(port)
+    }
+
+    /// A process never accepts, and more clients connect than its queue holds. Returns the server's port.
+    pub fn overflow(&mut self) -> Result<u16> {
+        let port = self.next_port();
+        let server = at(Family::V4.server(), port);
+        let peer = Peer::start(&self.net.server, &self.net.janitor, "queue", server, BACKLOG)?;
+        let clients = (0..OFFERED).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
+        self.overflows.push((peer, clients));
+        Ok(port)
+    }
+
+    /// Some scenarios use the next port as well.
+    fn next_port(&mut self) -> u16 {
+        self.port += 2;
+        self.port
+    }
+}
