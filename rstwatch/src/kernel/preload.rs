@@ -17,7 +17,7 @@ pub(super) fn all(object: &mut LoadedObject) {
         |hook: &&Hook| matches!(hook.when, When::Always) && hook.needs.iter().all(|feature| feature.is_in(btf));
     let targets: Vec<_> = HOOKS.iter().filter(is_certain).flat_map(|hook| hook.programs).filter_map(target).collect();
     let programs = object.ebpf.programs_mut().filter_map(|(name, program)| {
-        let (_, target) = targets.iter().find(|(wanted, _)| *wanted == name)?;
+        let (_, target) = targets.iter().find(|(known, _)| *known == name)?;
         Some((*target, program))
     });
     thread::scope(|scope| {

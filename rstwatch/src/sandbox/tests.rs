@@ -49,8 +49,8 @@ fn lockdown_leaves_little() {
 
 #[test]
 fn connections_reach_only_the_needed_ports() {
-    let [wanted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bound"));
-    let [to, elsewhere] = [&wanted, &other].map(|it| it.local_addr().expect("an address"));
+    let [needed, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("bound"));
+    let [to, elsewhere] = [&needed, &other].map(|it| it.local_addr().expect("an address"));
     let needs = Needs { connect: vec![to.port()], names: true, ..Needs::default() };
     let (done, (there, beyond, named)) = locked_down(needs, move || {
         let named = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 1)).is_ok();
