@@ -5,7 +5,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rstwatch::{aggregate, history};
+use rstwatch::stats::{aggregate, history};
 use rstwatch_common::record::{ResetRecord, kind};
 use rstwatch_verdict::assemble;
 use rstwatch_verdict::classify::classify;

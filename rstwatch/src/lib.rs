@@ -1,22 +1,19 @@
 //! rstwatch says who sent each TCP RST on a Linux host, why, and what to change.
 //!
-//! The modules stand in the order of the flow: kernel probe → ring record → decode → evidence → classify → event
-//! → aggregate → export. Data goes one way only. ARCHITECTURE.md is the map.
+//! Modules are declared in the order of the flow: kernel probe → ring record → verdict (crate `rstwatch-verdict`) → event
+//! → statistics → export. A module uses only those above it; a test in `xtask` holds that. ARCHITECTURE.md is the map.
 
-// The kernel's side.
+// The running kernel: what declares a metric comes first, because every module may have some.
+pub mod metric;
 pub mod kernel;
 pub mod sandbox;
 
-// One reset: whose connection it was, and its way from the ring through the verdict.
+// One reset: its owner, and its way from the ring through the verdict.
 pub mod identity;
 pub mod capture;
 
 // Many resets.
-pub mod metric;
-pub mod aggregate;
-pub mod idle_timeouts;
-pub mod history;
-pub mod timeline;
+pub mod stats;
 
 // Queues and tables that fill up.
 pub mod capacity;
@@ -27,4 +24,3 @@ pub mod export;
 
 // What runs.
 pub mod command;
-pub mod check;

@@ -4,10 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use rstwatch::check;
 use rstwatch::command::cli::{self, Cli, Command, LogLevel};
-use rstwatch::command::{agent, report, timeouts, trace};
-
+use rstwatch::command::{agent, check, report, timeouts, trace};
 use rstwatch_verdict::{escape, explain};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rstwatch::aggregate::Aggregate;
 use rstwatch::identity::owner::naming::Naming;
 use rstwatch::identity::owner::pods::{Controller, Lookup, Pod, Pods};
 use rstwatch::identity::owner::{Outcome, Owners};
+use rstwatch::stats::aggregate::Aggregate;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::identity::Identity;

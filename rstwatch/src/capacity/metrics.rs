@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{CapacitySnapshot, ConntrackDrops, Listener};
-use crate::aggregate::Labels;
-use crate::aggregate::metrics::{NAMESPACE, WORKLOAD, WORKLOAD_KIND};
 use crate::metric::{Family, Label, Unit, Writer};
+use crate::stats::aggregate::Labels;
+use crate::stats::aggregate::metrics::{NAMESPACE, WORKLOAD, WORKLOAD_KIND};
 
 pub mod counters;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::Listener;
 use super::seen::Seen;
-use crate::aggregate::Labels;
+use crate::stats::aggregate::Labels;
 use rstwatch_verdict::event::Workload;
 
 /// Maximum listeners with series of their own, unless configured otherwise.

@@ -15,16 +15,15 @@ use tokio::io::unix::AsyncFd;
 
 use self::backoff::Backoff;
 use self::settings::CaptureSettings;
-use crate::aggregate::{CountsHandle, KernelCounts, LossStage};
 use crate::identity::kubernetes::{Knowledge, Kubernetes};
 use crate::identity::owner::Owners;
 use crate::identity::owner::naming::Naming;
-use crate::idle_timeouts::GapsHandle;
 use crate::kernel::attach::attach;
 use crate::kernel::attached::Attached;
 use crate::kernel::clock::{jiffy, monotonic_ns, wall_offset_ns};
 use crate::kernel::counters::Counters;
-use crate::kernel::gaps::{GapMap, PeerGaps};
+use crate::kernel::counts::{CountsHandle, KernelCounts, LossStage};
+use crate::kernel::gaps::{GapMap, GapsHandle, PeerGaps};
 use crate::kernel::probe::Probes;
 use crate::kernel::scan::PeriodicScan;
 use crate::kernel::scope::Scope;

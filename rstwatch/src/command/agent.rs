@@ -7,7 +7,6 @@ use exporter_web::WebConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::aggregate::{Aggregate, Sums};
 use crate::capacity::Capacity;
 use crate::capacity::scanner::Scanner;
 use crate::capture::{Attachment, Capture};
@@ -15,14 +14,15 @@ use crate::command::config::Config;
 use crate::command::runtime::{Signal, Signals, block_on, hold_reload, hold_signals};
 use crate::command::settings::{AgentSettings, capture_settings, with_kubernetes};
 use crate::export::{AppState, Build, server};
-use crate::history::History;
 use crate::identity::owner::Owners;
-use crate::idle_timeouts::SharedIdleTimeouts;
 use crate::kernel::counts::MISSED;
 use crate::kernel::scan::PeriodicScan;
 use crate::kernel::{object, summary};
 use crate::sandbox::{Needs, lockdown};
-use crate::timeline::Timeline;
+use crate::stats::aggregate::{Aggregate, Sums};
+use crate::stats::history::History;
+use crate::stats::idle_timeouts::SharedIdleTimeouts;
+use crate::stats::timeline::Timeline;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::event::Event;
 

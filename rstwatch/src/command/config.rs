@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use crate::capacity::series;
 use crate::identity::kubernetes::settings as kubernetes;
-use crate::{aggregate, idle_timeouts};
+use crate::stats::{aggregate, idle_timeouts};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::known_timeouts::Timeout;
 use rstwatch_verdict::known_timeouts::file::{Written, checked};

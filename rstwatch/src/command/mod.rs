@@ -10,3 +10,4 @@ pub mod agent;
 pub mod trace;
 pub mod report;
 pub mod timeouts;
+pub mod check;

@@ -6,9 +6,9 @@ use super::output::Output;
 use super::runtime::{Signals, block_on, hold_signals};
 use super::settings::ReportSettings;
 use super::watch::{Watcher, attach, colour, scope, tell, watch};
-use crate::aggregate::KernelCounts;
 use crate::capture::{Attachment, Capture};
 use crate::present::report::{self, Findings, Frame, Pressure};
+use crate::stats::aggregate::KernelCounts;
 use rstwatch_verdict::event::Event;
 
 /// Watches, then reports; a signal ends the watch early.

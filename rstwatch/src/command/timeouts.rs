@@ -10,10 +10,10 @@ use crate::command::output::Output;
 use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TimeoutsSettings;
 use crate::command::watch::{Watcher, attach, scope, tell, watch};
-use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::hooks::SAMPLER_HOOK;
 use crate::kernel::probe::Probes;
 use crate::present::timeouts::{Found, text};
+use crate::stats::idle_timeouts::IdleTimeouts;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::text::{count, fraction};
 

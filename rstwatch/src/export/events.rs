@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{MAX_FOLLOWERS, Shared};
-use crate::history::{CAPACITY, Follower};
 use crate::present::filter::Filter;
+use crate::stats::history::{CAPACITY, Follower};
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
 

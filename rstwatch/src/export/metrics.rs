@@ -10,16 +10,17 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use super::Build;
-use crate::aggregate::Totals;
-use crate::aggregate::metrics::EventCounts;
 use crate::capacity::CapacitySnapshot;
 use crate::identity::kubernetes::Snapshot as KubernetesSnapshot;
 use crate::identity::owner::Outcome;
 use crate::identity::{kubernetes, owner};
-use crate::idle_timeouts::IdleTimeout;
 use crate::kernel::probe::Probes;
 use crate::metric::Family;
-use crate::{aggregate, capacity, idle_timeouts, kernel};
+use crate::stats::aggregate::Totals;
+use crate::stats::aggregate::metrics::EventCounts;
+use crate::stats::idle_timeouts::IdleTimeout;
+use crate::stats::{aggregate, idle_timeouts};
+use crate::{capacity, kernel};
 
 mod agent;
 

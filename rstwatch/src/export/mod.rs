@@ -12,15 +12,15 @@ use axum::routing::get;
 use exporter_web::{Server, WebConfig};
 use tokio::sync::Semaphore;
 
-use crate::aggregate::metrics::EventCounts;
-use crate::aggregate::{Aggregate, CountsHandle, Totals};
 use crate::capacity::Capacity;
-use crate::history::History;
 use crate::identity::kubernetes::Knowledge;
 use crate::identity::owner::Owners;
-use crate::idle_timeouts::SharedIdleTimeouts;
 use crate::kernel::probe::Probes;
-use crate::timeline::Timeline;
+use crate::stats::aggregate::metrics::EventCounts;
+use crate::stats::aggregate::{Aggregate, CountsHandle, Totals};
+use crate::stats::history::History;
+use crate::stats::idle_timeouts::SharedIdleTimeouts;
+use crate::stats::timeline::Timeline;
 
 use metrics::Format;
 use scrape::Scrapes;

@@ -10,9 +10,9 @@ use axum::extract::State;
 use axum::response::Html;
 
 use super::{AppState, Shared};
-use crate::aggregate::Totals;
 use crate::kernel::probe::Probes;
 use crate::present::render;
+use crate::stats::aggregate::Totals;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::escape::html;
 use rstwatch_verdict::event::Event;

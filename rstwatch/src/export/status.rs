@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{AppState, Shared};
-use crate::aggregate::{BOUNDS, LossStage, Totals};
 use crate::capacity::{CapacitySnapshot, Listener};
 use crate::kernel::probe::{Probe, Probes};
-use crate::timeline::Hour;
+use crate::stats::aggregate::{BOUNDS, LossStage, Totals};
+use crate::stats::timeline::Hour;
 use rstwatch_verdict::cause::{Cause, Direction, TABLE};
 
 /// How many listeners are told of.

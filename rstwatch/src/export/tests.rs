@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::aggregate::{KernelCounts, LossStage};
 use crate::capacity::{CapacitySnapshot, Conntrack, Listener};
 use crate::kernel::probe::{Probe, Status};
+use crate::stats::aggregate::{KernelCounts, LossStage};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::testing::sample;

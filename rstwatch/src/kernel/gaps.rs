@@ -1,6 +1,7 @@
 //! Idle gaps by destination: those that connections survived, and those after which the peer closed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
@@ -10,6 +11,9 @@ use rstwatch_common::gap::Gaps;
 use super::clock;
 use super::load::LoadedObject;
 use rstwatch_verdict::addresses::ends;
+
+/// Reads the idle gaps that the kernel side measured, by destination, from any thread.
+pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
 
 /// The map `GAPS`.
 pub struct GapMap {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::idle_timeouts::{Died, IdleTimeout};
+use crate::stats::idle_timeouts::{Died, IdleTimeout};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::text::{count, length, wrap};
 
@@ -97,8 +97,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::idle_timeouts::IdleTimeouts;
     use crate::kernel::gaps::PeerGaps;
+    use crate::stats::idle_timeouts::IdleTimeouts;
     use rstwatch_verdict::testing::sample;
     use rstwatch_verdict::timing::Timer;
 

@@ -50,11 +50,11 @@ mod tests {
 
     #[test]
     fn edges_are_the_buckets_of_the_daemon() {
-        let source = include_str!("../../../rstwatch/src/aggregate/idle.rs");
+        let source = include_str!("../../../rstwatch/src/stats/aggregate/idle.rs");
         let written: String = source.split_whitespace().collect();
         let edges = EDGES.map(|edge| edge.to_string()).join(",");
         let floats = EDGES.map(|edge| format!("{edge}.0")).join(",");
-        assert!(written.contains(&edges) || written.contains(&floats), "EDGES differ from aggregate/idle.rs");
+        assert!(written.contains(&edges) || written.contains(&floats), "EDGES differ from stats/aggregate/idle.rs");
     }
 
     #[test]

@@ -7,12 +7,12 @@ use expect_test::expect;
 use jiff::Timestamp;
 
 use super::*;
-use crate::aggregate::{Aggregate, KernelCounts, LossStage};
 use crate::capacity::{CapacitySnapshot, Conntrack, ConntrackDrops, Listener, Stack};
 use crate::identity::kubernetes::failure::Kind;
-use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::gaps::PeerGaps;
 use crate::kernel::probe::{Probe, Status};
+use crate::stats::aggregate::{Aggregate, KernelCounts, LossStage};
+use crate::stats::idle_timeouts::IdleTimeouts;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::WorkloadKind;
 use rstwatch_verdict::testing::sample;

@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 
-use crate::aggregate::KernelCounts;
-use crate::idle_timeouts::IdleTimeouts;
 use crate::kernel::gaps::PeerGaps;
 use crate::kernel::probe::Probes;
 use crate::present::filter::Filter;
+use crate::stats::aggregate::KernelCounts;
+use crate::stats::idle_timeouts::IdleTimeouts;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::text::count;
 

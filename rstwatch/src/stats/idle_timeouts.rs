@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::kernel::gaps::PeerGaps;
+use crate::kernel::gaps::{GapsHandle, PeerGaps};
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::{Event, Role};
 
@@ -25,9 +25,6 @@ pub const DEFAULT_LIMIT: usize = 1_024;
 
 /// Deaths kept for one destination: the shortest that no survived idle period refutes.
 const KEPT: usize = 16;
-
-/// Reads the idle gaps that the kernel side measured, by destination, from any thread.
-pub type GapsHandle = Arc<dyn Fn() -> Vec<PeerGaps> + Send + Sync>;
 
 /// Idle timeouts that the event loop writes and scrapes read.
 pub struct SharedIdleTimeouts {

@@ -56,7 +56,7 @@ impl fmt::Display for Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::{Aggregate, KernelCounts, LossStage};
+    use crate::stats::aggregate::{Aggregate, KernelCounts, LossStage};
     use rstwatch_verdict::testing::sample;
 
     #[test]
