@@ -1,14 +1,14 @@
 //! rstwatch says who sent each TCP RST on a Linux host, why, and what to change.
 //!
 //! Modules are declared in the order of the flow: kernel probe → ring record → verdict (crate `rstwatch-verdict`) → event
-//! → statistics → export. A module uses only those above it; a test in `xtask` holds that. ARCHITECTURE.md is the map.
+//! → statistics → export. A module uses only those above it. ARCHITECTURE.md is the map.
 
-// The running kernel: what declares a metric comes first, because every module may have some.
+// The running kernel. `metric` comes first because any module may declare metrics.
 pub mod metric;
 pub mod kernel;
 pub mod sandbox;
 
-// One reset: its owner, and its way from the ring through the verdict.
+// One reset: its owner, and its path from the ring to the verdict.
 pub mod identity;
 pub mod capture;
 
@@ -18,9 +18,9 @@ pub mod stats;
 // Queues and tables that fill up.
 pub mod capacity;
 
-// What people and programs read.
+// Output, for people and for programs.
 pub mod present;
 pub mod export;
 
-// What runs.
+// The commands.
 pub mod command;

@@ -1,4 +1,4 @@
-//! The command `rstwatch`.
+//! The program `rstwatch`: parses the command line, sets up logging, and runs a command.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,19 +12,20 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Something is wrong with the world; usage errors are 2.
+/// Exit code if a command fails.
 const FAILURE: u8 = 1;
+/// Exit code if the command line is invalid.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => finish(run(cli)),
-        Err(error) => refuse(&error),
+        Err(error) => print_usage_error(&error),
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    log(&cli);
+    start_logging(&cli);
     match cli.command {
         Command::Agent(args) => agent::run(args.settings()?)?,
         Command::Trace(args) => trace::run(args.settings()?)?,
@@ -40,10 +41,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn log(cli: &Cli) {
+fn start_logging(cli: &Cli) {
     let default = if matches!(cli.command, Command::Agent(_)) { LogLevel::Info } else { LogLevel::Warn };
     let level = LevelFilter::from(cli.log_level.unwrap_or(default));
-    // They log each failed attempt, and whole answers that they cannot read; we say once what is wrong.
+    // kube logs every failed attempt and whole unreadable responses. The daemon logs each failure once.
     let quiet = ["kube_client", "kube_runtime"].map(|target| (target, LevelFilter::OFF));
     tracing_subscriber::fmt()
         .with_max_level(level)
@@ -58,7 +59,7 @@ fn log(cli: &Cli) {
 fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
-        // `rstwatch trace | head` is no failure.
+        // `rstwatch trace | head` closes the pipe; that is not a failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             _ = writeln!(io::stderr(), "rstwatch: {}", escape::printable(&format!("{error:#}")));
@@ -74,7 +75,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints help, the version or a usage error.
+fn print_usage_error(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
         DisplayHelp | DisplayVersion => {

@@ -1,4 +1,4 @@
-//! The command as users meet it: exit codes, error lines, signals.
+//! The program as users run it: exit codes, error lines, signals.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,9 +17,9 @@ fn run(args: &[&str]) -> Output {
     rstwatch(args).output().expect("it starts")
 }
 
-/// Expects failure with this code and exactly one line on stderr; returns the line.
+/// Expects an exit with this code and exactly one line on stderr. Returns the line.
 #[track_caller]
-fn refused(args: &[&str], code: i32) -> String {
+fn error_line(args: &[&str], code: i32) -> String {
     let Output { status, stdout, stderr } = run(args);
     let line = String::from_utf8(stderr).expect("UTF-8");
     assert_eq!(status.code(), Some(code), "{line}");
@@ -29,11 +29,11 @@ fn refused(args: &[&str], code: i32) -> String {
     line.trim_end().to_owned()
 }
 
-/// Whether BPF may be expected to work; says so if not.
-fn privileged() -> bool {
+/// Whether BPF programs can be loaded; prints that the test is skipped if not.
+fn can_load_bpf() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        // Past the test harness, which would swallow it.
+        // Straight to stderr, because the test harness captures eprintln!.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
     }
     root
@@ -41,59 +41,59 @@ fn privileged() -> bool {
 
 #[test]
 fn usage_errors_are_one_line_and_exit_2() {
-    let line = refused(&["trace", "--frobnicate"], 2);
+    let line = error_line(&["trace", "--frobnicate"], 2);
     assert!(line.contains("--frobnicate"), "{line}");
-    let line = refused(&["explain", "tired"], 2);
+    let line = error_line(&["explain", "tired"], 2);
     assert!(line.contains("tired") && line.contains("idle_reaped"), "{line}");
-    refused(&["agent", "--web.listen-address", "nowhere"], 2);
-    refused(&["trace", "--count", "0"], 2);
-    refused(&["report", "--duration", "0s"], 2);
-    refused(&["timeouts", "--duration", "soon"], 2);
+    error_line(&["agent", "--web.listen-address", "nowhere"], 2);
+    error_line(&["trace", "--count", "0"], 2);
+    error_line(&["report", "--duration", "0s"], 2);
+    error_line(&["timeouts", "--duration", "soon"], 2);
     assert_eq!(run(&[]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
 }
 
 #[test]
-fn a_bad_configuration_is_one_line_with_file_and_line() {
+fn configuration_errors_name_file_and_line() {
     let file = tempfile::NamedTempFile::new().expect("file");
     let path = file.path().to_str().expect("UTF-8");
     std::fs::write(path, "# sizes\nworkload_limit = 0\n").expect("written");
-    let line = refused(&["agent", "--config", path], 1);
+    let line = error_line(&["agent", "--config", path], 1);
     assert_eq!(line, format!("rstwatch: {path}:2: workload_limit is 0: give 1 to 100000"));
     std::fs::write(path, "\n\nworkloads = 5\n").expect("written");
-    let line = refused(&["agent", "--config", path], 1);
+    let line = error_line(&["agent", "--config", path], 1);
     assert!(line.starts_with(&format!("rstwatch: {path}:3: unknown field `workloads`")), "{line}");
     std::fs::write(path, "[[timeout]]\nwho = \"our proxy\"\nseconds = 50\nplace = \"rack\"\n").expect("written");
     for command in ["agent", "trace", "report", "timeouts"] {
-        let line = refused(&[command, "--config", path], 1);
+        let line = error_line(&[command, "--config", path], 1);
         let fault = "timeout \"our proxy\": place is \"rack\": give end or device";
         assert_eq!(line, format!("rstwatch: {path}:1: {fault}"));
     }
-    let line = refused(&["agent", "--config", "/nonexistent/rstwatch.toml"], 1);
+    let line = error_line(&["agent", "--config", "/nonexistent/rstwatch.toml"], 1);
     assert!(line.contains("/nonexistent/rstwatch.toml") && line.contains("No such file"), "{line}");
 }
 
 #[test]
-fn a_bad_web_configuration_is_one_line_with_file_and_line() {
+fn web_configuration_errors_name_file_and_line() {
     let file = tempfile::NamedTempFile::new().expect("file");
     let path = file.path().to_str().expect("UTF-8");
     std::fs::write(path, "tls_server_config:\n  cert_filse: x\n").expect("written");
-    let line = refused(&["agent", "--web.config.file", path], 1);
+    let line = error_line(&["agent", "--web.config.file", path], 1);
     assert!(
         line.starts_with(&format!("rstwatch: {path}:2: unknown key \"cert_filse\": expected one of cert,")),
         "{line}"
     );
-    let line = refused(&["agent", "--web.config.file", "/nonexistent/web.yml"], 1);
-    let said = "cannot read the web configuration /nonexistent/web.yml: No such file or directory (os error 2)";
-    assert_eq!(line, format!("rstwatch: {said}"));
+    let line = error_line(&["agent", "--web.config.file", "/nonexistent/web.yml"], 1);
+    let expected = "cannot read the web configuration /nonexistent/web.yml: No such file or directory (os error 2)";
+    assert_eq!(line, format!("rstwatch: {expected}"));
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line() {
+fn a_port_in_use_is_an_error_of_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("port");
     let address = taken.local_addr().expect("address").to_string();
-    let line = refused(&["agent", "--web.listen-address", &address], 1);
+    let line = error_line(&["agent", "--web.listen-address", &address], 1);
     assert_eq!(
         line,
         format!("rstwatch: cannot listen on {address}: address in use: pick another with --web.listen-address")
@@ -101,7 +101,7 @@ fn a_port_that_is_taken_is_one_line() {
 }
 
 #[test]
-fn explain_tells_all_or_one() {
+fn explain_prints_one_cause_or_all() {
     let list = run(&["explain"]);
     assert!(list.status.success() && list.stderr.is_empty());
     assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 20);
@@ -113,7 +113,7 @@ fn explain_tells_all_or_one() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let (reader, writer) = std::io::pipe().expect("pipe");
     drop(reader);
     let output = rstwatch(&["explain"])
@@ -144,15 +144,15 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str]) -> Self {
-        // Nobody reads what it finds: on a busy host a pipe would be full at once.
+        // stdout is not read by the tests, and on a busy host a pipe would fill up.
         let mut child = rstwatch(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, stderr }
     }
 
-    /// The next line of stderr that holds these words.
+    /// Reads stderr up to the line that contains these words.
     #[track_caller]
-    fn says(&mut self, words: &str) -> String {
+    fn wait_for_line(&mut self, words: &str) -> String {
         let mut all = String::new();
         loop {
             let mut line = String::new();
@@ -169,9 +169,9 @@ impl Running {
         kill_process(pid, signal).expect("signalled");
     }
 
-    /// Expects it to end well within a second; returns the rest of stderr.
+    /// Expects an exit without error within a second. Returns the rest of stderr.
     #[track_caller]
-    fn ends(mut self) -> String {
+    fn wait_for_exit(mut self) -> String {
         let start = Instant::now();
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).expect("UTF-8");
@@ -184,7 +184,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Neither can be mended here; an ended child is not an error.
+        // Errors are ignored: the process may have ended already.
         _ = self.child.kill();
         _ = self.child.wait();
     }
@@ -203,15 +203,15 @@ fn get_with(address: &str, path: &str, headers: &str) -> String {
 }
 
 #[test]
-fn the_agent_serves_reloads_and_ends_in_time() {
-    if !privileged() {
+fn the_agent_serves_reloads_and_stops_in_time() {
+    if !can_load_bpf() {
         return;
     }
     let file = tempfile::NamedTempFile::new().expect("file");
     let path = file.path().to_str().expect("UTF-8");
     let mut agent =
         Running::start(&["agent", "--web.listen-address", "127.0.0.1:0", "--node-name", "test-node", "--config", path]);
-    let line = agent.says("listening on http://");
+    let line = agent.wait_for_line("listening on http://");
     let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
     assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(get(&address, "/metrics").contains("rstwatch_build_info{"));
@@ -219,22 +219,22 @@ fn the_agent_serves_reloads_and_ends_in_time() {
 
     std::fs::write(path, "workload_limit = 5\n").expect("written");
     agent.signal(Signal::HUP);
-    agent.says("configuration read from");
+    agent.wait_for_line("configuration read from");
     std::fs::write(path, "workload_limit = 0\n").expect("written");
     agent.signal(Signal::HUP);
-    let line = agent.says("workload_limit is 0");
-    assert!(line.contains("the old configuration stays"), "{line}");
-    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"), "a bad configuration does no harm");
+    let line = agent.wait_for_line("workload_limit is 0");
+    assert!(line.contains("keeping the previous configuration"), "{line}");
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"), "a bad configuration does not stop the agent");
 
     let mut follower = TcpStream::connect(&address).expect("connected");
     write!(follower, "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
     agent.signal(Signal::TERM);
-    agent.ends();
+    agent.wait_for_exit();
 }
 
 #[test]
-fn the_agent_asks_for_a_password() {
-    if !privileged() {
+fn the_agent_requires_a_password() {
+    if !can_load_bpf() {
         return;
     }
     let file = tempfile::NamedTempFile::new().expect("file");
@@ -243,38 +243,38 @@ fn the_agent_asks_for_a_password() {
     let users = "basic_auth_users:\n  alice: $2b$04$ZhPUUDGt0aZyOrFmKliM1O1uNK8lfZSRAVIov8O6Mt43VSUHi5tH.\n";
     std::fs::write(path, users).expect("written");
     let mut agent = Running::start(&["agent", "--web.listen-address", "127.0.0.1:0", "--web.config.file", path]);
-    let line = agent.says("listening on http://");
+    let line = agent.wait_for_line("listening on http://");
     let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("address").to_owned();
     let metrics = |headers: &str| get_with(&address, "/metrics", headers);
     assert!(metrics("").starts_with("HTTP/1.1 401"));
     assert!(
         metrics("Authorization: Basic YWxpY2U6c2VjcmV0\r\n").contains("rstwatch_web_config_last_reload_successful 1")
     );
-    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"), "a kubelet has no password");
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"), "health probes require no password");
     agent.signal(Signal::HUP);
-    agent.says("web configuration read from");
+    agent.wait_for_line("web configuration read from");
     std::fs::write(path, "users:\n").expect("written");
     agent.signal(Signal::HUP);
-    let line = agent.says("unknown key \"users\"");
+    let line = agent.wait_for_line("unknown key \"users\"");
     assert!(line.contains("keeping the previous web configuration"), "{line}");
-    assert!(metrics("").starts_with("HTTP/1.1 401"), "what is broken opens nothing");
+    assert!(metrics("").starts_with("HTTP/1.1 401"), "an invalid file does not remove the password");
     agent.signal(Signal::TERM);
-    agent.ends();
+    agent.wait_for_exit();
 }
 
 #[test]
-fn trace_ends_by_signal_and_by_time() {
-    if !privileged() {
+fn trace_ends_on_a_signal_and_after_its_duration() {
+    if !can_load_bpf() {
         return;
     }
     for signal in [Signal::INT, Signal::TERM] {
         let mut trace = Running::start(&["trace", "--json"]);
-        let line = trace.says("watching");
+        let line = trace.wait_for_line("watching");
         assert_eq!(line, "watching every network namespace; Ctrl-C ends\n");
         trace.signal(signal);
-        trace.ends();
+        trace.wait_for_exit();
     }
     let mut trace = Running::start(&["trace", "--duration", "100ms"]);
-    trace.says("watching");
-    trace.ends();
+    trace.wait_for_line("watching");
+    trace.wait_for_exit();
 }

@@ -345,7 +345,7 @@ fn a_configuration_is_reloaded_after_the_lockdown() {
     assert!(line.contains("change with a restart only"), "{line}");
     replace("workload_limit = 0\n");
     agent.signal(Signal::HUP);
-    agent.says("the old configuration stays");
+    agent.says("keeping the previous configuration");
 }
 
 /// As a kubelet does it: the file is a link into `..data`, which is swapped as a whole.

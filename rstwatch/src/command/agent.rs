@@ -1,4 +1,4 @@
-//! `rstwatch agent`: watch, classify, serve.
+//! `rstwatch agent`: collects verdicts until it is stopped, and serves them over HTTP.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,22 +31,22 @@ const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: objec
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If it cannot listen or attach, in one line.
+/// One line, if it cannot listen or attach.
 pub fn run(settings: AgentSettings) -> anyhow::Result<()> {
     hold_reload();
-    // Listening fails more often than attaching, and costs nothing to undo.
+    // Listening comes before attaching: it fails more often and is cheap to undo.
     let web = settings.web_config.as_deref().map(WebConfig::open).transpose()?;
     let listeners = listen(&settings, web.as_deref())?;
-    // Not before: names of addresses are looked up until here, which may take long.
+    // Signals stay unblocked until here, because resolving listen addresses can take long.
     hold_signals();
     let attachment = Attachment::new(&settings.capture)?;
     summary::log(attachment.probes());
-    // No thread has been started yet: all inherit what is left of our rights.
+    // Threads inherit the reduced capabilities, so none may be started before this.
     lockdown(&needs(&settings, web.as_deref())).log();
     block_on(agent(settings, web, listeners, attachment))
 }
 
-/// What is read and reached while it runs, beside what every command reads.
+/// The files that the agent reads while it runs, besides those of every command.
 fn needs(settings: &AgentSettings, web: Option<&WebConfig>) -> Needs {
     let mut needs = settings.capture.needs();
     needs.add_files(settings.config.clone().into_iter().chain(web.into_iter().flat_map(WebConfig::files)).collect());
@@ -63,14 +63,14 @@ async fn agent(
     let listeners = listeners.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let findings = Findings::new(&settings, &capture);
-    let _looking = watch_capacity(&settings, &mut capture, &findings);
+    let _scan = start_capacity_scan(&settings, &mut capture, &findings);
     let state = AppState { web: web.clone(), ..findings.state(&settings, &capture) };
     let (stop, stopped) = watch::channel(false);
     let server = server(state, &settings.telemetry_path).max_requests(settings.max_requests);
     let server = tokio::spawn(server.serve(listeners, stopped));
-    take_events(&mut capture, &findings, &mut signals, &settings, web.as_ref()).await;
+    process_events(&mut capture, &findings, &mut signals, &settings, web.as_ref()).await;
     for event in capture.finish() {
-        findings.take(event);
+        findings.record(event);
     }
     tracing::info!("ended: {}", Sums::of(&findings.aggregate.snapshot(|| capture.kernel_counts().ok())));
     findings.history.close();
@@ -79,34 +79,34 @@ async fn agent(
     Ok(())
 }
 
-/// Where verdicts go.
+/// Everything that verdicts are added to.
 struct Findings {
     aggregate: Arc<Aggregate>,
     history: Arc<History>,
     timeline: Arc<Timeline>,
-    bounds: Arc<SharedIdleTimeouts>,
+    idle_timeouts: Arc<SharedIdleTimeouts>,
     capacity: Arc<Capacity>,
     owners: Owners,
 }
 
 impl Findings {
     fn new(settings: &AgentSettings, capture: &Capture) -> Self {
-        let bounds =
+        let idle_timeouts =
             SharedIdleTimeouts::new(settings.timeout_destinations, settings.timeout_series, capture.gaps_handle());
         Self {
             aggregate: Arc::new(Aggregate::new(settings.workload_limit)),
             history: Arc::default(),
             timeline: Arc::default(),
-            bounds: Arc::new(bounds),
+            idle_timeouts: Arc::new(idle_timeouts),
             capacity: Arc::default(),
             owners: capture.owners().clone(),
         }
     }
 
-    fn take(&self, event: Event) {
+    fn record(&self, event: Event) {
         self.aggregate.record(&event);
         self.timeline.record(&event);
-        self.bounds.record(&event);
+        self.idle_timeouts.record(&event);
         self.history.push(Arc::new(event));
     }
 
@@ -118,7 +118,7 @@ impl Findings {
             aggregate: Arc::clone(&self.aggregate),
             history: Arc::clone(&self.history),
             timeline: Arc::clone(&self.timeline),
-            bounds: Arc::clone(&self.bounds),
+            idle_timeouts: Arc::clone(&self.idle_timeouts),
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),
             kubernetes: capture.knowledge().cloned(),
@@ -128,22 +128,23 @@ impl Findings {
     }
 }
 
-/// Looks at queues and tables until the guard is dropped.
-fn watch_capacity(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<PeriodicScan> {
+/// Scans queues and tables periodically, until the guard is dropped.
+fn start_capacity_scan(settings: &AgentSettings, capture: &mut Capture, findings: &Findings) -> Option<PeriodicScan> {
     let counts = capture.counts_handle();
     let missed = move || {
         let resets = counts().map(|counts| counts.resets).unwrap_or_default();
-        let missed = resets.iter().filter(|(way, reason, _)| *way == Direction::Sent && &**reason == MISSED);
+        let missed =
+            resets.iter().filter(|(direction, reason, _)| *direction == Direction::Sent && &**reason == MISSED);
         missed.map(|(_, _, count)| count).sum()
     };
     let (tables, scope) = capture.take_tables()?;
     let scanner = Scanner::new(tables, scope, settings.listener_series, missed, Arc::clone(&findings.capacity));
-    let looking = scanner.named_by(findings.owners.clone()).start();
-    looking.inspect_err(|error| tracing::error!("queues and tables are not looked at: {error}")).ok()
+    let scan = scanner.named_by(findings.owners.clone()).start();
+    scan.inspect_err(|error| tracing::error!("cannot scan queues and tables: {error}")).ok()
 }
 
-/// Takes events until it is told to stop.
-async fn take_events(
+/// Processes events until a signal stops the agent.
+async fn process_events(
     capture: &mut Capture,
     findings: &Findings,
     signals: &mut Signals,
@@ -153,7 +154,7 @@ async fn take_events(
     loop {
         tokio::select! {
             event = capture.next() => match event {
-                Some(event) => findings.take(event),
+                Some(event) => findings.record(event),
                 None => return,
             },
             signal = signals.next() => match signal {
@@ -170,7 +171,7 @@ fn reload(findings: &Findings, settings: &AgentSettings, web: Option<&Arc<WebCon
     }
     match &settings.config {
         Some(path) => reload_config(path, findings, settings),
-        None if web.is_none() => tracing::info!("SIGHUP: no --config was given, nothing to read"),
+        None if web.is_none() => tracing::info!("SIGHUP ignored: the agent was started without --config"),
         None => {}
     }
 }
@@ -178,22 +179,22 @@ fn reload(findings: &Findings, settings: &AgentSettings, web: Option<&Arc<WebCon
 fn reload_config(path: &Path, findings: &Findings, settings: &AgentSettings) {
     let config = match Config::read(path) {
         Ok(config) => config,
-        Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
+        Err(error) => return tracing::error!("{error:#}: keeping the previous configuration"),
     };
     let running = &settings.capture;
-    let wanted = capture_settings(running.netns.clone(), running.cgroup.clone(), &config);
-    let wanted = match with_kubernetes(wanted, &config, &settings.node) {
-        Ok(wanted) => wanted,
-        Err(error) => return tracing::error!("{error:#}: the old configuration stays"),
+    let new = capture_settings(running.netns.clone(), running.cgroup.clone(), &config);
+    let new = match with_kubernetes(new, &config, &settings.node) {
+        Ok(new) => new,
+        Err(error) => return tracing::error!("{error:#}: keeping the previous configuration"),
     };
     findings.aggregate.set_workload_limit(config.workload_limit);
     let limits = [config.timeout_destinations, config.timeout_series, config.listener_series];
     let applied = [settings.timeout_destinations, settings.timeout_series, settings.listener_series];
-    if wanted == *running && limits == applied {
+    if new == *running && limits == applied {
         tracing::info!("configuration read from {}", path.display());
     } else {
         tracing::warn!(
-            "configuration read from {}: the node's name, sizes and rates of the kernel side, timeouts, listeners and Kubernetes change with a restart only",
+            "configuration read from {}: workload_limit is applied; the other changes need a restart",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `rstwatch check`: what this kernel and these privileges allow.
+//! `rstwatch check`: whether the agent can run with this kernel and these privileges, and which evidence is lost.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -12,24 +12,24 @@ use crate::sandbox;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::text::count;
 
-/// What this host allows.
+/// The result of the check.
 #[derive(Clone, Debug)]
 struct Findings {
     /// Release of the running kernel.
     kernel: String,
-    /// Each hook.
+    /// State of each hook.
     probes: Probes,
-    /// Capabilities that matter here.
+    /// Capabilities that the agent can use.
     capabilities: Vec<Capability>,
-    /// How many others are held.
+    /// Number of other capabilities that this process holds.
     unneeded_capabilities: usize,
-    /// What the lockdown will do, by its parts.
+    /// Effect of each part of the lockdown.
     lockdown: Vec<(&'static str, String)>,
-    /// What else this host lacks.
+    /// Other limits of this host.
     notes: Vec<String>,
 }
 
-/// Tries everything, leaves nothing attached, and prints what was found. Returns whether the agent can run.
+/// Attaches every probe, detaches it again, and prints the result. Returns whether the agent can run.
 ///
 /// # Errors
 /// If stdout cannot be written.
@@ -58,8 +58,8 @@ fn text(findings: &Findings) -> String {
     let Findings { kernel, probes, lockdown, notes, .. } = findings;
     let mut out = format!("kernel {}\n\ncapabilities\n", printable(kernel));
     out += &capability_rows(findings);
-    out += "\nonce everything is attached\n";
-    out.extend(lockdown.iter().map(|(part, what)| format!("  {part:12}  {what}\n")));
+    out += "\nlockdown after attaching\n";
+    out.extend(lockdown.iter().map(|(part, effect)| format!("  {part:12}  {effect}\n")));
     out += "\nprobes\n";
     out += &groups(probes);
     if !notes.is_empty() {
@@ -86,7 +86,7 @@ fn capability_rows(Findings { capabilities, unneeded_capabilities, .. }: &Findin
     rows
 }
 
-/// The probes in three groups, the empty ones left out.
+/// The probes in three groups; empty groups are omitted.
 fn groups(Probes(probes): &Probes) -> String {
     let width = probes.iter().map(|probe| probe.name.len()).max().unwrap_or(0);
     let rows = |in_group: fn(&Status) -> bool| -> String {
@@ -127,8 +127,8 @@ fn conclusion(probes: &Probes) -> String {
     match (missing.is_empty(), missed) {
         (false, _) => format!("The agent cannot run here: {} missing.\n", missing.join(", ")),
         (true, 0) => "The agent can run here, with all its evidence.\n".to_owned(),
-        (true, 1) => "The agent can run here; one probe cannot give its evidence: see \"lost\" above.\n".to_owned(),
-        (true, n) => format!("The agent can run here; {n} probes cannot give their evidence: see \"lost\" above.\n"),
+        (true, 1) => "The agent can run here; 1 probe is missing evidence: see \"lost\" above.\n".to_owned(),
+        (true, n) => format!("The agent can run here; {n} probes are missing evidence: see \"lost\" above.\n"),
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_probes_by_what_became_of_them() {
+    fn probes_are_grouped_by_status() {
         expect![[r#"
             kernel 6.18.44
 
@@ -178,7 +178,7 @@ mod tests {
               CAP_NET_ADMIN  no                     not needed here  attaches
               1 other held, not needed
 
-            once everything is attached
+            lockdown after attaching
               capabilities  all are dropped
               seccomp       few are left
 
@@ -196,19 +196,19 @@ mod tests {
             notes
               lockdown is on
 
-            The agent can run here; 2 probes cannot give their evidence: see "lost" above.
+            The agent can run here; 2 probes are missing evidence: see "lost" above.
         "#]]
         .assert_eq(&text(&sample(Status::Attached)));
     }
 
     #[test]
-    fn a_missing_required_probe_decides() {
+    fn a_missing_required_probe_prevents_running() {
         let text = text(&sample(refused("EPERM")));
         assert!(text.ends_with("The agent cannot run here: tcp_send_reset missing.\n"), "{text}");
     }
 
     #[test]
-    fn a_fallback_with_the_same_evidence_costs_nothing() {
+    fn a_fallback_with_the_same_evidence_is_no_loss() {
         let replaced = Status::Replaced { why: "EPERM".into(), by: "cgroup_skb", lost: None };
         let probes = Probes(vec![
             probe("tcp_reset", replaced),

@@ -1,4 +1,4 @@
-//! The command line: what may be said, and how it becomes [settings](crate::command::settings).
+//! The command line: its arguments, and how they become [settings](crate::command::settings).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,39 +24,39 @@ use rstwatch_verdict::cause::{Cause, Direction};
 #[derive(Debug, Parser)]
 #[command(name = "rstwatch", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// How much to log, to stderr [default: info for agent, warn for the others]
+    /// Log level, on stderr [default: info for agent, warn for other commands]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch as a daemon; serve metrics, events and a status page over HTTP
+    /// Run as a daemon that serves metrics, events and a status page over HTTP
     #[command(after_long_help = config::HELP)]
     Agent(Box<AgentArgs>),
-    /// Show each reset with its verdict as it happens
+    /// Print each reset with its verdict as it happens
     Trace(Box<TraceArgs>),
-    /// Watch for a while, then say what is wrong: causes, who, evidence, what to change first
+    /// Watch for a while, then report which resets occurred, their causes and what to change first
     Report(Box<ReportArgs>),
-    /// Watch for a while, then say after how much idle time each destination ends connections
+    /// Watch for a while, then print the idle timeout of each destination
     Timeouts(Box<TimeoutsArgs>),
-    /// Say what a cause means, how to confirm it and what to change
+    /// Explain what a cause means, how to confirm it and what to change
     Explain {
-        /// The cause; without it all are listed
+        /// The cause to explain; without one, list all causes
         #[arg(value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
         cause: Option<Cause>,
     },
-    /// Say what this kernel and these privileges allow
+    /// Check whether this kernel and these privileges suffice, and which evidence is lost
     Check,
 }
 
-/// How much to log.
+/// Log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "the words say it")]
+#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum LogLevel {
     Error,
     Warn,
@@ -78,41 +78,41 @@ impl From<LogLevel> for LevelFilter {
 /// What to watch.
 #[derive(Args, Debug)]
 pub struct CaptureArgs {
-    /// Watch only this network namespace, as /run/netns/NAME or /proc/PID/ns/net; repeatable
+    /// Watch only this network namespace, such as /run/netns/NAME or /proc/PID/ns/net; repeatable
     #[arg(long, value_name = "PATH")]
     netns: Vec<PathBuf>,
-    /// Watch only sockets of this cgroup (v2) and those below it
+    /// Watch only sockets in this cgroup (v2) and its descendants
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
-    /// Name of this host in events [default: its host name]
+    /// Name of this host in events [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = config::node_name)]
     node_name: Option<String>,
-    /// Configuration file; rstwatch agent --help lists its keys
+    /// Configuration file (TOML); its keys are listed in rstwatch agent --help
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl CaptureArgs {
-    /// With the configuration file read and checked.
+    /// Reads and checks the configuration file, and combines it with the arguments.
     fn settings(self) -> anyhow::Result<(CaptureSettings, Arc<str>, Config)> {
         let Self { netns, cgroup, node_name, config } = self;
         let config = config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-        let named = node_name.or_else(|| config.node_name.clone());
-        let node = named.map_or_else(host_name, Arc::from);
+        let name = node_name.or_else(|| config.node_name.clone());
+        let node = name.map_or_else(host_name, Arc::from);
         Ok((with_kubernetes(capture_settings(netns, cgroup, &config), &config, &node)?, node, config))
     }
 }
 
-/// Which events to take.
+/// Which events to include.
 #[derive(Args, Debug)]
 pub struct FilterArgs {
-    /// Only this cause, as listed by rstwatch explain; repeatable
+    /// Only resets with this cause (rstwatch explain lists all causes); repeatable
     #[arg(long, value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
     cause: Vec<Cause>,
-    /// Only resets of this direction
+    /// Only resets in this direction
     #[arg(long, value_parser = word::<Direction>(Direction::ALL, Direction::as_str))]
     direction: Option<Direction>,
-    /// Only resets of connections with this address or network
+    /// Only resets of connections to or from this remote address or network
     #[arg(long, value_name = "CIDR", value_parser = network)]
     peer: Option<IpNet>,
     /// Only resets of connections with this port at either end
@@ -131,28 +131,28 @@ impl From<FilterArgs> for Filter {
 pub struct AgentArgs {
     #[command(flatten)]
     capture: CaptureArgs,
-    /// Where to serve HTTP; repeatable; :9877 is every address of this host
+    /// Address to serve HTTP on; :9877 means every address of this host; repeatable
     #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9877")]
     listen: Vec<ListenAddress>,
-    /// Path of the metrics
+    /// HTTP path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = telemetry_path)]
     telemetry_path: String,
-    /// TLS, users and headers, in the format of the Prometheus exporter toolkit
+    /// File with TLS, users and headers, in the format of the Prometheus exporter toolkit
     ///
-    /// It is read again when it or a certificate changes, and on SIGHUP; while it is broken the last good one stays in use.
-    /// /healthz and /readyz never need a password.
+    /// The agent re-reads it when it or a certificate changes, and on SIGHUP. If the new file is invalid, the previous one
+    /// stays in use. /healthz and /readyz never require a password.
     #[arg(long = "web.config.file", value_name = "FILE")]
     web_config: Option<PathBuf>,
-    /// Requests answered at once, beside 16 that follow events; 0: no limit
+    /// Maximum concurrent requests, besides 16 that follow events; 0 means no limit
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = DEFAULT_MAX_REQUESTS)]
     max_requests: usize,
 }
 
 impl AgentArgs {
-    /// With the configuration file read and checked.
+    /// Combines the arguments with the configuration file.
     ///
     /// # Errors
-    /// If the configuration cannot be used, in one line.
+    /// One line, if the configuration cannot be read or is invalid.
     pub fn settings(self) -> anyhow::Result<AgentSettings> {
         let Self { capture, listen, telemetry_path, web_config, max_requests } = self;
         let path = capture.config.clone();
@@ -179,13 +179,13 @@ impl AgentArgs {
 pub struct TraceArgs {
     #[command(flatten)]
     capture: CaptureArgs,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
-    /// End after this time, such as 60s or 5m
+    /// Stop after this time, such as 60s or 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// End after so many resets
+    /// Stop after this number of resets
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
@@ -193,10 +193,10 @@ pub struct TraceArgs {
 }
 
 impl TraceArgs {
-    /// With the configuration file read and checked.
+    /// Combines the arguments with the configuration file.
     ///
     /// # Errors
-    /// If the configuration cannot be used, in one line.
+    /// One line, if the configuration cannot be read or is invalid.
     pub fn settings(self) -> anyhow::Result<TraceSettings> {
         let Self { capture, json, duration, count, filter } = self;
         let (capture, node, _) = capture.settings()?;
@@ -209,10 +209,10 @@ impl TraceArgs {
 pub struct ReportArgs {
     #[command(flatten)]
     capture: CaptureArgs,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Watch for this time, such as 60s or 5m; Ctrl-C ends early, and reports
+    /// How long to watch, such as 60s or 5m; Ctrl-C ends early and still reports
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     duration: Duration,
     #[command(flatten)]
@@ -220,10 +220,10 @@ pub struct ReportArgs {
 }
 
 impl ReportArgs {
-    /// With the configuration file read and checked.
+    /// Combines the arguments with the configuration file.
     ///
     /// # Errors
-    /// If the configuration cannot be used, in one line.
+    /// One line, if the configuration cannot be read or is invalid.
     pub fn settings(self) -> anyhow::Result<ReportSettings> {
         let Self { capture, json, duration, filter } = self;
         let (capture, node, config) = capture.settings()?;
@@ -237,19 +237,19 @@ impl ReportArgs {
 pub struct TimeoutsArgs {
     #[command(flatten)]
     capture: CaptureArgs,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Watch for this time, such as 60s or 1h: longer than the timeouts that are looked for; Ctrl-C ends early
+    /// How long to watch, such as 60s or 1h: longer than the timeouts in question; Ctrl-C ends early
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     duration: Duration,
 }
 
 impl TimeoutsArgs {
-    /// With the configuration file read and checked.
+    /// Combines the arguments with the configuration file.
     ///
     /// # Errors
-    /// If the configuration cannot be used, in one line.
+    /// One line, if the configuration cannot be read or is invalid.
     pub fn settings(self) -> anyhow::Result<TimeoutsSettings> {
         let Self { capture, json, duration } = self;
         let (capture, node, config) = capture.settings()?;
@@ -257,7 +257,7 @@ impl TimeoutsArgs {
     }
 }
 
-/// A word of a fixed vocabulary.
+/// Parses a word of a fixed vocabulary.
 fn word<T>(all: &'static [T], as_str: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + std::str::FromStr<Err = String> + 'static,
@@ -268,30 +268,30 @@ where
 
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| "not a time such as 60s or 5m".to_owned())
+    parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| "not a duration such as 60s or 5m".to_owned())
 }
 
 fn telemetry_path(path: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-    if !path.starts_with('/') || !path.chars().all(plain) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    if !path.starts_with('/') || !path.chars().all(is_plain) {
         return Err("not a path such as /metrics".to_owned());
     }
     if is_reserved(path) {
-        return Err("that path serves something else: pick another".to_owned());
+        return Err("reserved for another page: choose another path".to_owned());
     }
     Ok(path.to_owned())
 }
 
-/// A usage error in one line: what is wrong, and where help is.
+/// Formats a usage error as one line: what is wrong, and where to find help.
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let said = text
+    let lines = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    let said = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    let said = said.trim_start_matches("error: ").replace(":;", ":");
-    format!("rstwatch: {said}: see rstwatch --help")
+    let message = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let message = message.trim_start_matches("error: ").replace(":;", ":");
+    format!("rstwatch: {message}: see rstwatch --help")
 }
 
 #[cfg(test)]

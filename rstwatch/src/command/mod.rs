@@ -1,4 +1,4 @@
-//! The commands: arguments and configuration become checked settings, then one of them runs.
+//! The commands of `rstwatch`, and the settings that arguments and configuration file are resolved into.
 
 pub mod config;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! A writer on a thread of its own, so that a reader who stalls does not stall the watching.
+//! Writes to stdout on a thread of its own, so that a stalled reader does not stall the event loop.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
-/// Texts that may wait for the reader.
+/// Texts that may be queued.
 const QUEUE: usize = 1_024;
 
-/// How long the reader may take for what is left at the end.
+/// How long the reader may take for the texts that are queued at the end.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Writes texts in order; flushes whenever none waits.
+/// Writes texts in order; flushes whenever the queue is empty.
 #[derive(Debug)]
 pub struct Output {
     texts: mpsc::Sender<String>,
@@ -21,7 +21,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Writes to `to` from now on.
+    /// Starts the thread that writes to `to`.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -33,12 +33,12 @@ impl Output {
         Ok(Self { texts, ended })
     }
 
-    /// Queues a text; waits while the queue is full. Nothing happens once writing has failed.
+    /// Queues a text; waits while the queue is full. Drops it if writing has failed.
     pub async fn send(&self, text: String) {
         _ = self.texts.send(text).await;
     }
 
-    /// Queues a text if there is room.
+    /// Queues a text, or drops it if the queue is full.
     pub fn offer(&self, text: String) {
         _ = self.texts.try_send(text);
     }
@@ -48,29 +48,29 @@ impl Output {
         self.texts.closed().await;
     }
 
-    /// Writes what is queued; a reader that takes longer than half a second loses the rest.
+    /// Writes what is queued, for at most half a second; the rest is lost.
     ///
     /// # Errors
-    /// If something could not be written.
+    /// If writing failed or took longer.
     pub async fn finish(self) -> anyhow::Result<()> {
         let Self { texts, ended } = self;
         drop(texts);
         match tokio::time::timeout(GRACE, ended).await {
             Ok(Ok(written)) => written.context("cannot write to stdout"),
-            _ => Err(anyhow::anyhow!("stdout is not read: its last lines are lost")),
+            _ => Err(anyhow::anyhow!("stdout was not read in time: its last lines are lost")),
         }
     }
 
-    /// Writes what is queued, however long the reader takes; until `stop` is ready.
+    /// Writes what is queued, however long the reader takes, until `stop` is ready.
     ///
     /// # Errors
-    /// If something could not be written.
+    /// If writing failed or was stopped.
     pub async fn finish_unless<T>(self, stop: impl Future<Output = T>) -> anyhow::Result<()> {
         let Self { texts, ended } = self;
         drop(texts);
         tokio::select! {
             Ok(written) = ended => written.context("cannot write to stdout"),
-            _ = stop => Err(anyhow::anyhow!("stdout is not read: its last lines are lost")),
+            _ = stop => Err(anyhow::anyhow!("stdout was not read in time: its last lines are lost")),
         }
     }
 }
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Fails as a pipe does whose reader is gone.
+    /// Fails like a pipe that has no reader.
     struct Broken;
 
     impl Write for Broken {
@@ -117,7 +117,7 @@ mod tests {
         }
     }
 
-    /// Never takes anything.
+    /// Blocks forever.
     struct Stuck;
 
     impl Write for Stuck {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_is_written_in_order() {
+    async fn texts_are_written_in_order() {
         let written = Written::default();
         let output = Output::start(written.clone()).expect("thread");
         output.send("a\n".into()).await;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_is_gone_ends_it() {
+    async fn a_closed_pipe_closes_the_output() {
         let output = Output::start(Broken).expect("thread");
         output.send("a\n".into()).await;
         output.closed().await;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_report_waits_for_its_reader_unless_told_to_stop() {
+    async fn finish_unless_waits_for_the_reader_until_stopped() {
         let written = Written::default();
         let output = Output::start(written.clone()).expect("thread");
         output.send("a\n".into()).await;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stalls_does_not_keep_it() {
+    async fn finish_gives_up_on_a_stalled_reader() {
         let start = Instant::now();
         let output = Output::start(Stuck).expect("thread");
         output.send("a\n".into()).await;

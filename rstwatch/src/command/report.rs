@@ -1,20 +1,20 @@
-//! `rstwatch report`: watches, then says what a good engineer would write who followed the playbook.
+//! `rstwatch report`: watches for a while, then prints a diagnosis.
 
 use jiff::Timestamp;
 
 use super::output::Output;
 use super::runtime::{Signals, block_on, hold_signals};
 use super::settings::ReportSettings;
-use super::watch::{Watcher, attach, colour, scope, tell, watch};
+use super::watch::{Watcher, attach, print_notice, scope, use_colour, watch};
 use crate::capture::{Attachment, Capture};
-use crate::present::report::{self, Findings, Frame, Pressure};
+use crate::present::report::{self, Findings, Pressure, Watch};
 use crate::stats::aggregate::KernelCounts;
 use rstwatch_verdict::event::Event;
 
 /// Watches, then reports; a signal ends the watch early.
 ///
 /// # Errors
-/// If it cannot attach or write, in one line.
+/// One line, if it cannot attach or write.
 pub fn run(settings: ReportSettings) -> anyhow::Result<()> {
     hold_signals();
     let attachment = attach(&settings.capture)?;
@@ -26,11 +26,11 @@ async fn report(settings: ReportSettings, attachment: Attachment) -> anyhow::Res
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let before = Pressure::read();
     let started = Timestamp::now();
-    tell(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));
+    print_notice(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));
     let mut findings = Findings::new(settings.filter.clone(), settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut findings).await;
     findings.absorb(&capture.gaps(), Timestamp::now());
-    let frame = Frame {
+    let watch = Watch {
         node: settings.node,
         scope: scope(&settings.capture),
         filtered: findings.is_filtered(),
@@ -38,26 +38,26 @@ async fn report(settings: ReportSettings, attachment: Attachment) -> anyhow::Res
         watched,
         pressure: Pressure::read().since(&before),
     };
-    let diagnosis = findings.diagnosis(frame, &lost(&capture), capture.probes());
+    let diagnosis = findings.diagnosis(watch, &kernel_counts(&capture), capture.probes());
     let text =
-        if settings.json { serde_json::to_string(&diagnosis)? + "\n" } else { report::write(&diagnosis, colour()) };
+        if settings.json { serde_json::to_string(&diagnosis)? + "\n" } else { report::write(&diagnosis, use_colour()) };
     let output = Output::start(std::io::stdout())?;
     output.send(text).await;
-    // A second signal ends what nobody reads.
+    // A second signal ends the command if the output is not read.
     output.finish_unless(signals.next()).await
 }
 
-/// What the kernel side counted; nothing where it refuses, which the capture has said.
-fn lost(capture: &Capture) -> KernelCounts {
+/// The counts of the kernel side; none if it cannot be read, which the capture has logged.
+fn kernel_counts(capture: &Capture) -> KernelCounts {
     capture.kernel_counts().unwrap_or_default()
 }
 
 impl Watcher for Findings {
-    fn take(&mut self, event: &Event) {
+    fn observe(&mut self, event: &Event) {
         self.record(event);
     }
 
-    fn found(&self) -> String {
+    fn progress(&self) -> String {
         self.summary()
     }
 }

@@ -1,4 +1,4 @@
-//! The runtime that commands run in, and the signals that end them.
+//! The async runtime of the commands, and the signals that stop or reload them.
 
 use std::future::Future;
 use std::mem::MaybeUninit;
@@ -6,12 +6,13 @@ use std::mem::MaybeUninit;
 use anyhow::Context;
 use tokio::signal::unix::{Signal as Source, SignalKind, signal};
 
-/// Runs a command to its end.
+/// Runs a command to completion.
 ///
-/// The future stays on this thread; what it spawns shares two workers. Blocking leftovers are not waited for.
+/// The future runs on this thread, the tasks that it spawns on two workers. Blocking tasks that are still running at the end
+/// are not awaited.
 ///
 /// # Errors
-/// Those of the command, or if threads cannot be started.
+/// The error of the command, or if threads cannot be started.
 pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -23,72 +24,71 @@ pub fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::
     result
 }
 
-/// What the user or the supervisor wants.
+/// A request by the user or the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM, SIGINT: end.
+    /// SIGTERM or SIGINT: stop.
     Stop,
-    /// SIGHUP: read the configuration again.
+    /// SIGHUP: re-read the configuration.
     Reload,
 }
 
-/// Keeps the signals that end a command back until it takes them by [`Signals`]: attaching comes before that, and takes a
-/// moment.
+/// Blocks SIGTERM and SIGINT until [`Signals`] handles them, so that they cannot kill the process while it attaches.
 pub fn hold_signals() {
     mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT]);
 }
 
-/// The same for SIGHUP, which does not end the agent.
+/// Blocks SIGHUP likewise. It must not end the agent.
 pub fn hold_reload() {
     mask(libc::SIG_BLOCK, &[libc::SIGHUP]);
 }
 
-/// Changes which signals this thread takes.
+/// Changes the signal mask of this thread.
 fn mask(how: libc::c_int, signals: &[libc::c_int]) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: it makes the set empty, whatever it was.
+    // SAFETY: sigemptyset() initializes the set and reads nothing from it.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     for signal in signals {
-        // SAFETY: the set was made.
+        // SAFETY: the set is initialized.
         unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
     }
-    // SAFETY: the set was made; nobody asks for the old one.
+    // SAFETY: the set is initialized; a null pointer means that the old mask is not returned.
     unsafe { libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut()) };
 }
 
-/// Signals as they come.
+/// Receives signals.
 #[derive(Debug)]
 pub struct Signals {
     term: Source,
     int: Source,
-    /// None: SIGHUP keeps its default and ends the process with its terminal.
+    /// `None`: SIGHUP keeps its default action, so closing the terminal ends the process.
     hup: Option<Source>,
 }
 
 impl Signals {
-    /// Takes SIGTERM and SIGINT.
+    /// Handles SIGTERM and SIGINT.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn stop_only() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot take signals");
+        let on = |kind| signal(kind).context("cannot handle signals");
         let signals = Self { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: None };
         mask(libc::SIG_UNBLOCK, &[libc::SIGTERM, libc::SIGINT]);
         Ok(signals)
     }
 
-    /// Takes SIGTERM, SIGINT and SIGHUP.
+    /// Handles SIGTERM, SIGINT and SIGHUP.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn with_reload() -> anyhow::Result<Self> {
-        let hup = signal(SignalKind::hangup()).context("cannot take signals")?;
+        let hup = signal(SignalKind::hangup()).context("cannot handle signals")?;
         let signals = Self { hup: Some(hup), ..Self::stop_only()? };
         mask(libc::SIG_UNBLOCK, &[libc::SIGHUP]);
         Ok(signals)
     }
 
-    /// The next signal. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
         let Self { term, int, hup } = self;
         let hup = async {

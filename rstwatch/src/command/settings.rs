@@ -1,6 +1,6 @@
-//! What a command is to do: arguments, configuration file and defaults resolved and checked.
+//! Settings of each command, resolved and checked from arguments, configuration file and defaults.
 //!
-//! Everything after [`crate::command::cli`] sees only these.
+//! The commands see only these, never the arguments or the file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,83 +12,83 @@ use crate::identity::kubernetes::settings as kubernetes;
 use crate::present::filter::Filter;
 use exporter_web::ListenAddress;
 
-/// What `rstwatch agent` does.
+/// Settings of `rstwatch agent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
     /// What to watch.
     pub capture: CaptureSettings,
-    /// Host name, or what the user calls it.
+    /// Name of this host in events.
     pub node: Arc<str>,
-    /// Where to serve; at least one.
+    /// Addresses to serve on; at least one.
     pub listen: Vec<ListenAddress>,
     /// Path of the metrics.
     pub telemetry_path: String,
     /// File with TLS, users and headers.
     pub web_config: Option<PathBuf>,
-    /// Requests answered at once; 0: as many as come.
+    /// Maximum concurrent requests; 0: no limit.
     pub max_requests: usize,
-    /// Workloads with series of their own.
+    /// Maximum workloads with series of their own.
     pub workload_limit: usize,
-    /// Destinations whose idle timeouts are bracketed.
+    /// Maximum destinations with an inferred idle timeout.
     pub timeout_destinations: usize,
-    /// How many of them are in the metrics.
+    /// How many of them are exported as metrics.
     pub timeout_series: usize,
-    /// Listeners with series of their own.
+    /// Maximum listeners with series of their own.
     pub listener_series: usize,
-    /// The configuration file, to be read again on SIGHUP.
+    /// The configuration file, re-read on SIGHUP.
     pub config: Option<PathBuf>,
 }
 
-/// What `rstwatch trace` does.
+/// Settings of `rstwatch trace`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceSettings {
     /// What to watch.
     pub capture: CaptureSettings,
-    /// Host name, or what the user calls it.
+    /// Name of this host in events.
     pub node: Arc<str>,
-    /// What to show.
+    /// Which events to print.
     pub filter: Filter,
     /// JSON lines instead of text.
     pub json: bool,
-    /// Ends after this time.
+    /// Stops after this time.
     pub duration: Option<Duration>,
-    /// Ends after so many events.
+    /// Stops after this number of events.
     pub count: Option<u64>,
 }
 
-/// What `rstwatch report` does.
+/// Settings of `rstwatch report`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportSettings {
     /// What to watch.
     pub capture: CaptureSettings,
-    /// Host name, or what the user calls it.
+    /// Name of this host in events.
     pub node: Arc<str>,
-    /// What to report on.
+    /// Which events to report on.
     pub filter: Filter,
     /// One JSON object instead of text.
     pub json: bool,
-    /// For how long.
+    /// How long to watch.
     pub duration: Duration,
-    /// Destinations whose idle timeouts are bracketed.
+    /// Maximum destinations with an inferred idle timeout.
     pub destinations: usize,
 }
 
-/// What `rstwatch timeouts` does.
+/// Settings of `rstwatch timeouts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeoutsSettings {
     /// What to watch.
     pub capture: CaptureSettings,
-    /// Host name, or what the user calls it.
+    /// Name of this host in events.
     pub node: Arc<str>,
     /// One JSON object instead of text.
     pub json: bool,
-    /// For how long.
+    /// How long to watch.
     pub duration: Duration,
-    /// Destinations that are bracketed.
+    /// Maximum destinations with an inferred idle timeout.
     pub destinations: usize,
 }
 
-/// From the options of the command line and the configuration file.
+/// Combines the options of the command line with the configuration file.
 pub fn capture_settings(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> CaptureSettings {
     let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;
     let timeouts = config.timeouts.clone();
@@ -103,16 +103,16 @@ pub fn capture_settings(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &C
     }
 }
 
-/// With what the configuration asks of the Kubernetes API, in this environment, on the node of this name.
+/// Adds the access to the Kubernetes API that the configuration and the environment give on the node of this name.
 ///
 /// # Errors
-/// If it cannot be asked although the configuration says so, in one line.
+/// One line, if the configuration requires the API and there is no access.
 pub fn with_kubernetes(settings: CaptureSettings, config: &Config, node: &str) -> anyhow::Result<CaptureSettings> {
     let table = &config.kubernetes;
     let kubernetes = match kubernetes::Settings::resolve(table, node, |name| std::env::var(name).ok()) {
         Err(error) if table.enabled == Some(true) => anyhow::bail!(error),
         Err(error) => {
-            tracing::error!("kubernetes: {error}: no names from the API");
+            tracing::error!("kubernetes: {error}: continuing without names from the API");
             None
         }
         Ok(settings) => settings,
@@ -120,7 +120,7 @@ pub fn with_kubernetes(settings: CaptureSettings, config: &Config, node: &str) -
     Ok(CaptureSettings { kubernetes, ..settings })
 }
 
-/// The name of this host.
+/// The host name.
 pub fn host_name() -> Arc<str> {
     rustix::system::uname().nodename().to_string_lossy().into()
 }

@@ -1,4 +1,4 @@
-//! `rstwatch timeouts`: after how much idle time each destination ends connections.
+//! `rstwatch timeouts`: watches for a while, then prints the idle timeout of each destination.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use crate::capture::{Attachment, Capture};
 use crate::command::output::Output;
 use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TimeoutsSettings;
-use crate::command::watch::{Watcher, attach, scope, tell, watch};
+use crate::command::watch::{Watcher, attach, print_notice, scope, watch};
 use crate::kernel::hooks::SAMPLER_HOOK;
 use crate::kernel::probe::Probes;
-use crate::present::timeouts::{Found, text};
+use crate::present::timeouts::{TimeoutList, text};
 use crate::stats::idle_timeouts::IdleTimeouts;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::text::{count, fraction};
 
-/// Watches, then prints what is known of each destination.
+/// Watches, then prints what is known about each destination.
 ///
 /// # Errors
-/// If it cannot attach or write, in one line.
+/// One line, if it cannot attach or write.
 pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
     hold_signals();
     let attachment = attach(&settings.capture)?;
@@ -30,41 +30,46 @@ pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
 async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
-    tell(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
-    let mut bounds = IdleTimeouts::new(settings.destinations);
-    let watched = watch(&mut capture, &mut signals, settings.duration, &mut bounds).await;
-    bounds.absorb(&capture.gaps(), Timestamp::now());
-    let found = found(&settings, &bounds, watched, measured(capture.probes()));
+    print_notice(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
+    let mut idle_timeouts = IdleTimeouts::new(settings.destinations);
+    let watched = watch(&mut capture, &mut signals, settings.duration, &mut idle_timeouts).await;
+    idle_timeouts.absorb(&capture.gaps(), Timestamp::now());
+    let list = list(&settings, &idle_timeouts, watched, measures_survival(capture.probes()));
     let output = Output::start(std::io::stdout())?;
-    output.send(if settings.json { serde_json::to_string(&found)? + "\n" } else { text(&found) }).await;
-    // A second signal ends what nobody reads.
+    output.send(if settings.json { serde_json::to_string(&list)? + "\n" } else { text(&list) }).await;
+    // A second signal ends the command if the output is not read.
     output.finish_unless(signals.next()).await
 }
 
 impl Watcher for IdleTimeouts {
-    fn take(&mut self, event: &Event) {
+    fn observe(&mut self, event: &Event) {
         self.record(event);
     }
 
-    fn found(&self) -> String {
-        let died = self.all().iter().filter(|it| it.died.is_some()).count() as u64;
+    fn progress(&self) -> String {
+        let died = self.all().iter().filter(|destination| destination.died.is_some()).count() as u64;
         format!("idle connections died to {}", count(died, "destination", "destinations"))
     }
 }
 
-/// Whether silences that connections survive are measured.
-fn measured(probes: &Probes) -> bool {
+/// Whether idle periods that connections survive are measured.
+fn measures_survival(probes: &Probes) -> bool {
     probes.is_attached(SAMPLER_HOOK)
 }
 
 /// Everything that is printed.
-fn found(settings: &TimeoutsSettings, bounds: &IdleTimeouts, watched: Duration, survived_measured: bool) -> Found {
-    Found {
+fn list(
+    settings: &TimeoutsSettings,
+    idle_timeouts: &IdleTimeouts,
+    watched: Duration,
+    survived_measured: bool,
+) -> TimeoutList {
+    TimeoutList {
         node: Arc::clone(&settings.node),
         scope: scope(&settings.capture),
         watched_seconds: fraction(watched),
         survived_measured,
-        forgotten: bounds.evicted(),
-        destinations: bounds.all(),
+        forgotten: idle_timeouts.evicted(),
+        destinations: idle_timeouts.all(),
     }
 }

@@ -1,4 +1,4 @@
-//! `rstwatch trace`: live verdicts, on stdout.
+//! `rstwatch trace`: prints verdicts as resets happen.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::capture::{Attachment, Capture};
 use crate::command::output::Output;
 use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TraceSettings;
-use crate::command::watch::{attach, colour, scope, tell};
+use crate::command::watch::{attach, print_notice, scope, use_colour};
 use crate::present::render::Renderer;
 use rstwatch_verdict::event::Event;
 
-/// Shows events until the count, the time or a signal ends it.
+/// Prints events until the count is reached, the time is over or a signal comes.
 ///
 /// # Errors
-/// If it cannot attach or write, in one line.
+/// One line, if it cannot attach or write.
 pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
     hold_signals();
     let attachment = attach(&settings.capture)?;
@@ -23,60 +23,62 @@ pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
 async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
-    // Scripts wait for this line: events are seen from here on.
-    tell(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
-    let mut shown = Shown::new(&settings);
+    // Scripts wait for this line: events from here on are captured.
+    print_notice(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
+    let mut printer = Printer::new(&settings);
     let output = Output::start(std::io::stdout())?;
     tokio::select! {
-        () = show(&mut capture, &mut shown, &output) => (),
+        () = print(&mut capture, &mut printer, &output) => (),
         _ = signals.next() => (),
-        () = after(settings.duration) => (),
+        () = sleep_for(settings.duration) => (),
         () = output.closed() => (),
     }
     for event in capture.finish() {
-        shown.line(&event).into_iter().for_each(|line| output.offer(line));
+        printer.format(&event).into_iter().for_each(|text| output.offer(text));
     }
     output.finish().await?;
-    tell_losses(&capture);
+    print_losses(&capture);
     Ok(())
 }
 
-/// Shows events until there are no more, or enough of them.
-async fn show(capture: &mut Capture, shown: &mut Shown, output: &Output) {
-    while !shown.enough() {
+/// Prints events until the capture ends or the count is reached.
+async fn print(capture: &mut Capture, printer: &mut Printer, output: &Output) {
+    while !printer.is_done() {
         let Some(event) = capture.next().await else { return };
-        if let Some(line) = shown.line(&event) {
-            output.send(line).await;
+        if let Some(text) = printer.format(&event) {
+            output.send(text).await;
         }
     }
 }
 
-async fn after(duration: Option<Duration>) {
+/// Sleeps for the duration; forever without one.
+async fn sleep_for(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,
     }
 }
 
-/// Which events were wanted and how they look.
-struct Shown {
+/// Selects and formats events, and counts them.
+struct Printer {
     settings: TraceSettings,
     renderer: Renderer,
     count: u64,
 }
 
-impl Shown {
+impl Printer {
     fn new(settings: &TraceSettings) -> Self {
-        Self { settings: settings.clone(), renderer: Renderer::new(colour()), count: 0 }
+        Self { settings: settings.clone(), renderer: Renderer::new(use_colour()), count: 0 }
     }
 
-    fn enough(&self) -> bool {
+    /// Whether the requested count is reached.
+    fn is_done(&self) -> bool {
         self.settings.count.is_some_and(|count| self.count >= count)
     }
 
-    /// The event's text, if it is wanted.
-    fn line(&mut self, event: &Event) -> Option<String> {
-        if self.enough() || !self.settings.filter.admits(event) {
+    /// The event as text or JSON; `None` if the filter or the count excludes it.
+    fn format(&mut self, event: &Event) -> Option<String> {
+        if self.is_done() || !self.settings.filter.admits(event) {
             return None;
         }
         self.count += 1;
@@ -87,10 +89,10 @@ impl Shown {
     }
 }
 
-fn tell_losses(capture: &Capture) {
+fn print_losses(capture: &Capture) {
     let lost: u64 = capture.kernel_counts().map_or(0, |counts| counts.undelivered.iter().map(|(_, _, n)| n).sum());
     if lost > 0 {
-        tell(&format!("{lost} resets came too fast to be shown: the agent counts them as unsampled"));
+        print_notice(&format!("{lost} resets are not shown: they came faster than details can be delivered"));
     }
 }
 
@@ -110,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wanted_is_shown_and_counted() {
-        let mut shown = Shown::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
+    fn only_selected_events_are_printed_and_counted() {
+        let mut printer = Printer::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
         let mut other = sample::idle_reaped();
         other.cause = rstwatch_verdict::cause::Cause::Refused;
-        assert_eq!(shown.line(&other), None);
+        assert_eq!(printer.format(&other), None);
         for _ in 0..2 {
-            assert!(!shown.enough());
-            let line = shown.line(&sample::idle_reaped()).expect("shown");
+            assert!(!printer.is_done());
+            let line = printer.format(&sample::idle_reaped()).expect("selected");
             let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(
                 (json["cause"].as_str(), json["time"].as_str()),
@@ -125,7 +127,7 @@ mod tests {
             );
             assert!(line.ends_with("}\n") && line.lines().count() == 1);
         }
-        assert!(shown.enough());
-        assert_eq!(shown.line(&sample::idle_reaped()), None);
+        assert!(printer.is_done());
+        assert_eq!(printer.format(&sample::idle_reaped()), None);
     }
 }

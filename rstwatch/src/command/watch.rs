@@ -1,4 +1,4 @@
-//! What the commands share that watch for a while: attaching, what they say of it, and when they end.
+//! Shared by the commands that watch: attaching, messages on stderr, and the loop that collects events.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -12,30 +12,30 @@ use crate::sandbox::lockdown;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::Event;
 
-/// How often progress is shown.
+/// Interval between updates of the progress line.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Attaches, then gives up every right that is not needed to read what was attached. No thread may have been started.
+/// Attaches, then drops every capability that is not needed from there on. Must be called before any thread is started.
 ///
 /// # Errors
-/// If it cannot attach, in one line.
+/// One line, if it cannot attach.
 pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
     let attachment = Attachment::new(settings)?;
     lockdown(&settings.needs()).log();
     Ok(attachment)
 }
 
-/// Who watches.
+/// Collects the events of a watch.
 pub trait Watcher {
-    /// An event came.
-    fn take(&mut self, event: &Event);
-    /// What was found so far, in a few words for the line of progress.
-    fn found(&self) -> String;
+    /// Adds an event.
+    fn observe(&mut self, event: &Event);
+    /// The findings so far, in a few words for the progress line.
+    fn progress(&self) -> String;
 }
 
-/// Hands events to a watcher until the time is over, a signal comes, or there are no more. Answers how long that was.
+/// Passes events to a watcher until the time is over, a signal comes or the capture ends. Returns how long that took.
 ///
-/// On a terminal a line on stderr shows progress.
+/// If stderr is a terminal, a line there shows progress.
 pub async fn watch(
     capture: &mut Capture,
     signals: &mut Signals,
@@ -50,20 +50,20 @@ pub async fn watch(
         tokio::select! {
             () = &mut end => break,
             _ = signals.next() => break,
-            _ = ticks.tick() => progress.show(start.elapsed(), &watcher.found()),
+            _ = ticks.tick() => progress.show(start.elapsed(), &watcher.progress()),
             event = capture.next() => match event {
-                Some(event) => watcher.take(&event),
+                Some(event) => watcher.observe(&event),
                 None => break,
             },
         }
     }
     let watched = start.elapsed();
     progress.end();
-    capture.finish().iter().for_each(|event| watcher.take(event));
+    capture.finish().iter().for_each(|event| watcher.observe(event));
     watched
 }
 
-/// What is watched, in words.
+/// Describes what is watched.
 pub fn scope(CaptureSettings { netns, cgroup, .. }: &CaptureSettings) -> String {
     let mut scope = match netns.as_slice() {
         [] => "every network namespace".to_owned(),
@@ -76,18 +76,18 @@ pub fn scope(CaptureSettings { netns, cgroup, .. }: &CaptureSettings) -> String 
     printable(&scope).into_owned()
 }
 
-/// For people, beside the output. That nobody may be there is no failure.
-pub fn tell(line: &str) {
+/// Prints a line to stderr. A closed stderr is not an error.
+pub fn print_notice(line: &str) {
     _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Whether stdout takes colour.
-pub fn colour() -> bool {
+/// Whether to colour stdout.
+pub fn use_colour() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !no_color
 }
 
-/// One line on a terminal's stderr, rewritten in place; nothing where stderr is something else.
+/// A line on stderr that is rewritten in place; shown only if stderr is a terminal.
 struct Progress {
     terminal: bool,
     duration: Duration,
@@ -98,14 +98,14 @@ impl Progress {
         Self { terminal: std::io::stderr().is_terminal(), duration }
     }
 
-    /// Rewrites the line. What it says is ours, or printable.
-    fn show(&self, elapsed: Duration, found: &str) {
+    /// Rewrites the line. `findings` must be printable.
+    fn show(&self, elapsed: Duration, findings: &str) {
         if self.terminal {
-            _ = write!(std::io::stderr(), "\r\x1b[K{}", progress(elapsed, self.duration, found));
+            _ = write!(std::io::stderr(), "\r\x1b[K{}", progress_line(elapsed, self.duration, findings));
         }
     }
 
-    /// Wipes the line.
+    /// Clears the line.
     fn end(&self) {
         if self.terminal {
             _ = write!(std::io::stderr(), "\r\x1b[K");
@@ -113,9 +113,9 @@ impl Progress {
     }
 }
 
-fn progress(elapsed: Duration, of: Duration, found: &str) -> String {
-    // Lines that wrap cannot be rewritten.
-    let text = format!("{} of {} s: {found}", elapsed.as_secs(), of.as_secs());
+fn progress_line(elapsed: Duration, total: Duration, findings: &str) -> String {
+    // A line that wraps cannot be rewritten in place.
+    let text = format!("{} of {} s: {findings}", elapsed.as_secs(), total.as_secs());
     text.chars().take(78).collect()
 }
 
@@ -128,24 +128,24 @@ mod tests {
     use crate::command::settings::capture_settings;
 
     #[test]
-    fn the_scope_is_said() {
+    fn scope_names_namespaces_and_cgroup() {
         let cases: [(&[&str], Option<&str>, &str); 4] = [
             (&[], None, "every network namespace"),
             (&["/run/netns/a"], None, "network namespace /run/netns/a"),
             (&["a", "b\x1b"], None, "2 network namespaces"),
             (&["b\n"], Some("/c"), "network namespace b\\n, cgroup /c"),
         ];
-        for (netns, cgroup, words) in cases {
+        for (netns, cgroup, expected) in cases {
             let netns = netns.iter().map(PathBuf::from).collect();
             let settings = capture_settings(netns, cgroup.map(PathBuf::from), &Config::default());
-            assert_eq!(scope(&settings), words);
+            assert_eq!(scope(&settings), expected);
         }
     }
 
     #[test]
-    fn progress_fits_a_line() {
+    fn progress_fits_on_a_line() {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
-        assert_eq!(progress(second, minute, "no resets"), "1 of 60 s: no resets");
-        assert_eq!(progress(second, minute, &"x".repeat(200)).len(), 78);
+        assert_eq!(progress_line(second, minute, "no resets"), "1 of 60 s: no resets");
+        assert_eq!(progress_line(second, minute, &"x".repeat(200)).len(), 78);
     }
 }

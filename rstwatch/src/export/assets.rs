@@ -1,4 +1,4 @@
-//! The page's files. They are part of the program: the page needs no network beyond the agent.
+//! The files of the status page. They are embedded in the program, so the page loads nothing from other hosts.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use axum::http::header;
 use axum::routing::{MethodRouter, get};
 use rstwatch_verdict::cause::{Colour, Entry, TABLE};
 
-/// Where they are; nothing else is below it.
+/// Path of the files; no other route is below it.
 pub(super) const FOLDER: &str = "/page/";
 
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// A file by its name in the folder, which is its name in the sources too.
+/// Embeds a file of the folder `page`, which is served under the same name.
 macro_rules! file {
     ($name:literal, $kind:expr) => {
         (concat!("/page/", $name), $kind, include_str!(concat!("page/", $name)))
     };
 }
 
-/// Path, content type and text of each.
+/// Path, content type and text of each file.
 const FILES: [(&str, &str, &str); 13] = [
     file!("icon.svg", SVG),
     file!("page.css", CSS),
@@ -38,13 +38,13 @@ const FILES: [(&str, &str, &str); 13] = [
     file!("vendor/uplot/uPlot.min.css", CSS),
 ];
 
-/// With a route to each.
+/// Adds a route for each file.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let router = router.route(CAUSES, get(|| async { ([(header::CONTENT_TYPE, CSS)], causes_css()) }));
     FILES.iter().fold(router, |router, (path, kind, text)| router.route(path, file(kind, text)))
 }
 
-/// The stylesheet with the colour of each cause in either scheme, generated from the table of causes.
+/// Path of the stylesheet that is generated from the table of causes: the colour of each, in light and dark schemes.
 const CAUSES: &str = "/page/causes.css";
 
 fn causes_css() -> String {
@@ -70,7 +70,7 @@ mod tests {
     use rstwatch_verdict::cause::Cause;
 
     #[test]
-    fn all_are_in_the_folder_and_ask_no_other_host() {
+    fn files_load_nothing_from_other_hosts() {
         for (path, kind, text) in FILES {
             assert!(path.starts_with(FOLDER), "{path}");
             let fetched = ["import(", "url(", "@import", "src=", "from \"http", "from '/", "from \"/"];
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_has_its_colour_in_either_scheme() {
+    fn each_cause_has_a_colour_in_both_schemes() {
         let colours = causes_css();
         for cause in Cause::ALL {
             assert_eq!(colours.matches(&format!(" --cause-{cause}: #")).count(), 2, "{cause}");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_relative_so_that_a_prefix_does_no_harm() {
+    fn addresses_are_relative_so_that_a_path_prefix_works() {
         let ours = FILES.iter().filter(|(path, ..)| !path.contains("/vendor/")).map(|(_, _, text)| *text);
         for text in ours.chain([include_str!("page/index.html")]) {
             assert!(!["=\"/", "\"/api", "`/api", "\"/page"].iter().any(|absolute| text.contains(absolute)));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_template_names_files_that_are_there() {
+    fn the_template_refers_only_to_files_that_exist() {
         let template = include_str!("page/index.html");
         let named = template.split('"').filter(|word| word.starts_with("page/"));
         let served = |name: &str| CAUSES[1..] == *name || FILES.iter().any(|(path, ..)| path[1..] == *name);

@@ -1,4 +1,4 @@
-//! `/api/v1/events`: recent events as a JSON array, or new ones as JSON lines.
+//! `/api/v1/events`: recent events as a JSON array, or new events as JSON lines.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use crate::stats::history::{CAPACITY, Follower};
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
 
-/// Between two heartbeats of a quiet stream.
+/// Interval between heartbeats of a stream without events.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What a query asks for.
+/// The parameters of a query.
 #[derive(Debug, Default, PartialEq)]
-struct Wanted {
+struct EventQuery {
     filter: Filter,
     follow: bool,
-    /// With what to change, as field `advice`: text, or null where there is nothing to mend.
+    /// Whether events have the field `advice`: what to change, or null.
     advice: bool,
-    /// An empty line where nothing came for a while, so that a reader knows that the stream lives.
+    /// Whether to send an empty line if no event comes for a while, so that the reader knows the stream is alive.
     heartbeat: bool,
-    /// Recent: the newest so many. Following: ends after so many.
+    /// Maximum events: the newest of the recent ones, or the number after which a stream ends.
     limit: Option<usize>,
 }
 
@@ -42,94 +42,98 @@ pub(super) async fn events(
     State(shared): State<Arc<Shared>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
-    match query.map_err(|error| error.body_text()).and_then(|Query(pairs)| wanted(&pairs)) {
-        Err(error) => refusal(StatusCode::BAD_REQUEST, &error),
-        Ok(wanted) if wanted.follow => follow(&shared, wanted),
-        Ok(wanted) => recent(&shared, &wanted),
+    match query.map_err(|error| error.body_text()).and_then(|Query(pairs)| parse(&pairs)) {
+        Err(error) => error_response(StatusCode::BAD_REQUEST, &error),
+        Ok(query) if query.follow => follow(&shared, query),
+        Ok(query) => recent(&shared, &query),
     }
 }
 
-fn wanted(pairs: &[(String, String)]) -> Result<Wanted, String> {
-    let mut wanted = Wanted::default();
+fn parse(pairs: &[(String, String)]) -> Result<EventQuery, String> {
+    let mut query = EventQuery::default();
     for (key, value) in pairs {
         match key.as_str() {
             "cause" => {
                 for cause in value.split(',') {
-                    wanted.filter.causes.push(cause.parse().map_err(|error| format!("cause {error}"))?);
+                    query.filter.causes.push(cause.parse().map_err(|error| format!("cause {error}"))?);
                 }
             }
-            "direction" => wanted.filter.direction = Some(value.parse().map_err(|error| format!("direction {error}"))?),
-            "follow" => wanted.follow = boolean(key, value)?,
-            "advice" => wanted.advice = boolean(key, value)?,
-            "heartbeat" => wanted.heartbeat = boolean(key, value)?,
-            "limit" => wanted.limit = Some(limit(value)?),
-            _ => return Err(format!("{key:?} is none of: cause, direction, follow, limit, advice, heartbeat")),
+            "direction" => query.filter.direction = Some(value.parse().map_err(|error| format!("direction {error}"))?),
+            "follow" => query.follow = boolean(key, value)?,
+            "advice" => query.advice = boolean(key, value)?,
+            "heartbeat" => query.heartbeat = boolean(key, value)?,
+            "limit" => query.limit = Some(limit(value)?),
+            _ => {
+                return Err(format!(
+                    "{key:?} is not a parameter: use cause, direction, follow, limit, advice or heartbeat"
+                ));
+            }
         }
     }
-    Ok(wanted)
+    Ok(query)
 }
 
 fn boolean(key: &str, value: &str) -> Result<bool, String> {
     match value {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        _ => Err(format!("{key} {value:?} is neither 1 nor 0")),
+        _ => Err(format!("{key} {value:?} is not 1 or 0")),
     }
 }
 
 fn limit(value: &str) -> Result<usize, String> {
     let limit = value.parse().ok().filter(|limit| (1..=CAPACITY).contains(limit));
-    limit.ok_or_else(|| format!("limit {value:?} is no number from 1 to {CAPACITY}"))
+    limit.ok_or_else(|| format!("limit {value:?} is not a number from 1 to {CAPACITY}"))
 }
 
-fn refusal(status: StatusCode, error: &str) -> Response {
+fn error_response(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
-fn recent(shared: &Shared, Wanted { filter, limit, advice, .. }: &Wanted) -> Response {
+fn recent(shared: &Shared, EventQuery { filter, limit, advice, .. }: &EventQuery) -> Response {
     let mut events = shared.state.history.recent();
     events.retain(|event| filter.admits(event));
     events.drain(..events.len().saturating_sub(limit.unwrap_or(CAPACITY)));
-    let shown = events.iter().map(|event| Shown { event, advice: *advice });
-    Json(shown.collect::<Vec<_>>()).into_response()
+    let items = events.iter().map(|event| Item { event, advice: *advice });
+    Json(items.collect::<Vec<_>>()).into_response()
 }
 
-/// An event, with the advice if that was asked for.
-struct Shown<'a> {
+/// An event in a response, with its advice if the query requests it.
+struct Item<'a> {
     event: &'a Event,
     advice: bool,
 }
 
-impl Serialize for Shown<'_> {
+impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { event, advice } = *self;
         if !advice {
             return event.serialize(serializer);
         }
-        Advised { event, advice: explain::advice(event.cause, event) }.serialize(serializer)
+        WithAdvice { event, advice: explain::advice(event.cause, event) }.serialize(serializer)
     }
 }
 
 #[derive(Serialize)]
-struct Advised<'a> {
+struct WithAdvice<'a> {
     #[serde(flatten)]
     event: &'a Event,
     advice: Option<String>,
 }
 
-fn follow(shared: &Shared, wanted: Wanted) -> Response {
+fn follow(shared: &Shared, query: EventQuery) -> Response {
     let Ok(permit) = Arc::clone(&shared.followers).try_acquire_owned() else {
-        return refusal(
+        return error_response(
             StatusCode::SERVICE_UNAVAILABLE,
-            &format!("{MAX_FOLLOWERS} requests follow already: end one, or read without follow"),
+            &format!("{MAX_FOLLOWERS} requests already follow events: end one, or query without follow"),
         );
     };
-    let stream = Stream { follower: shared.state.history.follow(), wanted, sent: 0, _permit: permit };
+    let stream = Stream { follower: shared.state.history.follow(), query, sent: 0, _permit: permit };
     let lines = stream::unfold(stream, |mut stream| async {
         let line = stream.line().await?;
         Some((Ok::<_, Infallible>(line), stream))
     });
-    // A proxy that gathers a buffer full of them first would delay verdicts.
+    // A proxy that buffers the stream would delay verdicts.
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), "no");
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), unbuffered];
     (headers, Extension(Streaming), Body::from_stream(lines)).into_response()
@@ -137,20 +141,20 @@ fn follow(shared: &Shared, wanted: Wanted) -> Response {
 
 struct Stream {
     follower: Follower,
-    wanted: Wanted,
+    query: EventQuery,
     sent: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    /// The next event that is wanted, or a heartbeat; none at the end.
+    /// The next selected event or heartbeat; `None` at the end.
     async fn line(&mut self) -> Option<String> {
-        if self.wanted.limit.is_some_and(|limit| self.sent >= limit) {
+        if self.query.limit.is_some_and(|limit| self.sent >= limit) {
             return None;
         }
         loop {
             let next = self.follower.next();
-            let event = if self.wanted.heartbeat {
+            let event = if self.query.heartbeat {
                 match tokio::time::timeout(HEARTBEAT, next).await {
                     Ok(event) => event?,
                     Err(_) => return Some("\n".to_owned()),
@@ -158,10 +162,10 @@ impl Stream {
             } else {
                 next.await?
             };
-            if self.wanted.filter.admits(&event) {
+            if self.query.filter.admits(&event) {
                 self.sent += 1;
-                let shown = Shown { event: &event, advice: self.wanted.advice };
-                return serde_json::to_string(&shown).ok().map(|line| line + "\n");
+                let item = Item { event: &event, advice: self.query.advice };
+                return serde_json::to_string(&item).ok().map(|line| line + "\n");
             }
         }
     }
@@ -172,13 +176,13 @@ mod tests {
     use super::*;
     use rstwatch_verdict::cause::{Cause, Direction};
 
-    fn parse(query: &[(&str, &str)]) -> Result<Wanted, String> {
-        wanted(&query.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<Vec<_>>())
+    fn query(pairs: &[(&str, &str)]) -> Result<EventQuery, String> {
+        parse(&pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect::<Vec<_>>())
     }
 
     #[test]
-    fn queries_are_understood() {
-        let query = [
+    fn parameters_become_a_query() {
+        let pairs = [
             ("cause", "refused,idle_reaped"),
             ("cause", "unknown"),
             ("direction", "sent"),
@@ -192,23 +196,26 @@ mod tests {
             direction: Some(Direction::Sent),
             ..Filter::default()
         };
-        assert_eq!(parse(&query), Ok(Wanted { filter, follow: true, advice: true, heartbeat: true, limit: Some(5) }));
-        assert_eq!(parse(&[]), Ok(Wanted::default()));
+        assert_eq!(
+            query(&pairs),
+            Ok(EventQuery { filter, follow: true, advice: true, heartbeat: true, limit: Some(5) })
+        );
+        assert_eq!(query(&[]), Ok(EventQuery::default()));
     }
 
     #[test]
-    fn bad_queries_are_named() {
+    fn errors_name_the_parameter() {
         let cases = [
             (("cause", "tired"), "cause \"tired\" is none of: refused, idle_reaped"),
             (("direction", "up"), "direction \"up\" is none of: sent, received"),
-            (("follow", "maybe"), "follow \"maybe\" is neither 1 nor 0"),
-            (("advice", "2"), "advice \"2\" is neither 1 nor 0"),
-            (("limit", "0"), "limit \"0\" is no number from 1 to 1000"),
-            (("peer", "x"), "\"peer\" is none of: cause, direction, follow, limit, advice, heartbeat"),
+            (("follow", "maybe"), "follow \"maybe\" is not 1 or 0"),
+            (("advice", "2"), "advice \"2\" is not 1 or 0"),
+            (("limit", "0"), "limit \"0\" is not a number from 1 to 1000"),
+            (("peer", "x"), "\"peer\" is not a parameter: use cause, direction, follow, limit, advice or heartbeat"),
         ];
         for (pair, error) in cases {
-            let said = parse(&[pair]).expect_err("refused");
-            assert!(said.starts_with(error), "{said}");
+            let message = query(&[pair]).expect_err("refused");
+            assert!(message.starts_with(error), "{message}");
         }
     }
 }

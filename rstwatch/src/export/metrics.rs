@@ -1,6 +1,6 @@
-//! The metrics as Prometheus text, in either of its two dialects.
+//! The metrics as text, in the format of OpenMetrics or of Prometheus.
 //!
-//! A metric is declared beside the code that feeds it (see [`crate::metric`]). Here is only the list of those tables.
+//! Metrics are declared beside the code that feeds them (see [`crate::metric`]). This module lists their tables.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::{capacity, kernel};
 
 mod agent;
 
-/// Every metric, in the order of the text: the table that declares it, and the part of an exposition that feeds it.
+/// All metrics, in the order of the text: tables of declarations, and the part of an exposition that feeds each.
 const TABLES: &[&dyn Table] = &[
     &Fed(aggregate::metrics::RESETS, |it| Some(&it.totals)),
     &Fed(idle_timeouts::metrics::FAMILIES, |it| Some(&*it.idle_timeouts)),
@@ -42,7 +42,7 @@ const TABLES: &[&dyn Table] = &[
     &Fed(agent::BUILD, |it| Some(&it.build)),
 ];
 
-/// A dialect of the exposition text.
+/// A text format of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0: the family of a counter has no `_total` in its name.
@@ -52,11 +52,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// OpenMetrics if `Accept` names it, as Prometheus does; else the older dialect.
+    /// OpenMetrics if an `Accept` header names it, as Prometheus does; else the older format.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let named = |range: &str| range.trim_start().starts_with("application/openmetrics-text");
-        let wanted = accept.into_iter().flat_map(|header| header.split(',')).any(named);
-        if wanted { Self::OpenMetrics } else { Self::Prometheus }
+        let is_named = accept.into_iter().flat_map(|header| header.split(',')).any(named);
+        if is_named { Self::OpenMetrics } else { Self::Prometheus }
     }
 
     /// The value of `Content-Type`.
@@ -68,33 +68,33 @@ impl Format {
     }
 }
 
-/// Everything that one scrape shows.
+/// Everything that one scrape exports.
 #[derive(Debug)]
 pub struct Exposition {
     /// Totals with the kernel's counts.
     pub totals: Totals,
-    /// Idle timeouts of destinations, as many as are configured to be shown.
+    /// Idle timeouts of destinations, at most `timeout_series`.
     pub idle_timeouts: Vec<IdleTimeout>,
     /// Queues and tables that fill up.
     pub capacity: Arc<CapacitySnapshot>,
-    /// State of the Kubernetes watches; none: the agent does not use that API.
+    /// State of the Kubernetes watches; `None`: the API is not used.
     pub kubernetes: Option<KubernetesSnapshot>,
-    /// What became of the events.
+    /// Events that were classified, lost or folded.
     pub events: EventCounts,
-    /// Whether the current web configuration is in use; none: there is no such file.
+    /// Whether the current web configuration is in use; `None`: there is no such file.
     pub web_config: Option<bool>,
-    /// Owners of events by what was found; empty if owners are not named.
+    /// Events by the outcome of naming their owner; empty if owners are not named.
     pub owners: Vec<(Outcome, u64)>,
-    /// What is attached.
+    /// State of each probe.
     pub probes: Arc<Probes>,
-    /// Which build this is.
+    /// This build.
     pub build: Build,
 }
 
 /// Writes the whole text.
 ///
 /// # Errors
-/// When a feed does not keep to its own declaration; writing to a string cannot fail.
+/// If a feed contradicts its declaration. Writing to a string cannot fail.
 pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("rstwatch");
     registry.register_collector(Box::new(exposition));
@@ -106,13 +106,13 @@ pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Err
     })
 }
 
-/// Translates OpenMetrics text into the older dialect: counter families get the suffix of their samples, and there is neither
-/// UNIT nor EOF.
+/// Translates OpenMetrics text into the Prometheus format: counter families get the suffix of their samples, and the lines
+/// UNIT and EOF are removed.
 fn downgrade(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines().peekable();
     while let Some(line) = lines.next() {
-        // Most lines are samples.
+        // Samples, which are most of the lines, stay as they are.
         if !line.starts_with('#') {
             out.extend([line, "\n"]);
             continue;
@@ -141,12 +141,12 @@ impl Collector for Exposition {
 trait Table {
     fn encode(&self, exposition: &Exposition, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result;
 
-    /// What is declared, for docs/metrics.md.
+    /// The declarations, for docs/metrics.md.
     #[cfg(test)]
     fn descriptions(&self) -> Vec<crate::metric::Description>;
 }
 
-/// A table of families, and the part of an exposition that feeds it. Without that part its families are absent.
+/// A table of families, and the part of an exposition that feeds them. Without that part the families are absent.
 struct Fed<S: ?Sized + 'static>(&'static [Family<S>], fn(&Exposition) -> Option<&S>);
 
 impl<S: ?Sized> Table for Fed<S> {

@@ -1,4 +1,4 @@
-//! Stage 6: what was found, over HTTP: metrics, the page and what it reads, events.
+//! Findings over HTTP: metrics, events, and the status page with its data.
 
 use std::sync::Arc;
 
@@ -32,42 +32,42 @@ mod page;
 mod scrape;
 mod status;
 
-/// Which build this is.
+/// Identifies this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Version of the package.
     pub version: &'static str,
-    /// Commit it was built from.
+    /// Commit that it was built from.
     pub revision: &'static str,
     /// SHA-256 of the embedded eBPF object, hexadecimal.
     pub object: &'static str,
 }
 
-/// What the HTTP side reads. The event loop writes `aggregate` and `history` and never waits for a reader.
+/// Everything that the HTTP handlers read. The event loop writes to it and never waits for a reader.
 pub struct AppState {
-    /// Host name, or `--node-name`.
+    /// Name of this host.
     pub node: Arc<str>,
-    /// Which build this is.
+    /// This build.
     pub build: Build,
-    /// What is attached.
+    /// State of each probe.
     pub probes: Arc<Probes>,
-    /// Totals of every verdict.
+    /// Totals of all verdicts.
     pub aggregate: Arc<Aggregate>,
-    /// Recent events and the feed of new ones.
+    /// Recent events, and the stream of new ones.
     pub history: Arc<History>,
     /// Resets per minute.
     pub timeline: Arc<Timeline>,
     /// Idle timeouts of destinations.
-    pub bounds: Arc<SharedIdleTimeouts>,
+    pub idle_timeouts: Arc<SharedIdleTimeouts>,
     /// The kernel's exact counts.
     pub counts: CountsHandle,
     /// Queues and tables that fill up.
     pub capacity: Arc<Capacity>,
-    /// What the Kubernetes API told, if it is asked.
+    /// Names from the Kubernetes API; `None`: the API is not used.
     pub kubernetes: Option<Knowledge>,
-    /// TLS and users, if there are any.
+    /// TLS and users; `None`: plain HTTP without passwords.
     pub web: Option<Arc<WebConfig>>,
-    /// Names owners, where somebody does.
+    /// Names owners; `None`: owners are not named.
     pub owners: Option<Owners>,
 }
 
@@ -76,13 +76,13 @@ impl AppState {
         self.aggregate.snapshot(|| (self.counts)())
     }
 
-    /// The metrics of this moment.
-    fn text(&self, format: Format) -> Option<Bytes> {
+    /// The current metrics as text.
+    fn metrics(&self, format: Format) -> Option<Bytes> {
         let totals = self.totals();
         let exposition = metrics::Exposition {
             events: EventCounts::new(&totals, self.history.missed()),
             totals,
-            idle_timeouts: self.bounds.shown(),
+            idle_timeouts: self.idle_timeouts.shown(),
             capacity: self.capacity.get(),
             kubernetes: self.kubernetes.as_ref().map(Knowledge::snapshot),
             owners: self.owners.as_ref().map(|owners| owners.counts().to_vec()).unwrap_or_default(),
@@ -94,34 +94,34 @@ impl AppState {
     }
 }
 
-/// How many requests may follow events at once. They take no place of other requests.
+/// Maximum concurrent requests that follow events. They do not count towards `--web.max-requests`.
 const MAX_FOLLOWERS: usize = 16;
 
-/// What the handlers share.
+/// State that the handlers share.
 struct Shared {
     state: AppState,
-    /// Where the metrics are.
+    /// Path of the metrics.
     telemetry_path: String,
     followers: Arc<Semaphore>,
-    /// By dialect.
+    /// Metrics in each format: OpenMetrics, Prometheus.
     scrapes: [Scrapes; 2],
 }
 
-/// Health probes: they need no password and are not limited.
+/// Paths of the health probes. They require no password and are not limited.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Whether `--web.telemetry-path` cannot have this path.
+/// Whether the path is in use, so that `--web.telemetry-path` cannot have it.
 pub fn is_reserved(path: &str) -> bool {
     path == "/" || PROBES.contains(&path) || path.starts_with("/api/") || path.starts_with(assets::FOLDER)
 }
 
-/// Serves every route, as the web configuration of `state` demands.
+/// A server for every route, with the web configuration of `state`.
 pub fn server(state: AppState, telemetry_path: &str) -> Server {
     let (node, web) = (state.node.to_string(), state.web.clone());
     Server::new(router(state, telemetry_path)).web_config(web).host_name(node).probe_paths(PROBES)
 }
 
-/// Every route.
+/// All routes.
 fn router(state: AppState, telemetry_path: &str) -> Router {
     let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
     let shared = Shared { state, telemetry_path: telemetry_path.to_owned(), followers, scrapes: Default::default() };
@@ -138,12 +138,12 @@ fn router(state: AppState, telemetry_path: &str) -> Router {
         .with_state(Arc::new(shared))
 }
 
-/// Code, styles and data from here alone, nothing inline; and no string ever becomes markup or code, wherever it came from.
+/// Scripts, styles and data only from this origin and never inline. Trusted Types forbid turning strings into markup or code.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       require-trusted-types-for 'script'; trusted-types 'none'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Forbids browsers whatever the page does not need.
+/// Adds headers that forbid browsers everything the page does not need.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -160,7 +160,7 @@ async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Respo
         Format::Prometheus => &shared.scrapes[1],
     };
     let state = Arc::clone(&shared);
-    match scrapes.text(move || state.state.text(format)).await {
+    match scrapes.text(move || state.state.metrics(format)).await {
         Some(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n").into_response(),
     }

@@ -1,6 +1,6 @@
-//! The page at `/` for who has nothing but a browser.
+//! The status page at `/`.
 //!
-//! Scripts draw it from `/api/v1/…`; what is written here works without them. Everything from outside is escaped.
+//! Scripts draw it from `/api/v1/…`; the parts that are written here also work without scripts. All untrusted text is escaped.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,8 +18,8 @@ use rstwatch_verdict::escape::html;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
 
-/// How many verdicts are shown without scripts.
-const SHOWN: usize = 50;
+/// Maximum verdicts without scripts.
+const MAX_VERDICTS: usize = 50;
 
 const TEMPLATE: &str = include_str!("page/index.html");
 
@@ -27,13 +27,13 @@ pub(super) async fn page(State(shared): State<Arc<Shared>>) -> Html<String> {
     Html(fill(TEMPLATE, |name| part(name, &shared.state, &shared.telemetry_path)))
 }
 
-/// A part of the template, harmless in HTML.
+/// The text for a name in the template, as HTML.
 fn part(name: &str, state: &AppState, telemetry_path: &str) -> String {
     match name {
         "node" => html(&state.node),
         "version" => html(state.build.version),
         "revision" => html(state.build.revision),
-        // Relative, so that it works behind a prefix.
+        // Relative, so that it works behind a path prefix.
         "metrics" => html(telemetry_path.trim_start_matches('/')),
         "totals" => totals(&state.totals()),
         "verdicts" => verdicts(&state.history.recent()),
@@ -42,7 +42,7 @@ fn part(name: &str, state: &AppState, telemetry_path: &str) -> String {
     }
 }
 
-/// The template with each `{{name}}` replaced, in one pass: what was put in is not looked at again.
+/// Replaces each `{{name}}` of the template in one pass, so that inserted text is not expanded again.
 fn fill(template: &str, part: impl Fn(&str) -> String) -> String {
     let mut pieces = template.split("{{");
     let mut out = pieces.next().unwrap_or_default().to_owned();
@@ -65,7 +65,7 @@ fn totals(totals: &Totals) -> String {
     out
 }
 
-/// Sent and received resets of each cause that was met.
+/// Sent and received resets of each cause that occurred.
 fn by_cause(totals: &Totals) -> Vec<(Cause, [u64; 2])> {
     let mut sums = BTreeMap::<Cause, [u64; 2]>::new();
     for (series, count) in totals.resets().filter(|(_, count)| *count > 0) {
@@ -79,7 +79,7 @@ fn by_cause(totals: &Totals) -> Vec<(Cause, [u64; 2])> {
 }
 
 fn verdicts(recent: &[Arc<Event>]) -> String {
-    recent.iter().rev().take(SHOWN).map(|event| verdict(event)).collect()
+    recent.iter().rev().take(MAX_VERDICTS).map(|event| verdict(event)).collect()
 }
 
 fn verdict(event: &Event) -> String {
@@ -121,17 +121,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_is_not_looked_at_again() {
+    fn inserted_text_is_not_expanded_again() {
         let part = |name: &str| if name == "node" { "{{totals}}".to_owned() } else { format!("<{name}>") };
         assert_eq!(fill("a {{node}} b {{totals}}", part), "a {{totals}} b <totals>");
         assert_eq!(fill("{{", |_| "x".to_owned()), "x");
     }
 
     #[test]
-    fn the_template_asks_for_nothing_that_is_not_known() {
+    fn the_template_uses_exactly_the_known_names() {
         let known = ["node", "version", "revision", "metrics", "totals", "verdicts", "probes"];
-        let asked = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}"));
-        let asked: Vec<_> = asked.map(|(name, _)| name).collect();
-        assert!(asked.iter().all(|name| known.contains(name)) && known.iter().all(|name| asked.contains(name)));
+        let used = TEMPLATE.split("{{").skip(1).filter_map(|piece| piece.split_once("}}"));
+        let used: Vec<_> = used.map(|(name, _)| name).collect();
+        assert!(used.iter().all(|name| known.contains(name)) && known.iter().all(|name| used.contains(name)));
     }
 }

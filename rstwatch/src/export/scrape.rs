@@ -1,19 +1,21 @@
-//! The metrics' text, written once for all who wait for it.
+//! Shares the text of the metrics among concurrent requests.
 //!
-//! Whoever asks while a text is being written gets the next one, together with all others who ask meanwhile. So no text is
-//! older than its request, and a crowd costs no more than two scrapes in a row.
+//! All requests that arrive while a text is being written share the next one. So no text is older than its request, and any
+//! number of concurrent requests costs at most two scrapes in a row.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use tokio::sync::{OnceCell, Semaphore};
 
-/// One text, and those who wait for it.
+/// The text for a batch of requests: empty until it is written.
 type Batch = OnceCell<Option<Bytes>>;
 
-/// The text that is written next, if somebody waits for it already.
+/// Writes the texts of one format, one at a time.
 pub(super) struct Scrapes {
+    /// Held while a text is being written.
     turn: Arc<Semaphore>,
+    /// The batch to be written next, if requests wait for it.
     next: Mutex<Option<Arc<Batch>>>,
 }
 
@@ -24,15 +26,15 @@ impl Default for Scrapes {
 }
 
 impl Scrapes {
-    /// A text that was begun after this was called; none if it cannot be written. Texts are long: it is written on a thread
-    /// that serves nothing else.
+    /// A text whose writing began after this call; `None` if it cannot be written. Texts are long, so a blocking thread writes
+    /// them.
     pub(super) async fn text(&self, write: impl FnOnce() -> Option<Bytes> + Send + 'static) -> Option<Bytes> {
         let batch = Arc::clone(self.next().get_or_insert_default());
-        // Where the first has gone away, another of the batch takes over.
+        // If the request that initializes the batch is dropped, another request of the batch takes over.
         let text = batch.get_or_init(|| async {
             let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
             self.close(&batch);
-            // It is the writer's turn, not the waiter's: where that one goes away, the writer goes on.
+            // The writer holds the turn, because it goes on even if the request is dropped.
             let writer = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
                 write()
@@ -42,7 +44,7 @@ impl Scrapes {
         text.await.clone()
     }
 
-    /// Who comes from now on is too late for this text.
+    /// Closes the batch: later requests join the next one.
     fn close(&self, batch: &Arc<Batch>) {
         self.next().take_if(|next| Arc::ptr_eq(next, batch));
     }
@@ -61,32 +63,34 @@ mod tests {
 
     use super::*;
 
-    /// Writers that end when they are told.
+    /// Scrapes whose writers block until they are released.
     #[derive(Default)]
-    struct Asked {
+    struct BlockedScrapes {
         scrapes: Arc<Scrapes>,
         written: Arc<AtomicU64>,
     }
 
-    impl Asked {
-        fn ask(&self) -> (JoinHandle<Option<Bytes>>, Sender<()>) {
+    impl BlockedScrapes {
+        /// Requests a text. Dropping the sender releases the writer.
+        fn request(&self) -> (JoinHandle<Option<Bytes>>, Sender<()>) {
             let (scrapes, written) = (Arc::clone(&self.scrapes), Arc::clone(&self.written));
-            let (go, told) = mpsc::channel::<()>();
+            let (release, released) = mpsc::channel::<()>();
             let write = move || {
                 let text = written.fetch_add(1, Ordering::SeqCst);
-                _ = told.recv();
+                _ = released.recv();
                 Some(Bytes::from(text.to_string()))
             };
-            (tokio::spawn(async move { scrapes.text(write).await }), go)
+            (tokio::spawn(async move { scrapes.text(write).await }), release)
         }
 
+        /// Waits until this number of texts was begun.
         async fn begun(&self, count: u64) {
             while self.written.load(Ordering::SeqCst) < count {
                 yield_now().await;
             }
         }
 
-        /// Lets everything happen that can.
+        /// Lets all tasks run until they block.
         async fn settle(&self) {
             for _ in 0..1_000 {
                 yield_now().await;
@@ -95,44 +99,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crowd_shares_a_text_that_is_never_older_than_its_request() {
-        let asked = Asked::default();
-        let (first, go) = asked.ask();
-        asked.begun(1).await;
-        // The first text is under way: all these wait for the second.
-        let mut crowd: Vec<_> = (0..100).map(|_| asked.ask()).collect();
-        asked.settle().await;
-        drop(go);
+    async fn concurrent_requests_share_a_text_that_is_not_older_than_any() {
+        let scrapes = BlockedScrapes::default();
+        let (first, release) = scrapes.request();
+        scrapes.begun(1).await;
+        // The first text is being written: these requests wait for the second.
+        let mut waiting: Vec<_> = (0..100).map(|_| scrapes.request()).collect();
+        scrapes.settle().await;
+        drop(release);
         assert_eq!(first.await.expect("ended").as_deref(), Some(&b"0"[..]));
-        asked.begun(2).await;
-        // Who began it goes away: another of them does it.
-        let rest = crowd.split_off(50);
-        crowd.iter().for_each(|(it, _)| it.abort());
-        drop(crowd);
-        asked.begun(3).await;
-        for (it, go) in rest {
-            drop(go);
-            assert_eq!(it.await.expect("ended").as_deref(), Some(&b"2"[..]));
+        scrapes.begun(2).await;
+        // The requests that initialized the batch are dropped: another request takes over.
+        let rest = waiting.split_off(50);
+        waiting.iter().for_each(|(request, _)| request.abort());
+        drop(waiting);
+        scrapes.begun(3).await;
+        for (request, release) in rest {
+            drop(release);
+            assert_eq!(request.await.expect("ended").as_deref(), Some(&b"2"[..]));
         }
     }
 
     #[tokio::test]
-    async fn a_text_that_outlives_who_asked_keeps_its_turn() {
-        let asked = Asked::default();
-        let (first, go) = asked.ask();
-        asked.begun(1).await;
+    async fn a_writer_that_outlives_its_request_keeps_the_turn() {
+        let scrapes = BlockedScrapes::default();
+        let (first, release) = scrapes.request();
+        scrapes.begun(1).await;
         first.abort();
         assert!(first.await.is_err_and(|error| error.is_cancelled()));
         let others: Vec<_> = (0..10)
             .map(|_| {
-                let (other, go) = asked.ask();
-                drop(go);
+                let (other, release) = scrapes.request();
+                drop(release);
                 other
             })
             .collect();
-        asked.settle().await;
-        assert_eq!(asked.written.load(Ordering::SeqCst), 1, "one is written at a time");
-        drop(go);
+        scrapes.settle().await;
+        assert_eq!(scrapes.written.load(Ordering::SeqCst), 1, "one text is written at a time");
+        drop(release);
         for other in others {
             assert_eq!(other.await.expect("ended").as_deref(), Some(&b"1"[..]));
         }

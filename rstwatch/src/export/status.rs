@@ -1,6 +1,6 @@
-//! `/api/v1/status`: what the page draws, as one JSON object; and `/api/v1/causes`: the table of causes.
+//! `/api/v1/status`: the data of the status page, as one JSON object; and `/api/v1/causes`: the table of causes.
 //!
-//! For the page alone: fields may change with it. Programs read the metrics and the events.
+//! Only for the page: fields may change with it. Programs should read the metrics and the events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::stats::aggregate::{BOUNDS, LossStage, Totals};
 use crate::stats::timeline::Hour;
 use rstwatch_verdict::cause::{Cause, Direction, TABLE};
 
-/// How many listeners are told of.
-const LISTENERS: usize = 50;
+/// Maximum listeners in the answer.
+const MAX_LISTENERS: usize = 50;
 
-/// How many other namespaces' conntrack tables are told of.
-const TABLES: usize = 5;
+/// Maximum conntrack tables of other namespaces in the answer.
+const MAX_TABLES: usize = 5;
 
 pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     Json(object(&shared.state)).into_response()
@@ -42,13 +42,13 @@ fn object(state: &AppState) -> Value {
         "minutes": minutes(&state.timeline.last_hour(now)),
         "totals": sums(&totals),
         "idle": idle(&totals),
-        "timeouts": state.bounds.shown(),
+        "timeouts": state.idle_timeouts.shown(),
         "listeners": listeners(&capacity),
         "unattributed_overflows": capacity.unattributed_overflows,
         "folded_overflows": capacity.folded_overflows,
         "listeners_folded": capacity.listeners_folded + capacity.listeners_unlisted,
         "conntrack": capacity.conntrack,
-        "conntrack_elsewhere": capacity.conntrack_elsewhere.iter().take(TABLES).collect::<Vec<_>>(),
+        "conntrack_elsewhere": capacity.conntrack_elsewhere.iter().take(MAX_TABLES).collect::<Vec<_>>(),
         "conntrack_drops": capacity.conntrack_drops,
         "stack": capacity.stack,
         "probes": probes(&state.probes),
@@ -73,7 +73,7 @@ fn minutes(hour: &Hour) -> Value {
     json!({ "starts": hour.starts, "resets": rows.collect::<Vec<_>>() })
 }
 
-/// Since the start; `unsampled` is in it.
+/// Resets since the agent started, including `unsampled`.
 fn sums(totals: &Totals) -> Vec<Row<u64>> {
     let mut sums = BTreeMap::<(Cause, Direction), u64>::new();
     for (series, count) in totals.resets().filter(|(_, count)| *count > 0) {
@@ -82,7 +82,7 @@ fn sums(totals: &Totals) -> Vec<Row<u64>> {
     sums.into_iter().map(|((cause, direction), counts)| Row { direction, cause, counts }).collect()
 }
 
-/// The last bucket is what exceeds every bound.
+/// Idle times by bucket; the last bucket counts those above every bound.
 fn idle(totals: &Totals) -> Value {
     let rows = totals.idle().map(|(direction, cause, histogram)| {
         let counts: Vec<u64> = histogram.buckets().into_iter().map(|(_, count)| count).collect();
@@ -91,17 +91,17 @@ fn idle(totals: &Totals) -> Value {
     json!({ "bounds": BOUNDS, "resets": rows.collect::<Vec<_>>() })
 }
 
-/// Those nearest their limit.
+/// The listeners whose queues are fullest in relation to their limits, most overflows first among equals.
 fn listeners(capacity: &CapacitySnapshot) -> Vec<&Listener> {
     let mut listeners: Vec<_> = capacity.listeners.iter().collect();
     listeners.sort_by(|a, b| fill(a, b).reverse().then(b.overflows.cmp(&a.overflows)));
-    listeners.truncate(LISTENERS);
+    listeners.truncate(MAX_LISTENERS);
     listeners
 }
 
-/// Compares parts of limits without dividing; a queue takes one connection more than its limit.
+/// Compares queue lengths as fractions of their limits, without dividing. A queue accepts one connection more than its limit.
 fn fill(a: &Listener, b: &Listener) -> std::cmp::Ordering {
-    let cross = |part: &Listener, whole: &Listener| u64::from(part.length) * (u64::from(whole.limit) + 1);
+    let cross = |length: &Listener, limit: &Listener| u64::from(length.length) * (u64::from(limit.limit) + 1);
     cross(a, b).cmp(&cross(b, a))
 }
 
@@ -119,7 +119,7 @@ fn lost(totals: &Totals, follower: u64) -> BTreeMap<&'static str, u64> {
     stages.chain([("follower", follower)]).collect()
 }
 
-/// What `rstwatch explain` says.
+/// The table behind `rstwatch explain`.
 pub(super) async fn causes() -> Response {
     Json(TABLE).into_response()
 }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_nearest_their_limit_come_first_and_few_are_told_of() {
+    fn the_fullest_listeners_come_first_and_few_are_listed() {
         let listener = |port, length, limit| Listener {
             address: "0.0.0.0".into(),
             port,
@@ -146,9 +146,9 @@ mod tests {
         let capacity =
             CapacitySnapshot { listeners: some.into_iter().chain(many).collect(), ..CapacitySnapshot::default() };
         let ports: Vec<_> = listeners(&capacity).iter().map(|listener| listener.port).collect();
-        assert_eq!((ports.len(), &ports[..3]), (LISTENERS, &[2, 1, 1_099][..]));
+        assert_eq!((ports.len(), &ports[..3]), (MAX_LISTENERS, &[2, 1, 1_099][..]));
         let capacity = CapacitySnapshot { listeners: capacity.listeners[..4].to_vec(), ..CapacitySnapshot::default() };
         let ports: Vec<_> = listeners(&capacity).iter().map(|listener| listener.port).collect();
-        assert_eq!(ports, [2, 1, 4, 3], "of the empty those that overflowed more often");
+        assert_eq!(ports, [2, 1, 4, 3], "among empty queues, the one with more overflows");
     }
 }

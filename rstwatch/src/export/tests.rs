@@ -13,7 +13,7 @@ use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::testing::sample;
 
-/// A served state on a port of its own.
+/// A server with its own state and port.
 pub(super) struct Service {
     runtime: tokio::runtime::Runtime,
     pub(super) address: SocketAddr,
@@ -44,7 +44,7 @@ impl Service {
             aggregate: Arc::clone(&aggregate),
             history: Arc::clone(&history),
             timeline: Arc::clone(&timeline),
-            bounds: Arc::new(SharedIdleTimeouts::new(10, 10, Arc::new(Vec::new))),
+            idle_timeouts: Arc::new(SharedIdleTimeouts::new(10, 10, Arc::new(Vec::new))),
             counts: Arc::new(counts),
             capacity: Arc::clone(&capacity),
             kubernetes: None,
@@ -64,7 +64,7 @@ impl Service {
         self.history.push(Arc::new(event));
     }
 
-    /// Sends a request and leaves the answer to be read.
+    /// Sends a request; the caller reads the response.
     pub(super) fn open(&self, path: &str, headers: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).expect("connected");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
@@ -72,7 +72,7 @@ impl Service {
         BufReader::new(stream)
     }
 
-    /// Status, head and body of one answer.
+    /// Status, head and body of a response.
     pub(super) fn get_with(&self, path: &str, headers: &str) -> (u16, String, String) {
         let mut text = String::new();
         self.open(path, &format!("{headers}Connection: close\r\n")).read_to_string(&mut text).expect("answer");
@@ -85,7 +85,7 @@ impl Service {
         self.get_with(path, "")
     }
 
-    /// Stops the server; returns how long it took.
+    /// Stops the server. Returns how long that took.
     pub(super) fn stop(self) -> Duration {
         let start = Instant::now();
         self.history.close();
@@ -109,7 +109,7 @@ fn health_and_readiness() {
 
     let service =
         Service::start(vec![probe("tcp_send_reset", true, false, "EPERM"), probe("rst_header", false, false, "x")]);
-    assert_eq!(service.get("/healthz").0, 200, "alive all the same");
+    assert_eq!(service.get("/healthz").0, 200, "still alive");
     let (status, _, body) = service.get("/readyz");
     assert_eq!((status, body.as_str()), (503, "not attached: tcp_send_reset (EPERM)\n"));
 }
@@ -141,7 +141,7 @@ fn passwords_protect_every_route_but_the_probes() {
 }
 
 #[test]
-fn metrics_in_the_dialect_that_was_asked_for() {
+fn metrics_come_in_the_accepted_format() {
     let service = Service::start(vec![]);
     service.record(sample::idle_reaped());
     let (status, head, body) = service.get("/metrics");
@@ -156,7 +156,7 @@ fn metrics_in_the_dialect_that_was_asked_for() {
 }
 
 #[test]
-fn recent_events_newest_last() {
+fn recent_events_are_ordered_by_time() {
     let service = Service::start(vec![]);
     for n in 0..5 {
         let mut event = sample::idle_reaped();
@@ -181,7 +181,7 @@ fn recent_events_newest_last() {
     assert_eq!(body.trim_end().lines().count(), 1);
 }
 
-/// Reads a chunked answer up to the line that holds `word`.
+/// Reads a chunked response up to the line that contains `word`.
 fn read_until(answer: &mut BufReader<TcpStream>, word: &str) -> String {
     loop {
         let mut line = String::new();
@@ -193,7 +193,7 @@ fn read_until(answer: &mut BufReader<TcpStream>, word: &str) -> String {
 }
 
 #[test]
-fn followers_get_events_as_they_come() {
+fn followers_receive_new_events() {
     let service = Service::start(vec![]);
     service.record(sample::event(Direction::Sent, Cause::LingerAbort, Sender::LocalApp, Confidence::Certain));
     let mut answer = service.open("/api/v1/events?follow=1&cause=refused&limit=2", "");
@@ -208,7 +208,7 @@ fn followers_get_events_as_they_come() {
 }
 
 #[test]
-fn too_many_followers_are_told_so_and_places_become_free() {
+fn followers_are_limited_and_slots_become_free() {
     let service = Service::start(vec![]);
     let mut followers: Vec<_> = (0..MAX_FOLLOWERS).map(|_| service.open("/api/v1/events?follow=1", "")).collect();
     followers.iter_mut().for_each(|answer| _ = read_until(answer, "x-ndjson"));
@@ -223,28 +223,28 @@ fn too_many_followers_are_told_so_and_places_become_free() {
         .next()
         .is_some_and(|line| line.is_ok_and(|line| line.contains("200")))
     {
-        assert!(Instant::now() < deadline, "no place became free");
+        assert!(Instant::now() < deadline, "no slot became free");
     }
 }
 
 #[test]
-fn it_ends_in_time_although_clients_are_connected() {
+fn the_server_stops_in_time_although_clients_are_connected() {
     let service = Service::start(vec![]);
     let mut follower = service.open("/api/v1/events?follow=1", "");
     read_until(&mut follower, "x-ndjson");
-    // Another does not read what it is sent, a third has sent half a request, a fourth nothing.
-    let mut deaf = service.open("/api/v1/events?follow=1", "");
-    read_until(&mut deaf, "x-ndjson");
+    // A second client does not read, a third has sent half a request, a fourth nothing.
+    let mut not_reading = service.open("/api/v1/events?follow=1", "");
+    read_until(&mut not_reading, "x-ndjson");
     (0..20_000).for_each(|_| service.history.push(Arc::new(sample::idle_reaped())));
     let mut half = TcpStream::connect(service.address).expect("connected");
     half.write_all(b"GET / HT").expect("sent");
     let _silent = TcpStream::connect(service.address).expect("connected");
-    let took = service.stop();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    let elapsed = service.stop();
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
 }
 
 #[test]
-fn the_page_shows_verdicts_and_lets_nothing_in() {
+fn the_page_shows_verdicts_and_escapes_untrusted_text() {
     let service = Service::start(vec![probe("rst_header", false, false, "fentry: <EPERM>")]);
     let mut event = sample::idle_reaped();
     event.process = Some(Process { pid: 1, comm: "<script>alert(1)</script>".into() });
@@ -283,7 +283,7 @@ fn the_policy_allows_what_the_page_needs_and_nothing_else() {
 }
 
 #[test]
-fn the_page_brings_its_own_files() {
+fn the_page_serves_its_own_files() {
     let service = Service::start(vec![]);
     let cases = [
         ("/", "text/html; charset=utf-8", "<!doctype html>"),
@@ -308,7 +308,7 @@ fn the_page_brings_its_own_files() {
 }
 
 #[test]
-fn the_status_has_what_the_page_draws() {
+fn the_status_has_the_data_of_the_page() {
     let service = Service::start(vec![probe("rst_header", false, false, "EPERM")]);
     let mut event = sample::idle_reaped();
     event.time = jiff::Timestamp::now();
@@ -364,7 +364,7 @@ fn the_status_has_what_the_page_draws() {
 }
 
 #[test]
-fn causes_are_those_of_the_table_in_its_order() {
+fn causes_are_listed_in_the_order_of_the_table() {
     let causes: serde_json::Value =
         serde_json::from_str(&Service::start(vec![]).get("/api/v1/causes").2).expect("JSON");
     let words: Vec<_> = causes.as_array().expect("a list").iter().filter_map(|entry| entry["cause"].as_str()).collect();
@@ -373,7 +373,7 @@ fn causes_are_those_of_the_table_in_its_order() {
 }
 
 #[test]
-fn advice_comes_with_events_if_asked_for() {
+fn events_have_advice_only_if_requested() {
     let service = Service::start(vec![]);
     let mut answer = service.open("/api/v1/events?follow=1&advice=1&limit=1", "");
     read_until(&mut answer, "application/x-ndjson");
@@ -384,14 +384,14 @@ fn advice_comes_with_events_if_asked_for() {
     assert!(lines.contains(advice), "{lines}");
     assert!(service.get("/api/v1/events?advice=1").2.contains(advice));
     service.record(sample::event(Direction::Sent, Cause::Unknown, Sender::Unknown, Confidence::Guess));
-    assert!(!service.get("/api/v1/events").2.contains("\"advice\""), "the fields are fixed unless asked");
+    assert!(!service.get("/api/v1/events").2.contains("\"advice\""), "no advice unless requested");
     let plain = service.get("/api/v1/events?limit=1").2;
     let advised = service.get("/api/v1/events?limit=1&advice=1").2;
-    assert!(advised.starts_with(&plain[..plain.len() - 2]), "the fields come first, as they are: {advised}");
+    assert!(advised.starts_with(&plain[..plain.len() - 2]), "advice is appended to the other fields: {advised}");
 }
 
 #[test]
-fn no_route_can_be_taken_by_the_metrics() {
+fn the_metrics_cannot_replace_another_route() {
     for path in ["/", "/healthz", "/readyz", "/api/v1/events", "/api/v1/status", "/api/v1/causes", "/page/page.js"] {
         assert!(is_reserved(path), "{path}");
     }

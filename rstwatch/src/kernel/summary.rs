@@ -24,15 +24,21 @@ fn attached(Probes(probes): &Probes) -> String {
 
 /// The evidence that is lost, each with the probes that would give it; `None` if nothing is lost.
 fn lost(Probes(probes): &Probes) -> Option<String> {
-    let mut by_loss: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (lost, name) in probes.iter().filter_map(|probe| Some((probe.lost()?, probe.name))) {
-        match by_loss.iter_mut().find(|(known, _)| *known == lost) {
-            Some((_, names)) => names.push(name),
-            None => by_loss.push((lost, vec![name])),
+    let losses = by_loss(probes.iter().filter_map(|probe| Some((probe.lost()?, probe.name))));
+    let each: Vec<_> = losses.iter().map(|(lost, names)| format!("{lost} [{}]", names.join(", "))).collect();
+    (!each.is_empty()).then(|| format!("not seen on this host: {} (rstwatch check says why)", each.join("; ")))
+}
+
+/// Groups the names of probes by the evidence that is lost without them, in the order of its first mention.
+pub fn by_loss<'a>(lost_and_probe: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mut losses: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (lost, probe) in lost_and_probe {
+        match losses.iter_mut().find(|(known, _)| *known == lost) {
+            Some((_, probes)) => probes.push(probe),
+            None => losses.push((lost, vec![probe])),
         }
     }
-    let each: Vec<_> = by_loss.iter().map(|(lost, names)| format!("{lost} [{}]", names.join(", "))).collect();
-    (!each.is_empty()).then(|| format!("not seen on this host: {} (rstwatch check says why)", each.join("; ")))
+    losses
 }
 
 /// Why a probe is not attached, and what is used instead.

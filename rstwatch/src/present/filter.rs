@@ -1,4 +1,4 @@
-//! Which events someone wants to see.
+//! Selects events by cause, direction, peer and port.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::Event;
 
-/// Conditions that an event must meet; an empty one is met by all.
+/// Conditions that an event must meet; an empty condition is always met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// One of these causes.
+    /// The cause is one of these.
     pub causes: Vec<Cause>,
-    /// This direction.
+    /// The direction.
     pub direction: Option<Direction>,
     /// The remote address is in this network.
     pub peer: Option<IpNet>,
@@ -31,10 +31,10 @@ impl Filter {
     }
 }
 
-/// A network as `10.0.0.0/8`, or one address.
+/// Parses a network such as `10.0.0.0/8`, or a single address.
 ///
 /// # Errors
-/// In words, if it is neither.
+/// What was expected, if it is neither.
 pub fn network(text: &str) -> Result<IpNet, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
@@ -47,7 +47,7 @@ mod tests {
     use rstwatch_verdict::testing::sample;
 
     #[test]
-    fn conditions_are_joined() {
+    fn all_conditions_must_hold() {
         let event = sample::idle_reaped();
         let filter = |change: fn(&mut Filter)| {
             let mut filter = Filter::default();
@@ -60,7 +60,7 @@ mod tests {
         assert!(filter(|f| f.direction = Some(Direction::Received)));
         assert!(!filter(|f| f.direction = Some(Direction::Sent)));
         assert!(filter(|f| f.peer = network("10.0.7.0/24").ok()));
-        assert!(!filter(|f| f.peer = network("10.0.3.41").ok()), "the local end is no peer");
+        assert!(!filter(|f| f.peer = network("10.0.3.41").ok()), "the local address is not the peer's");
         assert!(filter(|f| f.port = Some(5432)));
         assert!(filter(|f| f.port = Some(48732)));
         assert!(!filter(|f| f.port = Some(80)));
@@ -69,10 +69,10 @@ mod tests {
 
     #[test]
     fn networks_and_addresses() {
-        for (text, shown) in
+        for (text, expected) in
             [("10.0.0.0/8", Some("10.0.0.0/8")), ("::1", Some("::1/128")), ("10.0.0.0/33", None), ("db", None)]
         {
-            assert_eq!(network(text).ok().map(|net| net.to_string()).as_deref(), shown);
+            assert_eq!(network(text).ok().map(|net| net.to_string()).as_deref(), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What people read: events as text, filters, reports.
+//! Output for people: events as text, filters, reports.
 
 pub mod filter;
 pub mod render;

@@ -1,4 +1,4 @@
-//! Verdicts for people: three lines each, as `rstwatch trace` shows them.
+//! Verdicts as text: up to three lines each, as `rstwatch trace` prints them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,21 +12,21 @@ use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workloa
 use rstwatch_verdict::explain::advice;
 use rstwatch_verdict::text::seconds;
 
-/// Writes events as text. What was not seen is left out.
+/// Formats events as text. Fields that were not seen are omitted.
 #[derive(Clone, Debug)]
 pub struct Renderer {
     colour: bool,
-    /// None: the host's zone is not known; times are UTC and say so.
+    /// `None`: the host's time zone is unknown; times are in UTC and marked with Z.
     zone: Option<TimeZone>,
 }
 
 impl Renderer {
-    /// In the host's time zone.
+    /// A renderer with the host's time zone.
     pub fn new(colour: bool) -> Self {
         Self { colour, zone: TimeZone::try_system().ok() }
     }
 
-    /// One event: time and verdict, evidence, advice. Ends with a newline.
+    /// Formats one event: time and verdict, evidence, advice. Ends with a newline.
     pub fn event(&self, event: &Event) -> String {
         let time = self.time(event.time);
         let indent = " ".repeat(time.len() + 2);
@@ -62,9 +62,9 @@ impl Renderer {
     }
 }
 
-/// Who, and what was seen; none if nothing was.
+/// Owner, remote workload and evidence; `None` if all are unknown.
 fn evidence(event: &Event) -> Option<String> {
-    let parts = [subject(event), other_end(event).unwrap_or_default(), findings(event)];
+    let parts = [subject(event), remote(event).unwrap_or_default(), findings(event)];
     let line = parts.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect::<Vec<_>>().join("  ");
     (!line.is_empty()).then_some(line)
 }
@@ -81,9 +81,9 @@ fn subject(event: &Event) -> String {
     }
 }
 
-/// `pod shop/orders-7c9d`; none if it repeats the process.
+/// `pod shop/orders-7c9d`; `None` if it repeats the process.
 fn owner(workload: &Workload, event: &Event) -> Option<String> {
-    // A unit or a pod may be called as its process is, and is more.
+    // A unit or a pod with the same name as its process is still additional information.
     let repeats = event.process.as_ref().is_some_and(|process| process.comm == workload.name);
     (workload.kind != WorkloadKind::Process || !repeats).then(|| named(workload))
 }
@@ -94,23 +94,23 @@ pub fn named(Workload { kind, namespace, name, .. }: &Workload) -> String {
     format!("{} {namespace}{name}", kind.as_str())
 }
 
-/// `to service shop/db`: who has the other end's address.
-fn other_end(event: &Event) -> Option<String> {
+/// `to service shop/db`: the workload at the remote address.
+fn remote(event: &Event) -> Option<String> {
     let RemoteWorkload { kind, namespace, name } = event.remote_workload.as_deref()?;
-    let way = match event.role {
+    let preposition = match event.role {
         Role::Client => "to",
         Role::Server => "from",
         Role::Unknown => "with",
     };
     let namespace = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
-    Some(format!("{way} {} {namespace}{name}", kind.as_str()))
+    Some(format!("{preposition} {} {namespace}{name}", kind.as_str()))
 }
 
-/// The sentences of the verdict, and what they do not mention.
+/// The verdict's sentences, and idle time and TTL unless a sentence mentions them.
 fn findings(event: &Event) -> String {
-    let says = |words: &str| event.because.iter().any(|sentence| sentence.contains(words));
-    let idle = event.idle_ms.map(seconds).filter(|idle| !says(idle)).map(|idle| format!("idle {idle}"));
-    let ttl = event.rst.as_ref().filter(|_| !says("TTL")).and_then(ttl);
+    let mentions = |words: &str| event.because.iter().any(|sentence| sentence.contains(words));
+    let idle = event.idle_ms.map(seconds).filter(|idle| !mentions(idle)).map(|idle| format!("idle {idle}"));
+    let ttl = event.rst.as_ref().filter(|_| !mentions("TTL")).and_then(ttl);
     let because = event.because.iter().map(|sentence| Cow::Borrowed(sentence.as_str()));
     idle.map(Cow::Owned).into_iter().chain(because).chain(ttl.map(Cow::Owned)).collect::<Vec<_>>().join("; ")
 }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_end_is_named() {
+    fn the_remote_workload_is_named() {
         let other = |namespace: Option<&str>, name: &str| RemoteWorkload {
             kind: if namespace.is_some() { RemoteKind::Service } else { RemoteKind::Node },
             namespace: namespace.map(Into::into),
@@ -232,7 +232,7 @@ mod tests {
     fn owners_are_named_unless_they_repeat_the_process() {
         let mut event = sample::event(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain);
         event.process = Some(Process { pid: 12, comm: "nginx".into() });
-        for (kind, name, said) in [
+        for (kind, name, expected) in [
             (WorkloadKind::Process, "nginx", "nginx[12]"),
             (WorkloadKind::Unit, "nginx.service", "nginx[12] unit nginx.service"),
             (WorkloadKind::Container, "1a2b3c4d5e6f", "nginx[12] container 1a2b3c4d5e6f"),
@@ -240,12 +240,12 @@ mod tests {
             (WorkloadKind::Pod, "_opted_out", "nginx[12] pod _opted_out"),
         ] {
             event.workload = Some(sample::workload(kind, "", name));
-            assert_eq!(subject(&event), said);
+            assert_eq!(subject(&event), expected);
         }
     }
 
     #[test]
-    fn outside_strings_cannot_steer_the_terminal() {
+    fn untrusted_strings_cannot_control_the_terminal() {
         let mut event = sample::idle_reaped();
         event.process = Some(Process { pid: 1, comm: "\x1b[2J\nx".into() });
         event.workload = Some(sample::workload(WorkloadKind::Pod, "a\x07", "b\u{202e}"));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_zone_times_are_utc_and_say_so() {
+    fn without_a_time_zone_times_are_marked_as_utc() {
         let text = Renderer { colour: true, zone: None }.event(&sample::idle_reaped());
         assert!(text.starts_with("12:31:07.482Z  received"), "{text}");
         assert!(text.contains("\x1b[1midle_reaped\x1b[0m"), "{text}");

@@ -18,12 +18,12 @@ fn trace(args: &[&str]) -> anyhow::Result<TraceSettings> {
 }
 
 #[test]
-fn the_declaration_is_sound() {
+fn clap_accepts_the_declaration() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn the_agent_listens_on_loopback_unless_told() {
+fn the_agent_listens_on_loopback_by_default() {
     let settings = agent(&[]).expect("settings");
     assert_eq!(settings.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:9877"]);
     assert_eq!((settings.telemetry_path.as_str(), settings.workload_limit), ("/metrics", 1_000));
@@ -36,7 +36,7 @@ fn the_agent_listens_on_loopback_unless_told() {
 }
 
 #[test]
-fn the_command_line_wins_over_the_file() {
+fn the_command_line_overrides_the_file() {
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), "node_name = \"from-file\"\nworkload_limit = 7\nring_buffer_bytes = 65536\n")
         .expect("written");
@@ -84,7 +84,7 @@ fn trace_options_become_settings() {
 
 #[test]
 fn usage_errors_are_one_line() {
-    let mut said = String::new();
+    let mut lines = String::new();
     let cases: [&[&str]; 12] = [
         &["trace", "--frobnicate"],
         &["trace", "--cause", "tired"],
@@ -101,21 +101,21 @@ fn usage_errors_are_one_line() {
     ];
     for args in cases {
         let error = Cli::try_parse_from(["rstwatch"].iter().chain(args)).expect_err("refused");
-        said += &(one_line(&error) + "\n");
+        lines += &(one_line(&error) + "\n");
         assert_eq!(error.exit_code(), 2);
     }
     expect![[r#"
         rstwatch: unexpected argument '--frobnicate' found: see rstwatch --help
         rstwatch: invalid value 'tired' for '--cause <CAUSE>'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, keepalive_timeout, no_such_connection, resource_limit, invalid_handshake, mptcp, unknown, unsampled]: see rstwatch --help
-        rstwatch: invalid value 'soon' for '--duration <TIME>': not a time such as 60s or 5m: see rstwatch --help
-        rstwatch: invalid value '0s' for '--duration <TIME>': not a time such as 60s or 5m: see rstwatch --help
+        rstwatch: invalid value 'soon' for '--duration <TIME>': not a duration such as 60s or 5m: see rstwatch --help
+        rstwatch: invalid value '0s' for '--duration <TIME>': not a duration such as 60s or 5m: see rstwatch --help
         rstwatch: invalid value '0' for '--count <N>': 0 is not in 1..18446744073709551615: see rstwatch --help
         rstwatch: invalid value 'db' for '--peer <CIDR>': not an address or network such as 10.0.0.0/8: see rstwatch --help
         rstwatch: invalid value '0' for '--port <N>': 0 is not in 1..=65535: see rstwatch --help
         rstwatch: invalid value 'idle_reapd' for '[CAUSE]'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, keepalive_timeout, no_such_connection, resource_limit, invalid_handshake, mptcp, unknown, unsampled]; tip: a similar value exists: 'idle_reaped': see rstwatch --help
         rstwatch: invalid value '9877' for '--web.listen-address <ADDRESS>': not an address: use HOST:PORT, [IPV6]:PORT or :PORT: see rstwatch --help
-        rstwatch: invalid value '/healthz' for '--web.telemetry-path <PATH>': that path serves something else: pick another: see rstwatch --help
+        rstwatch: invalid value '/healthz' for '--web.telemetry-path <PATH>': reserved for another page: choose another path: see rstwatch --help
         rstwatch: invalid value '' for '--node-name <NAME>': empty: give a name, or leave it out for the host name: see rstwatch --help
         rstwatch: unrecognized subcommand 'watch': see rstwatch --help
-    "#]].assert_eq(&said);
+    "#]].assert_eq(&lines);
 }

@@ -16,7 +16,7 @@ pub(super) const WEB_CONFIG: &[Family<bool>] = &[Family::gauge(
     |is_up_to_date, out| out.gauge(Some(u64::from(*is_up_to_date))),
 )];
 
-/// Which build this is.
+/// Identifies this build.
 pub(super) const BUILD: &[Family<Build>] =
     &[Family::gauge("build_info", "Always 1; the labels identify the build and its eBPF object.", build_info)
         .labels(&[VERSION, REVISION, OBJECT])];

@@ -40,7 +40,7 @@ fn complete() -> Exposition {
     Exposition { capacity: Arc::new(capacity), kubernetes, web_config: Some(true), ..exposition }
 }
 
-/// What is declared, in the order of the text.
+/// All declarations, in the order of the text.
 fn descriptions() -> Vec<Description> {
     TABLES.iter().flat_map(|table| table.descriptions()).collect()
 }
@@ -52,7 +52,7 @@ fn name(description: &Description) -> String {
     format!("rstwatch_{}{unit}{suffix}", description.name)
 }
 
-/// The labels of its samples, in the order of their names.
+/// The labels of its samples, sorted by name.
 fn labels(description: &Description) -> BTreeSet<Label> {
     let bucket = matches!(description.kind, MetricType::Histogram).then_some(LE);
     description.labels.iter().copied().chain(bucket).collect()
@@ -103,8 +103,8 @@ fn every_metric_has_its_own_help_which_names_its_unit() {
 }
 
 #[test]
-fn the_text_is_what_is_declared() {
-    let text = encode(complete(), Format::Prometheus).expect("every feed keeps to its declaration");
+fn the_text_matches_the_declarations() {
+    let text = encode(complete(), Format::Prometheus).expect("every feed matches its declaration");
     let exported: Vec<_> = families(&text);
     let declared: Vec<_> = descriptions()
         .iter()

@@ -1,4 +1,4 @@
-//! Resets that come together, and what they coincide with.
+//! Bursts of resets, and restarts of peers inferred from them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,31 +11,31 @@ use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::{Event, Role};
 use rstwatch_verdict::timing::Timing;
 
-/// Resets within this time are together.
-const TOGETHER: SignedDuration = SignedDuration::from_secs(2);
-/// A refusal counts as coming after a burst for so long.
-const AFTER: SignedDuration = SignedDuration::from_secs(120);
-/// Bursts that are remembered.
-const KEPT: usize = 16;
-/// Peers that are followed.
-const PEERS: usize = 1_024;
-/// Bursts that are shown.
-const SHOWN: usize = 5;
-/// Fewer are no burst.
-const LEAST: u64 = 3;
+/// Resets within this time belong to one burst.
+const BURST: SignedDuration = SignedDuration::from_secs(2);
+/// A refusal within this time after a burst is attributed to it.
+const AFTERMATH: SignedDuration = SignedDuration::from_secs(120);
+/// Maximum bursts that are kept.
+const MAX_KEPT: usize = 16;
+/// Maximum peers that are followed.
+const MAX_PEERS: usize = 1_024;
+/// Maximum bursts that are reported.
+const MAX_REPORTED: usize = 5;
+/// Minimum resets of a burst.
+const MIN_RESETS: u64 = 3;
 
 /// One burst.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Burst {
-    /// When it began.
+    /// When it started.
     pub time: Timestamp,
     /// How many resets, within two seconds.
     pub resets: u64,
-    /// The peer that most of them were of, and how many at least.
+    /// The peer of more than half of them, and its resets: a lower bound.
     pub peer: Option<(String, u64)>,
-    /// Their causes, the commonest first.
+    /// Their causes, the most frequent first.
     pub causes: Vec<(Cause, u64)>,
-    /// The local process that died then, if one did, as its owner is named.
+    /// Owner name of a local process that died during the burst.
     pub died: Option<String>,
 }
 
@@ -44,27 +44,27 @@ pub(crate) struct Burst {
 pub(crate) struct Restart {
     /// The remote end.
     pub peer: SocketAddr,
-    /// When.
+    /// When the burst started.
     pub time: Timestamp,
     /// How many connections it reset within two seconds.
     pub resets: u64,
-    /// How many attempts it refused within two minutes after.
+    /// How many connection attempts it refused within two minutes after that.
     pub refusals: u64,
 }
 
 /// All bursts of a watch.
 #[derive(Debug)]
 pub(super) struct Bursts {
-    now: Option<Window>,
-    /// All that were taken.
+    current: Option<Window>,
+    /// All resets that were added.
     resets: u64,
-    best: Vec<Burst>,
+    largest: Vec<Burst>,
     peers: HashMap<SocketAddr, Peer>,
-    /// Peers that were not followed.
+    /// Resets of peers that are not followed.
     unfollowed: u64,
 }
 
-/// Resets that are together so far.
+/// The burst that is being collected.
 #[derive(Debug)]
 struct Window {
     start: Timestamp,
@@ -74,36 +74,38 @@ struct Window {
     died: Option<String>,
 }
 
-/// Resets of one peer that came together: now, and the most of them.
+/// The current and the largest burst of one peer, and its refusals after the largest.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     start: Timestamp,
     last: Timestamp,
     resets: u64,
-    best: (u64, Timestamp, Timestamp),
+    /// Resets, start and last reset of the largest burst.
+    largest: (u64, Timestamp, Timestamp),
     refusals: u64,
 }
 
-fn together(start: Timestamp, time: Timestamp) -> bool {
-    time.duration_since(start) <= TOGETHER
+/// Whether a reset at `time` belongs to the burst that started at `start`.
+fn is_same_burst(start: Timestamp, time: Timestamp) -> bool {
+    time.duration_since(start) <= BURST
 }
 
 impl Bursts {
-    /// Nothing seen.
+    /// No bursts yet.
     pub(super) fn new() -> Self {
-        Self { now: None, resets: 0, best: Vec::new(), peers: HashMap::new(), unfollowed: 0 }
+        Self { current: None, resets: 0, largest: Vec::new(), peers: HashMap::new(), unfollowed: 0 }
     }
 
-    /// One event, with its peer's and its owner's names. Both ends of one reset count once.
-    pub(super) fn take(&mut self, event: &Event, peer: &str, owner: &str) {
+    /// Adds an event with the names of its peer and owner. Both ends of one reset count once.
+    pub(super) fn add(&mut self, event: &Event, peer: &str, owner: &str) {
         self.follow(event);
         if event.aside.repeats_sent || event.aside.timing == Timing::Connecting {
             return;
         }
-        if self.now.as_ref().is_some_and(|window| !together(window.start, event.time)) {
+        if self.current.as_ref().is_some_and(|window| !is_same_burst(window.start, event.time)) {
             self.close();
         }
-        let window = self.now.get_or_insert_with(|| Window::new(event.time));
+        let window = self.current.get_or_insert_with(|| Window::new(event.time));
         window.resets += 1;
         self.resets += 1;
         window.peers.add(peer.to_owned(), || ());
@@ -114,33 +116,33 @@ impl Bursts {
     }
 
     fn close(&mut self) {
-        let Some(window) = self.now.take().filter(|window| window.resets >= LEAST) else { return };
-        let at = self.best.partition_point(|burst| burst.resets >= window.resets);
-        self.best.insert(at, window.burst());
-        self.best.truncate(KEPT);
+        let Some(window) = self.current.take().filter(|window| window.resets >= MIN_RESETS) else { return };
+        let at = self.largest.partition_point(|burst| burst.resets >= window.resets);
+        self.largest.insert(at, window.burst());
+        self.largest.truncate(MAX_KEPT);
     }
 
-    /// Bursts that stand out from the others, or in which a process died.
+    /// Bursts that exceed the average rate by far, or in which a local process died, in order of time.
     pub(super) fn finish(&mut self, watched: std::time::Duration) -> Vec<Burst> {
         self.close();
-        let spans = watched.as_secs_f64() / TOGETHER.as_secs_f64() - 1.0;
+        let windows = watched.as_secs_f64() / BURST.as_secs_f64() - 1.0;
         let stands_out = |burst: &&Burst| {
             #[expect(clippy::cast_precision_loss, reason = "an average")]
-            let (here, elsewhere) = (burst.resets as f64, (self.resets - burst.resets) as f64 / spans.max(1.0));
-            // A few above a low rate are chance.
+            let (here, elsewhere) = (burst.resets as f64, (self.resets - burst.resets) as f64 / windows.max(1.0));
+            // At a low rate, a few resets more are chance.
             burst.died.is_some() || here >= elsewhere * 3.0 + 2.0
         };
-        let mut found: Vec<_> = self.best.iter().filter(stands_out).cloned().collect();
-        found.sort_by_key(|burst| burst.time);
-        found.truncate(SHOWN);
-        found
+        let mut bursts: Vec<_> = self.largest.iter().filter(stands_out).cloned().collect();
+        bursts.sort_by_key(|burst| burst.time);
+        bursts.truncate(MAX_REPORTED);
+        bursts
     }
 
-    /// Several connections of ours to one peer reset together, and attempts refused after.
+    /// Follows a peer: resets of several connections to it within one burst, and refusals after that.
     fn follow(&mut self, event: &Event) {
-        let ours = event.direction == Direction::Received && event.role != Role::Server;
-        // Where the peer is on this host its own record says why.
-        if !ours || event.aside.repeats_sent {
+        let is_client = event.direction == Direction::Received && event.role != Role::Server;
+        // If the peer is on this host, its own event already shows the cause.
+        if !is_client || event.aside.repeats_sent {
             return;
         }
         let refused = event.cause == Cause::Refused;
@@ -153,27 +155,27 @@ impl Bursts {
     }
 
     fn insert(&mut self, event: &Event) {
-        if self.peers.len() >= PEERS {
-            // Who was reset once, long ago, is of least use.
-            self.peers.retain(|_, peer| peer.best.0 > 1 || together(peer.last, event.time));
+        if self.peers.len() >= MAX_PEERS {
+            // Evict peers with a single reset that is not recent.
+            self.peers.retain(|_, peer| peer.largest.0 > 1 || is_same_burst(peer.last, event.time));
         }
-        if self.peers.len() >= PEERS {
+        if self.peers.len() >= MAX_PEERS {
             self.unfollowed += 1;
         } else {
             self.peers.insert(event.remote, Peer::new(event.time));
         }
     }
 
-    /// Peers of which several connections died together, with refusals after: an inference.
+    /// Peers with a burst of resets followed by refusals, which suggests that their process died or restarted.
     pub(super) fn restarts(&self) -> Vec<Restart> {
-        let of = |(peer, it): (&SocketAddr, &Peer)| {
-            let (resets, time, _) = it.best;
-            let restarted = resets > 1 && it.refusals > 0;
-            restarted.then_some(Restart { peer: *peer, time, resets, refusals: it.refusals })
+        let restart = |(address, peer): (&SocketAddr, &Peer)| {
+            let (resets, time, _) = peer.largest;
+            let has_restarted = resets > 1 && peer.refusals > 0;
+            has_restarted.then_some(Restart { peer: *address, time, resets, refusals: peer.refusals })
         };
-        let mut found: Vec<_> = self.peers.iter().filter_map(of).collect();
-        found.sort_by_key(|it| (std::cmp::Reverse(it.resets), it.peer));
-        found
+        let mut restarts: Vec<_> = self.peers.iter().filter_map(restart).collect();
+        restarts.sort_by_key(|restart| (std::cmp::Reverse(restart.resets), restart.peer));
+        restarts
     }
 
     /// Resets of peers that could not be followed because there were too many.
@@ -201,27 +203,27 @@ impl Window {
 
 impl Peer {
     fn new(time: Timestamp) -> Self {
-        Self { start: time, last: time, resets: 1, best: (1, time, time), refusals: 0 }
+        Self { start: time, last: time, resets: 1, largest: (1, time, time), refusals: 0 }
     }
 
     fn reset(&mut self, time: Timestamp) {
-        if together(self.start, time) {
+        if is_same_burst(self.start, time) {
             self.resets += 1;
         } else {
             (self.start, self.resets) = (time, 1);
         }
         self.last = self.last.max(time);
-        if self.resets > self.best.0 {
-            // A burst of its own: refusals after an earlier one are not its.
-            let same = self.best.1 == self.start;
+        if self.resets > self.largest.0 {
+            // Refusals after an earlier burst do not belong to a new one.
+            let same = self.largest.1 == self.start;
             self.refusals = if same { self.refusals } else { 0 };
-            self.best = (self.resets, self.start, time);
+            self.largest = (self.resets, self.start, time);
         }
     }
 
     fn refused(&mut self, time: Timestamp) {
-        let (resets, start, end) = self.best;
-        if resets > 1 && time >= start && time.duration_since(end) <= AFTER {
+        let (resets, start, end) = self.largest;
+        if resets > 1 && time >= start && time.duration_since(end) <= AFTERMATH {
             self.refusals += 1;
         }
     }

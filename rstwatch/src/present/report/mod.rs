@@ -1,6 +1,6 @@
-//! The report: what was seen, who sent it, when it came, which timeouts do not fit, what to change first.
+//! The report of a watch: causes, senders, timing, mismatched timeouts, and what to change first.
 //!
-//! Events are added up as they come ([`tally`], [`bursts`]); [`diagnosis`] draws the conclusions as data, [`text`] prints
+//! Events are added up as they come ([`tally`], [`bursts`]). [`diagnosis`] draws the conclusions, as data; [`text`] formats
 //! them.
 
 use jiff::Timestamp;
@@ -22,56 +22,56 @@ mod top;
 
 use tally::Tally;
 
-pub(crate) use diagnosis::{Diagnosis, Frame};
+pub(crate) use diagnosis::{Diagnosis, Watch};
 pub(crate) use pressure::Pressure;
 pub(crate) use text::report as write;
 
-/// What is found while watching: sums, no events.
+/// The findings of a watch: sums only, no events.
 pub(crate) struct Findings {
     filter: Filter,
     tally: Tally,
-    bounds: IdleTimeouts,
+    idle_timeouts: IdleTimeouts,
 }
 
 impl Findings {
-    /// Nothing found yet; `destinations` bounds those whose idle timeouts are inferred.
+    /// No findings yet. `destinations` is the maximum number of destinations with an inferred idle timeout.
     pub(crate) fn new(filter: Filter, destinations: usize) -> Self {
-        Self { filter, tally: Tally::default(), bounds: IdleTimeouts::new(destinations) }
+        Self { filter, tally: Tally::default(), idle_timeouts: IdleTimeouts::new(destinations) }
     }
 
-    /// The conclusions.
-    pub(crate) fn diagnosis(mut self, frame: Frame, counts: &KernelCounts, probes: &Probes) -> Diagnosis {
-        Diagnosis::new(frame, &mut self.tally, &self.bounds, counts, probes)
+    /// Draws the conclusions.
+    pub(crate) fn diagnosis(mut self, watch: Watch, counts: &KernelCounts, probes: &Probes) -> Diagnosis {
+        Diagnosis::new(watch, &mut self.tally, &self.idle_timeouts, counts, probes)
     }
 
     /// Adds the idle gaps that the kernel side measured.
     pub(crate) fn absorb(&mut self, gaps: &[PeerGaps], now: Timestamp) {
-        self.bounds.absorb(gaps, now);
+        self.idle_timeouts.absorb(gaps, now);
     }
 
-    /// Whether only some events were wanted.
+    /// Whether a filter excludes some events.
     pub(crate) fn is_filtered(&self) -> bool {
         self.filter != Filter::default()
     }
 
-    /// Adds an event up, if it is wanted.
+    /// Adds an event, unless the filter excludes it.
     pub(crate) fn record(&mut self, event: &Event) {
         if !self.filter.admits(event) {
             return;
         }
-        self.bounds.record(event);
-        // Where one end alone is asked for, the other end's event is not there to be counted.
+        self.idle_timeouts.record(event);
+        // With a filter on one end, the event of the other end is excluded, so this one must count.
         if event.aside.repeats_sent && (self.filter.direction.is_some() || self.filter.peer.is_some()) {
-            let mut alone = event.clone();
-            alone.aside.repeats_sent = false;
-            return self.tally.take(&alone);
+            let mut only = event.clone();
+            only.aside.repeats_sent = false;
+            return self.tally.add(&only);
         }
-        self.tally.take(event);
+        self.tally.add(event);
     }
 
-    /// What was found so far, in a few words.
+    /// The findings so far, in a few words.
     pub(crate) fn summary(&self) -> String {
-        let most = self.tally.causes.iter().max_by_key(|(_, of)| of.resets);
+        let most = self.tally.causes.iter().max_by_key(|(_, tally)| tally.resets);
         let most = most.map_or(String::new(), |(cause, _)| format!(", most of them {cause}"));
         match self.tally.resets() {
             0 => "no resets".to_owned(),

@@ -1,4 +1,4 @@
-//! Pressure on queues and on connection tracking, as this process's network namespace counts it.
+//! Pressure on accept queues and on connection tracking, from the counters of this process's network namespace.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::capacity::procfs::{Reading, setting};
 
-/// The counters at one moment; `None`: the file is absent.
+/// The counters at one time; `None`: the file is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pressure {
     overflows: Option<u64>,
@@ -17,25 +17,25 @@ pub(crate) struct Pressure {
     evicted: Option<u64>,
 }
 
-/// What happened between two moments.
+/// The change between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
-    /// Connections that an accept queue had no room for.
+    /// Connections dropped because an accept queue was full.
     pub listen_overflows: Option<u64>,
-    /// Connection attempts dropped at listeners, those included.
+    /// Connections and attempts dropped at listeners, including those.
     pub listen_drops: Option<u64>,
     /// Entries of the conntrack table at the end.
     pub conntrack_entries: Option<u64>,
-    /// Its limit.
+    /// Limit of that table.
     pub conntrack_limit: Option<u64>,
-    /// Packets dropped because it was full, or an entry could not be made.
+    /// Packets dropped because the table was full or an entry could not be allocated.
     pub conntrack_drops: Option<u64>,
-    /// Entries evicted to make room.
+    /// Entries evicted in favour of new ones.
     pub conntrack_evictions: Option<u64>,
 }
 
 impl Pressure {
-    /// Reads what there is.
+    /// Reads the counters that exist.
     pub(crate) fn read() -> Self {
         let reading = Reading::of(Path::new("/proc/self/net")).unwrap_or_default();
         let number = |name: &str| setting(&Path::new("/proc/sys/net/netfilter").join(name));
@@ -49,7 +49,7 @@ impl Pressure {
         }
     }
 
-    /// What changed since an earlier reading.
+    /// The change since an earlier reading.
     pub(crate) fn since(&self, earlier: &Self) -> Change {
         let delta = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
         Change {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_absent_is_left_out() {
+    fn absent_counters_stay_absent() {
         let now = Pressure { overflows: Some(7), entries: Some(3), ..Pressure::default() };
         let then = Pressure { overflows: Some(5), drops: Some(1), ..Pressure::default() };
         let change = Change { listen_overflows: Some(2), conntrack_entries: Some(3), ..Change::default() };
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_counts_overflows() {
+    fn reads_this_hosts_overflows() {
         assert!(Pressure::read().overflows.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Events added up as they come, in bounded memory.
+//! Adds events up as they come, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,70 +9,70 @@ use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Controller, Event, Process, Role, Workload, WorkloadKind};
 use rstwatch_verdict::timing::Timing;
 
-/// Names that are told apart for one cause.
+/// Names that are counted for one cause.
 const NAMES: usize = 64;
 
-/// Everything that events said.
+/// The sums of all events.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// By cause.
-    pub causes: BTreeMap<Cause, OfCause>,
+    /// Resets by cause.
+    pub causes: BTreeMap<Cause, CauseTally>,
     /// Sent resets.
     pub sent: u64,
     /// Received resets.
     pub received: u64,
-    /// Received ones whose sender's event was seen too.
+    /// Received resets of which the sent event was also seen.
     pub repeated: u64,
-    /// Resets by their time in the connection's life.
+    /// Resets by their time in the life of the connection.
     pub timing: BTreeMap<Timing, u64>,
-    /// The path.
+    /// TTLs of received RSTs.
     pub ttl: Ttl,
-    /// Who was at the other end.
+    /// Resets by peer.
     pub peers: Top<String>,
-    /// Whose sockets.
+    /// Resets by owner of the local socket.
     pub owners: Top<String>,
     /// Idle timeouts of this host's servers, by owner.
     pub servers: Top<String, OwnTimer>,
-    /// What came together.
+    /// Bursts and restarts.
     pub bursts: Bursts,
 }
 
 /// Resets of one cause.
 #[derive(Debug)]
-pub(super) struct OfCause {
+pub(super) struct CauseTally {
     /// Both ends of one reset count once.
     pub resets: u64,
     /// Sent ones.
     pub sent: u64,
     /// Received ones.
     pub received: u64,
-    /// How sure, in the order of [`Confidence::ALL`].
+    /// Resets by confidence.
     pub confidence: BTreeMap<Confidence, u64>,
-    /// Who was at the other end, each with an event to show.
+    /// Resets by peer, each with an event as an example.
     pub peers: Top<String, Box<Event>>,
-    /// Whose sockets.
+    /// Resets by owner of the local socket.
     pub owners: Top<String>,
 }
 
-/// TTLs of received RSTs against those of the handshakes.
+/// TTLs of received RSTs compared with those of the handshakes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Ttl {
-    /// The same.
+    /// Equal TTLs.
     pub equal: u64,
-    /// Another.
+    /// Different TTLs.
     pub differing: u64,
-    /// One of the two was not seen.
+    /// RSTs for which one of the two TTLs was not seen.
     pub not_seen: u64,
-    /// Not sent by the peer's stack, by all evidence together.
+    /// RSTs sent by a middlebox, according to the verdict.
     pub by_middlebox: u64,
 }
 
 /// An idle timeout of a server on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OwnTimer {
-    /// It closed after so much silence, at least.
+    /// Shortest idle time after which the server closed.
     pub shortest: Duration,
-    /// Clients came back after so much, at most.
+    /// Longest idle time after which a client used the connection.
     pub longest_use: Duration,
 }
 
@@ -93,7 +93,7 @@ impl Default for Tally {
     }
 }
 
-impl OfCause {
+impl CauseTally {
     fn new() -> Self {
         let confidence = BTreeMap::new();
         Self { resets: 0, sent: 0, received: 0, confidence, peers: Top::new(NAMES), owners: Top::new(NAMES) }
@@ -101,34 +101,34 @@ impl OfCause {
 }
 
 impl Tally {
-    /// One event.
-    pub(super) fn take(&mut self, event: &Event) {
+    /// Adds an event.
+    pub(super) fn add(&mut self, event: &Event) {
         let (peer, owner) = (peer(event), owner(event));
         let received = u64::from(event.direction == Direction::Received);
         self.received += received;
         self.sent += 1 - received;
-        self.bursts.take(event, &peer, &owner);
-        self.path(event);
-        let of = self.causes.entry(event.cause).or_insert_with(OfCause::new);
-        of.received += received;
-        of.sent += 1 - received;
+        self.bursts.add(event, &peer, &owner);
+        self.add_ttl(event);
+        let tally = self.causes.entry(event.cause).or_insert_with(CauseTally::new);
+        tally.received += received;
+        tally.sent += 1 - received;
         if event.aside.repeats_sent {
             self.repeated += 1;
             return;
         }
-        of.take(event, &peer, &owner);
+        tally.add(event, &peer, &owner);
         *self.timing.entry(event.aside.timing).or_default() += 1;
-        self.own_timer(event, &owner);
+        self.add_own_timer(event, &owner);
         self.peers.add(peer, || ());
         self.owners.add(owner, || ());
     }
 
-    /// Resets, both ends of one counted once.
+    /// Number of resets; both ends of one reset count once.
     pub(super) fn resets(&self) -> u64 {
         self.sent + self.received - self.repeated
     }
 
-    fn path(&mut self, event: &Event) {
+    fn add_ttl(&mut self, event: &Event) {
         if event.direction == Direction::Sent || event.aside.timing == Timing::Connecting {
             return;
         }
@@ -140,10 +140,10 @@ impl Tally {
         }
     }
 
-    /// A server of ours had closed an idle connection before its client used it again.
-    fn own_timer(&mut self, event: &Event, owner: &str) {
-        let ours = event.direction == Direction::Sent && event.role == Role::Server;
-        if let (true, Cause::IdleReaped, Some(timer)) = (ours, event.cause, event.aside.timer) {
+    /// Adds the timeout of a local server that had closed an idle connection before its client used it.
+    fn add_own_timer(&mut self, event: &Event, owner: &str) {
+        let is_server = event.direction == Direction::Sent && event.role == Role::Server;
+        if let (true, Cause::IdleReaped, Some(timer)) = (is_server, event.cause, event.aside.timer) {
             let used = event.idle_ms.map_or(timer.after, Duration::from_millis);
             let name = format!("{owner} on port {}", event.local.port());
             let known = self.servers.add(name, || OwnTimer { shortest: timer.after, longest_use: used });
@@ -153,20 +153,25 @@ impl Tally {
     }
 }
 
-impl OfCause {
-    fn take(&mut self, event: &Event, peer: &str, owner: &str) {
+impl CauseTally {
+    /// The event of the most frequent peer that is shown as an example.
+    pub(super) fn example(&self) -> Option<&Event> {
+        self.peers.ranked().into_iter().next().map(|(_, event)| &**event)
+    }
+
+    fn add(&mut self, event: &Event, peer: &str, owner: &str) {
         self.resets += 1;
         *self.confidence.entry(event.confidence).or_default() += 1;
-        let shown = self.peers.add(peer.to_owned(), || Box::new(event.clone()));
-        // The surest is shown; of equally sure ones the first.
-        if event.confidence < shown.confidence {
-            **shown = event.clone();
+        let example = self.peers.add(peer.to_owned(), || Box::new(event.clone()));
+        // The example is the first event with the highest confidence.
+        if event.confidence < example.confidence {
+            **example = event.clone();
         }
         self.owners.add(owner.to_owned(), || ());
     }
 }
 
-/// The other end: a server with its port; a client's port says nothing.
+/// The peer's name: a server with its port, a client without, because client ports are ephemeral.
 fn peer(event: &Event) -> String {
     let connecting = event.direction == Direction::Received && event.aside.timing == Timing::Connecting;
     match event.role {
@@ -176,11 +181,11 @@ fn peer(event: &Event) -> String {
     }
 }
 
-/// Whose socket it was; for a closed port the address that nobody listens on.
+/// The owner's name; for a refusal by this host, the address that has no listener.
 fn owner(event: &Event) -> String {
     match (&event.workload, &event.process) {
         (Some(Workload { kind: WorkloadKind::Process, name, .. }), _) => name.clone(),
-        // All pods of a controller are one owner.
+        // All pods of a controller count as one owner.
         (Some(Workload { namespace: Some(namespace), controller: Some(Controller { kind, name }), .. }), _) => {
             format!("{kind} {namespace}/{name}")
         }
@@ -190,8 +195,8 @@ fn owner(event: &Event) -> String {
         (Some(Workload { kind, name, .. }), _) => format!("{} {name}", kind.as_str()),
         (None, Some(Process { comm, .. })) => comm.clone(),
         (None, None) if event.cause == Cause::Refused && event.direction == Direction::Sent => {
-            format!("nobody on {}", event.local)
+            format!("no listener on {}", event.local)
         }
-        (None, None) => "owner not seen".to_owned(),
+        (None, None) => "unknown owner".to_owned(),
     }
 }

@@ -1,9 +1,9 @@
-//! The most frequent of many keys in bounded memory (space-saving, Metwally and others 2005).
+//! The most frequent of many keys, in bounded memory (the Space-Saving algorithm, Metwally et al. 2005).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Counts keys; beyond the capacity the rarest gives way.
+/// Counts keys; at capacity, a new key replaces the rarest.
 #[derive(Clone, Debug)]
 pub(super) struct Top<K, V = ()> {
     capacity: usize,
@@ -14,7 +14,7 @@ pub(super) struct Top<K, V = ()> {
 #[derive(Clone, Debug)]
 struct Slot<V> {
     count: u64,
-    /// So many of the count may belong to keys that gave way.
+    /// How much of the count may belong to evicted keys.
     over: u64,
     value: V,
 }
@@ -22,19 +22,19 @@ struct Slot<V> {
 /// One of the most frequent keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ranked<K> {
-    /// Which.
+    /// The key.
     pub key: K,
-    /// How often, at least.
+    /// Its count: a lower bound.
     pub count: u64,
 }
 
 impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
-    /// Nothing counted.
+    /// No counts yet.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity: capacity.max(1), slots: HashMap::new(), total: 0 }
     }
 
-    /// Counts a key; answers what is kept with it.
+    /// Counts a key. Returns the value that is stored with it.
     pub(super) fn add(&mut self, key: K, value: impl FnOnce() -> V) -> &mut V {
         self.total += 1;
         let mut over = 0;
@@ -46,7 +46,7 @@ impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
         &mut slot.value
     }
 
-    /// Removes the rarest; answers its count.
+    /// Removes the rarest key. Returns its count.
     fn evict(&mut self) -> u64 {
         let rarest = self.slots.iter().min_by(|a, b| (a.1.count, a.0).cmp(&(b.1.count, b.0)));
         let Some((key, count)) = rarest.map(|(key, slot)| (key.clone(), slot.count)) else { return 0 };
@@ -54,18 +54,18 @@ impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
         count
     }
 
-    /// All that was counted.
+    /// The sum of all counts.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// The most frequent first. Counts are lower bounds, and exact as long as nothing gave way.
+    /// All keys, the most frequent first. Counts are lower bounds, and exact unless a key was evicted.
     pub(super) fn ranked(&self) -> Vec<(Ranked<K>, &V)> {
-        let of = |(key, slot): (&K, _)| -> (Ranked<K>, &V) {
+        let ranked = |(key, slot): (&K, _)| -> (Ranked<K>, &V) {
             let Slot { count, over, value }: &Slot<V> = slot;
             (Ranked { key: key.clone(), count: count - over }, value)
         };
-        let mut all: Vec<_> = self.slots.iter().map(of).collect();
+        let mut all: Vec<_> = self.slots.iter().map(ranked).collect();
         all.sort_by(|(a, _), (b, _)| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
         all
     }
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counts_are_lower_bounds_and_the_frequent_stay(keys in prop::collection::vec(0..30_u8, 0..400), capacity in 1..12_usize) {
+        fn counts_are_lower_bounds_and_frequent_keys_are_kept(keys in prop::collection::vec(0..30_u8, 0..400), capacity in 1..12_usize) {
             let mut top = Top::new(capacity);
             let mut naive = BTreeMap::<u8, u64>::new();
             for key in &keys {
@@ -95,7 +95,7 @@ mod tests {
                 prop_assert!(*count <= naive[key] && *count > 0);
                 prop_assert!(naive.len() > capacity || *count == naive[key]);
             }
-            // What makes up more than its share of all is never lost.
+            // A key with more than 1/capacity of the total is never lost.
             for (key, count) in &naive {
                 let frequent = count * capacity as u64 > keys.len() as u64;
                 prop_assert!(!frequent || ranked.iter().any(|(it, ())| it.key == *key));
