@@ -1,7 +1,7 @@
-//! What the committed eBPF object was built from.
+//! Hashes the sources of the committed eBPF object.
 //!
-//! One file for two readers: `build.rs`, which refuses a stale object, and
-//! `cargo xtask ebpf`, which writes a fresh one. Both include it by path.
+//! Two programs include this file by path: `build.rs`, which refuses a stale object, and `cargo xtask ebpf`, which writes a
+//! new one.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Single files that decide the object, relative to the workspace's root.
+/// Files that determine the object, relative to the root of the workspace.
 pub(crate) const FILES: [&str; 3] =
     ["rstwatch-common/Cargo.toml", "rstwatch-ebpf/Cargo.lock", "rstwatch-ebpf/Cargo.toml"];
 
-/// Folders of which every file decides the object.
+/// Folders in which every file determines the object.
 pub(crate) const FOLDERS: [&str; 2] = ["rstwatch-common/src", "rstwatch-ebpf/src"];
 
-/// All files that decide the object, relative to `root`, in the order of their hashing.
+/// All files that determine the object, relative to `root`, in the order in which they are hashed.
 fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = FILES.iter().map(PathBuf::from).collect();
     for folder in FOLDERS {
@@ -26,13 +26,13 @@ fn files(root: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// One hash over the paths and contents of all that decides the object.
+/// Hashes the paths and contents of all these files.
 pub(crate) fn sha256(root: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     for path in files(root)? {
         let content =
             fs::read(root.join(&path)).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
-        // Lengths keep a byte from wandering between a name and its content unseen.
+        // Lengths are hashed too, so that moving a byte from a path to a content changes the hash.
         for part in [path.as_os_str().as_encoded_bytes(), &content] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
@@ -41,7 +41,7 @@ pub(crate) fn sha256(root: &Path) -> io::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// The hash of some bytes, in lowercase hexadecimal.
+/// Hashes bytes, in lowercase hexadecimal.
 pub(crate) fn sha256_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
@@ -66,7 +66,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> 
     Ok(())
 }
 
-/// Editors leave such files behind; they are no source.
+/// Whether an editor leaves such files behind; they are not sources.
 fn is_scratch(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~')
 }

@@ -1,4 +1,4 @@
-//! Resets on loopback, seen by the command itself: what the lab's rows do not ask.
+//! Resets on loopback as `rstwatch trace` reports them: cases that the lab does not cover.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Whether BPF may be expected to work; says so if not.
-fn able() -> bool {
+/// Whether BPF programs can be loaded; prints that the test is skipped if not.
+fn can_load_bpf() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        // Past the test harness, which would swallow it.
+        // Straight to stderr, because the test harness captures eprintln!.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
     }
     root
 }
 
-/// `rstwatch trace --json`, attached, for one port.
+/// A running `rstwatch trace --json` for one port.
 struct Trace {
     child: Child,
     events: BufReader<ChildStdout>,
-    /// Events that came before the one that was asked for: over loopback an RST may be received before it counts as sent.
+    /// Events that came before the requested one: over loopback an RST may be received before it counts as sent.
     earlier: Vec<Value>,
     _stderr: BufReader<ChildStderr>,
 }
 
 impl Trace {
-    /// Ends by itself after ten seconds, so that a test that waits for too much fails instead of hanging.
-    fn of_port(port: u16, more: &[&str]) -> Self {
+    /// Starts the trace. It ends after ten seconds, so that a test that waits for a missing event fails instead of hanging.
+    fn start(port: u16, more: &[&str]) -> Self {
         let port = port.to_string();
         let args = ["trace", "--json", "--duration", "10s", "--port", &port];
         let mut child = Command::new(env!("CARGO_BIN_EXE_rstwatch"))
@@ -96,30 +96,30 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 #[test]
-fn sockets_older_than_the_agent_have_owner_and_role() {
-    if !able() {
+fn sockets_older_than_the_trace_have_owner_and_role() {
+    if !can_load_bpf() {
         return;
     }
     let (listener, address) = listener();
     let old = pair(&listener, address);
-    let mut trace = Trace::of_port(address.port(), &[]);
+    let mut trace = Trace::start(address.port(), &[]);
     abort(old.client);
     let sent = trace.next("sent");
     assert_eq!((&sent["role"], &sent["cause"]), (&"client".into(), &"linger_abort".into()), "{sent}");
-    assert_eq!(sent["age_ms"], Value::Null, "when it was established was not seen");
+    assert_eq!(sent["age_ms"], Value::Null, "the handshake was not seen");
     let received = trace.next("received");
     assert_eq!(received["role"], "server", "{received}");
     assert_eq!(received["process"]["pid"], std::process::id(), "{received}");
 }
 
 #[test]
-fn v4_mapped_sockets_speak_ipv4() {
-    if !able() {
+fn v4_mapped_sockets_are_reported_as_ipv4() {
+    if !can_load_bpf() {
         return;
     }
     let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("bound");
     let port = listener.local_addr().expect("an address").port();
-    let mut trace = Trace::of_port(port, &[]);
+    let mut trace = Trace::start(port, &[]);
     let pair = pair(&listener, SocketAddr::from(([127, 0, 0, 1], port)));
     abort(pair.server);
     let sent = trace.next("sent");
@@ -127,14 +127,14 @@ fn v4_mapped_sockets_speak_ipv4() {
     assert_eq!(sent["role"], "server", "{sent}");
 }
 
-/// What the stack answers by itself is traced under whatever task runs; the owner is the socket's all the same.
+/// The stack sends RSTs in the context of whatever task is running; the owner is that of the socket.
 #[test]
 fn the_running_task_is_not_the_owner() {
-    if !able() {
+    if !can_load_bpf() {
         return;
     }
     let (listener, address) = listener();
-    let mut trace = Trace::of_port(address.port(), &[]);
+    let mut trace = Trace::start(address.port(), &[]);
     let Pair { mut client, server } = pair(&listener, address);
     drop(server);
     let mut end = [0; 1];
@@ -150,7 +150,7 @@ fn the_running_task_is_not_the_owner() {
     assert_eq!(sent["process"]["pid"], std::process::id(), "{sent}");
 }
 
-/// A cgroup of its own, removed at the end.
+/// A new cgroup, removed on drop.
 struct Cgroup(std::path::PathBuf);
 
 impl Cgroup {
@@ -169,20 +169,20 @@ impl Drop for Cgroup {
 }
 
 #[test]
-fn a_cgroup_restricts_what_is_seen() {
-    if !able() {
+fn a_cgroup_restricts_the_trace() {
+    if !can_load_bpf() {
         return;
     }
     let Some(cgroup) = Cgroup::new() else {
-        _ = writeln!(std::io::stderr(), "skipped: no cgroup v2 to make a group in");
+        _ = writeln!(std::io::stderr(), "skipped: cannot create a cgroup (v2)");
         return;
     };
     let path = cgroup.0.to_str().expect("UTF-8");
     let (listener, address) = listener();
-    let mut trace = Trace::of_port(address.port(), &["--cgroup", path]);
-    // Outside: the aborting client and the server are this process's.
+    let mut trace = Trace::start(address.port(), &["--cgroup", path]);
+    // Outside: client and server both belong to this process.
     abort(pair(&listener, address).client);
-    // Inside: bash connects from within the group and is killed with data unread.
+    // Inside: bash connects from within the cgroup and is killed with data unread.
     let script = format!("echo $$ > {path}/cgroup.procs; exec 3<>/dev/tcp/127.0.0.1/{}; read -r line", address.port());
     let mut inside = Command::new("bash").args(["-c", &script]).stdin(Stdio::piped()).spawn().expect("bash starts");
     let (mut server, peer) = listener.accept().expect("accepted");
@@ -190,6 +190,6 @@ fn a_cgroup_restricts_what_is_seen() {
     inside.kill().expect("killed");
     inside.wait().expect("ended");
     let sent = trace.next("sent");
-    assert_eq!(sent["local"], peer.to_string(), "the first to be seen is the one inside: {sent}");
+    assert_eq!(sent["local"], peer.to_string(), "the first event is the one from inside: {sent}");
     assert_eq!(sent["cause"], "process_died", "{sent}");
 }

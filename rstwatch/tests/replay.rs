@@ -1,6 +1,6 @@
-//! Ring records captured on a real kernel (6.18, `cargo run --example record`), replayed without root.
+//! Replays records that were captured on a real kernel (6.18, `cargo run --example record`). Needs no root.
 //!
-//! After a change of the wire, capture anew: the magic number refuses old files.
+//! Capture them again after a change of the wire format: files of another format have another magic number and are refused.
 
 use expect_test::expect;
 use rstwatch_common::record::{ResetRecord, flags};
@@ -12,12 +12,12 @@ pub mod context;
 
 const CAPTURED: &[u8] = include_bytes!("records/loopback-6.18.bin");
 
-/// One line for each event: what a reader of the trace would act on.
+/// Passes records through all stages. Returns one line for each event.
 fn replay(bytes: &[u8]) -> String {
     let mut stages = Stages::new(context::context());
     let mut phantoms = 0;
     for chunk in bytes.chunks(size_of::<ResetRecord>()) {
-        let record = decode(chunk).expect("a record of this wire");
+        let record = decode(chunk).expect("a record of this wire format");
         phantoms += u64::from(record.flags & flags::PHANTOM != 0);
         stages.record(&record, &|| phantoms);
     }

@@ -1,4 +1,4 @@
-//! `rstwatch report` and `rstwatch timeouts` on real resets.
+//! `rstwatch report` and `rstwatch timeouts` with real resets.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,21 +8,21 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Whether BPF may be expected to work; says so if not.
-fn able() -> bool {
+/// Whether BPF programs can be loaded; prints that the test is skipped if not.
+fn can_load_bpf() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        // Past the test harness, which would swallow it.
+        // Straight to stderr, because the test harness captures eprintln!.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
     }
     root
 }
 
-/// A command that watches; killed if a test fails before it has ended.
+/// A running command that watches; killed on drop if it has not ended.
 struct Watching(Child);
 
 impl Watching {
-    /// Returns when it is attached.
+    /// Starts the command and waits until it is attached.
     fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rstwatch"));
         command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -37,9 +37,9 @@ impl Watching {
         kill_process(Pid::from_child(&self.0), signal).expect("signalled");
     }
 
-    /// What it prints until its orderly end.
+    /// Waits for an exit without error. Returns its output.
     #[track_caller]
-    fn prints(mut self) -> String {
+    fn output(mut self) -> String {
         let mut text = String::new();
         self.0.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
         let status = self.0.wait().expect("ended");
@@ -72,14 +72,14 @@ fn abort(stream: TcpStream) {
     drop(stream);
 }
 
-/// Reads until the reset is there; answers whether one was.
+/// Reads to the end of the connection. Returns whether it was reset.
 fn is_reset(mut stream: &TcpStream) -> bool {
     stream.read_to_end(&mut Vec::new()).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 #[test]
-fn a_signal_ends_it_early_and_it_reports() {
-    if !able() {
+fn a_signal_ends_the_watch_early_and_prints_the_report() {
+    if !can_load_bpf() {
         return;
     }
     for signal in [Signal::INT, Signal::TERM] {
@@ -92,7 +92,7 @@ fn a_signal_ends_it_early_and_it_reports() {
             assert!(is_reset(&server));
         }
         report.signal(signal);
-        let found: Value = serde_json::from_str(&report.prints()).expect("one object");
+        let found: Value = serde_json::from_str(&report.output()).expect("one object");
         assert_eq!((&found["resets"], &found["seen_at_both_ends"]), (&3.into(), &3.into()), "{found}");
         assert_eq!((&found["sent"], &found["received"]), (&3.into(), &3.into()), "{found}");
         let [only] = &found["causes"].as_array().expect("a list")[..] else { panic!("{found}") };
@@ -102,22 +102,23 @@ fn a_signal_ends_it_early_and_it_reports() {
 }
 
 #[test]
-fn a_quiet_watch_ends_by_time() {
-    if !able() {
+fn a_watch_without_resets_ends_after_its_duration() {
+    if !can_load_bpf() {
         return;
     }
-    // Nothing has this port.
+    // No connection uses this port.
     let report = Watching::start(&["report", "--duration", "100ms", "--port", "1"]);
-    let text = report.prints();
+    let text = report.output();
     let head = text.split("\n\n").next().map(|head| head.replace('\n', " ")).expect("a first paragraph");
     assert!(head.contains("every network namespace, filtered") && head.ends_with("no resets"), "{text}");
 }
 
-/// A server that closes after two seconds of silence, as a configuration says, and a client that comes back later.
+/// A server closes a connection after two idle seconds, and its client uses the connection after that. The configuration
+/// names this timeout.
 #[test]
-fn the_timeout_of_a_destination_is_bracketed() {
+fn the_timeout_of_a_destination_is_inferred() {
     const IDLE: Duration = Duration::from_secs(2);
-    if !able() {
+    if !can_load_bpf() {
         return;
     }
     let (listener, address) = listener();
@@ -125,7 +126,7 @@ fn the_timeout_of_a_destination_is_bracketed() {
     std::fs::write(config.path(), "[[timeout]]\nwho = \"this test\"\nseconds = 2\n").expect("written");
     let path = config.path().to_str().expect("UTF-8");
     let timeouts = Watching::start(&["timeouts", "--json", "--duration", "5m", "--config", path]);
-    // Says why, should the other be wrong.
+    // Its output explains a failure.
     let trace = Watching::start(&["trace", "--json", "--port", &address.port().to_string()]);
     let (mut client, mut server) = pair(&listener, address);
     let mut word = [0; 4];
@@ -133,20 +134,20 @@ fn the_timeout_of_a_destination_is_bracketed() {
     server.read_exact(&mut word).expect("the request");
     server.write_all(b"pong").expect("written");
     client.read_exact(&mut word).expect("the answer");
-    // The silence itself.
+    // The idle period.
     std::thread::sleep(IDLE);
     drop(server);
     assert_eq!(client.read(&mut word).expect("readable"), 0, "the FIN came");
     client.write_all(b"late").expect("written");
-    assert!(is_reset(&client) || client.write_all(b"late").is_err(), "it met a closed connection");
+    assert!(is_reset(&client) || client.write_all(b"late").is_err(), "the connection was closed");
     timeouts.signal(Signal::INT);
-    let found: Value = serde_json::from_str(&timeouts.prints()).expect("one object");
+    let found: Value = serde_json::from_str(&timeouts.output()).expect("one object");
     trace.signal(Signal::INT);
-    let why = trace.prints();
+    let events = trace.output();
     let all = found["destinations"].as_array().expect("a list");
-    let bracket = all.iter().find(|it| it["peer"] == address.to_string()).expect("the server");
-    let died = bracket["died"]["seconds"].as_f64().expect("a time");
-    assert!((1.99..2.4).contains(&died), "{bracket}");
-    assert_eq!((&bracket["died"]["exact"], &bracket["reset_count"]), (&true.into(), &1.into()), "{bracket} {why}");
-    assert_eq!(bracket["timeout_candidates"][0]["who"], "this test", "{bracket}");
+    let destination = all.iter().find(|it| it["peer"] == address.to_string()).expect("the server");
+    let died = destination["died"]["seconds"].as_f64().expect("a time");
+    assert!((1.99..2.4).contains(&died), "{destination}");
+    assert_eq!((&destination["died"]["exact"], &destination["reset_count"]), (&true.into(), &1.into()), "{destination} {events}");
+    assert_eq!(destination["timeout_candidates"][0]["who"], "this test", "{destination}");
 }

@@ -1,17 +1,17 @@
-//! Bytes as a kernel's BTF: whatever they say, the answer is an error or an answer, soon and without much memory.
+//! Parses bytes as a kernel's BTF: any input gives a result or an error, in bounded time and memory.
 
 use rstwatch::kernel::btf::Btf;
 use rstwatch::kernel::{layout, reasons};
 
-/// Functions, tracepoints and enums that are asked for, as the daemon does.
+/// Functions, tracepoints and enums to look up, as the daemon does.
 const FUNCTIONS: [&str; 3] = ["tcp_reset", "nf_send_reset", "tcp_finish_connect"];
 const TRACEPOINTS: [&str; 4] = ["tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "kfree_skb"];
 const ENUMS: [&str; 2] = ["sk_rst_reason", "skb_drop_reason"];
 
-/// What an answer may cost for a byte of input.
-const ANSWER_BYTES: usize = 64;
+/// Maximum bytes of names in a result, for each byte of input.
+const NAME_BYTES: usize = 64;
 
-/// The target's body; answers whether the input was BTF.
+/// The body of the target. Returns whether the input was BTF.
 pub fn run(input: &[u8]) -> bool {
     let Ok(btf) = Btf::parse(input.to_vec()) else { return false };
     let _ = layout::resolve(&btf);
@@ -26,7 +26,7 @@ pub fn run(input: &[u8]) -> bool {
     for name in ENUMS {
         let names = btf.enumerators(name).unwrap_or_default();
         let bytes: usize = names.iter().map(|(name, _)| name.len()).sum();
-        assert!(bytes <= ANSWER_BYTES * input.len(), "{bytes} bytes of names out of {}", input.len());
+        assert!(bytes <= NAME_BYTES * input.len(), "{bytes} bytes of names out of {}", input.len());
     }
     let _ = reasons::of_kernel(&btf);
     true

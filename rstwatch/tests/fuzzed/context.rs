@@ -1,4 +1,4 @@
-//! What captured records came with, beside themselves.
+//! The context in which the captured records were recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub const REASONS: &[&str] = &[
     "TCP_DISCONNECT_WITH_DATA",
 ];
 
-/// The context of the kernel that they were captured on.
+/// The context of the kernel on which they were captured.
 pub fn context() -> Context {
     let names = (0..).zip(REASONS.iter().map(|name| format!("SK_RST_REASON_{name}")));
     Context {

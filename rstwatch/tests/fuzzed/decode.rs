@@ -1,8 +1,8 @@
-//! Bytes of the ring, through all stages behind it, to JSON: nothing panics, and no reset is lost or invented.
+//! Passes bytes of the ring through all stages to JSON: nothing panics, and no reset is lost or invented.
 //!
-//! The input is records one behind another. What is left behind the last whole one is a script: its first byte says
-//! how many phantoms the kernel counted whose second record was lost, the others how far time goes on after each
-//! record, in steps of 10 ms; without a byte the ring is not empty, and nothing expires.
+//! The input is a sequence of records. The bytes after the last complete record are a script. Its first byte is the number
+//! of phantoms that the kernel counted but of which the second record was lost. Each further byte belongs to one record: the
+//! ring is empty after it, and time advances by this number of steps of 10 ms. After records without a byte nothing expires.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,26 +21,26 @@ use super::context::context;
 
 const STEP_NS: u64 = 10_000_000;
 
-/// The target's body; answers how many records of the input were of this wire as they stood.
+/// The body of the target. Returns how many records of the input are valid without repair.
 pub fn run(input: &[u8]) -> usize {
     let _ = decode(input);
     let chunks = input.chunks_exact(size_of::<ResetRecord>());
     let mut script = chunks.remainder().iter();
     let lost = script.next().map_or(0, |count| u64::from(*count % 4));
     let mut capture = Capture::new(lost);
-    let mut whole = 0;
+    let mut valid = 0;
     for chunk in chunks {
-        whole += usize::from(decode(chunk).is_ok());
+        valid += usize::from(decode(chunk).is_ok());
         capture.record(&repaired(chunk));
         if let Some(step) = script.next() {
             capture.expire(u64::from(*step) * STEP_NS);
         }
     }
     capture.finish();
-    whole
+    valid
 }
 
-/// The record, with those fields put right that `decode` would refuse: it would stop the fuzzer at the door.
+/// The record with the fields corrected that `decode` checks, so that the fuzzer reaches the stages after it.
 fn repaired(bytes: &[u8]) -> ResetRecord {
     let mut record = ResetRecord::read_from_bytes(bytes).expect("a chunk is as long as a record");
     record.magic = MAGIC;
@@ -51,24 +51,24 @@ fn repaired(bytes: &[u8]) -> ResetRecord {
     decode(record.as_bytes()).expect("checked fields are in order")
 }
 
-/// Addresses of one end: enough to tell resets apart, and kept in the event.
+/// Local and remote address: they identify the resets of one end, and are part of the event.
 type Ends = (SocketAddr, SocketAddr);
 
-/// What went in and has not come out, for the resets of one end; and what may lawfully stay away.
+/// Resets of one end for which no event has come yet, and how many of them may be phantoms.
 #[derive(Default)]
-struct Line {
+struct Due {
     sent: i64,
     received: i64,
-    /// Receives whose phantom the kernel's next record told of.
-    told: i64,
-    /// Receives that may be phantoms whose second record was lost.
-    doubtful: i64,
+    /// Receives that a later record marks as phantoms.
+    marked: i64,
+    /// Receives that may be phantoms of which the second record was lost.
+    suspected: i64,
 }
 
 struct Capture {
     stages: Stages,
-    ledger: HashMap<Ends, Line>,
-    /// Phantoms of which no record tells.
+    due: HashMap<Ends, Due>,
+    /// Phantoms of which the second record was lost.
     lost: u64,
     /// All phantoms that the kernel counted so far.
     counted: u64,
@@ -77,22 +77,22 @@ struct Capture {
 
 impl Capture {
     fn new(lost: u64) -> Self {
-        Self { stages: Stages::new(context()), ledger: HashMap::new(), lost, counted: lost, now_ns: 0 }
+        Self { stages: Stages::new(context()), due: HashMap::new(), lost, counted: lost, now_ns: 0 }
     }
 
     fn record(&mut self, record: &ResetRecord) {
-        let line = self.ledger.entry(addresses::ends(&record.flow)).or_default();
+        let due = self.due.entry(addresses::ends(&record.flow)).or_default();
         match record.kind {
             kind::SENT | kind::FIREWALL => {
-                line.sent += 1;
+                due.sent += 1;
                 if record.flags & flags::PHANTOM != 0 {
-                    line.told += 1;
+                    due.marked += 1;
                     self.counted += 1;
                 }
             }
             kind::RECEIVED => {
-                line.received += 1;
-                line.doubtful += i64::from(evidence::is_phantom(record));
+                due.received += 1;
+                due.suspected += i64::from(evidence::is_phantom(record));
             }
             // Evidence for other records, without an event of its own.
             _ => {}
@@ -113,12 +113,12 @@ impl Capture {
         let counted = self.counted;
         self.stages.flush(&|| counted);
         self.drain();
-        assert!(!self.stages.is_waiting(), "something stays behind");
+        assert!(!self.stages.is_waiting(), "a record is still waiting");
         let mut unexplained = 0;
-        for (ends, line) in &self.ledger {
-            assert_eq!(line.sent, 0, "sent resets without an event of {ends:?}");
-            let excess = (line.received - line.told).max(0);
-            assert!(excess <= line.doubtful, "received resets lost of {ends:?}");
+        for (ends, due) in &self.due {
+            assert_eq!(due.sent, 0, "sent resets without an event: {ends:?}");
+            let excess = (due.received - due.marked).max(0);
+            assert!(excess <= due.suspected, "received resets lost: {ends:?}");
             unexplained += excess;
         }
         assert!(unexplained <= i64::try_from(self.lost).expect("small"), "more phantoms than the kernel counted");
@@ -127,19 +127,19 @@ impl Capture {
     fn drain(&mut self) {
         while let Some(event) = self.stages.pop() {
             let json = serde_json::to_string(&event).expect("an event is JSON");
-            assert!(!json.contains('\n'), "one line for each event");
+            assert!(!json.contains('\n'), "an event is one line");
             self.settle(&event);
         }
     }
 
-    /// Events come only of what went in.
+    /// Matches an event with a record that was put in.
     fn settle(&mut self, event: &Event) {
-        let line = self.ledger.get_mut(&(event.local, event.remote)).expect("an event of an end that was put in");
-        let due = match event.direction {
-            Direction::Sent => &mut line.sent,
-            Direction::Received => &mut line.received,
+        let due = self.due.get_mut(&(event.local, event.remote)).expect("an event of a recorded connection");
+        let count = match event.direction {
+            Direction::Sent => &mut due.sent,
+            Direction::Received => &mut due.received,
         };
-        *due -= 1;
-        assert!(*due >= 0, "an event too many of {:?}", (event.local, event.remote));
+        *count -= 1;
+        assert!(*count >= 0, "more events than records: {:?}", (event.local, event.remote));
     }
 }

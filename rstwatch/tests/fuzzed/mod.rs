@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` do with their input. The test `seeds` does the same with the seeds that are kept.
+//! The bodies of the fuzz targets in `fuzz/`. The test `seeds` runs them on the committed seeds.
 
 pub mod btf;
 pub mod context;
