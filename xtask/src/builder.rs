@@ -1,4 +1,4 @@
-//! Builds the kernel side to the same bytes, wherever it is built.
+//! Builds the kernel side reproducibly: to the same bytes on every machine.
 
 use std::env;
 use std::fs;
@@ -15,16 +15,16 @@ use crate::{flags, lock, strip, wrapper};
 /// The eBPF virtual machine, little-endian.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
-/// Where a build puts its files.
-pub(crate) enum Place {
-    /// A folder that the next build finds again.
+/// The folder of a build.
+pub(crate) enum BuildDir {
+    /// Kept for the next build.
     Kept(PathBuf),
-    /// One that nothing was ever built in, gone afterwards.
+    /// New, and removed afterwards.
     Temporary(tempfile::TempDir),
 }
 
-impl Place {
-    /// A new folder under the target folder, for the disk there is known to hold builds.
+impl BuildDir {
+    /// A new folder in the target folder, because that disk has space for builds.
     pub(crate) fn temporary() -> Result<Self> {
         let target = paths::target();
         fs::create_dir_all(&target)?;
@@ -50,7 +50,7 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Finds or installs them; prefers the rustc of the given version line.
+    /// Finds or installs them; prefers the rustc with the given version line.
     pub(crate) fn find(rustc: Option<&str>) -> Result<Self> {
         let toolchain = toolchain::find(rustc)?;
         let linker = linker::find(&toolchain)?;
@@ -67,36 +67,36 @@ impl Tools {
         self.linker.version.clone()
     }
 
-    /// Both, for people.
+    /// Both versions, for messages.
     pub(crate) fn describe(&self) -> String {
         lock::describe(&self.toolchain.version, &self.linker.version)
     }
 
-    /// Brings Cargo.lock up to date with Cargo.toml, and the crates onto this machine.
+    /// Updates Cargo.lock to match Cargo.toml, and downloads the crates.
     pub(crate) fn resolve(&self) -> Result<()> {
         command::run(self.cargo().args(["fetch", "--quiet"]))
     }
 
     /// Builds the object, without DWARF.
-    pub(crate) fn build(&self, place: &Place) -> Result<Vec<u8>> {
-        // The crates' sources must stand where they will be named before they are named.
+    pub(crate) fn build(&self, dir: &BuildDir) -> Result<Vec<u8>> {
+        // The flags name the folders of the crates' sources, so these must be downloaded first.
         command::run(self.cargo().args(["fetch", "--quiet", "--locked"]))?;
-        let wrapper = wrapper::install(place.path())?;
+        let wrapper = wrapper::install(dir.path())?;
         let mut cargo = self.cargo();
         cargo
             .args(["build", "--release", "--locked", "--target", TARGET])
             .args(["-Z", "build-std=core", "--target-dir"])
-            .arg(place.path())
+            .arg(dir.path())
             .env("RUSTC_WRAPPER", &wrapper)
-            .env(wrapper::ASKED, "1")
+            .env(wrapper::ROLE, "1")
             .env("CARGO_ENCODED_RUSTFLAGS", flags::encoded(&self.toolchain));
         command::run(&mut cargo)?;
-        let file = place.path().join(TARGET).join("release/rstwatch");
+        let file = dir.path().join(TARGET).join("release/rstwatch");
         let object = fs::read(&file).with_context(|| format!("no {}", file.display()))?;
         strip::debug(&object)
     }
 
-    /// The toolchain's Cargo in rstwatch-ebpf. Only this child may use what is unstable.
+    /// The toolchain's Cargo, in rstwatch-ebpf. Only this process may use unstable features.
     fn cargo(&self) -> Command {
         let mut cargo = Command::new(&self.toolchain.cargo);
         toolchain::scrub(&mut cargo);

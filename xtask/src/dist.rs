@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the daemon as one static file, in target/dist.
+//! `cargo xtask dist`: builds the daemon as a static binary, in target/dist.
 
 use std::env::consts::ARCH;
 use std::fs;
@@ -13,55 +13,55 @@ use object::{Endianness, elf};
 
 use crate::flags;
 
-/// The C library is linked in; deploy/image/Containerfile says the same.
+/// Links the C library statically; deploy/image/Containerfile has the same flag.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
-/// What Cargo is asked for, likewise.
+/// The build command; deploy/image/Containerfile has the same.
 pub(crate) const BUILD: &str = "cargo build --release --locked --package rstwatch";
 
 /// Runs `cargo xtask dist`.
 pub(crate) fn dist() -> Result<()> {
     let file = build()?;
-    let near = file.strip_prefix(paths::root()).unwrap_or(&file);
-    println!("{}  {} bytes, static", near.display(), fs::metadata(&file)?.len());
+    let relative = file.strip_prefix(paths::root()).unwrap_or(&file);
+    println!("{}  {} bytes, static", relative.display(), fs::metadata(&file)?.len());
     Ok(())
 }
 
-/// Builds the file, and sees that it needs nothing of the host but its kernel.
+/// Builds the binary, and checks that it depends on nothing but the kernel.
 pub(crate) fn build() -> Result<PathBuf> {
-    // With a target named, the flags are not those of build scripts, which must load libraries.
+    // With an explicit target, the flags do not apply to build scripts, which must load shared libraries.
     let target = format!("{ARCH}-unknown-linux-gnu");
     let folder = paths::target().join("dist");
     let words: Vec<&str> = BUILD.split(' ').skip(1).chain(["--target", &target, "--target-dir"]).collect();
     let mut build = cargo(&words);
     build.arg(&folder).env("RUSTFLAGS", rust_flags()).env_remove("CARGO_ENCODED_RUSTFLAGS");
-    // Symbols are a third of it, and backtraces are no part of what users are told.
+    // Symbols are a third of the binary, and no message contains a backtrace.
     build.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     command::run(&mut build)?;
     let file = folder.join(target).join("release/rstwatch");
-    check(&file).with_context(|| file.display().to_string())?;
+    check_static(&file).with_context(|| file.display().to_string())?;
     Ok(file)
 }
 
-/// Two builders' folders leave no trace in the file.
+/// Flags that link statically and remove the builder's folders from the binary.
 fn rust_flags() -> String {
     let remaps = flags::remaps_of_sources();
     let remaps = remaps.iter().map(|flag| flag.to_string_lossy().into_owned());
     [STATIC.to_owned()].into_iter().chain(remaps).collect::<Vec<_>>().join(" ")
 }
 
-/// No interpreter, no library.
-fn check(file: &Path) -> Result<()> {
+/// Checks that the binary has no interpreter and needs no library.
+fn check_static(file: &Path) -> Result<()> {
     let data = fs::read(file)?;
     let header = FileHeader64::<Endianness>::parse(&*data)?;
     let endian = header.endian()?;
     let parts = header.program_headers(endian, &*data)?;
-    ensure!(parts.iter().all(|part| part.p_type(endian) != PT_INTERP), "it asks for an interpreter: not static");
+    ensure!(parts.iter().all(|part| part.p_type(endian) != PT_INTERP), "not static: it has an interpreter");
     for part in parts {
         let entries = part.dynamic(endian, &*data)?.unwrap_or_default();
         let needs = entries.iter().any(|entry| entry.tag(endian) == DT_NEEDED);
-        ensure!(!needs, "it asks for a shared library: not static");
+        ensure!(!needs, "not static: it needs a shared library");
     }
-    ensure!(parts.iter().any(|part| part.p_type(endian) == elf::PT_LOAD), "nothing to load");
+    ensure!(parts.iter().any(|part| part.p_type(endian) == elf::PT_LOAD), "not a program: it has no loadable segment");
     Ok(())
 }
 
@@ -69,11 +69,11 @@ fn check(file: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// This test is a program with an interpreter and libraries.
+    /// The test program itself has an interpreter and needs libraries.
     #[test]
-    fn what_is_not_static_is_refused() {
+    fn a_dynamic_binary_is_refused() {
         let this = std::env::current_exe().expect("this program");
-        let why = check(&this).expect_err("not static").to_string();
+        let why = check_static(&this).expect_err("not static").to_string();
         assert!(why.contains("interpreter"), "{why}");
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: writes the committed object, or compares it with a new build.
+//! `cargo xtask ebpf`: builds the committed object, or compares it with a new build.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, bail};
 use dev_support::outcome::Outcome;
 use dev_support::paths;
 
-use crate::builder::{Place, Tools};
+use crate::builder::{BuildDir, Tools};
 use crate::lock::{self, Lock};
 use crate::sources;
 
 const STALE: &str = "the eBPF object is older than its sources: run cargo xtask ebpf";
 
-/// What `cargo xtask ebpf` accepts.
+/// Arguments of `cargo xtask ebpf`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct EbpfArgs {
     /// Only build into a temporary folder and compare with the committed object
@@ -35,7 +35,7 @@ fn update() -> Result<()> {
     let tools = Tools::find(None)?;
     tools.resolve()?;
     let before = sources::sha256(&root)?;
-    let object = tools.build(&Place::Kept(paths::target().join("ebpf")))?;
+    let object = tools.build(&BuildDir::Kept(paths::target().join("ebpf")))?;
     if sources::sha256(&root)? != before {
         bail!("the eBPF sources changed while they were being built: run cargo xtask ebpf again");
     }
@@ -61,19 +61,19 @@ pub(crate) fn check() -> Result<Outcome> {
         bail!(STALE);
     }
     if lock.object != sources::sha256_of(&committed) {
-        bail!("the eBPF object is not the one its lock names: run cargo xtask ebpf");
+        bail!("the eBPF object does not match its lock: run cargo xtask ebpf");
     }
     let tools = match Tools::find(Some(&lock.rustc)) {
         Ok(tools) => tools,
         Err(why) => return Ok(Outcome::Skipped(format!("{why:#}"))),
     };
-    let (there, here) = (lock.built_by(), tools.describe());
-    if there != here {
-        let why = format!("object was built by {there}, this machine has {here}");
+    let (recorded, installed) = (lock.built_by(), tools.describe());
+    if recorded != installed {
+        let why = format!("the object was built by {recorded}, this machine has {installed}");
         return Ok(Outcome::Skipped(why));
     }
-    if tools.build(&Place::temporary()?)? != committed {
-        bail!("the eBPF object differs from what its sources give: run cargo xtask ebpf");
+    if tools.build(&BuildDir::temporary()?)? != committed {
+        bail!("the eBPF object differs from a new build of its sources: run cargo xtask ebpf");
     }
     Ok(Outcome::Passed)
 }

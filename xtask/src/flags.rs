@@ -1,4 +1,4 @@
-//! The flags under which rustc builds the kernel side.
+//! The compiler flags of the kernel side.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::toolchain::Toolchain;
 use dev_support::paths;
 
-/// What stands between two flags in `CARGO_ENCODED_RUSTFLAGS`.
+/// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
 
 /// The flags, for `CARGO_ENCODED_RUSTFLAGS`.
@@ -16,8 +16,8 @@ pub(crate) fn encoded(toolchain: &Toolchain) -> OsString {
     let mut flags: Vec<OsString> = [
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
-        // It names the registers of kprobes, and would else be the building host's.
-        // Nothing here uses them, so one object serves all little-endian hosts.
+        // Selects the register names of kprobes; the default is the building host's architecture. No program uses registers,
+        // so one object serves all little-endian hosts.
         "--cfg=bpf_target_arch=\"x86_64\"",
     ]
     .map(OsString::from)
@@ -26,8 +26,8 @@ pub(crate) fn encoded(toolchain: &Toolchain) -> OsString {
     flags.join(SEPARATOR.as_ref())
 }
 
-/// Gives the folders of sources a name that is the same everywhere. The last that matches wins, so the particular
-/// stands after the general.
+/// Maps the folders of sources to names that are the same on every machine. The last matching flag applies, so specific
+/// folders come after general ones.
 pub(crate) fn remaps_of_sources() -> Vec<OsString> {
     let cargo_home = cargo_home();
     let mut remaps = vec![remap(&paths::root(), "/rstwatch"), remap(&cargo_home, "/cargo")];
@@ -35,23 +35,23 @@ pub(crate) fn remaps_of_sources() -> Vec<OsString> {
     remaps
 }
 
-/// Every folder that rustc may name, the core library's too.
+/// Maps every folder that rustc may name, including the core library's.
 fn remaps(toolchain: &Toolchain) -> Vec<OsString> {
     let library = &toolchain.library;
     let mut remaps = remaps_of_sources();
     remaps.push(remap(library, "/rust-src"));
-    // Distributions have a symbolic link there.
+    // In distributions this is a symbolic link.
     remaps.extend(library.canonicalize().ok().map(|dir| remap(&dir, "/rust-src")));
     remaps
 }
 
-/// The folders of unpacked crates; their names depend on the registry's address.
+/// The folders of unpacked crates, of which the names depend on the registry's address.
 fn registries(cargo_home: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir(cargo_home.join("registry/src"));
-    let mut found: Vec<PathBuf> = folders.into_iter().flatten().flatten().map(|folder| folder.path()).collect();
-    // Flags in another order would make Cargo build everything again.
-    found.sort();
-    found
+    let mut registries: Vec<PathBuf> = folders.into_iter().flatten().flatten().map(|folder| folder.path()).collect();
+    // Cargo rebuilds everything if the order of flags changes.
+    registries.sort();
+    registries
 }
 
 fn cargo_home() -> PathBuf {

@@ -1,4 +1,4 @@
-//! The licences and origins of everything that is linked, by cargo-deny.
+//! Checks licences and sources of all dependencies with cargo-deny.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,10 +8,10 @@ use dev_support::cargo::cargo;
 use dev_support::outcome::Outcome;
 use dev_support::{command, paths};
 
-/// The cargo-deny that is built where there is none.
+/// Version of cargo-deny to build if none is installed.
 const VERSION: &str = "0.20.2";
 
-/// The step.
+/// The step of `cargo xtask test`.
 pub(crate) fn licences() -> Result<Outcome> {
     let deny = match find() {
         Ok(deny) => deny,
@@ -28,7 +28,7 @@ pub(crate) fn licences() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The one in PATH, else our own, built when it is not there yet.
+/// Finds cargo-deny in PATH, else in the target folder; builds it there if it is missing.
 fn find() -> Result<PathBuf> {
     if let Some(deny) = paths::program("cargo-deny") {
         return Ok(deny);

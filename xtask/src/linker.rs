@@ -1,4 +1,4 @@
-//! bpf-linker, of the LLVM that the eBPF build's rustc has.
+//! Finds or builds a bpf-linker with the same LLVM version as rustc.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,19 +10,19 @@ use dev_support::{command, paths, setup};
 
 use crate::toolchain::{self, Toolchain};
 
-/// Another version may lay the object out in another way.
+/// The version is fixed, because another may lay out the object differently.
 const VERSION: &str = "0.13.0";
 
-/// A bpf-linker that fits.
+/// A suitable bpf-linker.
 #[derive(Debug)]
 pub(crate) struct Linker {
-    /// The folder to put first into PATH.
+    /// Its folder, to be put first in PATH.
     pub(crate) folder: PathBuf,
-    /// Its version and that of its LLVM: both decide the object's bytes.
+    /// Its version and that of its LLVM: both determine the bytes of the object.
     pub(crate) version: String,
 }
 
-/// The bpf-linker in PATH when it fits, else our own, built when it is not there yet.
+/// Finds a suitable bpf-linker in PATH, else in the target folder; builds it there if it is missing.
 pub(crate) fn find(toolchain: &Toolchain) -> Result<Linker> {
     let in_path = paths::program("bpf-linker");
     if let Some(linker) = in_path.and_then(|file| probe(&file, toolchain)) {
@@ -40,9 +40,9 @@ pub(crate) fn find(toolchain: &Toolchain) -> Result<Linker> {
 
 fn probe(file: &Path, toolchain: &Toolchain) -> Option<Linker> {
     let version = command::stdout(Command::new(file).arg("--version"))?;
-    // LLVM's own option prints its version and ends before any input is read.
-    let mut ask = Command::new(file);
-    let llvm = command::stdout(ask.args(["--llvm-args=--version", "-o", "/dev/null", "/dev/null"]))?;
+    // This option of LLVM prints its version and exits before any input is read.
+    let mut query = Command::new(file);
+    let llvm = command::stdout(query.args(["--llvm-args=--version", "-o", "/dev/null", "/dev/null"]))?;
     let fits = version == format!("bpf-linker {VERSION}") && toolchain::llvm_major(&llvm) == Some(toolchain.llvm_major);
     let llvm_line = llvm.lines().next().unwrap_or_default().trim();
     fits.then(|| Linker {
@@ -51,8 +51,8 @@ fn probe(file: &Path, toolchain: &Toolchain) -> Option<Linker> {
     })
 }
 
-/// Builds bpf-linker against Debian's shared LLVM, without LLVM's development package:
-/// all that it asks of a prefix is `lib/libLLVM.so`.
+/// Builds bpf-linker with Debian's shared LLVM library. LLVM's development package is not needed: the build uses only
+/// `lib/libLLVM.so` of its prefix.
 fn build(toolchain: &Toolchain, home: &Path) -> Result<()> {
     let prefix = home.join("llvm");
     let major = toolchain.llvm_major;

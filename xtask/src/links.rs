@@ -1,7 +1,7 @@
 //! Links in Markdown files: every relative target exists, every anchor is a heading, and every page is reachable.
 //!
-//! Documentation names files and tests of the source. Those names are checked too, so that a move or a rename that
-//! forgets the documents fails here.
+//! File names and test names in the documentation are checked too, so that moving or renaming them without updating the
+//! documentation fails here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,7 +28,7 @@ const SECTIONS: [&str; 2] = ["Invariants", "Consequences"];
 pub(crate) fn step() -> Result<Outcome> {
     let problems = problems(&paths::root())?;
     if !problems.is_empty() {
-        bail!("links that lead nowhere:\n  {}", problems.join("\n  "));
+        bail!("broken links and names:\n  {}", problems.join("\n  "));
     }
     Ok(Outcome::Passed)
 }
@@ -62,7 +62,7 @@ impl Site<'_> {
         links.chain(paths).map(|(line, why)| format!("{}:{line}: {why}", file.display())).collect()
     }
 
-    /// Why a link leads nowhere; none for one that leads somewhere, or out of the repository.
+    /// Why a link is broken; `None` if it is not, or if it leads to another host.
     fn why_broken(&self, file: &Path, link: &Link) -> Option<String> {
         let (path, anchor) = target(file, &link.to)?;
         let Some(path) = path else { return Some(format!("{}: outside the repository", link.to)) };
@@ -80,9 +80,10 @@ impl Site<'_> {
     /// Whether a path in running text begins with a folder of the repository, and yet does not exist.
     fn is_missing(&self, path: &str) -> bool {
         let path = Path::new(path);
-        let inside = path.components().next().is_some_and(|first| path.is_relative() && self.root.join(first).is_dir());
-        let kept = path.ancestors().all(tree::is_kept);
-        inside && kept && !self.root.join(path).exists()
+        let is_inside =
+            path.components().next().is_some_and(|first| path.is_relative() && self.root.join(first).is_dir());
+        let is_kept = path.ancestors().all(tree::is_kept);
+        is_inside && is_kept && !self.root.join(path).exists()
     }
 
     /// Pages that no chain of links leads to.
@@ -116,29 +117,29 @@ impl Site<'_> {
     }
 }
 
-/// The file and anchor that a link of `file` leads to; the file is none where that is outside of the repository.
-/// None for addresses on other hosts.
+/// The file and anchor of a link in `file`. The file is `None` if it is outside the repository. Links to other hosts have no
+/// target.
 fn target<'a>(file: &Path, to: &'a str) -> Option<(Option<PathBuf>, Option<&'a str>)> {
     if to.contains("://") || to.starts_with("mailto:") {
         return None;
     }
     let (path, anchor) = to.split_once('#').map_or((to, None), |(path, anchor)| (path, Some(anchor)));
     let base = if path.is_empty() { file } else { file.parent().unwrap_or(Path::new("")) };
-    Some((normal(&base.join(path)), anchor))
+    Some((normalized(&base.join(path)), anchor))
 }
 
-/// Without `.` and `..`; none for a path that leaves its root.
-fn normal(path: &Path) -> Option<PathBuf> {
-    let mut normal = PathBuf::new();
+/// Resolves `.` and `..`; `None` if the path leaves its root.
+fn normalized(path: &Path) -> Option<PathBuf> {
+    let mut normalized = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::Normal(part) => normal.push(part),
+            Component::Normal(part) => normalized.push(part),
             Component::CurDir => (),
-            Component::ParentDir if normal.pop() => (),
+            Component::ParentDir if normalized.pop() => (),
             _ => return None,
         }
     }
-    Some(normal)
+    Some(normalized)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The note beside the committed object: what it was built from, and by what.
+//! The lock file of the committed object: hashes of its sources and of itself, and the tools that built it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use anyhow::{Context as _, Result};
 
 use crate::sources;
 
-/// What rstwatch.bpf.lock says.
+/// The contents of rstwatch.bpf.lock.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
     /// Hash of the sources.
     pub(crate) sources: String,
     /// Hash of the object.
     pub(crate) object: String,
-    /// The line of `rustc --version`.
+    /// The output of `rustc --version`.
     pub(crate) rustc: String,
     /// bpf-linker's version and its LLVM's.
     pub(crate) bpf_linker: String,
 }
 
-/// The committed object in a workspace.
+/// Path of the committed object in a workspace.
 pub(crate) fn object_path(root: &Path) -> PathBuf {
     root.join("rstwatch/ebpf/rstwatch.bpf.o")
 }
 
-/// The lock beside it.
+/// Path of its lock.
 pub(crate) fn lock_path(root: &Path) -> PathBuf {
     root.join("rstwatch/ebpf/rstwatch.bpf.lock")
 }
@@ -47,7 +47,7 @@ impl Lock {
         })
     }
 
-    /// Writes it beside the object.
+    /// Writes the lock beside the object.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
         let Self { sources, object, rustc, bpf_linker } = self;
         let text = format!(
@@ -57,13 +57,13 @@ impl Lock {
         fs::write(lock_path(root), text).context("cannot write rstwatch.bpf.lock")
     }
 
-    /// Who built the object, for people.
+    /// The tools that built the object, for messages.
     pub(crate) fn built_by(&self) -> String {
         describe(&self.rustc, &self.bpf_linker)
     }
 }
 
-/// A compiler and a linker, for people.
+/// A compiler and a linker, for messages.
 pub(crate) fn describe(rustc: &str, bpf_linker: &str) -> String {
     format!("{rustc} with bpf-linker {bpf_linker}")
 }
@@ -74,17 +74,17 @@ mod tests {
     use dev_support::paths;
 
     #[test]
-    fn committed_lock_names_the_committed_object_and_sources() {
+    fn the_committed_lock_matches_object_and_sources() {
         let root = paths::root();
         let lock = Lock::read(&root).unwrap();
         let object = fs::read(object_path(&root)).unwrap();
-        let mend = "run cargo xtask ebpf";
-        assert_eq!(lock.object, sources::sha256_of(&object), "{mend}");
-        assert_eq!(lock.sources, sources::sha256(&root).unwrap(), "{mend}");
+        let remedy = "run cargo xtask ebpf";
+        assert_eq!(lock.object, sources::sha256_of(&object), "{remedy}");
+        assert_eq!(lock.sources, sources::sha256(&root).unwrap(), "{remedy}");
     }
 
     #[test]
-    fn a_lock_survives_writing_and_reading() {
+    fn a_lock_is_read_as_written() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("rstwatch/ebpf")).unwrap();
         let word = |text: &str| text.to_owned();

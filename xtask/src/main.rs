@@ -1,5 +1,5 @@
-//! The developer commands, `cargo xtask --help`: a front door to the crates `lab`, `lab-vm` and `bench`, and to what builds,
-//! runs, checks and packages rstwatch.
+//! The developer commands (`cargo xtask --help`): they build, run, check and package rstwatch, and start the crates `lab`,
+//! `lab-vm` and `bench`.
 
 mod browser;
 mod builder;
@@ -44,34 +44,34 @@ enum Task {
     Run(run::RunArgs),
     /// Run every check of the project
     Test(test::TestArgs),
-    /// Build the eBPF object, or check that the committed one is right
+    /// Build the eBPF object, or check the committed one
     Ebpf(ebpf::EbpfArgs),
-    /// Write the Grafana dashboards, and run their queries in a Prometheus
+    /// Write the Grafana dashboards, and run their queries in Prometheus
     Dashboards(dashboards::DashboardsArgs),
-    /// Make every kind of reset, and judge what rstwatch says about each
+    /// Make every kind of reset, and judge rstwatch's verdict on each
     Lab(lab::LabArgs),
-    /// Test the agent's page in a browser, with resets made in the lab's network
+    /// Test the status page in a browser, with resets made in the lab's network
     Browser(browser::BrowserArgs),
-    /// Write what is generated in deploy/kubernetes; check manifests, unit, man pages and completions
+    /// Write the generated files in deploy/kubernetes; check manifests, unit, man pages and completions
     Packaging,
     /// Serve a fake Kubernetes API for an agent
     Api(lab::api::ApiArgs),
-    /// Build the daemon as one static file
+    /// Build the daemon as a static binary
     Dist,
     /// Build the container image: target/image/rstwatch.tar
     Image(image::ImageArgs),
     /// Build the Debian package: target/deb
     Deb(deb::DebArgs),
-    /// Boot Debian's kernels under qemu, and run the lab inside each
+    /// Boot Debian's kernels in qemu, and run the lab in each
     Vm(lab_vm::VmArgs),
-    /// Measure what rstwatch costs, compared with nothing and with other tools
+    /// Measure the cost of rstwatch, compared with no tracing and with other tools
     Bench(bench::BenchArgs),
-    /// Run the agent under millions of resets, and kill and stop it meanwhile
+    /// Run the agent under millions of resets, and kill and stop it during the run
     Soak(bench::soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
-    // Processes that this program starts of itself: each returns here unless the environment requests it.
+    // This program also starts copies of itself for other roles. Each call returns unless the environment requests its role.
     lab_vm::run_init_if_requested();
     lab::run_helper_if_requested();
     image::run_pod_if_requested();
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
-        // The failure has been reported where it happened.
+        // The command has already reported the failure.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -33,7 +33,7 @@ pub(crate) fn rules() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The folder of rules, tests and runbooks.
+/// The folder with rules, tests and runbooks.
 fn home() -> PathBuf {
     paths::root().join("deploy/prometheus")
 }

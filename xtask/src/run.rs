@@ -9,16 +9,16 @@ use dev_support::agent::Agent;
 use dev_support::setup::{self, Purpose};
 use dev_support::{cargo, paths, signals};
 
-/// Where the agent serves unless told otherwise.
+/// Default address of the agent.
 const ADDRESS: &str = "127.0.0.1:9877";
 
-/// What `cargo xtask run` accepts.
+/// Arguments of `cargo xtask run`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct RunArgs {
     /// Make a few resets of different causes once the agent is ready, and print the verdict on each
     #[arg(long)]
     demo: bool,
-    /// End after the demo
+    /// Stop after the demo
     #[arg(long, requires = "demo")]
     once: bool,
     /// Arguments for `rstwatch agent`
@@ -52,26 +52,25 @@ fn announce(url: &str) {
     println!("status page  {url}/");
     println!("metrics      {url}/metrics");
     let program = paths::rstwatch();
-    let near = program.strip_prefix(paths::root()).unwrap_or(&program);
-    println!("verdicts     {} trace", near.display());
+    let relative = program.strip_prefix(paths::root()).unwrap_or(&program);
+    println!("verdicts     {} trace", relative.display());
 }
 
-/// Makes the resets on a thread while this one handles signals. False when a signal came.
+/// Makes the resets on another thread while this one handles signals. Returns false if a signal came.
 fn demo(agent: &Agent) -> Result<bool> {
-    let maker = thread::spawn(|| lab::demo(&paths::rstwatch()));
-    while !maker.is_finished() {
+    let demo = thread::spawn(|| lab::demo(&paths::rstwatch()));
+    while !demo.is_finished() {
         if agent.pass_on_signal()? {
-            // What the lab has built cleans itself up when this process ends.
+            // The lab's network is removed when this process ends.
             return Ok(false);
         }
         thread::sleep(Duration::from_millis(50));
     }
-    let made = maker.join();
-    made.unwrap_or_else(|_| bail!("it panicked: see above")).context("the demo failed")?;
+    demo.join().unwrap_or_else(|_| bail!("it panicked: see above")).context("the demo failed")?;
     Ok(true)
 }
 
-/// Where an address to listen on is reached from here: every address includes loopback.
+/// An address at which a listener on `address` is reached from this host. Wildcard addresses include loopback.
 fn reachable(address: &str) -> String {
     match address.rsplit_once(':') {
         Some(("" | "0.0.0.0" | "[::]", port)) => format!("127.0.0.1:{port}"),
@@ -79,7 +78,7 @@ fn reachable(address: &str) -> String {
     }
 }
 
-/// The first address that the agent is told to listen on.
+/// The first listen address in the agent's arguments.
 fn address(args: &[OsString]) -> String {
     const FLAG: &str = "--web.listen-address";
     let mut words = args.iter().map(|arg| arg.to_string_lossy());
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_is_the_first_given() {
+    fn the_first_listen_address_is_used() {
         let of = |args: &[&str]| address(&args.iter().map(OsString::from).collect::<Vec<_>>());
         assert_eq!(of(&[]), ADDRESS);
         assert_eq!(of(&["--web.listen-address=[::1]:1", "-x"]), "[::1]:1");

@@ -1,4 +1,4 @@
-//! A step of `cargo xtask test`: `cargo build --release` in a shell and the release build of `cargo xtask` share their work.
+//! A step of `cargo xtask test`: `cargo build --release` in a shell reuses the release build of `cargo xtask`.
 
 use std::env;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use dev_support::cargo::{build_release, release_build};
 use dev_support::outcome::Outcome;
 
-/// Variables by which users configure Cargo. Of all others that begin with `CARGO`, a shell has none.
+/// Variables by which users configure Cargo. A shell has no other variables that begin with `CARGO`.
 const CONFIGURATION: [&str; 11] = [
     "CARGO_BUILD_",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -29,10 +29,10 @@ pub(crate) fn step() -> Result<Outcome> {
         shell.env_remove(name);
     }
     let done = shell.arg("--verbose").output().context("cannot start cargo")?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "cargo build --release failed: {said}");
-    let repeated: Vec<_> = compiled(&said).collect();
-    ensure!(repeated.is_empty(), "cargo build --release compiles again what cargo xtask has built: {repeated:#?}");
+    let output = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "cargo build --release failed: {output}");
+    let repeated: Vec<_> = compiled(&output).collect();
+    ensure!(repeated.is_empty(), "cargo build --release recompiles what cargo xtask has built: {repeated:#?}");
     Ok(Outcome::Passed)
 }
 
@@ -42,8 +42,8 @@ fn is_in_a_shell(name: &str) -> bool {
 }
 
 /// Cargo's lines about what it compiles, and why.
-fn compiled(said: &str) -> impl Iterator<Item = &str> {
-    said.lines().map(str::trim).filter(|line| line.starts_with("Dirty ") || line.starts_with("Compiling "))
+fn compiled(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().map(str::trim).filter(|line| line.starts_with("Dirty ") || line.starts_with("Compiling "))
 }
 
 #[cfg(test)]
@@ -51,15 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_was_compiled() {
-        let said = "       Fresh cfg-if v1.0.4\n       Dirty ring v0.17.14: the env variable CARGO_PKG_NAME changed\n   \
+    fn finds_compiled_crates() {
+        let output = "       Fresh cfg-if v1.0.4\n       Dirty ring v0.17.14: the env variable CARGO_PKG_NAME changed\n   \
                     Compiling ring v0.17.14\n    Finished `release` profile";
-        assert_eq!(compiled(said).count(), 2);
+        assert_eq!(compiled(output).count(), 2);
         assert_eq!(compiled("       Fresh ring v0.17.14\n    Finished `release` profile").count(), 0);
     }
 
     #[test]
-    fn a_shell_has_no_package() {
+    fn variables_of_packages_are_not_in_a_shell() {
         assert!(!is_in_a_shell("CARGO_PKG_NAME") && !is_in_a_shell("CARGO_MANIFEST_DIR") && !is_in_a_shell("CARGO"));
         assert!(is_in_a_shell("CARGO_HOME") && is_in_a_shell("RUSTFLAGS") && is_in_a_shell("PATH"));
     }

@@ -11,15 +11,15 @@ use crate::{Cli, Task, browser, dashboards, deb, ebpf, image, licences, packagin
 
 /// A step.
 pub(crate) struct Step {
-    /// What its header says.
+    /// The name in its header.
     pub(crate) name: &'static str,
-    /// Needs neither root nor another toolchain, and takes seconds.
+    /// Whether it needs neither root nor another toolchain, and takes seconds.
     pub(crate) quick: bool,
-    /// Makes it.
+    /// Runs it.
     pub(crate) run: fn() -> Result<Outcome>,
 }
 
-/// In the order of their making.
+/// The steps, in the order in which they run.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "tools", quick: false, run: tools },
     Step { name: "format", quick: true, run: format },
@@ -41,10 +41,10 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "kernel VMs", quick: false, run: kernel_vms },
 ];
 
-/// First, for without them tests would be skipped.
+/// Installs missing tools. This comes first, because other steps are skipped without them.
 fn tools() -> Result<Outcome> {
     if !is_root() {
-        return Ok(Outcome::Skipped("not root: what is missing is not installed".to_owned()));
+        return Ok(Outcome::Skipped("not root: missing tools cannot be installed".to_owned()));
     }
     setup::ensure(Purpose::Lab)?;
     setup::ensure(Purpose::Formats)?;
@@ -57,7 +57,7 @@ fn tools() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    // Workspaces of their own, and no members of this one.
+    // These workspaces are not members of this one.
     for manifest in ["rstwatch-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         command::run(&mut cargo(&["fmt", "--manifest-path", manifest, "--check"]))?;
     }
@@ -70,7 +70,7 @@ fn clippy() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// As root these load eBPF programs too; otherwise they say that they skip.
+/// As root, these tests also load eBPF programs; otherwise they print that they are skipped.
 fn unit_tests() -> Result<Outcome> {
     command::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     Ok(Outcome::Passed)
@@ -95,14 +95,14 @@ fn lab_rows() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The long one belongs to `cargo xtask bench`.
+/// A short soak; `cargo xtask bench` includes a long one.
 fn short_soak() -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
     match Cli::try_parse_from(["xtask", "soak", "--events", "400000"])?.task {
         Task::Soak(args) if bench::soak::soak(&args)? => Ok(Outcome::Passed),
-        Task::Soak(_) => bail!("see what is WRONG above"),
+        Task::Soak(_) => bail!("see the lines with WRONG above"),
         _ => bail!("`xtask soak` is another command"),
     }
 }
@@ -115,7 +115,7 @@ fn page_in_a_browser() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The lab on other kernels than this machine's.
+/// Runs the lab on other kernels than that of this machine.
 fn kernel_vms() -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));

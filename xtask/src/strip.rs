@@ -1,13 +1,13 @@
-//! Takes DWARF out of an eBPF object and leaves BTF in it.
+//! Removes DWARF from an eBPF object and keeps BTF.
 //!
-//! The linker derives BTF from debug information, so that cannot be switched off; and
-//! what `llvm-objcopy --strip-debug` does is little enough not to ask for LLVM's tools.
+//! The linker derives BTF from debug information, so debug information cannot be switched off. Doing here what
+//! `llvm-objcopy --strip-debug` does avoids a dependency on LLVM's tools.
 
 use anyhow::{Context as _, Result};
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 
-/// The object without its `.debug_*` sections and without what refers to them.
+/// Returns the object without its `.debug_*` sections and their relocations.
 pub(crate) fn debug(object: &[u8]) -> Result<Vec<u8>> {
     let mut elf = Builder::read(object).context("cannot read the linker's object")?;
     for section in &mut elf.sections {
@@ -20,10 +20,10 @@ pub(crate) fn debug(object: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// LLVM writes one table for the names of symbols and sections; `object` wants two.
+/// Adds a table for the names of sections: LLVM shares one with the symbols, but `object` requires two.
 fn separate_section_names(elf: &mut Builder<'_>) {
-    let is_names = |data: &SectionData<'_>| matches!(data, SectionData::SectionString);
-    if !elf.sections.iter().any(|section| is_names(&section.data)) {
+    let holds_section_names = |data: &SectionData<'_>| matches!(data, SectionData::SectionString);
+    if !elf.sections.iter().any(|section| holds_section_names(&section.data)) {
         let names = elf.sections.add();
         names.name = b".shstrtab".as_slice().into();
         names.sh_type = SHT_STRTAB;

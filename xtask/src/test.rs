@@ -22,15 +22,15 @@ struct Tally {
     skipped: u32,
 }
 
-/// Runs the steps up to the first that fails; says whether none did.
+/// Runs the steps up to the first that fails. Returns whether all passed or were skipped.
 pub(crate) fn test(args: &TestArgs) -> bool {
     let mut tally = Tally::default();
     for step in STEPS {
         println!("== {}", step.name);
         let started = Instant::now();
-        let ended = tally.run(step, args);
-        tally.count(ended.as_ref());
-        report(ended, started);
+        let result = tally.run(step, args);
+        tally.count(result.as_ref());
+        report(result, started);
     }
     let Tally { passed, failed, skipped } = tally;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
@@ -39,18 +39,18 @@ pub(crate) fn test(args: &TestArgs) -> bool {
 
 impl Tally {
     fn run(&self, step: &Step, args: &TestArgs) -> Result<Outcome> {
-        let skipped = |why: &str| Ok(Outcome::Skipped(why.to_owned()));
+        let skip = |why: &str| Ok(Outcome::Skipped(why.to_owned()));
         if self.failed > 0 {
-            return skipped("an earlier step failed");
+            return skip("an earlier step failed");
         }
         if args.quick && !step.quick {
-            return skipped("--quick");
+            return skip("--quick");
         }
         (step.run)()
     }
 
-    fn count(&mut self, ended: Result<&Outcome, &anyhow::Error>) {
-        match ended {
+    fn count(&mut self, result: Result<&Outcome, &anyhow::Error>) {
+        match result {
             Ok(Outcome::Passed) => self.passed += 1,
             Ok(Outcome::Skipped(_)) => self.skipped += 1,
             Err(_) => self.failed += 1,
@@ -58,8 +58,8 @@ impl Tally {
     }
 }
 
-fn report(ended: Result<Outcome>, started: Instant) {
-    match ended {
+fn report(result: Result<Outcome>, started: Instant) {
+    match result {
         Ok(Outcome::Passed) => println!("ok, {:.1} s", started.elapsed().as_secs_f32()),
         Ok(skipped) => skipped.print(),
         Err(error) => println!("failed: {error:#}"),

@@ -1,7 +1,6 @@
-//! Which rustc builds the eBPF object.
+//! Finds the rustc that builds the eBPF object.
 //!
-//! It must have the sources of its own core library, and none is asked to be the
-//! one in use: the daemon is built by plain stable Rust.
+//! It needs the sources of its own core library. It need not be the default toolchain: the daemon builds with stable Rust.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,10 @@ use anyhow::{Context as _, Result, bail};
 use dev_support::command;
 use dev_support::setup::{self, Purpose};
 
-/// Names a rustc to build the eBPF object with, ahead of all others.
+/// Environment variable with the path of the rustc to use.
 const OVERRIDE: &str = "RSTWATCH_EBPF_RUSTC";
 
-/// The first Rust 1.x that knows what the sources use.
+/// The first Rust 1.x with all features that the sources use.
 const OLDEST: u32 = 88;
 
 /// A rustc that can build its own core library.
@@ -22,23 +21,22 @@ const OLDEST: u32 = 88;
 pub(crate) struct Toolchain {
     pub(crate) rustc: PathBuf,
     pub(crate) cargo: PathBuf,
-    /// Where the sources of the standard library stand, as rustc names them.
+    /// Folder of the standard library's sources, as rustc names it.
     pub(crate) library: PathBuf,
-    /// The line that `rustc --version` prints.
+    /// The output of `rustc --version`.
     pub(crate) version: String,
-    /// Of the LLVM whose bitcode it writes.
+    /// Major version of its LLVM.
     pub(crate) llvm_major: u32,
 }
 
-/// The toolchain to build with, by preference the one of the given version line.
-/// Installs Debian's when there is none at all.
+/// Finds a toolchain, preferably with the given version line. Installs Debian's if there is none.
 pub(crate) fn find(preferred: Option<&str>) -> Result<Toolchain> {
     if let Some(rustc) = env::var_os(OVERRIDE) {
         let rustc = PathBuf::from(rustc);
-        return probe(&rustc).with_context(|| format!("{OVERRIDE} is of no use"));
+        return probe(&rustc).with_context(|| format!("{OVERRIDE} cannot be used"));
     }
-    if let Some(found) = choose(preferred) {
-        return Ok(found);
+    if let Some(toolchain) = choose(preferred) {
+        return Ok(toolchain);
     }
     setup::ensure(Purpose::Ebpf).context(
         "no rustc with the sources of its core library: \
@@ -49,10 +47,10 @@ pub(crate) fn find(preferred: Option<&str>) -> Result<Toolchain> {
 
 fn choose(preferred: Option<&str>) -> Option<Toolchain> {
     let debian = Some(PathBuf::from("/usr/bin/rustc"));
-    let mut found: Vec<Toolchain> =
+    let mut toolchains: Vec<Toolchain> =
         [rustup_nightly(), debian].into_iter().flatten().filter_map(|rustc| probe(&rustc).ok()).collect();
-    let recorded = found.iter().position(|t| Some(t.version.as_str()) == preferred);
-    (!found.is_empty()).then(|| found.swap_remove(recorded.unwrap_or(0)))
+    let recorded = toolchains.iter().position(|t| Some(t.version.as_str()) == preferred);
+    (!toolchains.is_empty()).then(|| toolchains.swap_remove(recorded.unwrap_or(0)))
 }
 
 fn rustup_nightly() -> Option<PathBuf> {
@@ -62,22 +60,22 @@ fn rustup_nightly() -> Option<PathBuf> {
 }
 
 fn probe(rustc: &Path) -> Result<Toolchain> {
-    let ask = |arg: &str| {
+    let query = |arg: &str| {
         let mut command = Command::new(rustc);
         command::stdout(command.args(arg.split(' '))).with_context(|| format!("`{} {arg}` failed", rustc.display()))
     };
-    let sysroot = PathBuf::from(ask("--print sysroot")?);
+    let sysroot = PathBuf::from(query("--print sysroot")?);
     let library = sysroot.join("lib/rustlib/src/rust");
     if !library.join("library/core/src/lib.rs").exists() {
-        bail!("{} has no rust-src", rustc.display());
+        bail!("{} lacks the component rust-src", rustc.display());
     }
-    let verbose = ask("-vV")?;
+    let verbose = query("-vV")?;
     let version = verbose.lines().next().unwrap_or_default().to_owned();
     let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
     if minor < Some(OLDEST) {
         bail!("{version} is older than 1.{OLDEST}");
     }
-    let llvm_major = llvm_major(&verbose).context("rustc does not say its LLVM version")?;
+    let llvm_major = llvm_major(&verbose).context("rustc -vV does not print its LLVM version")?;
     let beside = sysroot.join("bin/cargo");
     let cargo = if beside.exists() { beside } else { "cargo".into() };
     let rustc = rustc.to_owned();
@@ -91,8 +89,8 @@ pub(crate) fn llvm_major(text: &str) -> Option<u32> {
     digits.split('.').next()?.parse().ok()
 }
 
-/// Takes out of a child's environment what a `cargo run` or a user put there to steer
-/// other builds; how to reach the network stays.
+/// Removes variables that steer other builds, set by `cargo run` or the user, from a child's environment. Those that configure
+/// the network stay.
 pub(crate) fn scrub(command: &mut Command) {
     const KEPT: [&str; 6] =
         ["CARGO_HOME", "CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTR", "CARGO_SOURCE_", "RUSTUP_HOME"];
@@ -111,7 +109,7 @@ mod tests {
     use super::llvm_major;
 
     #[test]
-    fn llvm_in_either_program_s_words() {
+    fn llvm_version_of_rustc_and_of_llvm() {
         assert_eq!(llvm_major("release: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
         assert_eq!(llvm_major("Debian LLVM version 22.1.8\n  Optimized build."), Some(22));
         assert_eq!(llvm_major("LLVM version unknown"), None);

@@ -1,9 +1,8 @@
-//! Ourselves as `RUSTC_WRAPPER` of the eBPF build.
+//! This program as `RUSTC_WRAPPER` of the eBPF build.
 //!
-//! Cargo hashes the absolute path of a crate that stands outside the workspace being
-//! built (rstwatch-common does) into `-C metadata`, and rustc puts that into the
-//! names of symbols. So two checkouts would give two objects. This gives each
-//! crate a metadata of its name and version instead.
+//! For a crate outside the workspace being built, such as rstwatch-common, Cargo hashes the absolute path into
+//! `-C metadata`, and rustc puts that hash into symbol names. Two checkouts would give two different objects. The wrapper
+//! replaces the metadata by the crate's name and version.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,46 +16,46 @@ use anyhow::{Context as _, Result};
 
 use crate::builder::TARGET;
 
-/// Set for the eBPF build: we are to act as its wrapper.
-pub(crate) const ASKED: &str = "RSTWATCH_XTASK_IS_RUSTC_WRAPPER";
+/// Environment variable that requests this role.
+pub(crate) const ROLE: &str = "RSTWATCH_XTASK_IS_RUSTC_WRAPPER";
 
-/// Becomes rustc when Cargo started us as its wrapper; returns only when it did not, or
-/// with the error that kept us from it.
+/// Becomes rustc if Cargo started this program as its wrapper. Returns `None` if it did not, and the error if rustc cannot be
+/// started.
 pub(crate) fn become_rustc_if_requested() -> Option<io::Error> {
-    env::var_os(ASKED)?;
+    env::var_os(ROLE)?;
     let mut args = env::args_os().skip(1);
     let rustc = args.next()?;
     let args = stable_metadata(args.collect());
     Some(Command::new(rustc).args(args).exec())
 }
 
-/// Puts a copy of this program into a folder: Cargo may replace the original meanwhile.
+/// Copies this program into a folder, because Cargo may replace the original during the build.
 pub(crate) fn install(folder: &Path) -> Result<PathBuf> {
     let wrapper = folder.join("rustc-wrapper");
-    // A copy in use cannot be written to, but another can take its name.
-    let fresh = folder.join(format!("rustc-wrapper-{}", process::id()));
+    // A running copy cannot be overwritten, but it can be replaced by a rename.
+    let copy = folder.join(format!("rustc-wrapper-{}", process::id()));
     fs::create_dir_all(folder)
-        .and_then(|()| fs::copy("/proc/self/exe", &fresh))
-        .and_then(|_| fs::rename(&fresh, &wrapper))
+        .and_then(|()| fs::copy("/proc/self/exe", &copy))
+        .and_then(|_| fs::rename(&copy, &wrapper))
         .with_context(|| format!("cannot copy this program to {}", folder.display()))?;
     Ok(wrapper)
 }
 
-/// Replaces `metadata=…` in the compilations for the kernel; leaves those for the host.
+/// Replaces `metadata=…` in compilations for the kernel. Those for the host are unchanged.
 fn stable_metadata(args: Vec<OsString>) -> Vec<OsString> {
-    let Some(name) = crate_name().filter(|_| args.iter().any(|arg| arg == TARGET)) else {
+    let Some(metadata) = crate_metadata().filter(|_| args.iter().any(|arg| arg == TARGET)) else {
         return args;
     };
     let replace = |arg: OsString| {
         let is_metadata = arg.as_encoded_bytes().starts_with(b"metadata=");
-        if is_metadata { name.clone() } else { arg }
+        if is_metadata { metadata.clone() } else { arg }
     };
     args.into_iter().map(replace).collect()
 }
 
-/// `metadata=crate-version`. Our own crates' version is left out: a release by
-/// itself changes nothing in the kernel.
-fn crate_name() -> Option<OsString> {
+/// `metadata=crate-version`. The version of rstwatch's own crates is omitted, so that a release alone does not change the
+/// object.
+fn crate_metadata() -> Option<OsString> {
     let name = env::var_os("CARGO_CRATE_NAME")?;
     let ours = name.as_encoded_bytes().starts_with(b"rstwatch");
     let version = env::var_os("CARGO_PKG_VERSION").filter(|_| !ours);

@@ -1,4 +1,4 @@
-//! What one Markdown file links to, and what can be linked to in it.
+//! Links, paths, names and anchors of a Markdown file.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +17,9 @@ pub(super) struct Page {
     pub(super) links: Vec<Link>,
     /// Paths in code spans, such as `deploy/systemd`, with their lines.
     pub(super) paths: Vec<(usize, String)>,
-    /// What may follow the `#` of a link to this page.
+    /// Anchors of its headings.
     pub(super) anchors: BTreeSet<String>,
-    /// Identifiers in code spans, each with the title of the section that it stands in.
+    /// Identifiers in code spans, each with the title of its section.
     names: Vec<(String, String)>,
 }
 
@@ -67,7 +67,8 @@ impl Page {
         }
     }
 
-    /// As GitHub makes it: lower case, punctuation dropped, spaces as hyphens, and a number after one that is taken.
+    /// Adds the anchor that GitHub generates: lower case, without punctuation, spaces as hyphens, and with a number if it exists
+    /// already.
     fn anchor(&mut self, heading: &str) {
         let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>().to_lowercase();

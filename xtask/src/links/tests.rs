@@ -12,7 +12,7 @@ fn check(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn links_that_lead_somewhere_are_fine() {
+fn valid_links_are_accepted() {
     let readme =
         "# A `b`: c\n[a](docs/a.md) [b](#a-b-c) [c](docs) [d](https://example.com/x.md)\n\n```\n[e](none.md)\n```\n";
     let page = "# A\n## A\n[up](../README.md#a-b-c) [self](#a-1) ![image](a.png)\n";

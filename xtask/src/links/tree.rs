@@ -1,16 +1,16 @@
-//! The files of the repository, without what builds leave behind.
+//! The files of the repository, without build output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Folders that builds, fuzzing and version control make.
-const LEFT_OUT: [&str; 6] = [".git", "target", "node_modules", "corpus", "artifacts", "coverage"];
+/// Folders that builds, fuzzing and version control create.
+const EXCLUDED: [&str; 6] = [".git", "target", "node_modules", "corpus", "artifacts", "coverage"];
 
 /// Whether a file or folder of this name belongs to the repository.
 pub(super) fn is_kept(path: &Path) -> bool {
-    !path.file_name().is_some_and(|name| LEFT_OUT.iter().any(|left| name == *left))
+    !path.file_name().is_some_and(|name| EXCLUDED.iter().any(|excluded| name == *excluded))
 }
 
 /// Every file below `root`, relative to it, sorted.
