@@ -57,7 +57,8 @@ fn check_sources(root: &Path, lock: &str) -> Result<(), String> {
 fn revision(package: &Path, workspace: Option<&Path>) -> String {
     println!("cargo::rerun-if-env-changed=RSTWATCH_REVISION");
     let given = env::var("RSTWATCH_REVISION").ok();
-    given.filter(|text| !text.is_empty())
+    given
+        .filter(|text| !text.is_empty())
         .or_else(|| packaged_revision(package))
         .or_else(|| git_revision(workspace?))
         .unwrap_or_else(|| "unknown".to_owned())

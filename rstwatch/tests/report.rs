@@ -148,6 +148,10 @@ fn the_timeout_of_a_destination_is_inferred() {
     let destination = all.iter().find(|it| it["peer"] == address.to_string()).expect("the server");
     let died = destination["died"]["seconds"].as_f64().expect("a time");
     assert!((1.99..2.4).contains(&died), "{destination}");
-    assert_eq!((&destination["died"]["exact"], &destination["reset_count"]), (&true.into(), &1.into()), "{destination} {events}");
+    assert_eq!(
+        (&destination["died"]["exact"], &destination["reset_count"]),
+        (&true.into(), &1.into()),
+        "{destination} {events}"
+    );
     assert_eq!(destination["timeout_candidates"][0]["who"], "this test", "{destination}");
 }

@@ -20,7 +20,7 @@ use crate::export::is_reserved;
 use crate::present::filter::{Filter, network};
 use rstwatch_verdict::cause::{Cause, Direction};
 
-/// Says who sent each TCP reset of this host, why, and what to change.
+/// Says who sent each TCP reset on this host, why, and what to change.
 #[derive(Debug, Parser)]
 #[command(name = "rstwatch", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -40,7 +40,7 @@ pub enum Command {
     Agent(Box<AgentArgs>),
     /// Print each reset with its verdict as it happens
     Trace(Box<TraceArgs>),
-    /// Watch for a while, then report which resets occurred, their causes and what to change first
+    /// Watch for a while, then report causes, evidence and what to change first
     Report(Box<ReportArgs>),
     /// Watch for a while, then print the idle timeout of each destination
     Timeouts(Box<TimeoutsArgs>),
@@ -50,7 +50,7 @@ pub enum Command {
         #[arg(value_parser = word::<Cause>(Cause::ALL, Cause::as_str), hide_possible_values = true)]
         cause: Option<Cause>,
     },
-    /// Check whether this kernel and these privileges suffice, and which evidence is lost
+    /// Check whether the agent can run here, and which evidence it lacks
     Check,
 }
 
@@ -87,7 +87,7 @@ pub struct CaptureArgs {
     /// Name of this host in events [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = config::node_name)]
     node_name: Option<String>,
-    /// Configuration file (TOML); its keys are listed in rstwatch agent --help
+    /// Configuration file (TOML); rstwatch agent --help lists its keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

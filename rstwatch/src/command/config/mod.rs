@@ -58,17 +58,17 @@ impl Default for Config {
 
 /// Every key, for `rstwatch agent --help`.
 pub const HELP: &str = "\
-Configuration file (TOML; all keys are optional; re-read on SIGHUP):
+Configuration file (TOML; all keys are optional; SIGHUP re-reads it and applies reloadable keys):
   node_name = \"...\"                name of this host in events; default: the host name
-  workload_limit = 1000            workloads with series of their own, 1 to 100000; applied on SIGHUP
+  workload_limit = 1000            workloads with series of their own, 1 to 100000; reloadable
   ring_buffer_bytes = 2097152      kernel buffer for details, a power of two, 65536 to 1073741824
-  detail_rate_per_second = 2000    details per kind of reset and CPU, 1 to 1000000; counts stay exact beyond it
+  detail_rate_per_second = 2000    details per second, per kind of reset and CPU, 1 to 1000000
   detail_burst = 2000              details in a burst beyond that rate, 1 to 1000000
   timeout_destinations = 1024      destinations whose idle timeout is inferred, 1 to 100000
-  timeout_series = 64              how many of them rstwatch_idle_timeout_seconds exports, 0 (none) to 10000
+  timeout_series = 64              those in rstwatch_idle_timeout_seconds, 0 (none) to 10000
   listener_series = 1000           listeners with series of their own, 1 to 100000
 
-Idle timeouts of your own network. They are added to the known timeouts; one with the name of a known timeout replaces it:
+Idle timeouts of your own network, added to the known timeouts; the same name replaces a known one:
 
 [[timeout]]
 who = \"internal load balancer\"     name of the candidate
@@ -79,11 +79,11 @@ on_expiry = \"fin\"                  fin, rst or silent; optional
 Names from the Kubernetes API (list and watch pods; with remote = true also services and nodes):
 
 [kubernetes]
-enabled = \"auto\"                   true, false, or auto: if KUBERNETES_SERVICE_HOST is set or kubeconfig is given
-node_name = \"...\"                  name of this node in the API; default: NODE_NAME in the environment, else the host name
+enabled = \"auto\"                   true, false, or auto: with KUBERNETES_SERVICE_HOST or kubeconfig
+node_name = \"...\"                  name of this node; default: $NODE_NAME, else the host name
 remote = false                     true: also name the pod, service or node at the remote address
 remote_limit = 50000               maximum addresses with a name, 1 to 1000000
-kubeconfig = \"/...\"                access to the API from outside a pod; credential plugins are not run";
+kubeconfig = \"/...\"                access from outside a pod; credential plugins are not run";
 
 /// An invalid value, and the byte of the file where it is.
 struct Fault {

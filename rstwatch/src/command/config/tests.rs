@@ -72,6 +72,12 @@ fn only_a_small_regular_text_file_is_read() {
 }
 
 #[test]
+fn the_help_fits_on_100_columns() {
+    let too_long: Vec<_> = HELP.lines().filter(|line| line.len() > 100).collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+}
+
+#[test]
 fn the_help_lists_every_key_with_its_default() {
     let keys: String = HELP
         .lines()
