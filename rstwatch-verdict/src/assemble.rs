@@ -7,12 +7,22 @@ use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
 use crate::evidence::{self, Context, Ending, Evidence};
+use crate::identity::Identity;
+use crate::judged::Judged;
 use crate::pair::seq_of_sent;
 use crate::{identity, known_timeouts, timing};
 use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
 
-/// The event of one classified record.
-pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
+/// One classified record, with its timing and the ids of its owner.
+pub fn judged(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Judged {
+    Judged {
+        event: event(record, evidence, verdict, context),
+        timing: timing::of(evidence),
+        identity: Identity::of(record),
+    }
+}
+
+fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
     let (local, remote) = ends(&record.flow);
     let idle = idle(evidence);
     let tcp = connection_numbers(record);
@@ -44,8 +54,6 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
         process,
-        aside: timing::of(evidence),
-        owner: identity::Identity::of(record),
     }
 }
 

@@ -120,7 +120,7 @@ mod tests {
             let record = decode(record.as_bytes()).expect("checked fields are in order");
             let evidence = crate::evidence::of_record(&record, &fixture::context());
             let verdict = crate::classify::classify(&evidence);
-            let _ = crate::assemble::event(&record, &evidence, verdict, &fixture::context());
+            let _ = crate::assemble::judged(&record, &evidence, verdict, &fixture::context());
         }
     }
 }

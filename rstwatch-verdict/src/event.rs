@@ -8,8 +8,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::identity;
-use crate::timing::Aside;
 
 /// One reset, classified. The field order is the JSON order.
 #[derive(Clone, Debug, Serialize)]
@@ -64,12 +62,6 @@ pub struct Event {
     pub workload: Option<Workload>,
     /// Who has the other end's address in the cluster.
     pub remote_workload: Option<Arc<RemoteWorkload>>,
-    /// For reports; not shown.
-    #[serde(skip)]
-    pub aside: Aside,
-    /// By what its owner is found; not shown.
-    #[serde(skip)]
-    pub owner: identity::Identity,
 }
 
 impl Event {
@@ -102,8 +94,6 @@ impl Event {
             process: None,
             workload: None,
             remote_workload: None,
-            aside: Aside::default(),
-            owner: identity::Identity::default(),
         }
     }
 }

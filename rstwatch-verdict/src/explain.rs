@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use crate::cause::{Cause, Direction, Entry, TABLE};
 use crate::event::Event;
 use crate::text::{length, seconds, wrap};
+use crate::timing::Timer;
 
 const WIDTH: usize = 78;
 
 /// One line of advice for this event, or none where there is nothing to fix.
 ///
-/// Numbers in it come from the event alone.
-pub fn advice(cause: Cause, event: &Event) -> Option<String> {
+/// Its numbers come from the event and from the idle timeout that was seen, if one was.
+pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
+    let cause = event.cause;
     let advice = match cause {
         Cause::Refused => refused(event),
-        Cause::IdleReaped => idle_reaped(event),
-        Cause::MiddleboxIdle => middlebox_idle(event),
+        Cause::IdleReaped => idle_reaped(event, timer),
+        Cause::MiddleboxIdle => middlebox_idle(event, timer),
         _ => cause.entry().fix.to_owned(),
     };
     (!advice.is_empty()).then_some(advice)
@@ -34,30 +36,30 @@ fn refuser(event: &Event) -> SocketAddr {
     }
 }
 
-fn idle_reaped(event: &Event) -> String {
+fn idle_reaped(event: &Event, timer: Option<Timer>) -> String {
     // Who sends the RST had closed first, so the pool to mend is at the other end.
     let whose = match event.direction {
         Direction::Sent => "have clients keep",
         Direction::Received => "keep",
     };
-    let bound = bound(event).unwrap_or_else(|| "every hop's timeout".to_owned());
+    let bound = bound(event, timer).unwrap_or_else(|| "every hop's timeout".to_owned());
     format!("{whose} pooled connections idle for less than {bound}; retry idempotent requests once")
 }
 
-fn middlebox_idle(event: &Event) -> String {
-    let bound = bound(event).unwrap_or_else(|| "the device's idle timeout".to_owned());
+fn middlebox_idle(event: &Event, timer: Option<Timer>) -> String {
+    let bound = bound(event, timer).unwrap_or_else(|| "the device's idle timeout".to_owned());
     format!("set TCP keepalive below {bound}, or raise that timeout")
 }
 
 /// The smallest timeout that fits, with its owners; else the timeout itself, if it was seen to end the connection; else the
 /// idle time that was fatal, which is an upper bound.
-fn bound(event: &Event) -> Option<String> {
+fn bound(event: &Event, timer: Option<Timer>) -> Option<String> {
     let candidates = &event.timeout_candidates;
     if let Some(smallest) = candidates.iter().map(|candidate| candidate.seconds).min() {
         let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
         return Some(format!("{smallest} s (candidates: {})", owners.join(", ")));
     }
-    if let Some(timer) = event.aside.timer.filter(|timer| timer.exact) {
+    if let Some(timer) = timer.filter(|timer| timer.exact) {
         return Some(format!("{} (the timeout that was seen here)", length(timer.after)));
     }
     event.idle_ms.map(|idle_ms| format!("{} (the idle time that was fatal here)", seconds(idle_ms)))

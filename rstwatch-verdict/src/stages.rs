@@ -8,8 +8,8 @@ use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
 use crate::correlate::Companies;
-use crate::event::Event;
 use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
+use crate::judged::Judged;
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 
@@ -26,7 +26,7 @@ pub struct Stages {
     companies: Companies,
     /// What ended connections: the peer may go on.
     ended_by: Recent<EndedBy>,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Judged>,
     /// Phantom receives dropped so far.
     phantoms: u64,
 }
@@ -50,7 +50,7 @@ impl Stages {
     }
 
     /// The next event that is ready.
-    pub fn pop(&mut self) -> Option<Event> {
+    pub fn pop(&mut self) -> Option<Judged> {
         self.ready.pop_front()
     }
 
@@ -93,7 +93,7 @@ impl Stages {
             confidence: verdict.confidence,
             because: verdict.because.clone(),
         };
-        self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
+        self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {
             self.phantoms += 1;
         }
@@ -136,7 +136,7 @@ impl Stages {
             };
             self.ended_by.push(ready.record.flow, ended_by);
         }
-        self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
+        self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }
 
     /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record

@@ -6,9 +6,9 @@ use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
 
 /// Beside an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Aside {
+pub struct Timing {
     /// When in the life of its connection the reset came.
-    pub timing: Timing,
+    pub moment: Moment,
     /// The idle timeout that was met, if one was.
     pub timer: Option<Timer>,
     /// A received reset whose sender's event was seen too: one RST, two events.
@@ -17,7 +17,7 @@ pub struct Aside {
 
 /// When in the life of a connection a reset came: the playbook's first question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timing {
+pub enum Moment {
     /// During the handshake.
     Connecting,
     /// The first operation after an idle gap met it.
@@ -41,27 +41,27 @@ pub struct Timer {
 }
 
 /// What this evidence says.
-pub fn of(evidence: &Evidence) -> Aside {
+pub fn of(evidence: &Evidence) -> Timing {
     match evidence {
         Evidence::Received(it) => {
-            Aside { timing: received_timing(it), timer: received_timer(it), repeats_sent: it.sender_saw.is_some() }
+            Timing { moment: received_moment(it), timer: received_timer(it), repeats_sent: it.sender_saw.is_some() }
         }
-        Evidence::Sent(it) => Aside { timing: sent_timing(it), timer: sent_timer(it), repeats_sent: false },
+        Evidence::Sent(it) => Timing { moment: sent_moment(it), timer: sent_timer(it), repeats_sent: false },
         Evidence::Firewall(it) => {
-            let timing = if it.syn { Timing::Connecting } else { Timing::Unseen };
-            Aside { timing, ..Aside::default() }
+            let moment = if it.syn { Moment::Connecting } else { Moment::Unseen };
+            Timing { moment, ..Timing::default() }
         }
     }
 }
 
-fn received_timing(it: &Received) -> Timing {
+fn received_moment(it: &Received) -> Moment {
     let Gap { length, ended_by_us, .. } = it.gap;
     match (it.connecting, length) {
-        (true, _) => Timing::Connecting,
-        (false, None) => Timing::Unseen,
-        (false, Some(_)) if !it.gap.is_idle() => Timing::Busy,
-        (false, Some(_)) if ended_by_us => Timing::AfterIdle,
-        (false, Some(_)) => Timing::IntoSilence,
+        (true, _) => Moment::Connecting,
+        (false, None) => Moment::Unseen,
+        (false, Some(_)) if !it.gap.is_idle() => Moment::Busy,
+        (false, Some(_)) if ended_by_us => Moment::AfterIdle,
+        (false, Some(_)) => Moment::IntoSilence,
     }
 }
 
@@ -78,16 +78,16 @@ fn received_timer(it: &Received) -> Option<Timer> {
     (!after.is_zero()).then_some(Timer { after, exact })
 }
 
-fn sent_timing(it: &Sent) -> Timing {
+fn sent_moment(it: &Sent) -> Moment {
     let opening = it.answered.is_some_and(|segment| segment.syn || segment.handshake);
     match &it.end {
-        _ if opening || it.reason == Reason::InvalidSyn => Timing::Connecting,
-        None => Timing::Unseen,
+        _ if opening || it.reason == Reason::InvalidSyn => Moment::Connecting,
+        None => Moment::Unseen,
         Some(end) => match end.idle {
-            Some(idle) if idle >= GAP && it.answered.is_some() => Timing::AfterIdle,
-            Some(idle) if idle >= GAP => Timing::IntoSilence,
+            Some(idle) if idle >= GAP && it.answered.is_some() => Moment::AfterIdle,
+            Some(idle) if idle >= GAP => Moment::IntoSilence,
             // Work was open, or had just been done.
-            _ => Timing::Busy,
+            _ => Moment::Busy,
         },
     }
 }
@@ -106,7 +106,7 @@ mod tests {
     use crate::evidence::of_record;
     use crate::testing::fixture::{NOW_NS, context, jiffies, received, sent_active, sent_answer};
 
-    fn aside(record: &ResetRecord) -> Aside {
+    fn timing(record: &ResetRecord) -> Timing {
         of(&of_record(record, &context()))
     }
 
@@ -127,22 +127,22 @@ mod tests {
     }
 
     #[test]
-    fn each_timing_is_told() {
+    fn each_moment_is_recognised() {
         let mut connecting = received();
         connecting.state = state::SYN_SENT;
         let mut refusing = sent_answer();
         refusing.segment.flags = tcp_flag::SYN;
         let cases = [
-            (connecting, Timing::Connecting, None),
-            (refusing, Timing::Connecting, None),
-            (sent_answer(), Timing::Unseen, None),
-            (received(), Timing::Busy, None),
-            (quiet(true), Timing::AfterIdle, timer(60_000, false)),
-            (quiet(false), Timing::IntoSilence, timer(60_000, true)),
+            (connecting, Moment::Connecting, None),
+            (refusing, Moment::Connecting, None),
+            (sent_answer(), Moment::Unseen, None),
+            (received(), Moment::Busy, None),
+            (quiet(true), Moment::AfterIdle, timer(60_000, false)),
+            (quiet(false), Moment::IntoSilence, timer(60_000, true)),
         ];
-        for (index, (record, timing, timer)) in cases.into_iter().enumerate() {
-            let found = aside(&record);
-            assert_eq!((found.timing, found.timer, found.repeats_sent), (timing, timer, false), "case {index}");
+        for (index, (record, moment, timer)) in cases.into_iter().enumerate() {
+            let found = timing(&record);
+            assert_eq!((found.moment, found.timer, found.repeats_sent), (moment, timer, false), "case {index}");
         }
     }
 
@@ -154,7 +154,7 @@ mod tests {
         reaped.conn.role = role::CLIENT;
         reaped.conn.fin.time_ns = NOW_NS - 1_200_000_000;
         (reaped.conn.fin.sent_age, reaped.conn.fin.received_age) = (jiffies(58_800), jiffies(58_800));
-        assert_eq!(aside(&reaped).timer, timer(58_800, true));
+        assert_eq!(timing(&reaped).timer, timer(58_800, true));
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
         (late.conn.closing.time_ns, late.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
         (late.conn.closing.sent_age, late.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
         late.conn.reset.time_ns = 0;
-        let found = aside(&late);
-        assert_eq!((found.timing, found.timer), (Timing::AfterIdle, timer(75_000, true)));
+        let found = timing(&late);
+        assert_eq!((found.moment, found.timer), (Moment::AfterIdle, timer(75_000, true)));
     }
 }

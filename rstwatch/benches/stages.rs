@@ -81,7 +81,7 @@ fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
             let record = decode(bytes).expect("a record of this wire");
             let evidence = evidence::of_record(&record, &context);
             let verdict = classify(&evidence);
-            black_box(assemble::event(&record, &evidence, verdict, &context));
+            black_box(assemble::judged(&record, &evidence, verdict, &context));
         }
     });
 }
@@ -118,9 +118,9 @@ fn all_stages(bencher: Bencher<'_, '_>) {
         let (totals, history) = (aggregate::Aggregate::new(1_000), history::History::default());
         for record in &records {
             stages.record(record, &|| 0);
-            while let Some(event) = stages.pop() {
-                totals.record(&event);
-                history.push(std::sync::Arc::new(event));
+            while let Some(judged) = stages.pop() {
+                totals.record(&judged.event);
+                history.push(std::sync::Arc::new(judged));
             }
         }
     });
