@@ -73,7 +73,7 @@ fn idle(evidence: &Evidence) -> Option<Duration> {
         Evidence::Received(received) if !received.connecting => received.gap.length,
         Evidence::Sent(sent) => {
             // A half-closed connection may have been busy ever since.
-            let measured = sent.end.as_ref().filter(|end| !end.unmeasured && end.ending != Ending::HalfClosed);
+            let measured = sent.end.as_ref().filter(|end| !end.unsampled && end.ending != Ending::HalfClosed);
             measured.and_then(|end| Some(end.idle?.saturating_add(end.ago)))
         }
         _ => None,

@@ -59,7 +59,7 @@ pub struct Timeout {
 pub struct Table(Vec<Timeout>);
 
 /// More candidates would be noise.
-const MOST: usize = 4;
+const MAX_CANDIDATES: usize = 4;
 
 /// Set once, when a command starts: a silence is judged by one table from the first event to the last.
 static CURRENT: OnceLock<Table> = OnceLock::new();
@@ -129,7 +129,7 @@ impl Table {
     fn candidates(&self, place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
         self.of_place(place)
             .filter(|entry| fits(entry.seconds.into()))
-            .take(MOST)
+            .take(MAX_CANDIDATES)
             .map(|entry| TimeoutCandidate { seconds: entry.seconds, who: entry.who.clone() })
             .collect()
     }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 
-use crate::evidence::{self, Aftermath, SenderSaw};
+use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
 
 /// How long a receive waits for its sender.
 pub const HOLD: Duration = Duration::from_millis(50);
 /// How long a sender's record waits for receives: a socket that its program holds takes an RST late, from its backlog.
-const REMEMBER: Duration = Duration::from_secs(2);
+const KEEP_SENT: Duration = Duration::from_secs(2);
 /// Bounds of both queues; beyond them the oldest go first.
-const MOST: usize = 8192;
+const CAPACITY: usize = 8192;
 
 /// A receive that waits, or that is done waiting.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Ready {
     /// The receive.
     pub record: ResetRecord,
     /// The verdict of the sending end, if it was seen.
-    pub sender_saw: Option<SenderSaw>,
+    pub sender_verdict: Option<SenderVerdict>,
     /// What the flow brought while the receive waited.
     pub aftermath: Aftermath,
 }
@@ -46,7 +46,7 @@ impl Held {
 struct SentReset {
     time_ns: u64,
     seq: Option<u32>,
-    verdict: SenderSaw,
+    verdict: SenderVerdict,
 }
 
 /// Received and sent resets of the last moments, both under the flow as the receiver sees it.
@@ -57,13 +57,13 @@ pub struct Pairing {
 
 impl Default for Pairing {
     fn default() -> Self {
-        Self { held: Recent::new(MOST), sent: Recent::new(MOST) }
+        Self { held: Recent::new(CAPACITY), sent: Recent::new(CAPACITY) }
     }
 }
 
 impl Pairing {
     /// A sent reset with its verdict; answers the receive that it explains, if that waits.
-    pub fn sent(&mut self, record: &ResetRecord, verdict: SenderSaw) -> Option<Ready> {
+    pub fn sent(&mut self, record: &ResetRecord, verdict: SenderVerdict) -> Option<Ready> {
         if record.flags & flags::PHANTOM != 0 {
             // The kernel called tcp_reset() for data, and answered that data: no RST was received.
             self.held.take(&record.flow, |held| held.record.sock == record.sock);
@@ -71,7 +71,7 @@ impl Pairing {
         let receiver = record.flow.reversed();
         let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
         match self.held.take(&receiver, |held| !held.suspect && matches(&sent, &held.record)) {
-            Some(held) => Some(Ready { sender_saw: Some(sent.verdict), ..unexplained(&held) }),
+            Some(held) => Some(Ready { sender_verdict: Some(sent.verdict), ..without_sender(&held) }),
             None => {
                 self.sent.push(receiver, sent);
                 None
@@ -81,26 +81,26 @@ impl Pairing {
 
     /// A received reset: ready at once where its sender was seen before it.
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
-        let limit = nanos(REMEMBER);
+        let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
         let held = Held::new(record);
         match if held.suspect { None } else { self.sender_of(&record) } {
-            Some(saw) => vec![Ready { sender_saw: Some(saw), ..unexplained(&held) }],
+            Some(saw) => vec![Ready { sender_verdict: Some(saw), ..without_sender(&held) }],
             None => {
-                let pushed_out = self.held.push(record.flow, held);
-                pushed_out.map(|held| self.leave(held)).into_iter().collect()
+                let evicted = self.held.push(record.flow, held);
+                evicted.map(|held| self.release(held)).into_iter().collect()
             }
         }
     }
 
-    fn sender_of(&mut self, record: &ResetRecord) -> Option<SenderSaw> {
+    fn sender_of(&mut self, record: &ResetRecord) -> Option<SenderVerdict> {
         self.sent.take(&record.flow, |sent| matches(sent, record)).map(|sent| sent.verdict)
     }
 
     /// Done waiting. One that was suspected of being a phantom is none, and may have a sender.
-    fn leave(&mut self, held: Held) -> Ready {
-        let sender_saw = if held.suspect { self.sender_of(&held.record) } else { None };
-        Ready { sender_saw, ..unexplained(&held) }
+    fn release(&mut self, held: Held) -> Ready {
+        let sender_verdict = if held.suspect { self.sender_of(&held.record) } else { None };
+        Ready { sender_verdict, ..without_sender(&held) }
     }
 
     /// Another RST came for a connection that one had ended: evidence about the first, if it still waits.
@@ -112,25 +112,25 @@ impl Pairing {
 
     /// Data of the peer's met a connection that an RST had ended, and lies beyond it: whoever made the RST, its record will
     /// not come, so the receive need not wait for it.
-    pub fn outlived(&mut self, record: &ResetRecord) -> Option<Ready> {
+    pub fn data_beyond(&mut self, record: &ResetRecord) -> Option<Ready> {
         let beyond = |held: &Held| {
-            evidence::rst_header(&held.record).is_some_and(|rst| evidence::lies_beyond(&record.segment, rst))
+            evidence::rst_header(&held.record).is_some_and(|rst| evidence::is_beyond(&record.segment, rst))
         };
         let mut held = self.held.take(&record.flow, beyond)?;
         held.aftermath.data_beyond = true;
-        Some(unexplained(&held))
+        Some(without_sender(&held))
     }
 
     /// Receives that have waited long enough.
     pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
         let limit = nanos(HOLD);
         let due = |held: &Held| now_ns.saturating_sub(held.record.time_ns) >= limit;
-        std::iter::from_fn(|| self.held.pop_front_if(due).map(|held| self.leave(held))).collect()
+        std::iter::from_fn(|| self.held.pop_front_if(due).map(|held| self.release(held))).collect()
     }
 
     /// Everything that still waits.
     pub fn flush(&mut self) -> Vec<Ready> {
-        std::iter::from_fn(|| self.held.pop_front_if(|_| true).map(|held| self.leave(held))).collect()
+        std::iter::from_fn(|| self.held.pop_front_if(|_| true).map(|held| self.release(held))).collect()
     }
 
     /// Whether anything waits.
@@ -139,8 +139,8 @@ impl Pairing {
     }
 }
 
-fn unexplained(held: &Held) -> Ready {
-    Ready { record: held.record, sender_saw: None, aftermath: held.aftermath }
+fn without_sender(held: &Held) -> Ready {
+    Ready { record: held.record, sender_verdict: None, aftermath: held.aftermath }
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -149,7 +149,7 @@ fn nanos(duration: Duration) -> u64 {
 
 /// Whether the one, of the same flow, is the other's RST: at about the time, with the sequence number where both know it.
 fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
-    let near = sent.time_ns.abs_diff(received.time_ns) < nanos(REMEMBER);
+    let near = sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT);
     let same_seq = match (sent.seq, evidence::rst_header(received)) {
         (Some(seq), Some(rst)) => seq == rst.seq,
         _ => true,
@@ -179,8 +179,8 @@ mod tests {
     use crate::cause::{Cause, Confidence, Sender};
     use crate::testing::fixture;
 
-    fn verdict() -> SenderSaw {
-        SenderSaw {
+    fn verdict() -> SenderVerdict {
+        SenderVerdict {
             cause: Cause::LingerAbort,
             sender: Sender::LocalApp,
             confidence: Confidence::Certain,
@@ -202,11 +202,11 @@ mod tests {
         let mut pairing = Pairing::default();
         assert!(pairing.received(fixture::received()).is_empty());
         let ready = pairing.sent(&sent(), verdict()).expect("explained");
-        assert_eq!(ready.sender_saw, Some(verdict()));
+        assert_eq!(ready.sender_verdict, Some(verdict()));
 
         assert!(pairing.sent(&sent(), verdict()).is_none());
         let ready = pairing.received(fixture::received());
-        assert_eq!(ready[0].sender_saw, Some(verdict()));
+        assert_eq!(ready[0].sender_verdict, Some(verdict()));
         assert!(!pairing.is_waiting());
     }
 
@@ -248,14 +248,14 @@ mod tests {
         assert!(pairing.expired(record.time_ns + nanos(HOLD) - 1).is_empty());
         let ready = pairing.expired(record.time_ns + nanos(HOLD));
         assert_eq!(ready.len(), 1);
-        assert_eq!(ready[0].sender_saw, None);
+        assert_eq!(ready[0].sender_verdict, None);
     }
 
     #[test]
     fn both_queues_are_bounded() {
         let mut pairing = Pairing::default();
         let mut left = 0;
-        for index in 0..2 * MOST {
+        for index in 0..2 * CAPACITY {
             let mut record = fixture::received();
             record.segment.seq = u32::try_from(index).expect("small");
             left += pairing.received(record).len();
@@ -263,6 +263,6 @@ mod tests {
             unrelated.flow.local_port += 1;
             pairing.sent(&unrelated, verdict());
         }
-        assert_eq!((pairing.held.len(), pairing.sent.len(), left), (MOST, MOST, MOST));
+        assert_eq!((pairing.held.len(), pairing.sent.len(), left), (CAPACITY, CAPACITY, CAPACITY));
     }
 }

@@ -32,19 +32,19 @@ impl<T> Recent<T> {
 
     /// Adds an entry; answers the one that had to leave for it.
     pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
-        let pushed_out = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
+        let evicted = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
         self.order.push_back((self.next, flow));
         self.entries.entry(flow).or_default().push((self.next, entry));
         self.next += 1;
         self.len += 1;
-        pushed_out
+        evicted
     }
 
     /// Takes the oldest entry of a flow that fits.
     pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
         let (number, _) = self.entries.get(flow)?.iter().find(|(_, entry)| fits(entry))?;
         let taken = self.take_number(flow, *number);
-        self.forget_taken();
+        self.trim_order();
         taken
     }
 
@@ -55,7 +55,7 @@ impl<T> Recent<T> {
 
     /// Takes the oldest entry of all, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        self.forget_taken();
+        self.trim_order();
         let (number, flow) = *self.order.front()?;
         let oldest = self.entries.get(&flow)?.iter().find(|(n, _)| *n == number)?;
         if !fits(&oldest.1) {
@@ -78,18 +78,18 @@ impl<T> Recent<T> {
 
     /// Numbers at the front whose entries are gone. Those in the midst wait their turn: the order is as long as the
     /// entries that ever were between its ends, so it is cut down when it outgrows the bound.
-    fn forget_taken(&mut self) {
-        while self.order.front().is_some_and(|(number, flow)| !self.holds(*number, flow)) {
+    fn trim_order(&mut self) {
+        while self.order.front().is_some_and(|(number, flow)| !self.contains(*number, flow)) {
             self.order.pop_front();
         }
         if self.order.len() > 2 * self.bound {
             let mut order = std::mem::take(&mut self.order);
-            order.retain(|(number, flow)| self.holds(*number, flow));
+            order.retain(|(number, flow)| self.contains(*number, flow));
             self.order = order;
         }
     }
 
-    fn holds(&self, number: u64, flow: &Flow) -> bool {
+    fn contains(&self, number: u64, flow: &Flow) -> bool {
         self.entries.get(flow).is_some_and(|of_flow| of_flow.iter().any(|(n, _)| *n == number))
     }
 }
@@ -128,9 +128,9 @@ mod tests {
             for (index, (action, port)) in steps.into_iter().enumerate() {
                 match action {
                     0 | 1 => {
-                        let pushed_out = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
+                        let evicted = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
                         list.push((port, index));
-                        assert_eq!(recent.push(flow(port), index), pushed_out);
+                        assert_eq!(recent.push(flow(port), index), evicted);
                     }
                     2 => {
                         let at = list.iter().position(|(p, _)| *p == port);

@@ -7,14 +7,14 @@ use rstwatch_common::record::{ResetRecord, flags, kind};
 use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
-use crate::correlate::Companies;
-use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
+use crate::correlate::Correlator;
+use crate::evidence::{self, Context, EndedBy, Evidence, SenderVerdict};
 use crate::judged::Judged;
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 
 /// Ended connections that are remembered; the oldest give way.
-const ENDED: usize = 4096;
+const MAX_ENDED: usize = 4096;
 
 /// How many phantom receives the kernel has counted; asked only where it matters.
 pub type Phantoms<'a> = &'a dyn Fn() -> u64;
@@ -23,7 +23,7 @@ pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 pub struct Stages {
     context: Context,
     pairing: Pairing,
-    companies: Companies,
+    correlator: Correlator,
     /// What ended connections: the peer may go on.
     ended_by: Recent<EndedBy>,
     ready: VecDeque<Judged>,
@@ -37,8 +37,8 @@ impl Stages {
         Self {
             context,
             pairing: Pairing::default(),
-            companies: Companies::default(),
-            ended_by: Recent::new(ENDED),
+            correlator: Correlator::default(),
+            ended_by: Recent::new(MAX_ENDED),
             ready: VecDeque::new(),
             phantoms: 0,
         }
@@ -79,15 +79,15 @@ impl Stages {
 
     /// A reset that the stack or the firewall sent.
     fn sent(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
-        if let Some(outlived) = self.pairing.outlived(record) {
-            self.received(outlived, phantoms);
+        if let Some(ready) = self.pairing.data_beyond(record) {
+            self.received(ready, phantoms);
         }
         let mut evidence = evidence::of_record(record, &self.context);
         if let Evidence::Sent(sent) = &mut evidence {
             sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
         }
         let verdict = classify(&evidence);
-        let seen = SenderSaw {
+        let seen = SenderVerdict {
             cause: verdict.cause,
             sender: verdict.sender,
             confidence: verdict.confidence,
@@ -117,14 +117,14 @@ impl Stages {
     }
 
     fn received(&mut self, ready: Ready, phantoms: Phantoms<'_>) {
-        if ready.sender_saw.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
+        if ready.sender_verdict.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
             return;
         }
         let mut evidence = evidence::of_record(&ready.record, &self.context);
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = ready.sender_saw;
+            received.sender_verdict = ready.sender_verdict;
             received.forgery.add_aftermath(ready.aftermath);
-            received.company = self.companies.note(&ready.record);
+            received.correlation = self.correlator.observe(&ready.record);
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {

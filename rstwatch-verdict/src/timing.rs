@@ -44,7 +44,7 @@ pub struct Timer {
 pub fn of(evidence: &Evidence) -> Timing {
     match evidence {
         Evidence::Received(it) => {
-            Timing { moment: received_moment(it), timer: received_timer(it), repeats_sent: it.sender_saw.is_some() }
+            Timing { moment: received_moment(it), timer: received_timer(it), repeats_sent: it.sender_verdict.is_some() }
         }
         Evidence::Sent(it) => Timing { moment: sent_moment(it), timer: sent_timer(it), repeats_sent: false },
         Evidence::Firewall(it) => {
@@ -159,15 +159,15 @@ mod tests {
 
     #[test]
     fn our_own_timer_is_exact() {
-        let mut late = sent_answer();
-        late.flags |= flags::TOMBSTONE;
-        late.conn = sent_active().conn;
-        late.conn.marks = mark::CLOSED_BY_OWNER;
-        late.conn.role = role::SERVER;
-        (late.conn.closing.time_ns, late.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
-        (late.conn.closing.sent_age, late.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
-        late.conn.reset.time_ns = 0;
-        let found = timing(&late);
+        let mut closed = sent_answer();
+        closed.flags |= flags::TOMBSTONE;
+        closed.conn = sent_active().conn;
+        closed.conn.marks = mark::CLOSED_BY_OWNER;
+        closed.conn.role = role::SERVER;
+        (closed.conn.closing.time_ns, closed.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
+        (closed.conn.closing.sent_age, closed.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
+        closed.conn.reset.time_ns = 0;
+        let found = timing(&closed);
         assert_eq!((found.moment, found.timer), (Moment::AfterIdle, timer(75_000, true)));
     }
 }

@@ -10,7 +10,7 @@ use rstwatch_common::record::{ResetRecord, kind};
 use rstwatch_verdict::assemble;
 use rstwatch_verdict::classify::classify;
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::evidence::{self, SenderSaw};
+use rstwatch_verdict::evidence::{self, SenderVerdict};
 use rstwatch_verdict::pair::Pairing;
 use rstwatch_verdict::stages::Stages;
 
@@ -91,7 +91,7 @@ fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
 fn pairing(bencher: Bencher<'_, '_>) {
     let (records, context) = (flood(2_000), context::context());
     let verdict = classify(&evidence::of_record(&records[0], &context));
-    let saw = SenderSaw {
+    let saw = SenderVerdict {
         cause: verdict.cause,
         sender: verdict.sender,
         confidence: verdict.confidence,

@@ -2,13 +2,13 @@
 //!
 //! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict.
 
-mod late;
+mod after_close;
 mod received;
 pub mod rules;
 mod sent;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Evidence, Received, SenderSaw};
+use crate::evidence::{Evidence, Received, SenderVerdict};
 
 pub use rules::{RULES, Rule};
 
@@ -30,7 +30,7 @@ pub struct Verdict {
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
     match evidence {
-        Evidence::Received(Received { sender_saw: Some(saw), .. }) => both_ends(saw),
+        Evidence::Received(Received { sender_verdict: Some(saw), .. }) => both_ends(saw),
         _ => from_table(RULES, evidence),
     }
 }
@@ -53,7 +53,7 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
 /// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
 /// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open, and what it infers is
 /// not surer for that this end would infer the same: both read the same silence.
-fn both_ends(saw: &SenderSaw) -> Verdict {
+fn both_ends(saw: &SenderVerdict) -> Verdict {
     let confidence = saw.confidence;
     let sender = match saw.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
@@ -61,11 +61,6 @@ fn both_ends(saw: &SenderSaw) -> Verdict {
     };
     let because = format!("the sending end is on this host: {}", saw.because);
     Verdict { rule: "both_ends", cause: saw.cause, sender, confidence, because }
-}
-
-/// A duration for people.
-fn seconds(duration: std::time::Duration) -> String {
-    crate::text::seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn undecided() -> Verdict {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::seconds;
 use crate::evidence::{Evidence, Received, Shape, Signal};
+use crate::text::length;
 
 /// An answer to the ACK of a FIN comes within a round trip.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -60,12 +60,12 @@ pub(super) fn peers_firewall(evidence: &Evidence) -> bool {
 }
 
 /// One that dies alone, or is followed by none that is refused, may have been closed for any reason.
-pub(super) fn died_together(evidence: &Evidence) -> bool {
-    holds(evidence, |it| it.company.died_together > 0 && it.company.refused_since && !it.connecting)
+pub(super) fn ended_together(evidence: &Evidence) -> bool {
+    holds(evidence, |it| it.correlation.ended_together > 0 && it.correlation.refused_since && !it.connecting)
 }
 
-pub(super) fn say_died_together(evidence: &Evidence) -> String {
-    let others = received(evidence).map_or(0, |it| it.company.died_together);
+pub(super) fn say_ended_together(evidence: &Evidence) -> String {
+    let others = received(evidence).map_or(0, |it| it.correlation.ended_together);
     format!("{others} more connections to this server ended at the same moment, and a new one was refused since")
 }
 
@@ -128,8 +128,8 @@ pub(super) fn reused_after_fin(evidence: &Evidence) -> bool {
 }
 
 /// What came with the FIN after a silence may answer our question; whether one was open nobody saw.
-pub(super) fn last_words_unseen(evidence: &Evidence) -> bool {
-    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.unseen && wrote(it))
+pub(super) fn unsampled_closing_message(evidence: &Evidence) -> bool {
+    holds(evidence, |it| after_fin(it) && it.shape != Shape::Abort && it.gap.unsampled_message && wrote(it))
 }
 
 pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
@@ -143,10 +143,10 @@ fn wrote(it: &Received) -> bool {
 
 pub(super) fn say_fin(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
-    let Some(ago) = it.fin_ago.map(seconds) else { return "the peer had closed before; then we wrote".into() };
+    let Some(ago) = it.fin_ago.map(length) else { return "the peer had closed before; then we wrote".into() };
     match it.gap.until_fin {
         Some(idle) if it.gap.was_idle_at_fin() => {
-            format!("the peer's FIN came {ago} before, after {} without data; then we wrote", seconds(idle))
+            format!("the peer's FIN came {ago} before, after {} without data; then we wrote", length(idle))
         }
         _ => format!("the peer's FIN came {ago} before; then we wrote"),
     }
@@ -162,7 +162,7 @@ pub(super) fn half_closed_aborted(evidence: &Evidence) -> bool {
 }
 
 /// Both sides had closed; what the RST answers is our FIN.
-pub(super) fn fin_met_nothing(evidence: &Evidence) -> bool {
+pub(super) fn fin_to_unknown_connection(evidence: &Evidence) -> bool {
     holds(evidence, |it| after_fin(it) && it.we_closed && !wrote(it) && it.shape == Shape::NoConnection)
 }
 
@@ -228,7 +228,7 @@ pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_reaped(evidence: &Evidence) -> String {
-    let gap = received(evidence).and_then(|it| it.gap.length).map(seconds).unwrap_or_default();
+    let gap = received(evidence).and_then(|it| it.gap.length).map(length).unwrap_or_default();
     format!("the peer aborted the connection after {gap} without data, which fits a well-known idle timeout")
 }
 
@@ -285,7 +285,7 @@ pub(super) fn pushed_after_idle(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_reused_idle(evidence: &Evidence) -> String {
-    let gap = received(evidence).and_then(|it| it.gap.length).map(seconds).unwrap_or_default();
+    let gap = received(evidence).and_then(|it| it.gap.length).map(length).unwrap_or_default();
     format!("first operation after {gap} of silence met a stack that no longer knows the connection")
 }
 

@@ -1,9 +1,9 @@
 //! Predicates and sentences for resets that this host sent: by its firewall, to opening segments, from live sockets.
 
-use super::seconds;
+use crate::text::length;
 use std::time::Duration;
 
-use crate::evidence::{Abort, End, Ending, Evidence, Exit, Met, Reason, Sent};
+use crate::evidence::{Abort, End, Ending, Evidence, Exit, Reason, Sent, SocketClass};
 
 fn sent(evidence: &Evidence) -> Option<&Sent> {
     match evidence {
@@ -54,7 +54,7 @@ pub(super) fn rejected_while_full(evidence: &Evidence) -> bool {
 
 pub(super) fn say_rejected_while_full(evidence: &Evidence) -> String {
     let Evidence::Firewall(reject) = evidence else { return String::new() };
-    let ago = reject.conntrack_full.map(seconds).unwrap_or_default();
+    let ago = reject.conntrack_full.map(length).unwrap_or_default();
     format!("a netfilter rule rejected a segment of an open connection; the conntrack table was full {ago} before")
 }
 
@@ -69,7 +69,7 @@ pub(super) fn say_firewall(evidence: &Evidence) -> String {
 }
 
 pub(super) fn refused(evidence: &Evidence) -> bool {
-    answer(evidence).is_some_and(|sent| sent.met == Met::Nothing && opens(sent))
+    answer(evidence).is_some_and(|sent| sent.socket == SocketClass::Nothing && opens(sent))
 }
 
 pub(super) fn queue_full(evidence: &Evidence) -> bool {
@@ -81,7 +81,7 @@ pub(super) fn queue_full(evidence: &Evidence) -> bool {
 pub(super) fn child_failed(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let last_ack = sent.answered.is_some_and(|answered| answered.ack && !answered.syn);
-        sent.met == Met::Listener && sent.reason == Reason::InvalidSyn && last_ack
+        sent.socket == SocketClass::Listener && sent.reason == Reason::InvalidSyn && last_ack
     })
 }
 
@@ -90,7 +90,7 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let broken =
             matches!(sent.reason, InvalidSyn | InvalidAckSequence | OldAck | TooOldAck | AckUnsentData | Rfc7323Paws);
-        broken || (opens(sent) && sent.met != Met::Nothing)
+        broken || (opens(sent) && sent.socket != SocketClass::Nothing)
     })
 }
 
@@ -99,7 +99,7 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
 pub(super) fn bad_last_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let late = sent.answered.is_some_and(|answered| answered.handshake);
-        sent.met == Met::Listener && sent.reason == Reason::TcpFlags && late
+        sent.socket == SocketClass::Listener && sent.reason == Reason::TcpFlags && late
     })
 }
 
@@ -117,7 +117,7 @@ pub(super) fn say_handshake(evidence: &Evidence) -> String {
     }
 }
 
-pub(super) fn stray_syn_ack(evidence: &Evidence) -> bool {
+pub(super) fn unexpected_syn_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| sent.answered.is_some_and(|answered| answered.syn && answered.ack))
 }
 
@@ -142,8 +142,8 @@ pub(super) fn full_since_heard(evidence: &Evidence) -> Option<Duration> {
     sent(evidence)?.conntrack_full
 }
 
-pub(super) fn say_unheard_while_full(evidence: &Evidence) -> String {
-    let ago = full_since_heard(evidence).map(seconds).unwrap_or_default();
+pub(super) fn say_timed_out_while_full(evidence: &Evidence) -> String {
+    let ago = full_since_heard(evidence).map(length).unwrap_or_default();
     format!(
         "the connection died of segments that were not answered; this node's conntrack table was full {ago} before, since the peer was last heard"
     )
@@ -257,6 +257,6 @@ pub(super) fn disconnected(evidence: &Evidence) -> bool {
 pub(super) fn linger2(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let no_data = sent.answered.is_some_and(|answered| answered.payload == 0);
-        sent.met == Met::Connection && sent.reason == Reason::AbortOnData && no_data
+        sent.socket == SocketClass::Connection && sent.reason == Reason::AbortOnData && no_data
     })
 }

@@ -14,13 +14,13 @@ pub struct End {
     /// Silence before it ended, a goodbye not counted; `None` where work was open.
     pub idle: Option<Duration>,
     /// The last word was ours, after a silence: a goodbye, or a late answer.
-    pub goodbye: bool,
+    pub closing_message: bool,
     /// Whether work was open is not sure: question and answer bear the same time.
-    pub unsure: bool,
+    pub uncertain: bool,
     /// Bytes of ours were not acknowledged.
     pub outstanding: bool,
     /// Nobody looked at the connection before its last words: how long it was silent is a guess.
-    pub unmeasured: bool,
+    pub unsampled: bool,
     /// How it ended.
     pub ending: Ending,
     /// Whether its owner was on its way out.
@@ -110,18 +110,20 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     if ended == 0 || closed_before_the_agent(conn) {
         return None;
     }
-    let (idle, goodbye, unsure) = match interrupted(conn, context) {
-        Interrupted::Work { unsure } => (None, false, unsure),
-        Interrupted::Silence { jiffies, goodbye, unsure } => (context.jiffies(jiffies), goodbye, unsure),
-        Interrupted::Unseen { jiffies } => (context.jiffies(jiffies), true, true),
+    let (idle, closing_message, uncertain) = match interrupted(conn, context) {
+        Interrupted::Work { uncertain } => (None, false, uncertain),
+        Interrupted::Idle { jiffies, closing_message, uncertain } => {
+            (context.jiffies(jiffies), closing_message, uncertain)
+        }
+        Interrupted::Unsampled { jiffies } => (context.jiffies(jiffies), true, true),
     };
-    let unmeasured = goodbye && conn.sampled.closing_quiet == 0;
+    let unsampled = closing_message && conn.sampled.closing_quiet == 0;
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
-        goodbye,
-        unsure,
-        unmeasured,
+        closing_message,
+        uncertain,
+        unsampled,
         outstanding: outstanding(conn) > 0,
         ending: ending(conn, context),
         exit: Exit::of(conn, idle.is_some()),
@@ -130,10 +132,10 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
 
 /// A goodbye is at most so long: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the farewells of MySQL and
 /// Postgres up to 200, a status 408 somewhat more.
-pub(super) const GOODBYE: u32 = 512;
+pub(super) const MAX_CLOSING_BYTES: u32 = 512;
 
 /// A goodbye leaves in so many: a protocol's own, and that of its encryption.
-pub(super) const GOODBYE_SEGMENTS: u16 = 2;
+pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// Our side had closed already when the agent came: how, and after which silence, was not seen.
 fn closed_before_the_agent(conn: &ConnState) -> bool {
@@ -151,19 +153,19 @@ enum Interrupted {
     /// A request: the client had asked and not heard, the server been asked and not answered, or data was to be delivered.
     Work {
         /// Question and answer bear the same time: which came last was not seen.
-        unsure: bool,
+        uncertain: bool,
     },
     /// Nothing, for so many jiffies.
-    Silence {
+    Idle {
         /// Jiffies.
         jiffies: u32,
         /// The server said something short before it went, as TLS and many protocols do; or it was a late answer.
-        goodbye: bool,
+        closing_message: bool,
         /// A question may have been open: it bears the time of the last answer.
-        unsure: bool,
+        uncertain: bool,
     },
     /// A silence of so many jiffies, which our own last words ended: an answer or a goodbye, and nobody had looked.
-    Unseen {
+    Unsampled {
         /// Jiffies.
         jiffies: u32,
     },
@@ -184,25 +186,25 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let asked_last = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
     let next_question = conn.role == role::SERVER && tie && !acknowledged_later && asked_last;
     if next_question && quiet(received) {
-        return Interrupted::Work { unsure: true };
+        return Interrupted::Work { uncertain: true };
     }
-    if asked || owing || outstanding(conn) > GOODBYE {
+    if asked || owing || outstanding(conn) > MAX_CLOSING_BYTES {
         // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
-        let goodbye = !quiet(sent) && quiet(received);
-        return Interrupted::Work { unsure: asked && heard && (goodbye || tie) };
+        let closing_message = !quiet(sent) && quiet(received);
+        return Interrupted::Work { uncertain: asked && heard && (closing_message || tie) };
     }
-    let unsure = tie;
+    let uncertain = tie;
     let last = sent.min(received);
     if conn.role == role::CLIENT || quiet(sent) || !quiet(received) {
-        return Interrupted::Silence { jiffies: last, goodbye: false, unsure };
+        return Interrupted::Idle { jiffies: last, closing_message: false, uncertain };
     }
-    match last_words(conn) {
-        LastWords::Goodbye { silence } => {
-            Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence), unsure: false }
+    match final_message(conn) {
+        FinalMessage::Closing { silence } => {
+            Interrupted::Idle { jiffies: silence.max(last), closing_message: quiet(silence), uncertain: false }
         }
-        LastWords::Answer => Interrupted::Silence { jiffies: last, goodbye: false, unsure: false },
-        LastWords::Long => Interrupted::Work { unsure: true },
-        LastWords::Unseen => Interrupted::Unseen { jiffies: received },
+        FinalMessage::Answer => Interrupted::Idle { jiffies: last, closing_message: false, uncertain: false },
+        FinalMessage::Long => Interrupted::Work { uncertain: true },
+        FinalMessage::Unsampled => Interrupted::Unsampled { jiffies: received },
     }
 }
 
@@ -214,9 +216,9 @@ fn is_old(conn: &ConnState) -> bool {
 }
 
 /// What a server said after the client had been silent, before it closed.
-enum LastWords {
+enum FinalMessage {
     /// Something short, after so many jiffies in which it had nothing to answer.
-    Goodbye {
+    Closing {
         /// Jiffies.
         silence: u32,
     },
@@ -225,20 +227,20 @@ enum LastWords {
     /// Too much for a goodbye, after a silence in which it had nothing to answer.
     Long,
     /// Nobody looked in time, and what it said is short.
-    Unseen,
+    Unsampled,
 }
 
-fn last_words(conn: &ConnState) -> LastWords {
-    let few = conn.sampled.closing_segs <= GOODBYE_SEGMENTS;
-    let short = few && u32::from(conn.sampled.closing_bytes) <= GOODBYE;
+fn final_message(conn: &ConnState) -> FinalMessage {
+    let few = conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS;
+    let short = few && u32::from(conn.sampled.closing_bytes) <= MAX_CLOSING_BYTES;
     match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
-        (0, _) if conn.closed.bytes_sent > u64::from(GOODBYE) => LastWords::Answer,
-        (0, _) => LastWords::Unseen,
+        (0, _) if conn.closed.bytes_sent > u64::from(MAX_CLOSING_BYTES) => FinalMessage::Answer,
+        (0, _) => FinalMessage::Unsampled,
         // Asked before the silence, and answered after it.
-        (_, last_payload::PEERS) => LastWords::Answer,
-        (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(conn.closing.sent_age) },
-        _ if conn.sampled.closing_segs <= GOODBYE_SEGMENTS => LastWords::Long,
-        _ => LastWords::Answer,
+        (_, last_payload::PEERS) => FinalMessage::Answer,
+        (quiet, _) if short => FinalMessage::Closing { silence: quiet.saturating_sub(conn.closing.sent_age) },
+        _ if conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS => FinalMessage::Long,
+        _ => FinalMessage::Answer,
     }
 }
 

@@ -130,7 +130,7 @@ pub struct Aftermath {
 }
 
 /// Whether a segment brings payload beyond an RST: whoever sent it had not aborted there.
-pub fn lies_beyond(segment: &Segment, rst: &Segment) -> bool {
+pub fn is_beyond(segment: &Segment, rst: &Segment) -> bool {
     let ahead = segment.seq.wrapping_add(segment.payload).wrapping_sub(rst.seq);
     let carries = segment.payload > 0 && segment.flags & (tcp_flag::RST | tcp_flag::SYN) == 0;
     // More than a window ahead is another connection's.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag};
 
-use super::end::{GOODBYE, GOODBYE_SEGMENTS};
+use super::end::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
 use super::{Context, GAP};
 use crate::known_timeouts;
 
@@ -18,7 +18,7 @@ pub struct Gap {
     /// How much of it had passed when the peer's FIN came.
     pub until_fin: Option<Duration>,
     /// A few last words of the peer's came with its FIN after a silence, and nobody had looked: a goodbye, or a late answer.
-    pub unseen: bool,
+    pub unsampled_message: bool,
     /// Its length is that of a well-known idle timeout.
     pub fits_timeout: bool,
     /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
@@ -44,9 +44,9 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let outstanding = payload_outstanding(record) > 0;
     let fin_ago = since(record, record.conn.fin.time_ns);
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
-    let unseen = fin_ago.is_some() && last_words_unseen(&record.conn, context);
+    let unsampled_message = fin_ago.is_some() && closing_message_unsampled(&record.conn, context);
     let length = match (outstanding, fin_ago) {
-        (_, Some(_)) if unseen => None,
+        (_, Some(_)) if unsampled_message => None,
         // The FIN itself is no activity: count from before it.
         // Unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
@@ -56,7 +56,14 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
     let fits_timeout = length.is_some_and(|length| !known_timeouts::fitting(length, None).is_empty());
-    Gap { length, ended_by_us: outstanding, until_fin, unseen, fits_timeout, threshold: threshold(tcp, context) }
+    Gap {
+        length,
+        ended_by_us: outstanding,
+        until_fin,
+        unsampled_message,
+        fits_timeout,
+        threshold: threshold(tcp, context),
+    }
 }
 
 /// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
@@ -74,29 +81,29 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN
     // itself takes one sequence number, which is counted already.
     let unread = conn.fin.unread.saturating_sub(1);
-    let goodbye = unread > 0 && unread <= GOODBYE;
+    let closing_message = unread > 0 && unread <= MAX_CLOSING_BYTES;
     // What came to a client that was waiting when somebody last looked is an answer, though a late one.
-    let late_answer = goodbye && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
+    let late_answer = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
     if asked || owing || late_answer {
         Some(Duration::ZERO)
-    } else if goodbye {
-        context.jiffies(silence_before_goodbye(conn))
+    } else if closing_message {
+        context.jiffies(idle_before_closing_message(conn))
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
 }
 
-fn last_words_unseen(conn: &ConnState, context: &Context) -> bool {
+fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let client = conn.role == role::CLIENT && conn.fin.unread > 1;
     client && conn.sampled.fin_quiet == 0 && quiet(conn.fin.sent_age) && !quiet(conn.fin.received_age)
 }
 
 /// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.
-fn silence_before_goodbye(conn: &ConnState) -> u32 {
+fn idle_before_closing_message(conn: &ConnState) -> u32 {
     match conn.sampled.fin_quiet {
         0 => conn.fin.sent_age,
-        _ if conn.sampled.fin_segs > GOODBYE_SEGMENTS => conn.fin.received_age,
+        _ if conn.sampled.fin_segs > MAX_CLOSING_SEGMENTS => conn.fin.received_age,
         quiet => conn.fin.sent_age.min(quiet.saturating_sub(conn.fin.received_age)),
     }
 }

@@ -10,7 +10,7 @@ mod sent;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use forgery::{Aftermath, Forgery, Signal, lies_beyond};
+pub use forgery::{Aftermath, Forgery, Signal, is_beyond};
 pub use idle::Gap;
 pub use reason::Reason;
 pub use received::{Delivery, Shape, header as rst_header, is_phantom};
@@ -64,7 +64,7 @@ pub struct Sent {
     /// The segment that it answers; `None` for an active reset.
     pub answered: Option<Answered>,
     /// What the segment met.
-    pub met: Met,
+    pub socket: SocketClass,
     /// How our side of the connection ended, where it had one.
     pub end: Option<End>,
     /// The listener's accept queue was full.
@@ -111,7 +111,7 @@ pub struct Answered {
 
 /// What a segment met, or what an active reset left from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
+pub enum SocketClass {
     /// No socket.
     Nothing,
     /// A listener only.
@@ -126,7 +126,7 @@ pub enum Met {
 #[derive(Clone, Debug)]
 pub struct Received {
     /// What the sending end's own record said, if that end is on this host.
-    pub sender_saw: Option<SenderSaw>,
+    pub sender_verdict: Option<SenderVerdict>,
     /// It answered our SYN.
     pub connecting: bool,
     /// We had closed our side before.
@@ -148,21 +148,21 @@ pub struct Received {
     /// Since it was established.
     pub age: Option<Duration>,
     /// What became of other connections to the same server.
-    pub company: Company,
+    pub correlation: Correlation,
 }
 
 /// Other connections to the server of a connection that was reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Company {
+pub struct Correlation {
     /// How many more ended at the same moment.
-    pub died_together: usize,
+    pub ended_together: usize,
     /// A new one was refused since.
     pub refused_since: bool,
 }
 
 /// The verdict of the sending end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SenderSaw {
+pub struct SenderVerdict {
     /// Why it sent.
     pub cause: Cause,
     /// Who sent.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
 
-use super::{Company, Context, Received, forgery, idle};
+use super::{Context, Correlation, Received, forgery, idle};
 
 /// What sort of segment an RST was. Linux speaks two dialects, other stacks mostly follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     };
     let header = header(record);
     Received {
-        sender_saw: None,
+        sender_verdict: None,
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
@@ -75,7 +75,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
             let heard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
             forgery::score(record, rst, delivery.outstanding > 0, heard)
         }),
-        company: Company::default(),
+        correlation: Correlation::default(),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.conn.established_ns),

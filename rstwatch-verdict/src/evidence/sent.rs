@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_flag};
 
-use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end, forgery, idle};
+use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
 
 /// Dying takes a connection so long at most, of what a verdict is to explain.
 const DYING: Duration = Duration::from_secs(120);
@@ -26,7 +26,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         reason,
         derived: !given,
         answered: answered(record),
-        met: met(record.sk_class),
+        socket: socket_class(record.sk_class),
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         subflow: record.subflow != 0,
@@ -61,7 +61,7 @@ fn resumed(record: &ResetRecord) -> bool {
     let rst = &record.conn.rst.segment;
     let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
     let next_door_to_the_peer = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
-    of_the_gone && !next_door_to_the_peer && forgery::lies_beyond(&record.segment, rst)
+    of_the_gone && !next_door_to_the_peer && forgery::is_beyond(&record.segment, rst)
 }
 
 /// How long before the reset the conntrack table was last full.
@@ -77,12 +77,12 @@ fn unheard(record: &ResetRecord, context: &Context) -> Duration {
     if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
 }
 
-fn met(class: u8) -> Met {
+fn socket_class(class: u8) -> SocketClass {
     match class {
-        sk_class::NONE => Met::Nothing,
-        sk_class::LISTEN => Met::Listener,
-        sk_class::TIME_WAIT => Met::TimeWait,
-        _ => Met::Connection,
+        sk_class::NONE => SocketClass::Nothing,
+        sk_class::LISTEN => SocketClass::Listener,
+        sk_class::TIME_WAIT => SocketClass::TimeWait,
+        _ => SocketClass::Connection,
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Expiry, Place, Source, Timeout};
 use crate::escape::printable;
 
 /// A year: nothing idles longer on purpose.
-const MOST_SECONDS: i64 = 31_536_000;
-const WHO_BYTES: usize = 80;
+const MAX_SECONDS: i64 = 31_536_000;
+const MAX_WHO_BYTES: usize = 80;
 
 /// One entry as written. `i64` is TOML's integer: the range is checked by us.
 #[derive(Debug, Deserialize)]
@@ -50,11 +50,11 @@ pub fn checked(written: Vec<Spanned<Written>>) -> Result<Vec<Timeout>, (usize, S
 
 fn timeout(entry: Written) -> Result<Timeout, String> {
     let Written { seconds, who, place, on_expiry, source } = entry;
-    if who.is_empty() || who.len() > WHO_BYTES || *printable(&who) != *who {
-        return Err(format!("who is no name: give 1 to {WHO_BYTES} printable bytes"));
+    if who.is_empty() || who.len() > MAX_WHO_BYTES || *printable(&who) != *who {
+        return Err(format!("who is no name: give 1 to {MAX_WHO_BYTES} printable bytes"));
     }
-    let fitting = u32::try_from(seconds).ok().filter(|_| seconds <= MOST_SECONDS);
-    let seconds = fitting.ok_or_else(|| format!("seconds is {seconds}: give 0 to {MOST_SECONDS}"))?;
+    let fitting = u32::try_from(seconds).ok().filter(|_| seconds <= MAX_SECONDS);
+    let seconds = fitting.ok_or_else(|| format!("seconds is {seconds}: give 0 to {MAX_SECONDS}"))?;
     Ok(Timeout {
         seconds,
         who,

@@ -9,7 +9,7 @@ use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag
 use super::model::{Left, Model, Reset};
 use super::{Pairing, Ready};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::SenderSaw;
+use crate::evidence::SenderVerdict;
 use crate::recent::Recent;
 use crate::testing::fixture::{self, NOW_NS};
 
@@ -185,13 +185,13 @@ fn received_record(reset: &Reset) -> ResetRecord {
 }
 
 /// A verdict that carries its sender's number.
-fn verdict(reset: &Reset) -> SenderSaw {
+fn verdict(reset: &Reset) -> SenderVerdict {
     let because = reset.id.to_string();
-    SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
+    SenderVerdict { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
 }
 
 fn left(ready: Ready) -> Left {
-    let sender = ready.sender_saw.map(|saw| saw.because.parse().expect("a number"));
+    let sender = ready.sender_verdict.map(|saw| saw.because.parse().expect("a number"));
     (ready.record.netns, sender)
 }
 
@@ -258,7 +258,7 @@ fn the_sequences_reach_every_rule() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let (mut at_once, mut after_a_wait, mut by_age, mut pushed_out, mut phantoms) = (0, 0, 0, 0, 0);
+    let (mut at_once, mut after_a_wait, mut by_age, mut evicted, mut phantoms) = (0, 0, 0, 0, 0);
     for _ in 0..300 {
         let (mut pairing, mut model) = (short(3), Model::new(3));
         for step in steps().new_tree(&mut runner).expect("steps").current() {
@@ -268,12 +268,12 @@ fn the_sequences_reach_every_rule() {
                 (Step::Received(_), Some((_, Some(_)))) => at_once += 1,
                 (Step::Sent(_), Some((_, Some(_)))) => after_a_wait += 1,
                 (Step::Expire(_), Some(_)) => by_age += 1,
-                (Step::Received(_), Some((_, None))) => pushed_out += 1,
+                (Step::Received(_), Some((_, None))) => evicted += 1,
                 (Step::Sent(_), None) if pairing.held.len() < held => phantoms += 1,
                 _ => {}
             }
         }
     }
-    let reached = [at_once, after_a_wait, by_age, pushed_out, phantoms];
+    let reached = [at_once, after_a_wait, by_age, evicted, phantoms];
     assert!(reached.iter().all(|count| *count > 50), "{reached:?}");
 }

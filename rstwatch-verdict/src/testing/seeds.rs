@@ -1,6 +1,6 @@
 //! The seeds of the fuzz targets that tests make: kept in fuzz/seeds, and held against what they are made from.
 //!
-//! `UPDATE_EXPECT=1 cargo test -p rstwatch --lib seeds` writes them anew; see CONTRIBUTING.md.
+//! `UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds` writes them anew; see CONTRIBUTING.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +26,6 @@ pub fn are_kept(target: &str, ours: impl Fn(&str) -> bool, seeds: &BTreeMap<Stri
         seeds.iter().filter(|(name, bytes)| kept.get(*name) != Some(*bytes)).map(|(name, _)| name).collect();
     assert!(
         names(&kept) == names(seeds) && stale.is_empty(),
-        "fuzz/seeds/{target} is old ({stale:?}): UPDATE_EXPECT=1 cargo test -p rstwatch --lib seeds"
+        "fuzz/seeds/{target} is old ({stale:?}): UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds"
     );
 }

@@ -1,10 +1,10 @@
 //! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
 
-mod mutants;
+mod context;
+mod necessity;
 mod received;
 mod seeds;
 mod sent;
-mod told;
 
 use rstwatch_common::record::{ResetRecord, state};
 
@@ -24,9 +24,9 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 }
 
 /// All cases as evidence, those that take more than a record included.
-fn judged() -> impl Iterator<Item = (&'static str, Evidence)> {
+fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
     let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
-    recorded.chain(told::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+    recorded.chain(context::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
 }
 
 fn evidence_of(record: &ResetRecord) -> Evidence {
@@ -35,7 +35,7 @@ fn evidence_of(record: &ResetRecord) -> Evidence {
 
 #[test]
 fn each_case_is_decided_by_its_rule() {
-    for (index, (rule, evidence)) in judged().enumerate() {
+    for (index, (rule, evidence)) in evidence_cases().enumerate() {
         assert_eq!(classify(&evidence).rule, rule, "case {index}: {evidence:#?}");
     }
 }
@@ -43,7 +43,7 @@ fn each_case_is_decided_by_its_rule() {
 #[test]
 fn every_rule_decides_a_case() {
     for rule in RULES {
-        assert!(judged().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
+        assert!(evidence_cases().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
     }
 }
 
@@ -57,7 +57,7 @@ fn rules_have_names_of_their_own() {
 
 #[test]
 fn every_sentence_says_something() {
-    for (rule, evidence) in judged() {
+    for (rule, evidence) in evidence_cases() {
         let because = classify(&evidence).because;
         assert!(because.len() > 10 && because == because.trim(), "{rule}: {because:?}");
     }
@@ -66,7 +66,7 @@ fn every_sentence_says_something() {
 /// What the kernel did not say, and only one end saw, is never certain.
 #[test]
 fn nothing_received_alone_is_certain() {
-    for (rule, evidence) in judged() {
+    for (rule, evidence) in evidence_cases() {
         if matches!(evidence, Evidence::Received(_)) {
             assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
         }
@@ -90,29 +90,29 @@ fn what_the_kernel_did_not_say_is_not_certain() {
 #[test]
 fn ends_that_agree_are_as_sure_as_the_sender() {
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderSaw;
+    use crate::evidence::SenderVerdict;
     let mut evidence = evidence_of(&after_fin(bare(), 60_000));
     if let Evidence::Received(received) = &mut evidence {
         let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
-        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+        received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
     }
     assert_eq!(classify(&evidence).confidence, Confidence::Likely);
 }
 
 /// Linux 6.10 and 6.11 name what an answer met, but not why the connection had been aborted.
 #[test]
-fn late_segments_of_an_abort_without_a_reason_are_not_certain() {
+fn segments_after_an_abort_without_a_reason_are_not_certain() {
     use crate::cause::{Cause, Confidence};
     use rstwatch_common::record::mark;
-    let late = sent::late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
-    let verdict = classify(&evidence_of(&late));
+    let after = sent::aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
+    let verdict = classify(&evidence_of(&after));
     assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));
 }
 
 #[test]
 fn the_sending_end_decides() {
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderSaw;
+    use crate::evidence::SenderVerdict;
     let cases = [
         (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
         (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
@@ -121,7 +121,7 @@ fn the_sending_end_decides() {
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+            received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

@@ -119,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // Before Linux 5.11 nobody looks.
-    ("last_words_unseen", || {
+    ("unsampled_closing_message", || {
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 25;
@@ -196,7 +196,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.sent_age = record.tcp.received_age;
         record
     }),
-    ("fin_met_nothing", || {
+    ("fin_to_unknown_connection", || {
         let mut record = after_fin(bare(), 60_000);
         record.state = state::LAST_ACK;
         record.tcp.shutdown = 3;
@@ -226,7 +226,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // The FIN came before the agent did.
-    ("fin_met_nothing", || {
+    ("fin_to_unknown_connection", || {
         let mut record = bare();
         record.state = state::LAST_ACK;
         record.tcp.shutdown = 3;

@@ -33,7 +33,7 @@ pub(super) fn marked(mut record: ResetRecord, marks: u32) -> ResetRecord {
 }
 
 /// An answer to data of a connection that is remembered, closed here 200 ms ago.
-pub(super) fn late(idle_ms: u32) -> ResetRecord {
+pub(super) fn closed(idle_ms: u32) -> ResetRecord {
     let mut record = fixture::sent_answer();
     record.flags |= flags::TOMBSTONE;
     record.conn = fixture::record().conn;
@@ -48,8 +48,8 @@ pub(super) fn late(idle_ms: u32) -> ResetRecord {
 }
 
 /// The same, of a connection that was aborted.
-pub(super) fn late_abort(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
-    let mut record = late(0);
+pub(super) fn aborted(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
+    let mut record = closed(0);
     record.conn.marks = mark::ABORTED | marks;
     record.conn.reset.reason = reason(why);
     record.conn.reset_state = reset_state;
@@ -107,8 +107,8 @@ pub(super) const CASES: &[Case] = &[
         (record.tcp.received_age, record.tcp.ack_age) = (jiffies(30_000), jiffies(30_000));
         full(record, 40 * SECOND)
     }),
-    ("late_while_full", || {
-        let mut record = late(0);
+    ("after_close_while_full", || {
+        let mut record = closed(0);
         record.conn.marks = 0;
         record.conn.closing.received_age = jiffies(30_000);
         record.conn.closing.outstanding = 10;
@@ -116,15 +116,15 @@ pub(super) const CASES: &[Case] = &[
     }),
     // Looked at while the server was computing: what it said then was the answer, however short and late.
     ("closed_then_data", || {
-        let mut record = late(3_000);
+        let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
         record.conn.sampled.closing_quiet = jiffies(3_000);
         (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
         record.conn.sampled.last_payload = last_payload::PEERS;
         record
     }),
-    ("closed_with_goodbye", || {
-        let mut record = late(3_000);
+    ("closed_with_closing_message", || {
+        let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
         record.conn.sampled.closing_quiet = jiffies(3_000);
         (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
@@ -133,15 +133,15 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The end of a long stream.
     ("closed_then_data", || {
-        let mut record = late(3_000);
+        let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
         record.conn.sampled.closing_quiet = jiffies(1_000);
         (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (60_000, 40);
         record
     }),
     // Without reasons: a late segment of a killed process's connection, at the overloaded listener of its successor.
-    ("late_killed", || {
-        let mut record = exiting(late(0), 9);
+    ("after_close_killed", || {
+        let mut record = exiting(closed(0), 9);
         record.sk_class = sk_class::LISTEN;
         record.reason = u32::MAX;
         (record.tcp.ack_backlog, record.tcp.max_ack_backlog) = (9, 8);
@@ -160,8 +160,10 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // Late segments of what ended without a reason: the marks tell.
-    ("late_out_of_memory", || late_abort("NOT_SPECIFIED", mark::CLOSED_BY_OWNER | mark::ORPHANED, state::FIN_WAIT1)),
-    ("late_keepalive", || late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED)),
+    ("after_close_out_of_memory", || {
+        aborted("NOT_SPECIFIED", mark::CLOSED_BY_OWNER | mark::ORPHANED, state::FIN_WAIT1)
+    }),
+    ("after_close_keepalive", || aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED)),
     ("bad_last_ack", || {
         let mut record = answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK);
         record.segment.payload = 0;
@@ -202,7 +204,7 @@ pub(super) const CASES: &[Case] = &[
     ("bad_syn", || answer_from(sk_class::LISTEN, "INVALID_SYN", tcp_flag::SYN | tcp_flag::ACK)),
     // The port is used again while this side still waits for the old connection's FIN.
     ("bad_syn", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::SYN)),
-    ("stray_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
+    ("unexpected_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
     ("mptcp", || active("MPTCP_RST_EMPTCP", state::ESTABLISHED)),
     ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
     ("out_of_memory", || own_abort("TCP_ABORT_ON_MEMORY")),
@@ -229,35 +231,35 @@ pub(super) const CASES: &[Case] = &[
     ("linger_zero", || own_abort("TCP_ABORT_ON_LINGER")),
     ("disconnected", || own_abort("TCP_STATE")),
     ("disconnected", || own_abort("TCP_DISCONNECT_WITH_DATA")),
-    ("late_overflow", || marked(late(0), mark::OVERFLOWED)),
-    ("late_killed", || exiting(late(60_000), 9)),
+    ("after_close_overflow", || marked(closed(0), mark::OVERFLOWED)),
+    ("after_close_killed", || exiting(closed(60_000), 9)),
     // Killed with data unread: its exit aborted.
-    ("late_killed", || exiting(late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 9)),
+    ("after_close_killed", || exiting(aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 9)),
     // Destroyed from outside while its owner was dying: the kill had not closed it.
-    ("late_destroyed", || exiting(late_abort("TCP_STATE", 0, state::ESTABLISHED), 9)),
-    ("late_exited", || exiting(late(0), 0)),
-    ("late_unread", || late_abort("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
-    ("late_never_accepted", || late_abort("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
-    ("late_linger", || late_abort("TCP_STATE", mark::LINGER0, state::CLOSE)),
-    ("late_keepalive", || late_abort("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
-    ("late_destroyed", || late_abort("TCP_STATE", 0, state::ESTABLISHED)),
-    ("closed_when_idle", || late(60_000)),
+    ("after_close_destroyed", || exiting(aborted("TCP_STATE", 0, state::ESTABLISHED), 9)),
+    ("after_close_exited", || exiting(closed(0), 0)),
+    ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
+    ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
+    ("after_close_linger", || aborted("TCP_STATE", mark::LINGER0, state::CLOSE)),
+    ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
+    ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
+    ("closed_when_idle", || closed(60_000)),
     // A process for each connection that ends on an idle timer reaps, it does not crash.
     ("closed_when_idle", || {
-        let mut record = exiting(late(60_000), 0);
+        let mut record = exiting(closed(60_000), 0);
         record.conn.owner.start_ns = record.conn.established_ns + 1;
         record
     }),
     // TLS says close_notify before an idle close.
-    ("closed_unseen", || {
-        let mut record = late(60_000);
+    ("closed_unsampled", || {
+        let mut record = closed(60_000);
         record.conn.closing.sent_age = 0;
         record.conn.closing.outstanding = 24;
         record
     }),
     // The client's request and the answer before it bear the same time, and the ACK too: most likely it was answered.
-    ("closed_with_goodbye", || {
-        let mut record = late(5_000);
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
         record.conn.role = role::CLIENT;
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
@@ -267,7 +269,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The ACK came later, for its own sake: for a request that was not answered, most likely.
     ("gave_up_or_closed", || {
-        let mut record = late(5_000);
+        let mut record = closed(5_000);
         record.conn.role = role::CLIENT;
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
@@ -276,8 +278,8 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A server's answer and the request bear the same time. An ACK of its own came later: no proof.
-    ("closed_with_goodbye", || {
-        let mut record = late(5_000);
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
         record.conn.closing.ack_age = jiffies(4_960);
@@ -285,8 +287,8 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // The next request may have brought the ACK.
-    ("closed_with_goodbye", || {
-        let mut record = late(5_000);
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
         record.conn.closing.ack_age = jiffies(5_000);
@@ -295,7 +297,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // An old connection, whose client delays its ACKs: this one came with a question.
     ("gave_up_or_closed", || {
-        let mut record = late(5_000);
+        let mut record = closed(5_000);
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
         record.conn.closing.ack_age = jiffies(5_000);
@@ -306,13 +308,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     // Asked, and never said a word.
     ("closed_then_data", || {
-        let mut record = late(5_000);
+        let mut record = closed(5_000);
         record.conn.closed.bytes_received = 100;
         record
     }),
     // A page of farewell after a silence, too long for a goodbye: it may be one all the same.
     ("gave_up_or_closed", || {
-        let mut record = late(3_000);
+        let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
         record.conn.sampled.closing_quiet = jiffies(3_000);
         (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (700, 1);
@@ -320,24 +322,24 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // inetd's child, in the middle of its work.
-    ("late_killed", || {
-        let mut record = exiting(late(3_000), 1 << 8);
+    ("after_close_killed", || {
+        let mut record = exiting(closed(3_000), 1 << 8);
         record.conn.closed.bytes_received = 100;
         record.conn.owner.start_ns = record.conn.established_ns + SECOND;
         record
     }),
     // Its first request, never answered.
     ("closed_then_data", || {
-        let mut record = late(5_000);
+        let mut record = closed(5_000);
         record.conn.role = role::CLIENT;
         record.conn.closed.bytes_sent = 100;
         record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
-    ("closed_then_data", || late(10)),
+    ("closed_then_data", || closed(10)),
     // A client that gives up on a slow answer: the request was open, nothing was idle.
     ("closed_then_data", || {
-        let mut record = late(5_000);
+        let mut record = closed(5_000);
         record.conn.role = role::CLIENT;
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
@@ -346,41 +348,41 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A server that closes instead of answering.
     ("closed_then_data", || {
-        let mut record = late(60_000);
+        let mut record = closed(60_000);
         record.conn.closing.received_age = jiffies(59_000);
         record
     }),
     // Stuck with data to deliver.
     ("closed_then_data", || {
-        let mut record = late(60_000);
+        let mut record = closed(60_000);
         record.conn.closing.outstanding = 4000;
         record
     }),
-    ("half_closed_then_data", || marked(late(60_000), mark::HALF_CLOSED)),
-    ("late_timed_out", || {
-        let mut record = late(60_000);
+    ("half_closed_then_data", || marked(closed(60_000), mark::HALF_CLOSED)),
+    ("after_close_timed_out", || {
+        let mut record = closed(60_000);
         record.conn.marks = 0;
         record.conn.closing.outstanding = 10;
         record
     }),
     // Nothing of ours was under way: socket repair took it away.
     ("unknown_here", || {
-        let mut record = late(60_000);
+        let mut record = closed(60_000);
         record.conn.marks = 0;
         record
     }),
-    ("late_out_of_memory", || late_abort("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
-    ("late_disconnected", || late_abort("TCP_STATE", 0, state::CLOSE)),
+    ("after_close_out_of_memory", || aborted("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
+    ("after_close_disconnected", || aborted("TCP_STATE", 0, state::CLOSE)),
     // A farewell of MySQL's.
-    ("closed_unseen", || {
-        let mut record = late(60_000);
+    ("closed_unsampled", || {
+        let mut record = closed(60_000);
         record.conn.closing.sent_age = 0;
         record.conn.closing.outstanding = 155;
         record
     }),
     // A client's close_notify before it goes: the server's answer finds nobody. Not sure to be one.
     ("gave_up_or_closed", || {
-        let mut record = late(90_000);
+        let mut record = closed(90_000);
         record.conn.role = role::CLIENT;
         record.conn.closed.bytes_sent = 100;
         record.conn.closed.bytes_received = 100;
@@ -389,7 +391,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // Our side had closed before the agent came.
     ("data_after_close", || {
-        let mut record = late(0);
+        let mut record = closed(0);
         record.sk_class = sk_class::TIME_WAIT;
         record.conn.marks = 0;
         record.conn.closing.time_ns = 0;
@@ -398,13 +400,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The abort's RST was lost; what comes minutes later was not under way then.
     ("unknown_here", || {
-        let mut record = late_abort("TCP_STATE", mark::LINGER0, state::CLOSE);
+        let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
         record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
         record
     }),
     // FIN_WAIT2 ran out long ago.
     ("unknown_here", || {
-        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        let mut record = aborted("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
         record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
         record
     }),
@@ -413,19 +415,19 @@ pub(super) const CASES: &[Case] = &[
     ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
     // Nothing but a FIN: both sides had closed, nobody was harmed.
     ("tail", || {
-        let mut record = late(60_000);
+        let mut record = closed(60_000);
         record.segment.payload = 0;
         record
     }),
     // The peer's FIN comes just after FIN_WAIT2 ran out.
     ("tail", || {
-        let mut record = late_abort("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        let mut record = aborted("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
         record.segment.payload = 0;
         record
     }),
     // An RST in the peer's name ended it, and the peer knows nothing of that.
     ("tail", || {
-        let mut record = late(0);
+        let mut record = closed(0);
         record.conn.marks = 0;
         record.conn.reset.time_ns = NOW_NS - SECOND;
         record

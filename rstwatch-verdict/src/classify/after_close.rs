@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::seconds;
 use super::sent::{aborted, answer, failed, full_since_heard, lingered, unaccepted};
-use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Met, Reason, Sent};
+use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
+use crate::text::length;
 
 /// Segments are under way for at most so long.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
@@ -22,16 +22,16 @@ fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
     past(evidence).filter(|end| end.ago <= IN_FLIGHT).and_then(aborted)
 }
 
-pub(super) fn late_overflow(evidence: &Evidence) -> bool {
+pub(super) fn after_close_overflow(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Overflowed)
 }
 
 /// Died with the connection open: by a FIN at exit, or by an abort that exit made.
-pub(super) fn late_killed(evidence: &Evidence) -> bool {
+pub(super) fn after_close_killed(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| failed(end.exit) && ended_by_owner(end))
 }
 
-pub(super) fn late_exited(evidence: &Evidence) -> bool {
+pub(super) fn after_close_exited(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| {
         let never_accepted = aborted(end).is_some_and(|(abort, _)| abort.unaccepted);
         end.exit == Exit::Orderly && ended_by_owner(end) && !never_accepted
@@ -46,29 +46,29 @@ fn ended_by_owner(end: &End) -> bool {
     }
 }
 
-pub(super) fn late_unread(evidence: &Evidence) -> bool {
+pub(super) fn after_close_unread(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose)
 }
 
-pub(super) fn late_never_accepted(evidence: &Evidence) -> bool {
+pub(super) fn after_close_never_accepted(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| unaccepted(abort))
 }
 
-pub(super) fn late_linger(evidence: &Evidence) -> bool {
+pub(super) fn after_close_linger(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| lingered(abort))
 }
 
-pub(super) fn late_keepalive(evidence: &Evidence) -> bool {
+pub(super) fn after_close_keepalive(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::KeepaliveTimeout)
 }
 
-pub(super) fn late_destroyed(evidence: &Evidence) -> bool {
+pub(super) fn after_close_destroyed(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::TcpState && !abort.by_owner && !abort.orphan)
 }
 
-pub(super) fn say_late_abort(evidence: &Evidence) -> String {
+pub(super) fn say_aborted(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
-    format!("a late segment of a connection that was aborted here {} before", seconds(end.ago))
+    format!("a late segment of a connection that was aborted here {} before", length(end.ago))
 }
 
 fn closed(evidence: &Evidence) -> Option<&End> {
@@ -85,21 +85,21 @@ fn idle(end: &End) -> bool {
 }
 
 pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| idle(end) && !end.goodbye && !end.unsure) && with_data(evidence)
+    closed(evidence).is_some_and(|end| idle(end) && !end.closing_message && !end.uncertain) && with_data(evidence)
 }
 
 /// It said something short after a silence, and closed; nobody had looked at it before.
-pub(super) fn closed_unseen(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.unmeasured && idle(end)) && with_data(evidence)
+pub(super) fn closed_unsampled(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.unsampled && idle(end)) && with_data(evidence)
 }
 
 /// What was said last may also have been a late answer; a question that bears the time of the last answer may have been open.
-pub(super) fn closed_with_goodbye(evidence: &Evidence) -> bool {
+pub(super) fn closed_with_closing_message(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(idle) && with_data(evidence)
 }
 
 pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.unsure && end.idle.is_none()) && with_data(evidence)
+    closed(evidence).is_some_and(|end| end.uncertain && end.idle.is_none()) && with_data(evidence)
 }
 
 pub(super) fn closed_then_data(evidence: &Evidence) -> bool {
@@ -110,27 +110,27 @@ pub(super) fn half_closed_then_data(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::HalfClosed) && with_data(evidence)
 }
 
-pub(super) fn late_timed_out(evidence: &Evidence) -> bool {
+pub(super) fn after_close_timed_out(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Silent && end.outstanding)
 }
 
-pub(super) fn late_while_full(evidence: &Evidence) -> bool {
-    late_timed_out(evidence) && full_since_heard(evidence).is_some()
+pub(super) fn after_close_while_full(evidence: &Evidence) -> bool {
+    after_close_timed_out(evidence) && full_since_heard(evidence).is_some()
 }
 
-pub(super) fn say_late_timeout(evidence: &Evidence) -> String {
+pub(super) fn say_timed_out(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     format!(
         "this side gave the connection up {} before, without a word: its data or probes were not answered",
-        seconds(end.ago)
+        length(end.ago)
     )
 }
 
-pub(super) fn late_out_of_memory(evidence: &Evidence) -> bool {
+pub(super) fn after_close_out_of_memory(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnMemory)
 }
 
-pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
+pub(super) fn after_close_disconnected(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| {
         abort.by_owner && matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData)
     })
@@ -138,26 +138,26 @@ pub(super) fn late_disconnected(evidence: &Evidence) -> bool {
 
 /// The peer sends on beyond the RST that ended the connection here: it was not the peer's. Without that RST's record the
 /// silence before it is not known, so neither is the cause.
-pub(super) fn outlived(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Busy))
+pub(super) fn resumed(evidence: &Evidence) -> bool {
+    resumed_after_rst(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Busy))
 }
 
-pub(super) fn outlived_idle(evidence: &Evidence) -> bool {
-    outlives(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Idle))
+pub(super) fn resumed_after_idle(evidence: &Evidence) -> bool {
+    resumed_after_rst(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Idle))
 }
 
-pub(super) fn outlived_reject(evidence: &Evidence) -> bool {
+pub(super) fn resumed_after_reject(evidence: &Evidence) -> bool {
     let ended = past(evidence).is_some_and(|end| end.ending == Ending::ResetByPeer);
     ended && answer(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::LocalFirewall))
 }
 
-fn outlives(evidence: &Evidence) -> Option<&Sent> {
+fn resumed_after_rst(evidence: &Evidence) -> Option<&Sent> {
     let reset_by_peer = past(evidence).is_some_and(|end| end.ending == Ending::ResetByPeer);
     answer(evidence).filter(|sent| reset_by_peer && sent.resumed)
 }
 
-pub(super) fn say_outlived(evidence: &Evidence) -> String {
-    let ago = past(evidence).map(|end| seconds(end.ago)).unwrap_or_default();
+pub(super) fn say_resumed(evidence: &Evidence) -> String {
+    let ago = past(evidence).map(|end| length(end.ago)).unwrap_or_default();
     format!("an RST in the peer's name ended this connection {ago} before, yet the peer sends on beyond it")
 }
 
@@ -174,14 +174,14 @@ pub(super) fn tail(evidence: &Evidence) -> bool {
 pub(super) fn say_tail(evidence: &Evidence) -> String {
     match past(evidence) {
         Some(end) if end.ending == Ending::ResetByPeer => {
-            let ago = seconds(end.ago);
+            let ago = length(end.ago);
             format!(
                 "an RST in the peer's name ended this connection {ago} before, yet the peer sends: it may not be the peer's"
             )
         }
         Some(end) => {
             let lost = if with_data(evidence) { "its last data were not read" } else { "no data was lost" };
-            format!("the tail of a connection that was closed here {} before: {lost}", seconds(end.ago))
+            format!("the tail of a connection that was closed here {} before: {lost}", length(end.ago))
         }
         None => String::new(),
     }
@@ -189,30 +189,30 @@ pub(super) fn say_tail(evidence: &Evidence) -> String {
 
 pub(super) fn say_closed(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
-    let ago = seconds(end.ago);
+    let ago = length(end.ago);
     let Some(idle) = end.idle.filter(|idle| *idle >= GAP) else {
         return format!("this side closed the connection {ago} before; then data came");
     };
-    let goodbye = if end.goodbye { " and with a goodbye" } else { "" };
+    let closing_message = if end.closing_message { " and with a goodbye" } else { "" };
     format!(
-        "this side closed the connection {ago} before, after {} without data{goodbye}; then data came",
-        seconds(idle)
+        "this side closed the connection {ago} before, after {} without data{closing_message}; then data came",
+        length(idle)
     )
 }
 
 pub(super) fn data_after_close(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
-        matches!(sent.reason, Reason::AbortOnData | Reason::TimewaitSocket) || sent.met == Met::TimeWait
+        matches!(sent.reason, Reason::AbortOnData | Reason::TimewaitSocket) || sent.socket == SocketClass::TimeWait
     })
 }
 
 pub(super) fn unknown_here(evidence: &Evidence) -> bool {
-    answer(evidence).is_some_and(|sent| matches!(sent.met, Met::Nothing | Met::Listener))
+    answer(evidence).is_some_and(|sent| matches!(sent.socket, SocketClass::Nothing | SocketClass::Listener))
 }
 
 pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
     if let Some(end) = past(evidence) {
-        let ago = seconds(end.ago);
+        let ago = length(end.ago);
         if end.ending == Ending::Silent {
             return format!("this side had given the connection up {ago} before, without a word");
         }
@@ -220,7 +220,7 @@ pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
             "this side had aborted the connection {ago} before, but its RST did not arrive: a segment came"
         );
     }
-    let listens = answer(evidence).is_some_and(|sent| sent.met == Met::Listener);
+    let listens = answer(evidence).is_some_and(|sent| sent.socket == SocketClass::Listener);
     let tail = if listens { "; its port is served" } else { "" };
     format!("a segment came of a connection that this host does not know{tail}")
 }

@@ -1,12 +1,12 @@
 //! Resets whose verdict takes more than their own record: what came after, and what became of other connections.
 
 use super::{evidence_of, received, sent};
-use crate::evidence::{Aftermath, Company, EndedBy, Evidence};
+use crate::evidence::{Aftermath, Correlation, EndedBy, Evidence};
 use crate::testing::fixture;
 use rstwatch_common::record::{ResetRecord, present, tcp_flag};
 
 /// The peer's data go on after the RST.
-fn outlived(record: &ResetRecord) -> Evidence {
+fn data_beyond(record: &ResetRecord) -> Evidence {
     let mut evidence = evidence_of(record);
     if let Evidence::Received(received) = &mut evidence {
         received.forgery.add_aftermath(Aftermath { data_beyond: true, repeated: false });
@@ -14,17 +14,17 @@ fn outlived(record: &ResetRecord) -> Evidence {
     evidence
 }
 
-fn in_company(record: &ResetRecord, company: Company) -> Evidence {
+fn correlated(record: &ResetRecord, correlation: Correlation) -> Evidence {
     let mut evidence = evidence_of(record);
     if let Evidence::Received(received) = &mut evidence {
-        received.company = company;
+        received.correlation = correlation;
     }
     evidence
 }
 
 /// Data of the peer's, beyond an RST that ended the connection here.
 fn resumed() -> ResetRecord {
-    let mut record = sent::late(0);
+    let mut record = sent::closed(0);
     record.conn.marks = 0;
     record.conn.reset.time_ns = record.conn.closed.time_ns;
     record.conn.rst.segment.present = present::SEGMENT | present::IPV4;
@@ -45,13 +45,13 @@ fn after(record: &ResetRecord, ended_by: EndedBy) -> Evidence {
 }
 
 /// A rule, and evidence that it decides.
-type Told = (&'static str, fn() -> Evidence);
+type EvidenceCase = (&'static str, fn() -> Evidence);
 
-pub(super) const CASES: &[Told] = &[
-    ("outlived", || after(&resumed(), EndedBy::Busy)),
-    ("outlived_idle", || after(&resumed(), EndedBy::Idle)),
+pub(super) const CASES: &[EvidenceCase] = &[
+    ("resumed", || after(&resumed(), EndedBy::Busy)),
+    ("resumed_after_idle", || after(&resumed(), EndedBy::Idle)),
     // Our own firewall had made it.
-    ("outlived_reject", || after(&resumed(), EndedBy::LocalFirewall)),
+    ("resumed_after_reject", || after(&resumed(), EndedBy::LocalFirewall)),
     // Perhaps somebody else's: no surer than that.
     ("tail", || after(&resumed(), EndedBy::AnotherFirewall)),
     // The RST's own record was lost: whether the connection was idle is not known.
@@ -68,26 +68,35 @@ pub(super) const CASES: &[Told] = &[
         record.conn.rst.segment.ttl = 63;
         after(&record, EndedBy::Busy)
     }),
-    ("peers_firewall", || outlived(&received::bare())),
+    ("peers_firewall", || data_beyond(&received::bare())),
     ("path_injected", || {
         let mut record = received::bare();
         record.segment.ip_id = 7;
-        outlived(&record)
+        data_beyond(&record)
     }),
     ("path_dropped_state", || {
         let mut record = received::after_silence(received::bare(), 60_000);
         record.segment.ip_id = 7;
-        outlived(&record)
+        data_beyond(&record)
     }),
     // Disguised in every respect, and yet the data go on: it stays open.
-    ("path_doubtful", || outlived(&fixture::received())),
-    ("died_together", || {
-        in_company(&received::after_fin(received::bare(), 60_000), Company { died_together: 2, refused_since: true })
+    ("path_doubtful", || data_beyond(&fixture::received())),
+    ("ended_together", || {
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 2, refused_since: true },
+        )
     }),
     ("reused_after_fin", || {
-        in_company(&received::after_fin(received::bare(), 60_000), Company { died_together: 2, refused_since: false })
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 2, refused_since: false },
+        )
     }),
     ("reused_after_fin", || {
-        in_company(&received::after_fin(received::bare(), 60_000), Company { died_together: 0, refused_since: true })
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 0, refused_since: true },
+        )
     }),
 ];

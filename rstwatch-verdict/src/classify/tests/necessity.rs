@@ -3,7 +3,7 @@
 //! Damage to the predicates themselves is cargo-mutants' work; CONTRIBUTING.md tells how.
 
 use super::super::{RULES, Rule, Verdict, from_table};
-use super::judged;
+use super::evidence_cases;
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::evidence::Evidence;
 
@@ -16,7 +16,7 @@ fn seen(verdict: &Verdict) -> Seen {
 
 /// All golden cases as evidence, with the verdict of the undamaged table.
 fn golden() -> Vec<(Evidence, Verdict)> {
-    judged().map(|(_, evidence)| (evidence.clone(), from_table(RULES, &evidence))).collect()
+    evidence_cases().map(|(_, evidence)| (evidence.clone(), from_table(RULES, &evidence))).collect()
 }
 
 /// Verdicts that a damaged table gives otherwise, before and after.
@@ -74,6 +74,6 @@ fn each_rule_has_a_counterexample() {
 
 /// Which way the resets go that a rule judges: as its cases say.
 fn direction(rule: &str) -> Direction {
-    let of_rule = judged().find(|(id, _)| *id == rule);
+    let of_rule = evidence_cases().find(|(id, _)| *id == rule);
     of_rule.unwrap_or_else(|| panic!("rule {rule}: no case; add a record that it decides")).1.direction()
 }
