@@ -1,4 +1,4 @@
-//! Predicates and sentences for answers to segments of a connection whose end is remembered: the first cause counts.
+//! Predicates and sentences for answers to segments of a connection that had ended here: what ended it is the cause.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::sent::{aborted, answer, failed, full_since_heard, lingered, unaccepte
 use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
 use crate::text::length;
 
-/// Segments are under way for at most so long.
+/// The longest time for which a segment is in flight.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// The end of the connection that an answered segment belonged to.
@@ -14,10 +14,10 @@ fn past(evidence: &Evidence) -> Option<&End> {
     answer(evidence)?.end.as_ref()
 }
 
-/// The abort, if the connection of the answered segment ended so.
+/// The abort that ended the answered segment's connection.
 ///
-/// Only segments that were under way then are its consequence. One that comes later shows that the abort's RST did not
-/// arrive: to the sender this is a stack that forgot the connection.
+/// Only a segment that was in flight at the abort is its consequence. A later one shows that the abort's RST did not arrive:
+/// to the segment's sender this stack has forgotten the connection.
 fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
     past(evidence).filter(|end| end.ago <= IN_FLIGHT).and_then(aborted)
 }
@@ -26,7 +26,7 @@ pub(super) fn after_close_overflow(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Overflowed)
 }
 
-/// Died with the connection open: by a FIN at exit, or by an abort that exit made.
+/// The owner died with the connection open; its exit sent a FIN or aborted.
 pub(super) fn after_close_killed(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| failed(end.exit) && ended_by_owner(end))
 }
@@ -68,14 +68,14 @@ pub(super) fn after_close_destroyed(evidence: &Evidence) -> bool {
 
 pub(super) fn say_aborted(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
-    format!("a late segment of a connection that was aborted here {} before", length(end.ago))
+    format!("late segment of a connection that this host had aborted {} earlier", length(end.ago))
 }
 
 fn closed(evidence: &Evidence) -> Option<&End> {
     past(evidence).filter(|end| end.ending == Ending::Closed)
 }
 
-/// A bare ACK or FIN that comes late is the tail of a connection, not an operation.
+/// Whether the answered segment carries data. A late bare ACK or FIN is the tail of a connection, not an operation.
 fn with_data(evidence: &Evidence) -> bool {
     answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.payload > 0)
 }
@@ -88,12 +88,12 @@ pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| idle(end) && !end.closing_message && !end.uncertain) && with_data(evidence)
 }
 
-/// It said something short after a silence, and closed; nobody had looked at it before.
+/// It sent a short message after an idle period and closed; the periodic scan had not sampled it before.
 pub(super) fn closed_unsampled(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| end.unsampled && idle(end)) && with_data(evidence)
 }
 
-/// What was said last may also have been a late answer; a question that bears the time of the last answer may have been open.
+/// Only likely: the last message may have been a late response, or a request within the same tick may have been open.
 pub(super) fn closed_with_closing_message(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(idle) && with_data(evidence)
 }
@@ -121,7 +121,7 @@ pub(super) fn after_close_while_full(evidence: &Evidence) -> bool {
 pub(super) fn say_timed_out(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     format!(
-        "this side gave the connection up {} before, without a word: its data or probes were not answered",
+        "this host gave up the connection {} earlier without a FIN or RST: its data or probes went unanswered",
         length(end.ago)
     )
 }
@@ -136,8 +136,8 @@ pub(super) fn after_close_disconnected(evidence: &Evidence) -> bool {
     })
 }
 
-/// The peer sends on beyond the RST that ended the connection here: it was not the peer's. Without that RST's record the
-/// silence before it is not known, so neither is the cause.
+/// The peer sends data beyond the RST that ended the connection here, so the peer did not send that RST. Without the RST's
+/// record the idle time before it is unknown, and so is the cause.
 pub(super) fn resumed(evidence: &Evidence) -> bool {
     resumed_after_rst(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Busy))
 }
@@ -158,10 +158,10 @@ fn resumed_after_rst(evidence: &Evidence) -> Option<&Sent> {
 
 pub(super) fn say_resumed(evidence: &Evidence) -> String {
     let ago = past(evidence).map(|end| length(end.ago)).unwrap_or_default();
-    format!("an RST in the peer's name ended this connection {ago} before, yet the peer sends on beyond it")
+    format!("an RST in the peer's name ended this connection {ago} earlier, yet the peer still sends data beyond it")
 }
 
-/// What is left of a connection whose end is known, and explains nothing more.
+/// The remains of a connection whose end is known but explains nothing more.
 pub(super) fn tail(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| match end.ending {
         Ending::Closed | Ending::HalfClosed => !with_data(evidence),
@@ -176,12 +176,12 @@ pub(super) fn say_tail(evidence: &Evidence) -> String {
         Some(end) if end.ending == Ending::ResetByPeer => {
             let ago = length(end.ago);
             format!(
-                "an RST in the peer's name ended this connection {ago} before, yet the peer sends: it may not be the peer's"
+                "an RST in the peer's name ended this connection {ago} earlier, yet the peer still sends: it may not be the peer's"
             )
         }
         Some(end) => {
-            let lost = if with_data(evidence) { "its last data were not read" } else { "no data was lost" };
-            format!("the tail of a connection that was closed here {} before: {lost}", length(end.ago))
+            let lost = if with_data(evidence) { "its last data was not read" } else { "no data was lost" };
+            format!("last segment of a connection that this host closed {} earlier: {lost}", length(end.ago))
         }
         None => String::new(),
     }
@@ -191,11 +191,11 @@ pub(super) fn say_closed(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     let ago = length(end.ago);
     let Some(idle) = end.idle.filter(|idle| *idle >= GAP) else {
-        return format!("this side closed the connection {ago} before; then data came");
+        return format!("this host closed the connection {ago} earlier; then data arrived");
     };
-    let closing_message = if end.closing_message { " and with a goodbye" } else { "" };
+    let closing_message = if end.closing_message { " and with a closing message" } else { "" };
     format!(
-        "this side closed the connection {ago} before, after {} without data{closing_message}; then data came",
+        "this host closed the connection {ago} earlier, after {} without data{closing_message}; then data arrived",
         length(idle)
     )
 }
@@ -214,13 +214,13 @@ pub(super) fn say_unknown_here(evidence: &Evidence) -> String {
     if let Some(end) = past(evidence) {
         let ago = length(end.ago);
         if end.ending == Ending::Silent {
-            return format!("this side had given the connection up {ago} before, without a word");
+            return format!("this host had given up the connection {ago} earlier without a FIN or RST");
         }
         return format!(
-            "this side had aborted the connection {ago} before, but its RST did not arrive: a segment came"
+            "this host had aborted the connection {ago} earlier, but its RST did not arrive: another segment came"
         );
     }
     let listens = answer(evidence).is_some_and(|sent| sent.socket == SocketClass::Listener);
-    let tail = if listens { "; its port is served" } else { "" };
-    format!("a segment came of a connection that this host does not know{tail}")
+    let tail = if listens { "; a server listens on its port" } else { "" };
+    format!("segment of a connection that this host does not know{tail}")
 }
