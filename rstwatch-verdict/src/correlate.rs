@@ -1,5 +1,5 @@
-//! What became of the other connections to a server: several that die at once, and new ones that are refused, are the end
-//! of a process.
+//! Peer correlation: several connections to one server that end at once, and new ones that are refused, mean that its
+//! process ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use rstwatch_common::record::{ResetRecord, role, state};
 
 use crate::evidence::Correlation;
 
-/// Deaths this close together are one.
+/// Connections that end within this time ended together.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// Servers that are remembered; the one not heard of for longest gives way.
+/// Maximum servers; the least recently used are evicted.
 const MAX_SERVERS: usize = 1024;
-/// Deaths of one server's connections that are remembered.
+/// Maximum ends kept for one server.
 const MAX_ENDS: usize = 64;
 
-/// The recent past of each server's connections.
+/// Recent ends of connections, by server.
 #[derive(Default)]
 pub struct Correlator {
     servers: HashMap<NetnsFlow, Server>,
@@ -26,14 +26,14 @@ pub struct Correlator {
 #[derive(Default)]
 struct Server {
     last_used: u64,
-    /// Monotonic nanoseconds: when a FIN or an RST ended each.
+    /// When a FIN or an RST ended each connection, monotonic nanoseconds.
     ends: VecDeque<u64>,
-    /// When a new connection was last refused.
+    /// When a new connection was last refused, monotonic nanoseconds.
     refused_ns: u64,
 }
 
 impl Correlator {
-    /// Takes note of a received reset; answers what is known of its correlation.
+    /// Records a received reset; returns its correlation with earlier ones.
     pub fn observe(&mut self, record: &ResetRecord) -> Correlation {
         if record.conn.role == role::SERVER {
             return Correlation::default();
@@ -54,7 +54,7 @@ impl Correlator {
         if self.servers.len() < MAX_SERVERS {
             return;
         }
-        // Half at a time, so that this is rare.
+        // Half at a time, so that evictions are rare.
         let mut last_used: Vec<_> = self.servers.values().map(|server| server.last_used).collect();
         last_used.sort_unstable();
         let keep_from = last_used.get(MAX_SERVERS / 2).copied().unwrap_or(0);
@@ -100,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn fins_of_one_moment_and_a_refusal_since() {
+    fn fins_at_one_moment_and_a_refusal_since() {
         let mut correlator = Correlator::default();
         assert_eq!(correlator.observe(&reset(500, 100)), Correlation::default());
         correlator.observe(&refusal(600));
         assert_eq!(correlator.observe(&reset(900, 105)), Correlation { ended_together: 1, refused_since: true });
-        // Another time, another death.
+        // A later end is not correlated.
         assert_eq!(correlator.observe(&reset(5000, 4000)), Correlation::default());
     }
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn its_memory_is_bounded() {
+    fn servers_and_ends_are_bounded() {
         let mut correlator = Correlator::default();
         for index in 0..10_000u32 {
             let mut record = reset(0, 1);

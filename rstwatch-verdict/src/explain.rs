@@ -10,7 +10,7 @@ use crate::timing::Timer;
 
 const WIDTH: usize = 78;
 
-/// One line of advice for this event, or none where there is nothing to fix.
+/// One line of advice for this event, or none if there is nothing to fix.
 ///
 /// Its numbers come from the event and from the idle timeout that was seen, if one was.
 pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
@@ -28,7 +28,7 @@ fn refused(event: &Event) -> String {
     format!("start the server on {}, or point the client at the right address and port", refuser(event))
 }
 
-/// The end at which nothing listens.
+/// The end on which nothing listens.
 fn refuser(event: &Event) -> SocketAddr {
     match event.direction {
         Direction::Sent => event.local,
@@ -37,13 +37,13 @@ fn refuser(event: &Event) -> SocketAddr {
 }
 
 fn idle_reaped(event: &Event, timer: Option<Timer>) -> String {
-    // Who sends the RST had closed first, so the pool to mend is at the other end.
-    let whose = match event.direction {
+    // The sender of the RST had closed first, so the pool to change is at the other end.
+    let subject = match event.direction {
         Direction::Sent => "have clients keep",
         Direction::Received => "keep",
     };
     let bound = bound(event, timer).unwrap_or_else(|| "every hop's timeout".to_owned());
-    format!("{whose} pooled connections idle for less than {bound}; retry idempotent requests once")
+    format!("{subject} pooled connections idle for less than {bound}; retry idempotent requests once")
 }
 
 fn middlebox_idle(event: &Event, timer: Option<Timer>) -> String {
@@ -51,13 +51,13 @@ fn middlebox_idle(event: &Event, timer: Option<Timer>) -> String {
     format!("set TCP keepalive below {bound}, or raise that timeout")
 }
 
-/// The smallest timeout that fits, with its owners; else the timeout itself, if it was seen to end the connection; else the
-/// idle time that was fatal, which is an upper bound.
+/// The smallest timeout that fits, with its candidates; else the timeout that was seen to end the connection; else the
+/// idle time before the reset, which is an upper bound.
 fn bound(event: &Event, timer: Option<Timer>) -> Option<String> {
     let candidates = &event.timeout_candidates;
     if let Some(smallest) = candidates.iter().map(|candidate| candidate.seconds).min() {
-        let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
-        return Some(format!("{smallest} s (candidates: {})", owners.join(", ")));
+        let named: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
+        return Some(format!("{smallest} s (candidates: {})", named.join(", ")));
     }
     if let Some(timer) = timer.filter(|timer| timer.exact) {
         return Some(format!("{} (the timeout that was seen here)", length(timer.after)));
@@ -96,7 +96,7 @@ pub fn text(cause: Cause) -> String {
     }
     out += "\nFix\n";
     if fix.is_empty() {
-        out += "  Nothing to change by this alone.\n";
+        out += "  Nothing to change for this alone.\n";
     } else {
         out += &bullet(fix);
     }

@@ -1,7 +1,7 @@
-//! The flow table: brings the two ends of a reset together when both are on this host, and drops phantom receives.
+//! Pairs the two ends of a reset when both are on this host, and drops phantom receives.
 //!
-//! A received reset waits a moment, because its sender's record may come after it (an active RST is traced after it was
-//! transmitted, and on loopback it has arrived by then). Sent resets never wait.
+//! A received reset is held for a moment, because its sender's record may follow: an active RST is traced after its
+//! transmission, and on loopback it has arrived by then. Sent resets are never held.
 
 use std::time::Duration;
 
@@ -10,30 +10,31 @@ use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
 
-/// How long a receive waits for its sender.
+/// How long a receive is held for its sender's record.
 pub const HOLD: Duration = Duration::from_millis(50);
-/// How long a sender's record waits for receives: a socket that its program holds takes an RST late, from its backlog.
+/// How long a sender's record is kept for receives: a socket that is locked by its program takes an RST late, from its
+/// backlog.
 const KEEP_SENT: Duration = Duration::from_secs(2);
-/// Bounds of both queues; beyond them the oldest go first.
+/// Capacity of both queues; beyond it the oldest are evicted.
 const CAPACITY: usize = 8192;
 
-/// A receive that waits, or that is done waiting.
+/// A receive that is released.
 #[derive(Clone, Debug)]
 pub struct Ready {
     /// The receive.
     pub record: ResetRecord,
     /// The verdict of the sending end, if it was seen.
     pub sender_verdict: Option<SenderVerdict>,
-    /// What the flow brought while the receive waited.
+    /// What arrived on the flow during the hold.
     pub aftermath: Aftermath,
 }
 
-/// A receive that waits.
+/// A held receive.
 #[derive(Clone, Copy)]
 struct Held {
     record: ResetRecord,
     aftermath: Aftermath,
-    /// It may be a phantom: until it has waited in vain for the record that would say so, it is nobody's.
+    /// It may be a phantom: it is not paired until the hold has expired without the record that would show it.
     suspect: bool,
 }
 
@@ -49,7 +50,7 @@ struct SentReset {
     verdict: SenderVerdict,
 }
 
-/// Received and sent resets of the last moments, both under the flow as the receiver sees it.
+/// Recent received and sent resets, both by the flow as the receiver sees it.
 pub struct Pairing {
     held: Recent<Held>,
     sent: Recent<SentReset>,
@@ -62,10 +63,10 @@ impl Default for Pairing {
 }
 
 impl Pairing {
-    /// A sent reset with its verdict; answers the receive that it explains, if that waits.
+    /// Takes a sent reset with its verdict; returns the held receive that it explains.
     pub fn sent(&mut self, record: &ResetRecord, verdict: SenderVerdict) -> Option<Ready> {
         if record.flags & flags::PHANTOM != 0 {
-            // The kernel called tcp_reset() for data, and answered that data: no RST was received.
+            // The kernel called tcp_reset() because of data, and answered that data: no RST was received.
             self.held.take(&record.flow, |held| held.record.sock == record.sock);
         }
         let receiver = record.flow.reversed();
@@ -79,7 +80,7 @@ impl Pairing {
         }
     }
 
-    /// A received reset: ready at once where its sender was seen before it.
+    /// Takes a received reset; returns it at once if its sender was seen before.
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
         let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
@@ -97,21 +98,21 @@ impl Pairing {
         self.sent.take(&record.flow, |sent| matches(sent, record)).map(|sent| sent.verdict)
     }
 
-    /// Done waiting. One that was suspected of being a phantom is none, and may have a sender.
+    /// Ends a hold. A suspect whose hold has expired is genuine; look for its sender.
     fn release(&mut self, held: Held) -> Ready {
         let sender_verdict = if held.suspect { self.sender_of(&held.record) } else { None };
         Ready { sender_verdict, ..without_sender(&held) }
     }
 
-    /// Another RST came for a connection that one had ended: evidence about the first, if it still waits.
+    /// Takes a repeated RST: evidence about the first one, if that is still held.
     pub fn repeated(&mut self, record: &ResetRecord) {
         if let Some(held) = self.held.newest_mut(&record.flow) {
             held.aftermath.repeated = true;
         }
     }
 
-    /// Data of the peer's met a connection that an RST had ended, and lies beyond it: whoever made the RST, its record will
-    /// not come, so the receive need not wait for it.
+    /// Takes data from the peer for a connection that an RST had ended. If it lies beyond that RST, the peer did not
+    /// send the RST and no sender's record will follow, so the receive is released.
     pub fn data_beyond(&mut self, record: &ResetRecord) -> Option<Ready> {
         let beyond = |held: &Held| {
             evidence::rst_header(&held.record).is_some_and(|rst| evidence::is_beyond(&record.segment, rst))
@@ -121,19 +122,19 @@ impl Pairing {
         Some(without_sender(&held))
     }
 
-    /// Receives that have waited long enough.
+    /// Releases the receives whose hold has expired.
     pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
         let limit = nanos(HOLD);
         let due = |held: &Held| now_ns.saturating_sub(held.record.time_ns) >= limit;
         std::iter::from_fn(|| self.held.pop_front_if(due).map(|held| self.release(held))).collect()
     }
 
-    /// Everything that still waits.
+    /// Releases all receives.
     pub fn flush(&mut self) -> Vec<Ready> {
         std::iter::from_fn(|| self.held.pop_front_if(|_| true).map(|held| self.release(held))).collect()
     }
 
-    /// Whether anything waits.
+    /// Whether a receive is held.
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty()
     }
@@ -147,7 +148,8 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Whether the one, of the same flow, is the other's RST: at about the time, with the sequence number where both know it.
+/// Whether two records of the same flow describe one RST: at about the same time, and with the same sequence number if
+/// both know it.
 fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
     let near = sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT);
     let same_seq = match (sent.seq, evidence::rst_header(received)) {
@@ -157,7 +159,8 @@ fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
     near && same_seq
 }
 
-/// The sequence number of a sent RST: of an answer, the acknowledgement of what it answers; of an active one, snd_nxt.
+/// The sequence number of a sent RST: in an answer, the acknowledgement number of the answered segment; in an active
+/// reset, snd_nxt.
 pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
     let answered = &record.segment;
     match (record.kind, record.flags & flags::SKB != 0) {
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn phantoms_vanish() {
+    fn phantoms_are_dropped() {
         let mut pairing = Pairing::default();
         let phantom = fixture::received();
         pairing.received(phantom);
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lonely_receive_waits_and_leaves() {
+    fn an_unpaired_receive_is_released_after_the_hold() {
         let mut pairing = Pairing::default();
         let record = fixture::received();
         pairing.received(record);
@@ -254,15 +257,15 @@ mod tests {
     #[test]
     fn both_queues_are_bounded() {
         let mut pairing = Pairing::default();
-        let mut left = 0;
+        let mut released = 0;
         for index in 0..2 * CAPACITY {
             let mut record = fixture::received();
             record.segment.seq = u32::try_from(index).expect("small");
-            left += pairing.received(record).len();
+            released += pairing.received(record).len();
             let mut unrelated = sent();
             unrelated.flow.local_port += 1;
             pairing.sent(&unrelated, verdict());
         }
-        assert_eq!((pairing.held.len(), pairing.sent.len(), left), (CAPACITY, CAPACITY, CAPACITY));
+        assert_eq!((pairing.held.len(), pairing.sent.len(), released), (CAPACITY, CAPACITY, CAPACITY));
     }
 }

@@ -1,14 +1,14 @@
-//! A bounded memory of the last moments, found by flow.
+//! A bounded queue of recent entries, indexed by flow.
 
 use std::collections::{HashMap, VecDeque};
 
 use rstwatch_common::flow::Flow;
 
-/// Entries in the order of their coming, each under a flow. Beyond the bound the oldest leave.
+/// Entries in insertion order, each with a flow. Beyond the bound the oldest are evicted.
 pub struct Recent<T> {
     bound: usize,
     next: u64,
-    /// Numbers and flows in order; an entry that was taken leaves its number behind.
+    /// Numbers and flows in insertion order, including those of entries that were taken.
     order: VecDeque<(u64, Flow)>,
     entries: HashMap<Flow, Vec<(u64, T)>>,
     len: usize,
@@ -20,17 +20,17 @@ impl<T> Recent<T> {
         Self { bound, next: 0, order: VecDeque::new(), entries: HashMap::new(), len: 0 }
     }
 
-    /// How many are kept.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is kept.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds an entry; answers the one that had to leave for it.
+    /// Adds an entry; returns the evicted one.
     pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
         let evicted = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
         self.order.push_back((self.next, flow));
@@ -40,7 +40,7 @@ impl<T> Recent<T> {
         evicted
     }
 
-    /// Takes the oldest entry of a flow that fits.
+    /// Takes the oldest fitting entry of a flow.
     pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
         let (number, _) = self.entries.get(flow)?.iter().find(|(_, entry)| fits(entry))?;
         let taken = self.take_number(flow, *number);
@@ -53,7 +53,7 @@ impl<T> Recent<T> {
         self.entries.get_mut(flow)?.last_mut().map(|(_, entry)| entry)
     }
 
-    /// Takes the oldest entry of all, if it fits.
+    /// Takes the oldest entry, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
         self.trim_order();
         let (number, flow) = *self.order.front()?;
@@ -76,8 +76,7 @@ impl<T> Recent<T> {
         Some(entry)
     }
 
-    /// Numbers at the front whose entries are gone. Those in the midst wait their turn: the order is as long as the
-    /// entries that ever were between its ends, so it is cut down when it outgrows the bound.
+    /// Removes the numbers of taken entries from the front, and all of them once the order has outgrown twice the bound.
     fn trim_order(&mut self) {
         while self.order.front().is_some_and(|(number, flow)| !self.contains(*number, flow)) {
             self.order.pop_front();
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_in_order_and_is_found_by_flow() {
+    fn is_ordered_and_indexed_by_flow() {
         let mut recent = Recent::new(3);
         for port in [1, 2, 2] {
             assert_eq!(recent.push(flow(port), port * 10 + 1), None);
@@ -119,7 +118,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against a plain list.
+        /// Compares with a plain list.
         #[test]
         fn behaves_like_a_list(steps in proptest::collection::vec((0u8..4, 0u16..6), 0..300)) {
             const BOUND: usize = 8;

@@ -1,4 +1,4 @@
-//! The stages behind the ring in a row, without I/O: evidence → pair → classify → event.
+//! The stages after decoding, in a row and without I/O: evidence → pair → classify → event.
 
 use std::collections::VecDeque;
 
@@ -13,18 +13,18 @@ use crate::judged::Judged;
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 
-/// Ended connections that are remembered; the oldest give way.
+/// Maximum connections whose ending RST is kept; the oldest are evicted.
 const MAX_ENDED: usize = 4096;
 
-/// How many phantom receives the kernel has counted; asked only where it matters.
+/// Reads the kernel's count of phantom receives; called only where it matters.
 pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 
-/// Records in, events out.
+/// Takes records, hands out judged events.
 pub struct Stages {
     context: Context,
     pairing: Pairing,
     correlator: Correlator,
-    /// What ended connections: the peer may go on.
+    /// The origin of RSTs that ended connections, in case the peer still sends.
     ended_by: Recent<EndedBy>,
     ready: VecDeque<Judged>,
     /// Phantom receives dropped so far.
@@ -32,7 +32,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Nothing seen yet.
+    /// Without any record yet.
     pub fn new(context: Context) -> Self {
         Self {
             context,
@@ -44,7 +44,7 @@ impl Stages {
         }
     }
 
-    /// The clocks have drifted, or were set.
+    /// Updates the wall-clock offset, after clocks drifted or were set.
     pub fn set_wall_offset(&mut self, offset_ns: i128) {
         self.context.wall_offset_ns = offset_ns;
     }
@@ -59,12 +59,12 @@ impl Stages {
         !self.ready.is_empty()
     }
 
-    /// Whether a receive waits for its sender.
+    /// Whether a receive is held for its sender's record.
     pub fn is_waiting(&self) -> bool {
         self.pairing.is_waiting()
     }
 
-    /// One record.
+    /// Takes one record.
     pub fn record(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
         match record.kind {
             kind::RECEIVED => {
@@ -102,14 +102,14 @@ impl Stages {
         }
     }
 
-    /// Receives that have waited long enough at this monotonic time.
+    /// Releases the receives whose hold has expired at this monotonic time.
     pub fn expire(&mut self, now_ns: u64, phantoms: Phantoms<'_>) {
         for ready in self.pairing.expired(now_ns) {
             self.received(ready, phantoms);
         }
     }
 
-    /// Everything that still waits, at the end.
+    /// Releases all receives, at the end.
     pub fn flush(&mut self, phantoms: Phantoms<'_>) {
         for ready in self.pairing.flush() {
             self.received(ready, phantoms);
@@ -139,8 +139,8 @@ impl Stages {
         self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }
 
-    /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record
-    /// that would have told was lost.
+    /// Whether a receive without RST header is a phantom whose sent record was lost: the kernel has counted more
+    /// phantoms than records showed.
     fn is_lost_phantom(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) -> bool {
         let lost = evidence::is_phantom(record) && phantoms() > self.phantoms;
         if lost {
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn a_phantom_whose_partner_was_lost_is_no_event() {
+    fn a_phantom_without_its_sent_record_is_dropped() {
         assert_eq!(events_after(&phantom(), 1), 0);
     }
 
-    /// The header may have gone unseen: without the kernel's word it stays a reset, so that no count is lost.
+    /// The header may not have been seen: if the kernel counted no phantom it stays a reset, so that no count is lost.
     #[test]
-    fn without_the_kernels_word_it_stays() {
+    fn without_a_counted_phantom_the_reset_stays() {
         assert_eq!(events_after(&phantom(), 0), 1);
         assert_eq!(events_after(&fixture::received(), 1), 1);
     }

@@ -1,46 +1,46 @@
-//! What the evidence of one reset says beyond its event: what reports and bounds add up. Not shown by itself.
+//! When in the life of its connection a reset came, and after which idle timeout. Reports and idle timeouts sum this up.
 
 use std::time::Duration;
 
 use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
 
-/// Beside an event.
+/// The timing of one reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// When in the life of its connection the reset came.
     pub moment: Moment,
-    /// The idle timeout that was met, if one was.
+    /// The idle timeout that expired, if one did.
     pub timer: Option<Timer>,
-    /// A received reset whose sender's event was seen too: one RST, two events.
+    /// The sender's event was seen too: one RST, two events.
     pub repeats_sent: bool,
 }
 
-/// When in the life of a connection a reset came: the playbook's first question.
+/// When in the life of a connection a reset came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     /// During the handshake.
     Connecting,
-    /// The first operation after an idle gap met it.
+    /// In answer to the first operation after an idle gap.
     AfterIdle,
-    /// It came into the silence, unprovoked.
+    /// During an idle gap, unprovoked.
     IntoSilence,
-    /// The connection was at work.
+    /// While the connection was in use.
     Busy,
-    /// Times were not seen.
+    /// The times were not seen.
     #[default]
     Unseen,
 }
 
-/// An idle timeout, from one connection that died of it.
+/// An idle timeout, as one connection showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
-    /// After so much silence.
+    /// The idle time.
     pub after: Duration,
-    /// The timer was seen to fire; otherwise it had fired by then.
+    /// The timer was seen to fire; otherwise `after` is an upper bound.
     pub exact: bool,
 }
 
-/// What this evidence says.
+/// The timing that the evidence shows.
 pub fn of(evidence: &Evidence) -> Timing {
     match evidence {
         Evidence::Received(it) => {
@@ -65,7 +65,7 @@ fn received_moment(it: &Received) -> Moment {
     }
 }
 
-/// The peer's FIN, or its RST into the silence, shows the timer itself. An RST that answers us came some time after it.
+/// The peer's FIN, or its RST during the idle gap, shows the timer itself. An RST that answers us came some time later.
 fn received_timer(it: &Received) -> Option<Timer> {
     if it.connecting || !it.gap.was_idle_at_fin() {
         return None;
@@ -86,13 +86,13 @@ fn sent_moment(it: &Sent) -> Moment {
         Some(end) => match end.idle {
             Some(idle) if idle >= GAP && it.answered.is_some() => Moment::AfterIdle,
             Some(idle) if idle >= GAP => Moment::IntoSilence,
-            // Work was open, or had just been done.
+            // A request or transfer was open, or had just ended.
             _ => Moment::Busy,
         },
     }
 }
 
-/// Our own timer: the silence after which our side ended it.
+/// Our own timer: the idle time after which our side ended the connection.
 fn sent_timer(it: &Sent) -> Option<Timer> {
     let idle = it.end.as_ref()?.idle?;
     (idle >= GAP).then_some(Timer { after: idle, exact: true })
@@ -114,7 +114,7 @@ mod tests {
         Some(Timer { after: Duration::from_millis(millis), exact })
     }
 
-    /// Quiet for a minute; with a request under way or not.
+    /// Idle for a minute, with a request outstanding or not.
     fn quiet(request: bool) -> ResetRecord {
         let mut quiet = received();
         (quiet.tcp.received_age, quiet.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// The FIN came 1.2 s before our request: the timer is what lay before it.
+    /// The FIN arrived 1.2 s before our request; the timer is the idle time before the FIN.
     #[test]
     fn a_fin_shows_the_timer() {
         let mut reaped = quiet(true);

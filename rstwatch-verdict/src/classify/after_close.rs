@@ -16,8 +16,8 @@ fn past(evidence: &Evidence) -> Option<&End> {
 
 /// The abort that ended the answered segment's connection.
 ///
-/// Only a segment that was in flight at the abort is its consequence. A later one shows that the abort's RST did not arrive:
-/// to the segment's sender this stack has forgotten the connection.
+/// Only a segment that was in flight at the abort is its consequence. A later one shows that the abort's RST did not
+/// arrive: to the segment's sender this stack has forgotten the connection.
 fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
     past(evidence).filter(|end| end.ago <= IN_FLIGHT).and_then(aborted)
 }
@@ -136,8 +136,8 @@ pub(super) fn after_close_disconnected(evidence: &Evidence) -> bool {
     })
 }
 
-/// The peer sends data beyond the RST that ended the connection here, so the peer did not send that RST. Without the RST's
-/// record the idle time before it is unknown, and so is the cause.
+/// The peer sends data beyond the RST that ended the connection here, so the peer did not send that RST. Without the
+/// RST's record the idle time before it is unknown, and so is the cause.
 pub(super) fn resumed(evidence: &Evidence) -> bool {
     resumed_after_rst(evidence).is_some_and(|sent| sent.ended_by == Some(EndedBy::Busy))
 }

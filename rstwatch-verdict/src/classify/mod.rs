@@ -1,7 +1,7 @@
 //! Stage 4: decides cause, sender and confidence, and nothing else does. Pure: no clock, no I/O, no kernel types.
 //!
-//! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict. Rules of a sent and of a
-//! received reset never compete, so the order matters within a direction only.
+//! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict. Rules of a sent and of
+//! a received reset never compete, so the order matters within a direction only.
 //!
 //! Sent resets ([`sent`], [`after_close`]):
 //! 1. netfilter: its own record is proof.
@@ -66,8 +66,8 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
     })
 }
 
-/// The verdict of the sending end, which is on this host too, as the receiver sees it: a local program or stack is the peer,
-/// but this host's firewall stays this host's firewall.
+/// The verdict of the sending end, which is on this host too, as the receiver sees it: a local program or stack is the
+/// peer, but this host's firewall stays this host's firewall.
 ///
 /// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
 fn both_ends(saw: &SenderVerdict) -> Verdict {

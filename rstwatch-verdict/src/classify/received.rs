@@ -50,7 +50,8 @@ pub(super) fn middlebox_reject(evidence: &Evidence) -> bool {
     })
 }
 
-/// The peer still sends, and the RST has its address and hop count: a firewall rule on the peer's host rejects our segments.
+/// The peer still sends, and the RST has its address and hop count: a firewall rule on the peer's host rejects our
+/// segments.
 pub(super) fn peers_firewall(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
         let has = |signal| it.forgery.signals.contains(&signal);
@@ -249,8 +250,8 @@ pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
     holds(evidence, abort)
 }
 
-/// A full accept queue drops the handshake's last ACK. The request socket stays until the SYN-ACK's retransmissions end; after
-/// that the client's data reaches the listener, which answers with an RST.
+/// A full accept queue drops the handshake's last ACK. The request socket stays until the SYN-ACK's retransmissions
+/// end; after that the client's data reaches the listener, which answers with an RST.
 pub(super) fn never_completed(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
         let unheard = !it.delivery.received_any && it.delivery.nothing_acknowledged && it.delivery.retransmitted;
@@ -258,8 +259,8 @@ pub(super) fn never_completed(evidence: &Evidence) -> bool {
     })
 }
 
-/// A bare RST that answers nothing of ours, or that followed RSTs which were not accepted: a device's or a stack's own way to
-/// end connections, or a forgery.
+/// A bare RST that answers nothing of ours, or that followed RSTs which were not accepted: a device's or a stack's own
+/// way to end connections, or a forgery.
 pub(super) fn unexplained(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
         let odd = |signal: &Signal| matches!(signal, Signal::Unprovoked | Signal::Challenged | Signal::Repeated);
@@ -275,8 +276,8 @@ pub(super) fn handshake_only(evidence: &Evidence) -> bool {
     holds(evidence, |it| forgot(it) && !it.delivery.received_any && it.age.is_some_and(|age| age < YOUNG))
 }
 
-/// The peer answered the first copy of our data, so it was up and had closed. A retransmission would mean that it was down, and
-/// has restarted.
+/// The peer answered the first copy of our data, so it was up and had closed. A retransmission would mean that it was
+/// down, and has restarted.
 ///
 /// A guess without a FIN: the peer may still have restarted in between, or a device at its TTL lost its state.
 pub(super) fn reused_idle(evidence: &Evidence) -> bool {

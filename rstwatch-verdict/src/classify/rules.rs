@@ -1,4 +1,5 @@
-//! The table of rules, in order. Each line is one way in which a connection is reset; [`classify`](super) explains the order.
+//! The table of rules, in order. Each line is one way in which a connection is reset; [`classify`](super) explains the
+//! order.
 
 use super::{after_close as a, received as r, sent as s};
 use crate::cause::Cause::{
@@ -43,7 +44,8 @@ macro_rules! rules {
 }
 
 rules! {
-    // Sent by netfilter. Inferred: the RST has the sequence numbers of an answer to the segment that netfilter has just dropped.
+    // Sent by netfilter. Inferred: the RST has the sequence numbers of an answer to the segment that netfilter has just
+    // dropped.
     firewall_while_full: ConntrackFull by LocalFirewall, Likely; when s::rejected_while_full; says s::say_rejected_while_full;
     firewall: FirewallReject by LocalFirewall, Certain; when s::firewall_seen; says s::say_firewall;
     firewall_inferred: FirewallReject by LocalFirewall, Likely; when s::firewall; says s::say_firewall;

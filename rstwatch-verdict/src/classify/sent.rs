@@ -1,4 +1,5 @@
-//! Predicates and sentences for resets that this host sent: from its firewall, in answer to a handshake, from live sockets.
+//! Predicates and sentences for resets that this host sent: from its firewall, in answer to a handshake, from live
+//! sockets.
 
 use crate::text::length;
 use std::time::Duration;
@@ -46,8 +47,8 @@ pub(super) fn firewall_seen(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(reject) if !reject.inferred)
 }
 
-/// A netfilter rule that accepts established connections rejects those whose conntrack entry is gone. A new connection has no
-/// entry to lose.
+/// A netfilter rule that accepts established connections rejects those whose conntrack entry is gone. A new connection
+/// has no entry to lose.
 pub(super) fn rejected_while_full(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(reject) if !reject.syn && reject.conntrack_full.is_some())
 }
@@ -94,8 +95,8 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
     })
 }
 
-/// The segment has the position of a handshake's last ACK but was not accepted as one: a wrong number, or the request socket
-/// is gone (net/ipv4/tcp_minisocks.c, tcp_check_req, hands it back to the listener).
+/// The segment has the position of a handshake's last ACK but was not accepted as one: a wrong number, or the request
+/// socket is gone (net/ipv4/tcp_minisocks.c, tcp_check_req, hands it back to the listener).
 pub(super) fn bad_last_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let last_ack = sent.answered.is_some_and(|answered| answered.handshake);
@@ -252,8 +253,8 @@ pub(super) fn disconnected(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData))
 }
 
-/// In FIN_WAIT1 the kernel aborts for two reasons: data that can no longer be read, and a negative TCP_LINGER2 once the FIN is
-/// acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
+/// In FIN_WAIT1 the kernel aborts for two reasons: data that can no longer be read, and a negative TCP_LINGER2 once the
+/// FIN is acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
 pub(super) fn linger2(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let no_data = sent.answered.is_some_and(|answered| answered.payload == 0);

@@ -130,8 +130,8 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     })
 }
 
-/// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages of MySQL
-/// and Postgres up to 200, an HTTP status 408 somewhat more.
+/// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
+/// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
 pub(super) const MAX_CLOSING_BYTES: u32 = 512;
 
 /// Maximum segments of a closing message: the protocol's own, and that of its encryption.
@@ -164,32 +164,37 @@ enum Interrupted {
         /// A request may have been open: it has the time of the last response.
         uncertain: bool,
     },
-    /// An idle period that our own final message ended, a response or a closing message: the periodic scan had not sampled it.
+    /// An idle period that our own final message ended, a response or a closing message: the periodic scan had not
+    /// sampled it.
     Unsampled {
         /// Its length in jiffies.
         jiffies: u32,
     },
 }
 
-/// Decides by who sent last. The times are jiffies, so in a quick exchange both may be equal, and the result is uncertain. Then
-/// the last ACK is a hint: an ACK later than both acknowledges our last message, so no response to it had arrived. If the ACK has
-/// the same time too, most likely the client has its response, and a server that closes has responded.
+/// Decides by who sent last. The times are jiffies, so in a quick exchange both may be equal, and the result is
+/// uncertain. Then the last ACK is a hint: an ACK later than both acknowledges our last message, so no response to it
+/// had arrived. If the ACK has the same time too, most likely the client has its response, and a server that closes has
+/// responded.
 fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let tie = sent == received;
     let acknowledged_later = tie && conn.closing.ack_age < received;
     let (sent_any, received_any) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
-    let request_open = conn.role == role::CLIENT && sent_any && (sent < received || acknowledged_later || !received_any);
+    let request_open =
+        conn.role == role::CLIENT && sent_any && (sent < received || acknowledged_later || !received_any);
     let response_open = conn.role == role::SERVER && (received < sent || (received_any && !sent_any));
-    // On an older connection the client delays the ACK of a response, so an ACK with the same time came with the next request.
+    // On an older connection the client delays the ACK of a response, so an ACK with the same time came with the next
+    // request.
     let likely_request = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
     let next_question = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
     if next_question && quiet(received) {
         return Interrupted::Work { uncertain: true };
     }
     if request_open || response_open || outstanding(conn) > MAX_CLOSING_BYTES {
-        // What a client sends after an idle period just before it closes is a closing message, or a request that it abandoned.
+        // What a client sends after an idle period just before it closes is a closing message, or a request that it
+        // abandoned.
         let closing_message = !quiet(sent) && quiet(received);
         return Interrupted::Work { uncertain: request_open && received_any && (closing_message || tie) };
     }

@@ -1,4 +1,5 @@
-//! The idle gap before a received reset. How it is computed depends on what was outstanding and whether the peer had closed.
+//! The idle gap before a received reset. How it is computed depends on what was outstanding and whether the peer had
+//! closed.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub struct Gap {
     pub ended_by_us: bool,
     /// How much of it had passed when the peer's FIN arrived.
     pub until_fin: Option<Duration>,
-    /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the connection: a
-    /// closing message, or a late response.
+    /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the
+    /// connection: a closing message, or a late response.
     pub unsampled_message: bool,
     /// Its length fits a well-known idle timeout.
     pub fits_timeout: bool,
@@ -32,8 +33,8 @@ impl Gap {
         self.length.is_some_and(|length| length >= self.threshold)
     }
 
-    /// Whether the connection was idle when the peer closed. Idle time after the FIN alone means a late response, or an upload that
-    /// the peer no longer reads.
+    /// Whether the connection was idle when the peer closed. Idle time after the FIN alone means a late response, or an
+    /// upload that the peer no longer reads.
     pub fn was_idle_at_fin(&self) -> bool {
         self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
@@ -76,9 +77,10 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered);
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
-    let response_open = conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
-    // A closing message, such as TLS close_notify, arrives with the FIN and stays unread in a pooled connection. The FIN itself
-    // takes one sequence number, which is included.
+    let response_open =
+        conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
+    // A closing message, such as TLS close_notify, arrives with the FIN and stays unread in a pooled connection. The
+    // FIN itself takes one sequence number, which is included.
     let unread = conn.fin.unread.saturating_sub(1);
     let closing_message = unread > 0 && unread <= MAX_CLOSING_BYTES;
     // If the client was waiting when last sampled, the message is a response, though a late one.
@@ -98,8 +100,8 @@ fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     client && conn.sampled.fin_quiet == 0 && quiet(conn.fin.sent_age) && !quiet(conn.fin.received_age)
 }
 
-/// Idle jiffies before the unread message that came with the FIN. It is a closing message only if a sample found the connection
-/// idle; a peer that kept pushing has sent more segments.
+/// Idle jiffies before the unread message that came with the FIN. It is a closing message only if a sample found the
+/// connection idle; a peer that kept pushing has sent more segments.
 fn idle_before_closing_message(conn: &ConnState) -> u32 {
     match conn.sampled.fin_quiet {
         0 => conn.fin.sent_age,
@@ -139,8 +141,8 @@ fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
     }
 }
 
-/// Approximate, for kernels that do not keep the time of the first transmission: one RTO before `retrans_stamp`, the time of the
-/// first retransmission in milliseconds of TCP's clock.
+/// Approximate, for kernels that do not keep the time of the first transmission: one RTO before `retrans_stamp`, the
+/// time of the first retransmission in milliseconds of TCP's clock.
 fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
     let tcp = &record.tcp;
     #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the low 32 bits")]
@@ -150,8 +152,8 @@ fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
     since_retransmission + first_rto
 }
 
-/// Time since the peer was last heard. ACKs count because one-way uploads get nothing else, but not those that answer our
-/// keepalives.
+/// Time since the peer was last heard. ACKs count because one-way uploads get nothing else, but not those that answer
+/// our keepalives.
 fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
     let payload = context.jiffies(tcp.received_age);
     let one_way = tcp.data_segs_out / 4 > tcp.data_segs_in;

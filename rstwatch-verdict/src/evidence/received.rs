@@ -82,15 +82,16 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     }
 }
 
-/// Whether the last accepted ACK is the handshake's. Jiffies are coarse, so an ACK shortly after the handshake passes too.
+/// Whether the last accepted ACK is the handshake's. Jiffies are coarse, so an ACK shortly after the handshake passes
+/// too.
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
     let age = idle::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
     age.zip(heard).is_some_and(|(age, heard)| heard + MOMENTS >= age)
 }
 
-/// Whether our last payload was sent after the peer's last. If both have the same time, the server's was the later one, or that
-/// of a client which has sent more data segments than it received.
+/// Whether our last payload was sent after the peer's last. If both have the same time, the server's was the later one,
+/// or that of a client which has sent more data segments than it received.
 fn sent_last(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
     let tie_is_ours = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
@@ -123,8 +124,8 @@ fn shape(record: &ResetRecord, rst: &Segment) -> Shape {
     if record.state == state::SYN_SENT || rst.flags & tcp_flag::ACK == 0 { Shape::NoConnection } else { Shape::Abort }
 }
 
-/// Whether this may be a phantom: no RST header was seen, and in this state the kernel calls tcp_reset() itself when data arrives
-/// after RCV_SHUTDOWN.
+/// Whether this may be a phantom: no RST header was seen, and in this state the kernel calls tcp_reset() itself when
+/// data arrives after RCV_SHUTDOWN.
 pub fn is_phantom(record: &ResetRecord) -> bool {
     let possible = matches!(
         record.state,

@@ -14,7 +14,8 @@ const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
     let mut end = end::of(record, context);
-    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no name.
+    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no
+    // name.
     if let Some(end) = &mut end
         && let Ending::Aborted(abort) = &mut end.ending
         && !given
@@ -32,7 +33,8 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         subflow: record.subflow != 0,
         resumed: resumed(record),
         ended_by: None,
-        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context).min(TIMED_OUT_WHILE_FULL)),
+        conntrack_full: conntrack_full(record)
+            .filter(|full| *full <= unheard(record, context).min(TIMED_OUT_WHILE_FULL)),
         actor: actor(&record.task),
     }
 }
@@ -55,8 +57,8 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
     })
 }
 
-/// Whether the segment lies beyond the RST that had ended the connection. Not if a firewall on the peer's host may have sent that
-/// RST: then it has the shape of a reject and the peer's TTL.
+/// Whether the segment lies beyond the RST that had ended the connection. Not if a firewall on the peer's host may have
+/// sent that RST: then it has the shape of a reject and the peer's TTL.
 fn resumed(record: &ResetRecord) -> bool {
     let rst = &record.conn.rst.segment;
     let ended_by_rst = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;

@@ -55,8 +55,8 @@ impl Model {
         explained.map(|held| (held.id, Some(sent.id)))
     }
 
-    /// A receive leaves with the oldest sender that is its own, or waits; then the oldest may have to leave for it. One that
-    /// may be a phantom waits in any case.
+    /// A receive leaves with the oldest sender that is its own, or waits; then the oldest may have to leave for it. One
+    /// that may be a phantom waits in any case.
     pub(super) fn received(&mut self, received: Reset) -> Option<Left> {
         while self.sent.first().is_some_and(|sent| received.time_ns >= sent.time_ns + REMEMBERED_NS) {
             self.sent.remove(0);

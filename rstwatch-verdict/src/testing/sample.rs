@@ -6,7 +6,7 @@ use crate::identity::Identity;
 use crate::judged::Judged;
 use crate::timing::{Moment, Timer, Timing};
 
-/// An event of which nothing optional was seen.
+/// An event with nothing optional seen.
 pub fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Event {
     Event {
         time: jiff::Timestamp::from_microsecond(1_760_013_067_482_000).expect("in range"),
@@ -18,7 +18,7 @@ pub fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Con
     }
 }
 
-/// The example of the documentation: a pooled database connection that sat idle for too long.
+/// The example of the documentation: a pooled database connection that was idle for too long.
 pub fn idle_reaped() -> Event {
     let candidate = |who: &str| TimeoutCandidate { seconds: 60, who: who.into() };
     Event {
@@ -46,7 +46,7 @@ pub fn judged(event: Event) -> Judged {
     Judged { event, timing: Timing::default(), identity: Identity::default() }
 }
 
-/// A workload; an empty namespace is none.
+/// A workload; an empty namespace means none.
 pub fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
     let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
     Workload { kind, namespace, name: name.into(), container: None, controller: None }
