@@ -1,11 +1,11 @@
-//! Resets whose verdict takes more than their own record: what came after, and what became of other connections.
+//! Resets whose verdict depends on more than their own record: later segments and other connections.
 
-use super::{evidence_of, received, sent};
+use super::{after_close, evidence_of, received};
 use crate::evidence::{Aftermath, Correlation, EndedBy, Evidence};
 use crate::testing::fixture;
 use rstwatch_common::record::{ResetRecord, present, tcp_flag};
 
-/// The peer's data go on after the RST.
+/// The peer's data continues after the RST.
 fn data_beyond(record: &ResetRecord) -> Evidence {
     let mut evidence = evidence_of(record);
     if let Evidence::Received(received) = &mut evidence {
@@ -22,9 +22,9 @@ fn correlated(record: &ResetRecord, correlation: Correlation) -> Evidence {
     evidence
 }
 
-/// Data of the peer's, beyond an RST that ended the connection here.
+/// Data from the peer, beyond an RST that had ended the connection here.
 fn resumed() -> ResetRecord {
-    let mut record = sent::closed(0);
+    let mut record = after_close::closed(0);
     record.conn.marks = 0;
     record.conn.reset.time_ns = record.conn.closed.time_ns;
     record.conn.rst.segment.present = present::SEGMENT | present::IPV4;
@@ -50,19 +50,19 @@ type EvidenceCase = (&'static str, fn() -> Evidence);
 pub(super) const CASES: &[EvidenceCase] = &[
     ("resumed", || after(&resumed(), EndedBy::Busy)),
     ("resumed_after_idle", || after(&resumed(), EndedBy::Idle)),
-    // Our own firewall had made it.
+    // This host's firewall had sent the RST.
     ("resumed_after_reject", || after(&resumed(), EndedBy::LocalFirewall)),
-    // Perhaps somebody else's: no surer than that.
+    // Possibly another firewall's.
     ("tail", || after(&resumed(), EndedBy::AnotherFirewall)),
-    // The RST's own record was lost: whether the connection was idle is not known.
+    // The RST's record was lost, so it is unknown whether the connection was idle.
     ("tail", || evidence_of(&resumed())),
-    // Data that was under way before the RST.
+    // Data that was in flight before the RST.
     ("tail", || {
         let mut record = resumed();
         record.segment.seq = 4990;
         after(&record, EndedBy::Busy)
     }),
-    // Its own host's rule made the RST: same distance, and a reject's shape.
+    // A firewall rule on the peer's host sent the RST: same hop count, and a reject's shape.
     ("tail", || {
         let mut record = resumed();
         record.conn.rst.segment.ttl = 63;
@@ -79,7 +79,7 @@ pub(super) const CASES: &[EvidenceCase] = &[
         record.segment.ip_id = 7;
         data_beyond(&record)
     }),
-    // Disguised in every respect, and yet the data go on: it stays open.
+    // A perfect imitation, yet the data continues: the sender stays undecided.
     ("path_doubtful", || data_beyond(&fixture::received())),
     ("ended_together", || {
         correlated(
