@@ -9,7 +9,7 @@ use super::watch::{Watcher, attach, print_notice, scope, use_colour, watch};
 use crate::capture::{Attachment, Capture};
 use crate::present::report::{self, Findings, Pressure, Watch};
 use crate::stats::aggregate::KernelCounts;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Watches, then reports; a signal ends the watch early.
 ///
@@ -53,8 +53,8 @@ fn kernel_counts(capture: &Capture) -> KernelCounts {
 }
 
 impl Watcher for Findings {
-    fn observe(&mut self, event: &Event) {
-        self.record(event);
+    fn observe(&mut self, judged: &Judged) {
+        self.record(judged);
     }
 
     fn progress(&self) -> String {

@@ -8,7 +8,7 @@ use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TraceSettings;
 use crate::command::watch::{attach, print_notice, scope, use_colour};
 use crate::present::render::Renderer;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Prints events until the count is reached, the time is over or a signal comes.
 ///
@@ -33,8 +33,8 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
         () = sleep_for(settings.duration) => (),
         () = output.closed() => (),
     }
-    for event in capture.finish() {
-        printer.format(&event).into_iter().for_each(|text| output.offer(text));
+    for judged in capture.finish() {
+        printer.format(&judged).into_iter().for_each(|text| output.offer(text));
     }
     output.finish().await?;
     print_losses(&capture);
@@ -44,8 +44,8 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
 /// Prints events until the capture ends or the count is reached.
 async fn print(capture: &mut Capture, printer: &mut Printer, output: &Output) {
     while !printer.is_done() {
-        let Some(event) = capture.next().await else { return };
-        if let Some(text) = printer.format(&event) {
+        let Some(judged) = capture.next().await else { return };
+        if let Some(text) = printer.format(&judged) {
             output.send(text).await;
         }
     }
@@ -77,15 +77,15 @@ impl Printer {
     }
 
     /// The event as text or JSON; `None` if the filter or the count excludes it.
-    fn format(&mut self, event: &Event) -> Option<String> {
-        if self.is_done() || !self.settings.filter.admits(event) {
+    fn format(&mut self, judged: &Judged) -> Option<String> {
+        if self.is_done() || !self.settings.filter.admits(&judged.event) {
             return None;
         }
         self.count += 1;
         if self.settings.json {
-            return serde_json::to_string(event).ok().map(|line| line + "\n");
+            return serde_json::to_string(&judged.event).ok().map(|line| line + "\n");
         }
-        Some(self.renderer.event(event))
+        Some(self.renderer.event(judged))
     }
 }
 
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn only_selected_events_are_printed_and_counted() {
         let mut printer = Printer::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
-        let mut other = sample::idle_reaped();
-        other.cause = rstwatch_verdict::cause::Cause::Refused;
+        let mut other = sample::judged_idle_reaped();
+        other.event.cause = rstwatch_verdict::cause::Cause::Refused;
         assert_eq!(printer.format(&other), None);
         for _ in 0..2 {
             assert!(!printer.is_done());
-            let line = printer.format(&sample::idle_reaped()).expect("selected");
+            let line = printer.format(&sample::judged_idle_reaped()).expect("selected");
             let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(
                 (json["cause"].as_str(), json["time"].as_str()),
@@ -128,6 +128,6 @@ mod tests {
             assert!(line.ends_with("}\n") && line.lines().count() == 1);
         }
         assert!(printer.is_done());
-        assert_eq!(printer.format(&sample::idle_reaped()), None);
+        assert_eq!(printer.format(&sample::judged_idle_reaped()), None);
     }
 }

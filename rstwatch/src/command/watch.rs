@@ -10,7 +10,7 @@ use crate::capture::{Attachment, Capture};
 use crate::command::runtime::Signals;
 use crate::sandbox::lockdown;
 use rstwatch_verdict::escape::printable;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Interval between updates of the progress line.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
 /// Collects the events of a watch.
 pub trait Watcher {
     /// Adds an event.
-    fn observe(&mut self, event: &Event);
+    fn observe(&mut self, judged: &Judged);
     /// The findings so far, in a few words for the progress line.
     fn progress(&self) -> String;
 }
@@ -51,15 +51,15 @@ pub async fn watch(
             () = &mut end => break,
             _ = signals.next() => break,
             _ = ticks.tick() => progress.show(start.elapsed(), &watcher.progress()),
-            event = capture.next() => match event {
-                Some(event) => watcher.observe(&event),
+            judged = capture.next() => match judged {
+                Some(judged) => watcher.observe(&judged),
                 None => break,
             },
         }
     }
     let watched = start.elapsed();
     progress.end();
-    capture.finish().iter().for_each(|event| watcher.observe(event));
+    capture.finish().iter().for_each(|judged| watcher.observe(judged));
     watched
 }
 

@@ -21,6 +21,7 @@ use crate::present::filter::Filter;
 use crate::stats::history::{CAPACITY, Follower};
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
+use rstwatch_verdict::judged::Judged;
 
 /// Interval between heartbeats of a stream without events.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -92,25 +93,25 @@ fn error_response(status: StatusCode, error: &str) -> Response {
 
 fn recent(shared: &Shared, EventQuery { filter, limit, advice, .. }: &EventQuery) -> Response {
     let mut events = shared.state.history.recent();
-    events.retain(|event| filter.admits(event));
+    events.retain(|judged| filter.admits(&judged.event));
     events.drain(..events.len().saturating_sub(limit.unwrap_or(CAPACITY)));
-    let items = events.iter().map(|event| Item { event, advice: *advice });
+    let items = events.iter().map(|judged| Item { judged, advice: *advice });
     Json(items.collect::<Vec<_>>()).into_response()
 }
 
 /// An event in a response, with its advice if the query requests it.
 struct Item<'a> {
-    event: &'a Event,
+    judged: &'a Judged,
     advice: bool,
 }
 
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { event, advice } = *self;
+        let Self { judged: Judged { event, timing, .. }, advice } = *self;
         if !advice {
             return event.serialize(serializer);
         }
-        WithAdvice { event, advice: explain::advice(event.cause, event) }.serialize(serializer)
+        WithAdvice { event, advice: explain::advice(event, timing.timer) }.serialize(serializer)
     }
 }
 
@@ -154,17 +155,17 @@ impl Stream {
         }
         loop {
             let next = self.follower.next();
-            let event = if self.query.heartbeat {
+            let judged = if self.query.heartbeat {
                 match tokio::time::timeout(HEARTBEAT, next).await {
-                    Ok(event) => event?,
+                    Ok(judged) => judged?,
                     Err(_) => return Some("\n".to_owned()),
                 }
             } else {
                 next.await?
             };
-            if self.query.filter.admits(&event) {
+            if self.query.filter.admits(&judged.event) {
                 self.sent += 1;
-                let item = Item { event: &event, advice: self.query.advice };
+                let item = Item { judged: &judged, advice: self.query.advice };
                 return serde_json::to_string(&item).ok().map(|line| line + "\n");
             }
         }

@@ -115,11 +115,11 @@ mod tests {
     }
 
     fn record_death(idle_timeouts: &mut IdleTimeouts, peer: &str, ms: u64, exact: bool) {
-        let mut event = sample::idle_reaped();
-        event.remote = peer.parse().expect("an address");
-        event.aside.timer = Some(Timer { after: Duration::from_millis(ms), exact });
-        event.idle_ms = Some(61_240);
-        idle_timeouts.record(&event);
+        let mut judged = sample::judged_idle_reaped();
+        judged.event.remote = peer.parse().expect("an address");
+        judged.timing.timer = Some(Timer { after: Duration::from_millis(ms), exact });
+        judged.event.idle_ms = Some(61_240);
+        idle_timeouts.record(&judged);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::top::Top;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::{Event, Role};
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Moment;
 
 /// Resets within this time belong to one burst.
 const BURST: SignedDuration = SignedDuration::from_secs(2);
@@ -97,9 +98,10 @@ impl Bursts {
     }
 
     /// Adds an event with the names of its peer and owner. Both ends of one reset count once.
-    pub(super) fn add(&mut self, event: &Event, peer: &str, owner: &str) {
-        self.follow(event);
-        if event.aside.repeats_sent || event.aside.timing == Timing::Connecting {
+    pub(super) fn add(&mut self, judged: &Judged, peer: &str, owner: &str) {
+        let Judged { event, timing, .. } = judged;
+        self.follow(judged);
+        if timing.repeats_sent || timing.moment == Moment::Connecting {
             return;
         }
         if self.current.as_ref().is_some_and(|window| !is_same_burst(window.start, event.time)) {
@@ -139,17 +141,17 @@ impl Bursts {
     }
 
     /// Follows a peer: resets of several connections to it within one burst, and refusals after that.
-    fn follow(&mut self, event: &Event) {
+    fn follow(&mut self, Judged { event, timing, .. }: &Judged) {
         let is_client = event.direction == Direction::Received && event.role != Role::Server;
         // If the peer is on this host, its own event already shows the cause.
-        if !is_client || event.aside.repeats_sent {
+        if !is_client || timing.repeats_sent {
             return;
         }
         let refused = event.cause == Cause::Refused;
         match self.peers.get_mut(&event.remote) {
             Some(peer) if refused => peer.refused(event.time),
-            Some(peer) if event.aside.timing != Timing::Connecting => peer.reset(event.time),
-            None if !refused && event.aside.timing != Timing::Connecting => self.insert(event),
+            Some(peer) if timing.moment != Moment::Connecting => peer.reset(event.time),
+            None if !refused && timing.moment != Moment::Connecting => self.insert(event),
             _ => (),
         }
     }

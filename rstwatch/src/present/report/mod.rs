@@ -10,7 +10,7 @@ use crate::kernel::probe::Probes;
 use crate::present::filter::Filter;
 use crate::stats::aggregate::KernelCounts;
 use crate::stats::idle_timeouts::IdleTimeouts;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::count;
 
 mod bursts;
@@ -55,18 +55,18 @@ impl Findings {
     }
 
     /// Adds an event, unless the filter excludes it.
-    pub(crate) fn record(&mut self, event: &Event) {
-        if !self.filter.admits(event) {
+    pub(crate) fn record(&mut self, judged: &Judged) {
+        if !self.filter.admits(&judged.event) {
             return;
         }
-        self.idle_timeouts.record(event);
+        self.idle_timeouts.record(judged);
         // With a filter on one end, the event of the other end is excluded, so this one must count.
-        if event.aside.repeats_sent && (self.filter.direction.is_some() || self.filter.peer.is_some()) {
-            let mut only = event.clone();
-            only.aside.repeats_sent = false;
+        if judged.timing.repeats_sent && (self.filter.direction.is_some() || self.filter.peer.is_some()) {
+            let mut only = judged.clone();
+            only.timing.repeats_sent = false;
             return self.tally.add(&only);
         }
-        self.tally.add(event);
+        self.tally.add(judged);
     }
 
     /// The findings so far, in a few words.

@@ -7,7 +7,8 @@ use super::bursts::Bursts;
 use super::top::Top;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Controller, Event, Process, Role, Workload, WorkloadKind};
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Moment;
 
 /// Names that are counted for one cause.
 const NAMES: usize = 64;
@@ -24,7 +25,7 @@ pub(super) struct Tally {
     /// Received resets of which the sent event was also seen.
     pub repeated: u64,
     /// Resets by their time in the life of the connection.
-    pub timing: BTreeMap<Timing, u64>,
+    pub timing: BTreeMap<Moment, u64>,
     /// TTLs of received RSTs.
     pub ttl: Ttl,
     /// Resets by peer.
@@ -49,7 +50,7 @@ pub(super) struct CauseTally {
     /// Resets by confidence.
     pub confidence: BTreeMap<Confidence, u64>,
     /// Resets by peer, each with an event as an example.
-    pub peers: Top<String, Box<Event>>,
+    pub peers: Top<String, Box<Judged>>,
     /// Resets by owner of the local socket.
     pub owners: Top<String>,
 }
@@ -102,23 +103,24 @@ impl CauseTally {
 
 impl Tally {
     /// Adds an event.
-    pub(super) fn add(&mut self, event: &Event) {
-        let (peer, owner) = (peer(event), owner(event));
+    pub(super) fn add(&mut self, judged: &Judged) {
+        let Judged { event, timing, .. } = judged;
+        let (peer, owner) = (peer(judged), owner(event));
         let received = u64::from(event.direction == Direction::Received);
         self.received += received;
         self.sent += 1 - received;
-        self.bursts.add(event, &peer, &owner);
-        self.add_ttl(event);
+        self.bursts.add(judged, &peer, &owner);
+        self.add_ttl(judged);
         let tally = self.causes.entry(event.cause).or_insert_with(CauseTally::new);
         tally.received += received;
         tally.sent += 1 - received;
-        if event.aside.repeats_sent {
+        if timing.repeats_sent {
             self.repeated += 1;
             return;
         }
-        tally.add(event, &peer, &owner);
-        *self.timing.entry(event.aside.timing).or_default() += 1;
-        self.add_own_timer(event, &owner);
+        tally.add(judged, &peer, &owner);
+        *self.timing.entry(timing.moment).or_default() += 1;
+        self.add_own_timer(judged, &owner);
         self.peers.add(peer, || ());
         self.owners.add(owner, || ());
     }
@@ -128,8 +130,8 @@ impl Tally {
         self.sent + self.received - self.repeated
     }
 
-    fn add_ttl(&mut self, event: &Event) {
-        if event.direction == Direction::Sent || event.aside.timing == Timing::Connecting {
+    fn add_ttl(&mut self, Judged { event, timing, .. }: &Judged) {
+        if event.direction == Direction::Sent || timing.moment == Moment::Connecting {
             return;
         }
         self.ttl.by_middlebox += u64::from(event.sender == Sender::Middlebox);
@@ -141,9 +143,9 @@ impl Tally {
     }
 
     /// Adds the timeout of a local server that had closed an idle connection before its client used it.
-    fn add_own_timer(&mut self, event: &Event, owner: &str) {
+    fn add_own_timer(&mut self, Judged { event, timing, .. }: &Judged, owner: &str) {
         let is_server = event.direction == Direction::Sent && event.role == Role::Server;
-        if let (true, Cause::IdleReaped, Some(timer)) = (is_server, event.cause, event.aside.timer) {
+        if let (true, Cause::IdleReaped, Some(timer)) = (is_server, event.cause, timing.timer) {
             let used = event.idle_ms.map_or(timer.after, Duration::from_millis);
             let name = format!("{owner} on port {}", event.local.port());
             let known = self.servers.add(name, || OwnTimer { shortest: timer.after, longest_use: used });
@@ -155,25 +157,25 @@ impl Tally {
 
 impl CauseTally {
     /// The event of the most frequent peer that is shown as an example.
-    pub(super) fn example(&self) -> Option<&Event> {
-        self.peers.ranked().into_iter().next().map(|(_, event)| &**event)
+    pub(super) fn example(&self) -> Option<&Judged> {
+        self.peers.ranked().into_iter().next().map(|(_, judged)| &**judged)
     }
 
-    fn add(&mut self, event: &Event, peer: &str, owner: &str) {
+    fn add(&mut self, judged: &Judged, peer: &str, owner: &str) {
         self.resets += 1;
-        *self.confidence.entry(event.confidence).or_default() += 1;
-        let example = self.peers.add(peer.to_owned(), || Box::new(event.clone()));
+        *self.confidence.entry(judged.event.confidence).or_default() += 1;
+        let example = self.peers.add(peer.to_owned(), || Box::new(judged.clone()));
         // The example is the first event with the highest confidence.
-        if event.confidence < example.confidence {
-            **example = event.clone();
+        if judged.event.confidence < example.event.confidence {
+            **example = judged.clone();
         }
         self.owners.add(owner.to_owned(), || ());
     }
 }
 
 /// The peer's name: a server with its port, a client without, because client ports are ephemeral.
-fn peer(event: &Event) -> String {
-    let connecting = event.direction == Direction::Received && event.aside.timing == Timing::Connecting;
+fn peer(Judged { event, timing, .. }: &Judged) -> String {
+    let connecting = event.direction == Direction::Received && timing.moment == Moment::Connecting;
     match event.role {
         Role::Client => event.remote.to_string(),
         _ if connecting => event.remote.to_string(),

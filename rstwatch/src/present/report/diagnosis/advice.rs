@@ -37,7 +37,11 @@ pub(super) fn change_first(causes: &[(Cause, &CauseTally)], restarts: &[Restart]
 /// The advice of `explain` on an event of the most frequent peer. General advice if no single place is to blame.
 fn advice_on_cause(cause: Cause, tally: &CauseTally) -> Option<Advice> {
     let example = tally.example()?;
-    let advice = if is_spread(cause, tally) { cause.entry().fix.to_owned() } else { explain::advice(cause, example)? };
+    let advice = if is_spread(cause, tally) {
+        cause.entry().fix.to_owned()
+    } else {
+        explain::advice(&example.event, example.timing.timer)?
+    };
     Some(Advice { what: cause.to_string(), resets: tally.resets, advice })
 }
 

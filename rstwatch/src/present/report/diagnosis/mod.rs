@@ -18,7 +18,7 @@ use crate::stats::idle_timeouts::{IdleTimeout, IdleTimeouts};
 use advice::change_first;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
 use rstwatch_verdict::text::fraction;
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::timing::Moment;
 
 mod advice;
 
@@ -197,7 +197,7 @@ impl CauseSummary {
             confidence: confidence.collect(),
             peers: names(&tally.peers),
             owners: names(&tally.owners),
-            because: tally.example().map(|event| event.because.clone()).unwrap_or_default(),
+            because: tally.example().map(|judged| judged.event.because.clone()).unwrap_or_default(),
         }
     }
 }
@@ -210,14 +210,14 @@ fn names<V>(top: &Top<String, V>) -> Names {
 }
 
 impl TimingCounts {
-    fn new(timing: &BTreeMap<Timing, u64>) -> Self {
-        let count = |it: Timing| timing.get(&it).copied().unwrap_or(0);
+    fn new(timing: &BTreeMap<Moment, u64>) -> Self {
+        let count = |it: Moment| timing.get(&it).copied().unwrap_or(0);
         Self {
-            connecting: count(Timing::Connecting),
-            first_after_idle: count(Timing::AfterIdle),
-            into_silence: count(Timing::IntoSilence),
-            mid_transfer: count(Timing::Busy),
-            not_seen: count(Timing::Unseen),
+            connecting: count(Moment::Connecting),
+            first_after_idle: count(Moment::AfterIdle),
+            into_silence: count(Moment::IntoSilence),
+            mid_transfer: count(Moment::Busy),
+            not_seen: count(Moment::Unseen),
         }
     }
 }
