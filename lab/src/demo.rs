@@ -70,8 +70,8 @@ impl Trace {
     fn show(&self, port: u16, expected: usize) {
         let (started, mut seen, mut is_ours) = (Instant::now(), 0, false);
         loop {
-            let patience = if seen < expected { VERDICTS.saturating_sub(started.elapsed()) } else { QUIET };
-            let Ok(line) = self.lines.recv_timeout(patience) else { break };
+            let timeout = if seen < expected { VERDICTS.saturating_sub(started.elapsed()) } else { QUIET };
+            let Ok(line) = self.lines.recv_timeout(timeout) else { break };
             if is_head(&line) {
                 is_ours = line.contains(&format!(":{port} "));
                 seen += usize::from(is_ours);

@@ -161,9 +161,9 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until a socket of this scenario is in that state.
-    fn reaches(&self, place: Place, state: State, patience: Duration) -> Result<()> {
+    fn reaches(&self, place: Place, state: State, timeout: Duration) -> Result<()> {
         let what = format!("{state:?} at {}", place.letter());
-        self.becomes(&what, place, patience, |states| states.contains(&state))
+        self.becomes(&what, place, timeout, |states| states.contains(&state))
     }
 
     /// Waits until no socket of this scenario is left except in TIME_WAIT.
@@ -172,9 +172,9 @@ impl<'a> Scene<'a> {
         self.becomes("the sockets' end", place, SOON, over)
     }
 
-    fn becomes(&self, what: &str, place: Place, patience: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
+    fn becomes(&self, what: &str, place: Place, timeout: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
         let ns = self.net.ns(place);
-        until_true(what, patience, || Ok(is(&states(ns, self.port)?)))
+        until_true(what, timeout, || Ok(is(&states(ns, self.port)?)))
     }
 
     /// The nft match for a client's packets to this scenario's server.

@@ -56,7 +56,7 @@ struct Queue {
 pub(crate) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, port: u16) -> Result<String> {
     let server = &net.server;
     let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", if abort { "1" } else { "0" })?;
-    let before = (listen_overflows(server)?, nobodys(daemon)?);
+    let before = (listen_overflows(server)?, unattributed(daemon)?);
     let queues = [(Family::V4, port), (Family::V6, port + 1)].map(|(family, port)| {
         let at = at(family.server(), port);
         Peer::start(server, &net.janitor, "queue", at, BACKLOG.into()).map(|peer| Queue { _peer: peer, at })
@@ -75,7 +75,7 @@ pub(crate) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, po
         let kernels = listen_overflows(server)? - before.0;
         let sockets = queues.iter().map(|queue| drops(net, queue)).collect::<Result<Vec<_>>>()?;
         let ours = queues.iter().map(|queue| counted(daemon, queue)).collect::<Result<Vec<_>>>()?;
-        let lost = nobodys(daemon)? - before.1;
+        let lost = unattributed(daemon)? - before.1;
         said = format!(
             "the kernel: {kernels} in the namespace, {sockets:?} dropped at the listeners; the daemon: {ours:?}, and {lost} of nobody's"
         );
@@ -128,7 +128,7 @@ fn counted(daemon: &Daemon, queue: &Queue) -> Result<u64> {
 }
 
 /// Overflows that the daemon attributed to no listener.
-fn nobodys(daemon: &Daemon) -> Result<u64> {
+fn unattributed(daemon: &Daemon) -> Result<u64> {
     Ok(daemon.metrics()?.unattributed_overflows())
 }
 

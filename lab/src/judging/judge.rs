@@ -131,7 +131,7 @@ impl<'a> Judge<'a> {
 
     fn extra(&self, base: &Judgement, event: &Event) -> Judgement {
         let at = self.place(event).map_or("?", Place::letter);
-        let fault = format!("nobody expects {}@{at} {}", event.direction, event.cause);
+        let fault = format!("unexpected: {}@{at} {}", event.direction, event.cause);
         let grade = Grade { outcome: Outcome::Extra, as_seen: None, faults: vec![fault] };
         Judgement { direction: Some(event.direction.clone()), at: Some(at.to_owned()), ..said(base, event, grade) }
     }
@@ -147,7 +147,7 @@ impl<'a> Judge<'a> {
 }
 
 impl Played {
-    /// What was under way when it ended has a silence of its own, which nobody measured.
+    /// A reset caused by packets in flight has an idle time of its own, which was not measured.
     fn idle_of(&self, want: &Want) -> Option<Idle> {
         let first = want.times == Times::Once;
         let stated = self.idle.iter().find(|(at, _)| *at == want.at);
@@ -223,9 +223,9 @@ pub(crate) fn flooded(agents: &Agents, row: &Row, before: &Metrics) -> Result<Go
 }
 
 /// Waits until a count has reached the expected value, and compares.
-pub(crate) fn settled(patience: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
+pub(crate) fn settled(timeout: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
     // The comparison reports too few.
-    let _ = until_true("the count", patience, || Ok(counted()? >= expected));
+    let _ = until_true("the count", timeout, || Ok(counted()? >= expected));
     Ok(match counted()? {
         count if count == expected => Got::Expected,
         count => Got::Else(format!("{count} counted"), Vec::new()),

@@ -40,12 +40,12 @@ impl Metrics {
         found.next().map(|(_, _, workload, value)| (workload.as_str(), *value))
     }
 
-    /// Overflows of listeners that nobody knows.
+    /// Overflows that are attributed to no listener.
     pub(crate) fn unattributed_overflows(&self) -> u64 {
-        let nobodys = |(name, port, workload, _): &&(String, String, String, u64)| {
+        let unattributed = |(name, port, workload, _): &&(String, String, String, u64)| {
             name == "listen_overflows_total" && port.is_empty() && workload.is_empty()
         };
-        self.listeners.iter().filter(nobodys).map(|(.., value)| value).sum()
+        self.listeners.iter().filter(unattributed).map(|(.., value)| value).sum()
     }
 
     /// Whether the daemon says that this probe is attached.
