@@ -1,7 +1,7 @@
 //! rstwatch says who sent each TCP RST on a Linux host, why, and what to change.
 //!
 //! Modules are declared in the order of the flow: kernel probe → ring record → verdict (crate `rstwatch-verdict`) → event
-//! → statistics → export. A module uses only those above it; a test in `xtask` holds that. ARCHITECTURE.md is the map.
+//! → statistics → export. A module uses only those above it; tests/layers.rs checks it. ARCHITECTURE.md is the map.
 
 // The running kernel: what declares a metric comes first, because every module may have some.
 pub mod metric;
