@@ -55,13 +55,13 @@ pub(crate) fn haproxy(net: &Net, port: u16) -> Result<Server> {
 
 fn start(net: &Net, port: u16, config: &str, command: impl FnOnce(&Path, &Path) -> Command) -> Result<Server> {
     let room = tempfile::tempdir()?;
-    net.janitor.directory(room.path())?;
+    net.cleanup.directory(room.path())?;
     let file = room.path().join("lab.conf");
     std::fs::write(&file, config)?;
     let mut command = command(room.path(), &file);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut process = Process::start(&net.server, &net.janitor, &mut command)?;
+    let mut process = Process::start(&net.server, &net.cleanup, &mut command)?;
     until_true("the server's listener", SOON, || {
         if process.ended()? {
             bail!("{name} ended at once");
@@ -75,7 +75,7 @@ fn start(net: &Net, port: u16, config: &str, command: impl FnOnce(&Path, &Path) 
 /// One request on a kept-alive connection.
 pub(crate) fn ask(connection: &crate::network::sock::Tcp) -> Result<()> {
     connection.send(REQUEST)?;
-    connection.hear_until(ANSWER_END)
+    connection.receive_until(ANSWER_END)
 }
 
 /// Sends only the request, on a connection that will not answer any more.

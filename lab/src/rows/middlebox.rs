@@ -1,4 +1,4 @@
-//! Resets by a device on the path that lost its memory of a connection.
+//! Resets by a router with a firewall that has lost a connection's conntrack entry.
 
 use std::time::{Duration, Instant};
 
@@ -6,30 +6,33 @@ use anyhow::{Result, ensure};
 use libc::ECONNRESET;
 
 use super::{HELLO, Scene};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::ns::Sysctl;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, alternative, received, sent};
 use crate::wait::{SOON, until_true};
 
-/// How long the router remembers a quiet connection, in seconds.
+/// Seconds for which the router keeps the entry of an idle connection.
 const MEMORY: u64 = 1;
 
-pub(super) const FORGOT: Alike = like(
+pub(super) const FORGOT: Alternative = alternative(
     "middlebox_idle",
     MIDDLEBOX,
-    "what the router's rule does with a forgotten connection is an idle timeout to its ends",
+    "to the ends, the reject of a connection with an expired conntrack entry is an idle timeout",
 );
-const REJECTED: Alike =
-    like("middlebox_injected", MIDDLEBOX, "a reject on the path and an injected RST look alike from the ends");
-const BY_PATH: Alike = like("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
+const REJECTED: Alternative = alternative(
+    "middlebox_injected",
+    MIDDLEBOX,
+    "from the ends, a reject on the path and an injected RST look the same",
+);
+const BY_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "6a",
-        what: "router forgot the idle connection and rejects it",
+        what: "router's conntrack entry of an idle connection expires, and its firewall rejects the next request",
         families: BOTH,
         needs: &["conntrack"],
         make: expired,
@@ -42,7 +45,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6c",
-        what: "the same, the server pushes",
+        what: "router's conntrack entry of an idle connection expires, and its firewall rejects data from the server",
         families: BOTH,
         needs: &["conntrack"],
         make: expired_push,
@@ -55,7 +58,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6h",
-        what: "a masquerading router forgot the idle connection and rejects it",
+        what: "masquerading router's conntrack entry of an idle connection expires, and its firewall rejects the next request",
         needs: &["conntrack"],
         make: expired_behind_nat,
         rejects: 1,
@@ -67,7 +70,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "21",
-        what: "the router's table is flushed under a busy connection (conntrack -F)",
+        what: "router's conntrack table is flushed (conntrack -F), and its firewall rejects a busy connection",
         families: BOTH,
         needs: &["conntrack"],
         make: flushed,
@@ -80,7 +83,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// The router tracks strictly, and rejects what it does not know.
+/// A router that tracks strictly and rejects packets without an entry.
 struct Strict<'a> {
     rule: Rule<'a>,
     _settings: [Sysctl<'a>; 2],
@@ -95,7 +98,7 @@ fn strict<'a>(scene: &Scene<'a>, seconds: u64) -> Result<Strict<'a>> {
 }
 
 fn forgotten(scene: &Scene) -> Result<()> {
-    until_true("the router's forgetting", Duration::from_secs(MEMORY) + SOON, || Ok(known(scene)?.trim().is_empty()))
+    until_true("the entry's expiry", Duration::from_secs(MEMORY) + SOON, || Ok(known(scene)?.trim().is_empty()))
 }
 
 /// The router's entries of this scenario.
@@ -112,8 +115,8 @@ fn expired(scene: &Scene) -> Result<()> {
     forgotten(scene)?;
     scene.idle_since(quiet);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
+    client.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
     untouched(scene, &server)
 }
 
@@ -130,9 +133,9 @@ fn expired_push(scene: &Scene) -> Result<()> {
     forgotten(scene)?;
     scene.idle_since(quiet);
     server.send(HELLO)?;
-    server.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
-    scene.reaches(Place::Client, State::ESTABLISHED, Duration::ZERO)?;
+    server.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
+    scene.reaches(Host::Client, State::ESTABLISHED, Duration::ZERO)?;
     ensure!(client.options().take_error()?.is_none(), "the client's socket failed");
     Ok(())
 }
@@ -143,14 +146,14 @@ fn flushed(scene: &Scene) -> Result<()> {
     scene.busy();
     scene.net.router.tool("conntrack", &["-F"])?;
     client.send(HELLO)?;
-    client.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
+    client.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
     untouched(scene, &server)
 }
 
-/// The server must know nothing of it.
+/// Checks that the server's connection is still established.
 pub(super) fn untouched(scene: &Scene, server: &Tcp) -> Result<()> {
-    scene.reaches(Place::Server, State::ESTABLISHED, Duration::ZERO)?;
+    scene.reaches(Host::Server, State::ESTABLISHED, Duration::ZERO)?;
     ensure!(server.options().take_error()?.is_none(), "the server's socket failed");
     Ok(())
 }

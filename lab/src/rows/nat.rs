@@ -1,5 +1,4 @@
-//! Address translation that is lost. No device makes a reset here: some stack gets a
-//! segment that it cannot place.
+//! Lost address translation. No device makes these resets: some stack gets a segment of a connection that it does not know.
 
 use std::time::Instant;
 
@@ -8,29 +7,29 @@ use libc::ECONNRESET;
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
-use crate::network::place::Place;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent};
 
-/// A moment beyond the router's memory.
+/// Slightly longer than the router keeps an entry.
 const QUIET: u64 = 1600;
 
-const IDLE_PATH: Alike = like(
+const IDLE_PATH: Alternative = alternative(
     "middlebox_idle",
     MIDDLEBOX,
-    "the translating router lost its state for a quiet connection, and its own stack answered",
+    "the translating router lost its entry of an idle connection, and its own stack answered",
 );
-const SAME_HOP: Alike = like(
+const SAME_HOP: Alternative = alternative(
     "firewall_reject",
     MIDDLEBOX,
-    "the router that held the address answers itself: from there that is just what its reject rule would send",
+    "the router that holds the address answers itself, with the packet that its reject rule would send",
 );
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "6e",
-        what: "masquerade forgot the idle connection and gives it another port",
+        what: "router's masquerade entry of an idle connection expires, and the next request gets another source port",
         needs: &["conntrack"],
         make: other_port,
         rsts: &[(S, 1)],
@@ -39,7 +38,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6f",
-        what: "masquerade forgot the idle connection, the server pushes to the router",
+        what: "router's masquerade entry of an idle connection expires, and data from the server reach the router's own stack",
         needs: &["conntrack"],
         make: push_to_router,
         rsts: &[(R, 1)],
@@ -51,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6g",
-        what: "a virtual address (DNAT) was flushed under a busy connection",
+        what: "router's DNAT entry of a busy connection is flushed, and the next request reaches the router's own stack",
         families: BOTH,
         needs: &["conntrack"],
         make: virtual_address,
@@ -86,22 +85,22 @@ fn other_port(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     idle(QUIET);
     drop(memory);
-    // The stack behind the lost address knows of no silence.
-    scene.idle_was(Place::Client, quiet.elapsed());
+    // The server's stack gets a segment of an unknown connection, so it has no idle time.
+    scene.idle_was(Host::Client, quiet.elapsed());
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn push_to_router(scene: &Scene) -> Result<()> {
     let (_client, server, _nat, quiet) = masqueraded(scene, "")?;
     scene.idle_since(quiet);
     server.send(HELLO)?;
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }
 
 fn virtual_address(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
-    let router = crate::network::place::at(scene.family.gateway(), scene.port);
+    let router = crate::network::host::at(scene.family.gateway(), scene.port);
     let nat = Rule::dnat(&scene.net.router, router, scene.server())?;
     let client = Tcp::connect(&scene.net.client, router)?;
     let server = listener.accept()?;
@@ -110,5 +109,5 @@ fn virtual_address(scene: &Scene) -> Result<()> {
     drop(nat);
     scene.net.router.tool("conntrack", &["-F"])?;
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

@@ -1,4 +1,4 @@
-//! A server that comes back without its memory.
+//! A server that reboots and no longer knows its connections.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "18a",
-        what: "server rebooted and listens again",
+        what: "server reboots and listens again, then the client writes",
         families: BOTH,
         make: listening,
         rsts: &[(S2, 1)],
@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "18b",
-        what: "server rebooted, nothing listens",
+        what: "server reboots and nothing listens, then the client writes",
         families: BOTH,
         make: deaf,
         rsts: &[(S2, 1)],
@@ -52,9 +52,9 @@ fn deaf(scene: &Scene) -> Result<()> {
     reset(scene, &client, quiet)
 }
 
-/// Moving the wire may take a while, so the silence is measured.
+/// Moving the device may take a while, so the idle time is measured.
 fn reset(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
     scene.idle_since(quiet);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

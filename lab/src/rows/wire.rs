@@ -1,4 +1,4 @@
-//! The router's links in user space: capturing packets, and delaying them.
+//! The router's links in user space: captures packets and delays them.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::network::host::Family;
 use crate::network::ns::Ns;
 use crate::network::packet::{Segment, forwarded};
-use crate::network::place::Family;
 use crate::network::sock::Raw;
 use crate::rows::Scene;
 use crate::wait::{SOON, until};

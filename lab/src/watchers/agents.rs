@@ -136,7 +136,7 @@ fn with_capabilities(rstwatch: &Path) -> Command {
 }
 
 fn restrict_to(command: &mut Command, net: &Net, vantage: Vantage) {
-    for place in vantage.places() {
-        command.arg("--netns").arg(net.ns(*place).path());
+    for host in vantage.hosts() {
+        command.arg("--netns").arg(net.ns(*host).path());
     }
 }

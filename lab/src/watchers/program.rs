@@ -41,7 +41,7 @@ impl Program {
         follow(child.stderr.take(), &said, |said, line| {
             said.complaints.push(line);
         });
-        Ok(Self { process: Process::adopt(child, &net.janitor)?, said })
+        Ok(Self { process: Process::adopt(child, &net.cleanup)?, said })
     }
 
     pub(crate) fn says(&mut self, word: &str) -> Result<()> {

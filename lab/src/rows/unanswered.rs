@@ -1,4 +1,4 @@
-//! Questions that were open when the server closed: a silence that is no idleness.
+//! Requests without a response when the server closes: no data flow, but the connection is not idle.
 
 use std::time::Duration;
 
@@ -8,36 +8,39 @@ use libc::{ECONNRESET, EPIPE};
 use super::firewall::reject;
 use super::{HELLO, Scene, idle};
 use crate::kernel::Kernel;
-use crate::network::place::Place;
+use crate::network::host::Host;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, like, received, sent};
+use crate::rows::table::{
+    Alternative, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, alternative, received, sent,
+};
 use crate::wait::SOON;
 
-/// How long the server thinks.
+/// Time that the server takes for a request.
 const THINKS: u64 = 2_200;
-/// After so many exchanges a client no longer acknowledges each answer at once.
+/// Number of exchanges after which a client no longer acknowledges each response at once (quick ACKs).
 const OLD: usize = 20;
 
-const FORGOTTEN: Alike = like("no_such_connection", PEER, "why the other end forgot is not on the wire");
+const FORGOTTEN: Alternative =
+    alternative("no_such_connection", PEER, "the packets do not show why the other end does not know the connection");
 
 const CLOSED_BUSY: &[Want] = &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)];
 const ANSWERED_LATE: &[Want] = &[
-    sent(S, "data_after_close", KERNEL).no_socket().also(&[like("unknown", KERNEL, UNSEEN)]),
-    received(C, "data_after_close", PEER).also(&[like("unknown", PEER, UNSEEN)]),
+    sent(S, "data_after_close", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSEEN)]),
+    received(C, "data_after_close", PEER).also(&[alternative("unknown", PEER, UNSEEN)]),
 ];
 pub(super) const UNSEEN: &str =
-    "where nobody looks at connections (before Linux 5.11) a late answer and a goodbye are the same";
+    "without periodic scans of connections (before Linux 5.11), a slow response and a closing message look the same";
 
-/// A question that comes within a tick of the last answer is told from none by a look alone.
+/// Only the periodic scan sees a request that comes within one tick after the last response.
 fn no_looks(_scene: &Scene) -> Option<String> {
-    (!Kernel::running().since((5, 11))).then(|| "nobody looks at connections before Linux 5.11".to_owned())
+    (!Kernel::running().since((5, 11))).then(|| "no periodic scans of connections before Linux 5.11".to_owned())
 }
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
-        id: "late-answer",
-        what: "a short answer that took its time, then a close; the client asks on",
+        id: "slow-response",
+        what: "server takes long for a short response, then closes; the client sends another request",
         families: BOTH,
         make: late_answer,
         rsts: &[(S, 1)],
@@ -45,8 +48,8 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "owing",
-        what: "quick exchanges, the last question right after an answer and never answered; the server closes",
+        id: "unanswered",
+        what: "server closes after quick exchanges with the last request unanswered, then the client writes",
         unless: no_looks,
         make: owing,
         rsts: &[(S, 1)],
@@ -54,8 +57,8 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "owing-first",
-        what: "the first question is never answered; the server closes",
+        id: "unanswered-first",
+        what: "server closes with the first request unanswered, then the client writes",
         families: BOTH,
         make: owing_first,
         rsts: &[(S, 1)],
@@ -63,8 +66,8 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "8-push-on",
-        what: "the client's own output hook rejects; the server, untouched, sends on",
+        id: "8-output-then-push",
+        what: "client's own output hook rejects its request; the server still sends data",
         make: pushed_on,
         rsts: &[(C, 1)],
         rejects: 1,
@@ -79,21 +82,21 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn ask_on(scene: &Scene, client: &Tcp) -> Result<()> {
-    client.ends()?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    client.reads_eof()?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn late_answer(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     client.send(HELLO)?;
-    server.hear(HELLO.len())?;
+    server.receive(HELLO.len())?;
     idle(THINKS);
     scene.busy();
     server.send(HELLO)?;
     server.close();
-    client.hear(HELLO.len())?;
+    client.receive(HELLO.len())?;
     ask_on(scene, &client)
 }
 
@@ -103,7 +106,7 @@ fn owing(scene: &Scene) -> Result<()> {
         scene.talk(&client, &server)?;
     }
     client.send(HELLO)?;
-    server.hear(HELLO.len())?;
+    server.receive(HELLO.len())?;
     idle(THINKS);
     server.close();
     ask_on(scene, &client)
@@ -113,7 +116,7 @@ fn owing_first(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     client.send(HELLO)?;
-    server.hear(HELLO.len())?;
+    server.receive(HELLO.len())?;
     idle(THINKS);
     server.close();
     ask_on(scene, &client)
@@ -124,10 +127,10 @@ fn pushed_on(scene: &Scene) -> Result<()> {
     {
         let rule = reject(scene, &scene.net.client, "output")?;
         client.send(HELLO)?;
-        client.dies(ECONNRESET)?;
-        rule.met(1, SOON)?;
+        client.read_fails(ECONNRESET)?;
+        rule.has_matched(1, SOON)?;
     }
     std::thread::sleep(Duration::from_millis(300));
     server.send(HELLO)?;
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }

@@ -1,4 +1,4 @@
-//! More connections than the table of living sockets has places: what has none is kept in socket storage.
+//! More connections than the kernel side's table has slots: the rest keep their state in socket storage.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -12,15 +12,15 @@ use crate::kernel::Kernel;
 use crate::network::peer::Peer;
 use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
 
-/// 57,000 sockets: of the 4,096 sets of eight places each, all but four in a hundred are full then.
+/// 57,000 sockets, which fill 96 % of the table's 4,096 sets of eight slots.
 const PROCESSES: usize = 3;
-/// Each has two files, of the 20,000 that a process may have in many places.
+/// Each connection takes two files, and many systems limit a process to 20,000.
 const OF_EACH: usize = 9_500;
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
-        id: "crowd-idle",
-        what: "among 28,500 other connections the server closes an idle one, and the client reuses it",
+        id: "many-idle",
+        what: "among 28,500 other connections, the server closes an idle one, then the client reuses it",
         unless: not_here,
         make: idle_in_a_crowd,
         rsts: &[(S, 1)],
@@ -28,8 +28,8 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "crowd-abort",
-        what: "among 28,500 other connections the server aborts one with SO_LINGER 0",
+        id: "many-abort",
+        what: "among 28,500 other connections, the server aborts one with SO_LINGER 0",
         unless: not_here,
         make: abort_in_a_crowd,
         rsts: &[(S, 1)],
@@ -39,7 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 fn not_here(_scene: &Scene) -> Option<String> {
-    let why = "before Linux 5.11 nothing is kept beyond the table";
+    let why = "no socket storage before Linux 5.11";
     (!Kernel::running().since((5, 11))).then(|| why.to_owned())
 }
 
@@ -56,13 +56,13 @@ fn abort_in_a_crowd(scene: &Scene) -> Result<()> {
     let _crowd = gather(scene)?;
     let (client, server) = scene.pair()?;
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
-/// Other connections, both of whose ends live at the router: all namespaces share the table, and each reads its own sockets.
+/// Opens the other connections, with both ends on the router: all namespaces share the table, but each reads its own sockets.
 fn gather(scene: &Scene) -> Result<Vec<Peer>> {
     let any_port = (Ipv4Addr::LOCALHOST, 0).into();
-    let start = |_| Peer::start(&scene.net.router, &scene.net.janitor, "crowd", any_port, OF_EACH);
+    let start = |_| Peer::start(&scene.net.router, &scene.net.cleanup, "crowd", any_port, OF_EACH);
     let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
     crowd.iter_mut().try_for_each(|peer| peer.expect_line("gathered"))?;
     Ok(crowd)

@@ -1,4 +1,4 @@
-//! Keepalives keep a connection alive, but not its application busy.
+//! Keepalives, which keep a connection open while its application is idle.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use crate::rows::table::{BASE, BOTH, Row, S};
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
-        id: "5-ka-client",
-        what: "the client's keepalives are answered, but the application is idle",
+        id: "5-keepalive-client",
+        what: "server closes an idle connection although the client's keepalives are answered",
         families: BOTH,
         make: probing_client,
         rsts: &[(S, 1)],
@@ -22,16 +22,16 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "5-ka-server",
-        what: "the server's keepalives are answered, but the application is idle",
+        id: "5-keepalive-server",
+        what: "server closes an idle connection although its own keepalives are answered",
         make: probing_server,
         rsts: &[(S, 1)],
         wants: REAPED_BY_SERVER,
         ..BASE
     },
     Row {
-        id: "5-ka-lost",
-        what: "keepalives from both sides, FIN lost",
+        id: "5-keepalive-lost",
+        what: "server closes an idle connection on which both ends send keepalives, FIN lost",
         make: probing_fin_lost,
         rsts: &[(S, 1)],
         wants: REAPED_UNHEARD,
@@ -73,5 +73,5 @@ fn probing_fin_lost(scene: &Scene) -> Result<()> {
     idle(PAUSE);
     scene.idle_since(quiet);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

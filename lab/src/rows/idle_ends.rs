@@ -1,27 +1,30 @@
-//! Silences that end otherwise than by the client's next request.
+//! Idle connections that end otherwise than by the server's close and the client's next request.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
-use super::answer::UNSEEN;
 use super::idle::{PAUSE, QUIET};
+use super::unanswered::UNSEEN;
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::SOON;
 
-const TIMER_OR_DEED: Alike =
-    like("idle_reaped", PEER, "an abort after a silence: only the aborting program knows that its idle timer did it");
+const TIMER_OR_DEED: Alternative = alternative(
+    "idle_reaped",
+    PEER,
+    "an abort after an idle period: only the aborting program knows whether its idle timer expired",
+);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "5-push",
-        what: "the client closed its idle connection, the server pushes",
+        what: "client closes its idle connection, then the server sends data",
         families: BOTH,
         make: push,
         rsts: &[(C, 1)],
@@ -30,27 +33,27 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5-push-lost",
-        what: "the same, the client's FIN lost",
+        what: "client closes its idle connection and its FIN is lost, then the server sends data",
         make: push_fin_lost,
         rsts: &[(C, 1)],
         wants: &[sent(C, "idle_reaped", KERNEL), received(S, "idle_reaped", PEER)],
         ..BASE
     },
     Row {
-        id: "5-goodbye",
-        what: "a goodbye (as TLS says it) and a close after a silence, then the client writes",
+        id: "5-closing-message",
+        what: "server sends a closing message (like TLS close_notify) and closes after an idle period, then the client writes",
         families: BOTH,
         make: goodbye,
         rsts: &[(S, 1)],
         wants: &[
-            sent(S, "idle_reaped", KERNEL).no_socket().also(&[like("unknown", KERNEL, UNSEEN)]),
-            received(C, "idle_reaped", PEER).also(&[like("unknown", PEER, UNSEEN)]),
+            sent(S, "idle_reaped", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSEEN)]),
+            received(C, "idle_reaped", PEER).also(&[alternative("unknown", PEER, UNSEEN)]),
         ],
         ..BASE
     },
     Row {
         id: "5-active",
-        what: "the server ends a quiet connection with an active RST",
+        what: "server aborts an idle connection with SO_LINGER 0",
         families: BOTH,
         make: active,
         rsts: &[(S, 1)],
@@ -59,13 +62,13 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// The server spoke last, and later than it was asked: it owes nothing.
+/// A connection on which the server sent last, some time after the request: no response is outstanding.
 fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
     let (client, server) = scene.pair()?;
     idle(30);
     scene.timed(|| {
         server.send(HELLO)?;
-        client.hear(HELLO.len())
+        client.receive(HELLO.len())
     })?;
     Ok((client, server))
 }
@@ -75,11 +78,11 @@ fn push(scene: &Scene) -> Result<()> {
     let quiet = Instant::now();
     idle(QUIET);
     client.close();
-    scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
+    scene.reaches(Host::Client, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
     scene.idle_since(quiet);
     server.send(HELLO)?;
-    server.fails(EPIPE)
+    server.error_is(EPIPE)
 }
 
 fn push_fin_lost(scene: &Scene) -> Result<()> {
@@ -92,20 +95,20 @@ fn push_fin_lost(scene: &Scene) -> Result<()> {
     idle(PAUSE);
     scene.idle_since(quiet);
     server.send(HELLO)?;
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }
 
-/// Its length is that of a TLS close_notify alert.
+/// The closing message has the length of a TLS close_notify alert.
 fn goodbye(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     idle(QUIET);
     server.send(&[21; 24])?;
     server.close();
-    scene.reaches(Place::Client, State::CLOSE_WAIT, SOON)?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn active(scene: &Scene) -> Result<()> {
@@ -114,5 +117,5 @@ fn active(scene: &Scene) -> Result<()> {
     idle(QUIET);
     scene.idle_since(quiet);
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
