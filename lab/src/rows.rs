@@ -42,7 +42,7 @@ pub(crate) mod wire;
 
 const HELLO: &[u8] = b"hello";
 /// Shorter than the shortest idle time that counts.
-const BRISK: Duration = Duration::from_millis(900);
+const NEVER_IDLE: Duration = Duration::from_millis(900);
 
 /// All rows, by family, in the order in which they run.
 pub(crate) const FAMILIES: &[&[Row]] = &[
@@ -76,14 +76,22 @@ pub(crate) struct Scene<'a> {
     pub(crate) family: Family,
     pub(crate) port: u16,
     idle: RefCell<Vec<(Host, Idle)>>,
-    brisk: Cell<Option<Instant>>,
+    busy_since: Cell<Option<Instant>>,
     /// Duration of the last exchange.
     exchange: Cell<Option<Duration>>,
 }
 
 impl<'a> Scene<'a> {
     pub(crate) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
-        Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default(), exchange: Cell::default() }
+        Self {
+            net,
+            rejects,
+            family,
+            port,
+            idle: RefCell::default(),
+            busy_since: Cell::default(),
+            exchange: Cell::default(),
+        }
     }
 
     /// The true idle times that the scenario stated.
@@ -108,7 +116,7 @@ impl<'a> Scene<'a> {
     /// States that traffic never pauses from now on. If a busy machine delays it too long, the row is made again: see
     /// [`Scene::was_too_slow`].
     fn busy(&self) {
-        self.brisk.set(Some(Instant::now()));
+        self.busy_since.set(Some(Instant::now()));
         self.streams();
     }
 
@@ -119,7 +127,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a busy row took so long that its connection was idle after all.
     pub(crate) fn was_too_slow(&self) -> bool {
-        self.brisk.get().is_some_and(|since| since.elapsed() > BRISK)
+        self.busy_since.get().is_some_and(|since| since.elapsed() > NEVER_IDLE)
     }
 
     fn server(&self) -> SocketAddr {

@@ -49,13 +49,13 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
         lab.judge(&made)?;
     }
     if wanted(QUEUES) {
-        lab.overflow();
+        lab.check_queues();
     }
     if wanted(OWNERS) {
-        lab.own();
+        lab.check_owners();
     }
     if wanted(ALERTS) {
-        lab.alert();
+        lab.check_alerts();
     }
     lab.close(wanted(BURST), started, args.json.as_deref())
 }
@@ -175,7 +175,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Accept queues that overflow, with and without an RST for it.
-    fn overflow(&mut self) {
+    fn check_queues(&mut self) {
         for (packet, abort) in OverflowPacket::EACH.into_iter().flat_map(|packet| [(packet, false), (packet, true)]) {
             let row = format!("{QUEUES} {packet:?} tcp_abort_on_overflow={}", u8::from(abort));
             self.port += 2;
@@ -189,7 +189,7 @@ impl<'a> Lab<'a> {
     }
 
     /// Processes in cgroups such as container runtimes and systemd create.
-    fn own(&mut self) {
+    fn check_owners(&mut self) {
         for case in owners::CASES {
             let row = format!("{OWNERS} {}", case.name);
             self.port += 2;
@@ -205,7 +205,7 @@ impl<'a> Lab<'a> {
     }
 
     /// A conntrack table that fills up until the shipped alert fires.
-    fn alert(&mut self) {
+    fn check_alerts(&mut self) {
         self.port += 2;
         if let Some(why) = limits::not_ours() {
             return self.report.skip(ALERTS, &why);

@@ -66,7 +66,7 @@ impl<'a> Judge<'a> {
         self.agents.events(vantage, made.port).len() >= due
     }
 
-    /// Whether this kernel shows the expected event to a watcher of `all`.
+    /// Whether a watcher that expects `all` of these sees this event on this kernel.
     fn sees(&self, want: &Want, all: &[&Want]) -> bool {
         let probe = |name: &str| self.agents.has_probe(name);
         // Where the RST is received, a reject can be inferred from the dropped segment.

@@ -194,7 +194,7 @@ fn failures(judgements: &[Judgement]) -> String {
         match judgement.result {
             Outcome::Skipped => {}
             Outcome::Unknown if judgement.faults.is_empty() => {
-                enter(format!("`unknown` instead of {}", judgement.truth))
+                enter(format!("`unknown` instead of {}", judgement.truth));
             }
             _ => judgement.faults.iter().map(|fault| without_numbers(fault)).for_each(enter),
         }

@@ -45,9 +45,9 @@ fn peer_main(what: &str) -> Result<()> {
     match what.split(' ').collect::<Vec<_>>().as_slice() {
         ["cleanup"] => cleanup::serve(),
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
-        ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["read-nothing", address, count] => serve(address.parse()?, count.parse()?, false),
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
-        ["crowd", address, count] => many_connections(address.parse()?, count.parse()?),
+        ["connections", address, count] => many_connections(address.parse()?, count.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
         ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
@@ -132,7 +132,7 @@ fn many_connections(address: SocketAddr, count: usize) -> Result<()> {
         Ok((near, far))
     };
     let _held: Vec<_> = (0..count).map(pair).collect::<Result<_>>()?;
-    say("gathered")?;
+    say("connected")?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -217,11 +217,11 @@ impl Peer {
         let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
         writeln!(orders, "{how}")?;
         let status = self.process.child.wait()?;
-        let as_told = match how.strip_prefix("exit ") {
+        let as_ordered = match how.strip_prefix("exit ") {
             Some(code) => status.code() == code.parse().ok(),
             None => status.signal() == Some(Signal::SEGV.as_raw()),
         };
-        ensure!(as_told, "helper told to {how}: {status}");
+        ensure!(as_ordered, "helper ordered to {how}: {status}");
         Ok(())
     }
 

@@ -178,12 +178,12 @@ fn died(scene: &Scene, end: impl FnOnce(Peer) -> Result<()>) -> Result<()> {
 
 fn connect_timeout(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     times_out(scene)
 }
 
 fn connect_timeout_input(scene: &Scene) -> Result<()> {
-    let _hole = Rule::drop(&scene.net.server, "input", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.server, "input", &scene.to_server())?;
     times_out(scene)
 }
 
@@ -215,7 +215,7 @@ fn icmp_reject(scene: &Scene) -> Result<()> {
 
 fn user_timeout(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     client.options().set_tcp_user_timeout(Some(TIMEOUT))?;
     client.send(HELLO)?;
     client.read_fails(ETIMEDOUT)?;
@@ -224,10 +224,10 @@ fn user_timeout(scene: &Scene) -> Result<()> {
 
 fn recovered(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     client.send(HELLO)?;
-    hole.has_matched(2, SOON)?;
-    drop(hole);
+    loss.has_matched(2, SOON)?;
+    drop(loss);
     server.receive(HELLO.len())?;
     client.close();
     server.reads_eof()?;

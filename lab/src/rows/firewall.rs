@@ -15,7 +15,7 @@ use crate::rows::table::{
 use crate::wait::SOON;
 
 const A_SYN: Alternative = alternative("refused", PEER, "a reject of a SYN and a closed port send the same packet");
-const NEARBY: Alternative =
+const REMOVED_CONTAINER: Alternative =
     alternative("refused", UNKNOWN_SENDER, "a host sends the same packet for a container that no longer exists");
 const ON_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
 const INJECTED: Alternative = alternative(
@@ -126,7 +126,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[NEARBY, A_SYN]),
+            received(C, "firewall_reject", FIREWALL).alone(&[REMOVED_CONTAINER, A_SYN]),
         ],
         ..BASE
     },

@@ -133,7 +133,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "9-idle",
         what: "device resets an idle connection, with TTL 64 instead of the peer's 63",
-        make: quiet,
+        make: idle_connection,
         wants: &[received(C, "middlebox_idle", MIDDLEBOX)],
         ..BASE
     },
@@ -237,11 +237,11 @@ fn blind_then_exact(scene: &Scene) -> Result<()> {
     untouched(scene, &server)
 }
 
-fn quiet(scene: &Scene) -> Result<()> {
+fn idle_connection(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = std::time::Instant::now();
+    let idle_start = std::time::Instant::now();
     idle(1500);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     inject(scene, &client, server.next_sequence()?, UNDECREMENTED)?;
     client.read_fails(ECONNRESET)?;
     untouched(scene, &server)

@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "20-unexpected",
         what: "SYN forged in the client's name: the client's stack resets the unexpected SYN-ACK (a half-open scan)",
         families: BOTH,
-        make: stray_syn_ack,
+        make: unexpected_syn_ack,
         rsts: &[(C, 1)],
         wants: &[sent(C, "invalid_handshake", KERNEL).no_socket()],
         ..BASE
@@ -77,7 +77,7 @@ fn same_port(scene: &Scene) -> Result<()> {
     listener.accept().map(drop)
 }
 
-fn stray_syn_ack(scene: &Scene) -> Result<()> {
+fn unexpected_syn_ack(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
     // The client's stack answers the SYN-ACK with an RST, which ends the half-open connection.
@@ -86,7 +86,7 @@ fn stray_syn_ack(scene: &Scene) -> Result<()> {
 
 fn bad_ack(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    let _loss = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
     scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     let ack = Forged { sequence: FORGED_ISN + 1, acknowledges: 1, flags: ACK, ..opening(scene, 0) };
@@ -95,7 +95,7 @@ fn bad_ack(scene: &Scene) -> Result<()> {
 
 fn second_syn(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    let _loss = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
     scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN + 7))

@@ -8,7 +8,7 @@ use libc::{ECONNRESET, EPIPE};
 
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
-use crate::network::http::{self, ask, ask_in_vain};
+use crate::network::http::{self, ask, send_request};
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
@@ -21,13 +21,13 @@ const REAPED: Duration = Duration::from_secs(4);
 /// Pause after the FIN, before the client reuses the connection.
 pub(super) const PAUSE: u64 = 300;
 /// Idle time after which the lab's own server closes.
-pub(super) const QUIET: u64 = 1300;
+pub(super) const IDLE: u64 = 1300;
 const DELAY: Duration = Duration::from_millis(30);
 
 pub(super) const REAPED_BY_SERVER: &[Want] =
     &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
 /// The FIN was lost, so the orphan is still a socket.
-pub(super) const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
+pub(super) const REAPED_FIN_LOST: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
 /// Also for rows in which the stack lost the connection for another reason.
 pub(super) const MAYBE_REAPED: Alternative = alternative(
     "idle_reaped",
@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["nginx"],
         make: nginx_fin_lost,
         rsts: &[(S, 1)],
-        wants: REAPED_UNHEARD,
+        wants: REAPED_FIN_LOST,
         ..BASE
     },
     Row {
@@ -129,12 +129,12 @@ fn haproxy(scene: &Scene) -> Result<()> {
 fn reuse(scene: &Scene) -> Result<()> {
     let client = scene.connect()?;
     scene.timed(|| ask(&client))?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     scene.reaches(Host::Client, State::CLOSE_WAIT, REAPED)?;
     scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
-    scene.idle_since(quiet);
-    ask_in_vain(&client)?;
+    scene.idle_since(idle_start);
+    send_request(&client)?;
     client.error_is(EPIPE)
 }
 
@@ -142,12 +142,12 @@ fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     let _server = http::nginx(scene.net, scene.port)?;
     let client = scene.connect()?;
     scene.timed(|| ask(&client))?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _loss = lose_fins(scene)?;
     scene.reaches(Host::Server, State::FIN_WAIT1, REAPED)?;
     idle(PAUSE);
-    scene.idle_since(quiet);
-    ask_in_vain(&client)?;
+    scene.idle_since(idle_start);
+    send_request(&client)?;
     client.read_fails(ECONNRESET)
 }
 
@@ -164,9 +164,9 @@ pub(super) fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
 }
 
 /// The client's next operation, once the server has closed.
-pub(super) fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+pub(super) fn reused(scene: &Scene, client: &Tcp, idle_start: Instant) -> Result<()> {
     idle(PAUSE);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.error_is(EPIPE)
 }
@@ -176,38 +176,38 @@ fn time_wait_expired(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
-    let quiet = Instant::now();
-    idle(QUIET);
+    let idle_start = Instant::now();
+    idle(IDLE);
     reaped(scene, &client, server)?;
-    let forgotten = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
-    scene.becomes("TIME_WAIT's end", Host::Server, 2 * SOON, forgotten)?;
-    scene.idle_since(quiet);
+    let gone = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
+    scene.becomes("TIME_WAIT's end", Host::Server, 2 * SOON, gone)?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.error_is(EPIPE)
 }
 
 /// An idle connection over a slow hop. The server closes, and its FIN is lost.
-fn unheard<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant)> {
+fn closed_with_fin_lost<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant)> {
     let hop = SlowHop::start(scene, DELAY)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let loss = lose_fins(scene)?;
-    idle(QUIET);
+    idle(IDLE);
     server.close();
     idle(PAUSE);
-    Ok((client, hop, loss, quiet))
+    Ok((client, hop, loss, idle_start))
 }
 
 /// The server's idle time is longer by two one-way delays: those of its response and of the client's next request.
-fn across_hop(scene: &Scene, quiet: Instant) {
-    let client = quiet.elapsed();
+fn across_hop(scene: &Scene, idle_start: Instant) {
+    let client = idle_start.elapsed();
     scene.idle_was(Host::Client, client);
     scene.idle_was(Host::Server, client + 2 * DELAY);
 }
 
 fn several_writes(scene: &Scene) -> Result<()> {
-    let (client, _hop, _loss, quiet) = unheard(scene)?;
-    across_hop(scene, quiet);
+    let (client, _hop, _loss, idle_start) = closed_with_fin_lost(scene)?;
+    across_hop(scene, idle_start);
     for _ in 0..3 {
         client.send(HELLO)?;
     }
@@ -216,8 +216,8 @@ fn several_writes(scene: &Scene) -> Result<()> {
 }
 
 fn pipelined(scene: &Scene) -> Result<()> {
-    let (client, _hop, _loss, quiet) = unheard(scene)?;
-    across_hop(scene, quiet);
+    let (client, _hop, _loss, idle_start) = closed_with_fin_lost(scene)?;
+    across_hop(scene, idle_start);
     for _ in 0..2 {
         client.send(HELLO)?;
         idle(12);
@@ -236,13 +236,13 @@ fn drain() -> Result<()> {
 
 fn retransmitted(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    idle(IDLE);
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     idle(700);
     let _rebooted = scene.net.reboot()?;
-    drop(hole);
+    drop(loss);
     client.read_fails(ECONNRESET)
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
-use super::idle::{PAUSE, QUIET};
-use super::unanswered::UNSEEN;
+use super::idle::{IDLE, PAUSE};
+use super::unanswered::UNSCANNED;
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
@@ -15,7 +15,7 @@ use crate::network::sock::Tcp;
 use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::SOON;
 
-const TIMER_OR_DEED: Alternative = alternative(
+const IDLE_TIMER: Alternative = alternative(
     "idle_reaped",
     PEER,
     "an abort after an idle period: only the aborting program knows whether its idle timer expired",
@@ -43,11 +43,11 @@ pub(crate) const ROWS: &[Row] = &[
         id: "5-closing-message",
         what: "server sends a closing message (like TLS close_notify) and closes after an idle period, then the client writes",
         families: BOTH,
-        make: goodbye,
+        make: closing_message,
         rsts: &[(S, 1)],
         wants: &[
-            sent(S, "idle_reaped", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSEEN)]),
-            received(C, "idle_reaped", PEER).also(&[alternative("unknown", PEER, UNSEEN)]),
+            sent(S, "idle_reaped", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSCANNED)]),
+            received(C, "idle_reaped", PEER).also(&[alternative("unknown", PEER, UNSCANNED)]),
         ],
         ..BASE
     },
@@ -57,7 +57,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: active,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).alone(&[TIMER_OR_DEED])],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).alone(&[IDLE_TIMER])],
         ..BASE
     },
 ];
@@ -75,33 +75,33 @@ fn answered(scene: &Scene) -> Result<(Tcp, Tcp)> {
 
 fn push(scene: &Scene) -> Result<()> {
     let (client, server) = answered(scene)?;
-    let quiet = Instant::now();
-    idle(QUIET);
+    let idle_start = Instant::now();
+    idle(IDLE);
     client.close();
     scene.reaches(Host::Client, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
     server.error_is(EPIPE)
 }
 
 fn push_fin_lost(scene: &Scene) -> Result<()> {
     let (client, server) = answered(scene)?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let fins = format!("tcp dport {} tcp flags & fin == fin", scene.port);
     let _loss = Rule::drop(&scene.net.server, "input", &fins)?;
-    idle(QUIET);
+    idle(IDLE);
     client.close();
     idle(PAUSE);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
     server.read_fails(ECONNRESET)
 }
 
 /// The closing message has the length of a TLS close_notify alert.
-fn goodbye(scene: &Scene) -> Result<()> {
+fn closing_message(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    idle(QUIET);
+    idle(IDLE);
     server.send(&[21; 24])?;
     server.close();
     scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
@@ -113,9 +113,9 @@ fn goodbye(scene: &Scene) -> Result<()> {
 
 fn active(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    idle(IDLE);
+    scene.idle_since(idle_start);
     server.abort()?;
     client.read_fails(ECONNRESET)
 }

@@ -16,25 +16,25 @@ const SURVIVED: Duration = Duration::from_millis(1200);
 pub(crate) struct Timed {
     client: Tcp,
     server: Tcp,
-    quiet: Instant,
+    idle_start: Instant,
     timeout: Duration,
 }
 
 impl Timed {
     pub(crate) fn open(scene: &Scene, timeout: Duration) -> Result<Self> {
         let (client, server) = scene.pair()?;
-        Ok(Self { client, server, quiet: Instant::now(), timeout })
+        Ok(Self { client, server, idle_start: Instant::now(), timeout })
     }
 
     pub(crate) fn is_due(&self) -> bool {
-        self.quiet.elapsed() >= self.timeout
+        self.idle_start.elapsed() >= self.timeout
     }
 
     /// The server closes, then the client uses the connection once more.
     pub(crate) fn expire(self, scene: &Scene) -> Result<()> {
-        sleep(self.timeout.saturating_sub(self.quiet.elapsed()));
+        sleep(self.timeout.saturating_sub(self.idle_start.elapsed()));
         reaped(scene, &self.client, self.server)?;
-        reused(scene, &self.client, self.quiet)
+        reused(scene, &self.client, self.idle_start)
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn survive_and_die(scenes: &[(Scene, Duration)]) -> Result<()> {
     sleep(SURVIVED);
     for (timed, (scene, _)) in all.iter_mut().zip(scenes) {
         scene.talk(&timed.client, &timed.server)?;
-        timed.quiet = Instant::now();
+        timed.idle_start = Instant::now();
     }
     all.into_iter().zip(scenes).try_for_each(|(timed, (scene, _))| timed.expire(scene))
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use libc::ECONNRESET;
 use socket2::TcpKeepalive;
 
-use super::idle::{PAUSE, REAPED_BY_SERVER, REAPED_UNHEARD, lose_fins, reaped, reused};
+use super::idle::{PAUSE, REAPED_BY_SERVER, REAPED_FIN_LOST, lose_fins, reaped, reused};
 use super::{HELLO, Scene, idle};
 use crate::network::sock::Tcp;
 use crate::rows::table::{BASE, BOTH, Row, S};
@@ -34,7 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server closes an idle connection on which both ends send keepalives, FIN lost",
         make: probing_fin_lost,
         rsts: &[(S, 1)],
-        wants: REAPED_UNHEARD,
+        wants: REAPED_FIN_LOST,
         ..BASE
     },
 ];
@@ -46,32 +46,32 @@ fn probe(socket: &Tcp) -> Result<()> {
 
 fn probing_client(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     probe(&client)?;
     idle(2600);
     reaped(scene, &client, server)?;
-    reused(scene, &client, quiet)
+    reused(scene, &client, idle_start)
 }
 
 fn probing_server(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     probe(&server)?;
     idle(2600);
     reaped(scene, &client, server)?;
-    reused(scene, &client, quiet)
+    reused(scene, &client, idle_start)
 }
 
 fn probing_fin_lost(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     probe(&client)?;
     probe(&server)?;
     idle(2600);
     let _loss = lose_fins(scene)?;
     server.close();
     idle(PAUSE);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use libc::{ECONNRESET, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
-use super::middlebox::{FORGOT, known};
+use super::middlebox::{ENTRY_EXPIRED, entries};
 use super::{HELLO, Scene, idle};
 use crate::kernel;
 use crate::network::nft::Rule;
@@ -74,7 +74,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "conntrack_full", FIREWALL).rejects(),
-            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED, FORGOT]),
+            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED, ENTRY_EXPIRED]),
         ],
         ..BASE
     },
@@ -119,9 +119,9 @@ fn probes_dropped(scene: &Scene) -> Result<()> {
     let host = &scene.net.server;
     let tracked = Rule::other(host, "output", "ct state invalid counter")?;
     let taken = scene.pair()?;
-    let memory = host.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = host.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (_client, server) = scene.pair()?;
-    drop(memory);
+    drop(short_timeout);
     let _limit = Limit::set(MAX, "1")?;
     let probes = TcpKeepalive::new().with_time(3 * SECOND).with_interval(SECOND).with_retries(2);
     server.options().set_tcp_keepalive(&probes)?;
@@ -131,16 +131,16 @@ fn probes_dropped(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The full table drops the connection's data. When the table has room again, the data belong to no entry and are rejected.
+/// The full table drops the connection's data. When the table has space again, the data belong to no entry and are rejected.
 fn lost_while_full(scene: &Scene) -> Result<()> {
     let router = &scene.net.router;
     let rule = Rule::reject(router, scene.rejects, "forward", &format!("{} ct state invalid", scene.to_server()))?;
     let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
     let taken = scene.pair()?;
-    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, _server) = scene.pair()?;
-    drop(memory);
-    until_true("the entry's expiry", 2 * SOON, || Ok(known(scene)?.trim().lines().count() == 1))?;
+    drop(short_timeout);
+    until_true("the entry's expiry", 2 * SOON, || Ok(entries(scene)?.trim().lines().count() == 1))?;
     let limit = Limit::set(MAX, "1")?;
     client.send(HELLO)?;
     idle(300);

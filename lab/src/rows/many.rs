@@ -7,7 +7,7 @@ use anyhow::Result;
 use libc::ECONNRESET;
 
 use super::Scene;
-use super::idle::{QUIET, REAPED_BY_SERVER, reaped, reused};
+use super::idle::{IDLE, REAPED_BY_SERVER, reaped, reused};
 use crate::kernel::Kernel;
 use crate::network::peer::Peer;
 use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "many-idle",
         what: "among 28,500 other connections, the server closes an idle one, then the client reuses it",
         unless: not_here,
-        make: idle_in_a_crowd,
+        make: idle_among_many,
         rsts: &[(S, 1)],
         wants: REAPED_BY_SERVER,
         ..BASE
@@ -31,7 +31,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "many-abort",
         what: "among 28,500 other connections, the server aborts one with SO_LINGER 0",
         unless: not_here,
-        make: abort_in_a_crowd,
+        make: abort_among_many,
         rsts: &[(S, 1)],
         wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
         ..BASE
@@ -43,27 +43,27 @@ fn not_here(_scene: &Scene) -> Option<String> {
     (!Kernel::running().since((5, 11))).then(|| why.to_owned())
 }
 
-fn idle_in_a_crowd(scene: &Scene) -> Result<()> {
-    let _crowd = gather(scene)?;
+fn idle_among_many(scene: &Scene) -> Result<()> {
+    let _others = open_others(scene)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    super::idle(QUIET);
+    let idle_start = Instant::now();
+    super::idle(IDLE);
     reaped(scene, &client, server)?;
-    reused(scene, &client, quiet)
+    reused(scene, &client, idle_start)
 }
 
-fn abort_in_a_crowd(scene: &Scene) -> Result<()> {
-    let _crowd = gather(scene)?;
+fn abort_among_many(scene: &Scene) -> Result<()> {
+    let _others = open_others(scene)?;
     let (client, server) = scene.pair()?;
     server.abort()?;
     client.read_fails(ECONNRESET)
 }
 
 /// Opens the other connections, with both ends on the router: all namespaces share the table, but each reads its own sockets.
-fn gather(scene: &Scene) -> Result<Vec<Peer>> {
+fn open_others(scene: &Scene) -> Result<Vec<Peer>> {
     let any_port = (Ipv4Addr::LOCALHOST, 0).into();
-    let start = |_| Peer::start(&scene.net.router, &scene.net.cleanup, "crowd", any_port, OF_EACH);
-    let mut crowd: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
-    crowd.iter_mut().try_for_each(|peer| peer.expect_line("gathered"))?;
-    Ok(crowd)
+    let start = |_| Peer::start(&scene.net.router, &scene.net.cleanup, "connections", any_port, OF_EACH);
+    let mut others: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
+    others.iter_mut().try_for_each(|peer| peer.expect_line("connected"))?;
+    Ok(others)
 }

@@ -15,9 +15,9 @@ use crate::rows::table::{Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row
 use crate::wait::{SOON, until_true};
 
 /// Seconds for which the router keeps the entry of an idle connection.
-const MEMORY: u64 = 1;
+const ENTRY_SECONDS: u64 = 1;
 
-pub(super) const FORGOT: Alternative = alternative(
+pub(super) const ENTRY_EXPIRED: Alternative = alternative(
     "middlebox_idle",
     MIDDLEBOX,
     "to the ends, the reject of a connection with an expired conntrack entry is an idle timeout",
@@ -39,7 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(S, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(S, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
@@ -64,7 +64,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
@@ -92,28 +92,30 @@ struct Strict<'a> {
 fn strict<'a>(scene: &Scene<'a>, seconds: u64) -> Result<Strict<'a>> {
     let router = &scene.net.router;
     let rule = Rule::reject_both(router, scene.rejects, scene.port, "ct state invalid")?;
-    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", &seconds.to_string())?;
+    let short_timeout = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", &seconds.to_string())?;
     let loose = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
-    Ok(Strict { rule, _settings: [memory, loose] })
+    Ok(Strict { rule, _settings: [short_timeout, loose] })
 }
 
-fn forgotten(scene: &Scene) -> Result<()> {
-    until_true("the entry's expiry", Duration::from_secs(MEMORY) + SOON, || Ok(known(scene)?.trim().is_empty()))
+fn entry_expired(scene: &Scene) -> Result<()> {
+    until_true("the entry's expiry", Duration::from_secs(ENTRY_SECONDS) + SOON, || {
+        Ok(entries(scene)?.trim().is_empty())
+    })
 }
 
 /// The router's entries of this scenario.
-pub(super) fn known(scene: &Scene) -> Result<String> {
+pub(super) fn entries(scene: &Scene) -> Result<String> {
     let port = scene.port.to_string();
     let family = if scene.server().is_ipv4() { "ipv4" } else { "ipv6" };
     scene.net.router.tool("conntrack", &["-L", "-f", family, "-p", "tcp", "--orig-port-dst", &port])
 }
 
 fn expired(scene: &Scene) -> Result<()> {
-    let strict = strict(scene, MEMORY)?;
+    let strict = strict(scene, ENTRY_SECONDS)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    forgotten(scene)?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    entry_expired(scene)?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)?;
     strict.rule.has_matched(1, SOON)?;
@@ -127,11 +129,11 @@ fn expired_behind_nat(scene: &Scene) -> Result<()> {
 }
 
 fn expired_push(scene: &Scene) -> Result<()> {
-    let strict = strict(scene, MEMORY)?;
+    let strict = strict(scene, ENTRY_SECONDS)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    forgotten(scene)?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    entry_expired(scene)?;
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
     server.read_fails(ECONNRESET)?;
     strict.rule.has_matched(1, SOON)?;

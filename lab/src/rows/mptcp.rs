@@ -14,7 +14,7 @@ const UNREAD: Alternative = alternative(
     PEER,
     "apart from the MP_FASTCLOSE option, the packet is that of a close with data unread",
 );
-const DEED: Alternative = alternative("mptcp", APP, "the program closed the socket, by MPTCP's fast close");
+const FAST_CLOSE: Alternative = alternative("mptcp", APP, "the program closed the socket, by MPTCP's fast close");
 
 pub(crate) const ROWS: &[Row] = &[Row {
     id: "mptcp",
@@ -23,7 +23,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     unless: missing,
     make: fast_close,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "mptcp", KERNEL).also(&[DEED]), received(C, "mptcp", PEER).alone(&[UNREAD])],
+    wants: &[sent(S, "mptcp", KERNEL).also(&[FAST_CLOSE]), received(C, "mptcp", PEER).alone(&[UNREAD])],
     ..BASE
 }];
 

@@ -13,7 +13,7 @@ use crate::network::sock::Tcp;
 use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent};
 
 /// Slightly longer than the router keeps an entry.
-const QUIET: u64 = 1600;
+const IDLE: u64 = 1600;
 
 const IDLE_PATH: Alternative = alternative(
     "middlebox_idle",
@@ -67,33 +67,33 @@ pub(crate) const ROWS: &[Row] = &[
 fn masqueraded<'a>(scene: &Scene<'a>, how: &str) -> Result<(Tcp, Tcp, Rule<'a>, Instant)> {
     let rule = format!("tcp dport {} masquerade {how}", scene.port);
     let nat = Rule::nat(&scene.net.router, "postrouting", rule.trim_end())?;
-    let memory = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    drop(memory);
-    Ok((client, server, nat, quiet))
+    let idle_start = Instant::now();
+    idle(IDLE);
+    drop(short_timeout);
+    Ok((client, server, nat, idle_start))
 }
 
 fn other_port(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let rule = format!("tcp dport {} masquerade random", scene.port);
     let _nat = Rule::nat(&scene.net.router, "postrouting", &rule)?;
-    let memory = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    drop(memory);
+    let idle_start = Instant::now();
+    idle(IDLE);
+    drop(short_timeout);
     // The server's stack gets a segment of an unknown connection, so it has no idle time.
-    scene.idle_was(Host::Client, quiet.elapsed());
+    scene.idle_was(Host::Client, idle_start.elapsed());
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)
 }
 
 fn push_to_router(scene: &Scene) -> Result<()> {
-    let (_client, server, _nat, quiet) = masqueraded(scene, "")?;
-    scene.idle_since(quiet);
+    let (_client, server, _nat, idle_start) = masqueraded(scene, "")?;
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
     server.read_fails(ECONNRESET)
 }

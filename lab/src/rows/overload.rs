@@ -58,15 +58,15 @@ pub(crate) const ROWS: &[Row] = &[
 /// The queue holds one connection more than this.
 const BACKLOG: i32 = 4;
 /// Beyond the range from which the kernel picks source ports.
-const LATECOMER: u16 = 62000;
+const LATE_PORT: u16 = 62000;
 const FLOOD_FROM: &str = "63000";
 
 /// A handshake that begins before the accept queue is full and ends afterwards, and the connections that fill the queue.
 fn overflow(scene: &Scene) -> Result<(Tcp, Listener, Vec<Tcp>)> {
     let listener = Listener::open(&scene.net.server, scene.server(), BACKLOG)?;
-    let hold = format!("tcp sport {} tcp dport {LATECOMER}", scene.port);
+    let hold = format!("tcp sport {} tcp dport {LATE_PORT}", scene.port);
     let held = Rule::drop(&scene.net.client, "input", &hold)?;
-    let from: SocketAddr = at(scene.family.client(), LATECOMER);
+    let from: SocketAddr = at(scene.family.client(), LATE_PORT);
     let late = Tcp::send_syn(&scene.net.client, from, scene.server())?;
     scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     let early = (0..=BACKLOG).map(|_| scene.connect()).collect::<Result<Vec<_>>>()?;

@@ -57,7 +57,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "4-segv-unread",
         what: "server crashes (SIGSEGV) with a request unread",
-        make: |scene| told_unread(scene, "crash"),
+        make: |scene| exited_unread(scene, "crash"),
         rsts: &[(S, 1)],
         wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).alone(&[UNREAD])],
         ..BASE
@@ -81,7 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "4-exit3-unread",
         what: "server exits with status 3 and a request unread",
-        make: |scene| told_unread(scene, "exit 3"),
+        make: |scene| exited_unread(scene, "exit 3"),
         rsts: &[(S, 1)],
         wants: &[sent(S, "process_died", APP), received(C, "process_died", PEER).alone(&[UNREAD])],
         ..BASE
@@ -118,13 +118,13 @@ pub(crate) const ROWS: &[Row] = &[
 fn killed(scene: &Scene) -> Result<()> {
     let (client, peer) = answered(scene)?;
     peer.kill();
-    write_in_vain(scene, &client)
+    write_after_fin(scene, &client)
 }
 
 fn then_data(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = answered(scene)?;
     peer.order_to_die(how)?;
-    write_in_vain(scene, &client)
+    write_after_fin(scene, &client)
 }
 
 /// A connection on which a helper process has responded.
@@ -146,7 +146,7 @@ fn asked(scene: &Scene) -> Result<Tcp> {
 }
 
 /// The dead process's FIN is acknowledged before the client writes again.
-fn write_in_vain(scene: &Scene, client: &Tcp) -> Result<()> {
+fn write_after_fin(scene: &Scene, client: &Tcp) -> Result<()> {
     scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
     scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     client.send(HELLO)?;
@@ -159,14 +159,14 @@ fn killed_unread(scene: &Scene) -> Result<()> {
     client.read_fails(ECONNRESET)
 }
 
-fn told_unread(scene: &Scene, how: &str) -> Result<()> {
+fn exited_unread(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = unread(scene)?;
     peer.order_to_die(how)?;
     client.read_fails(ECONNRESET)
 }
 
 fn unread(scene: &Scene) -> Result<(Tcp, Peer)> {
-    let mut peer = start(scene, "deaf", 1)?;
+    let mut peer = start(scene, "read-nothing", 1)?;
     let client = scene.connect()?;
     peer.expect_line("accepted")?;
     client.send(HELLO)?;
@@ -193,11 +193,11 @@ fn many(scene: &Scene) -> Result<()> {
 fn forked(scene: &Scene) -> Result<()> {
     let _peer = start(scene, "forks", 1)?;
     let client = asked(scene)?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     scene.reaches(Host::Client, State::CLOSE_WAIT, 2 * SOON)?;
     scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     idle(200);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.error_is(EPIPE)
 }

@@ -27,7 +27,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "18b",
         what: "server reboots and nothing listens, then the client writes",
         families: BOTH,
-        make: deaf,
+        make: not_listening,
         rsts: &[(S2, 1)],
         wants: &[
             sent(S2, "no_such_connection", KERNEL).no_socket(),
@@ -39,22 +39,22 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn listening(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _listener = Listener::open(&scene.net.rebooted, scene.server(), 16)?;
-    reset(scene, &client, quiet)
+    reset(scene, &client, idle_start)
 }
 
-fn deaf(scene: &Scene) -> Result<()> {
+fn not_listening(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
-    reset(scene, &client, quiet)
+    reset(scene, &client, idle_start)
 }
 
 /// Moving the device may take a while, so the idle time is measured.
-fn reset(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
-    scene.idle_since(quiet);
+fn reset(scene: &Scene, client: &Tcp, idle_start: Instant) -> Result<()> {
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)
 }

@@ -16,7 +16,7 @@ use crate::wait::SOON;
 
 /// TCP_LINGER2, which libc names only for some targets.
 const LINGER2: i32 = 8;
-const FORGETS: Alternative = alternative(
+const NO_LONGER_KNOWN: Alternative = alternative(
     "no_such_connection",
     PEER,
     "a bare RST: the peer's stack no longer knows the connection, and the packet does not show why",
@@ -50,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         wants: &[
             sent(C, "keepalive_timeout", KERNEL).no_socket(),
-            received(S, "keepalive_timeout", PEER).alone(&[FORGETS, MAYBE_REAPED]),
+            received(S, "keepalive_timeout", PEER).alone(&[NO_LONGER_KNOWN, MAYBE_REAPED]),
         ],
         ..BASE
     },
@@ -99,7 +99,7 @@ pub(crate) const ROWS: &[Row] = &[
 /// The server's probes arrive, but the answers are dropped.
 fn keepalive(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     let second = Duration::from_secs(1);
     let probes = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
     server.options().set_tcp_keepalive(&probes)?;
@@ -110,11 +110,11 @@ fn keepalive(scene: &Scene) -> Result<()> {
 
 fn user_timeout(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     client.options().set_tcp_user_timeout(Some(Duration::from_millis(500)))?;
     client.send(HELLO)?;
     client.read_fails(ETIMEDOUT)?;
-    drop(hole);
+    drop(loss);
     server.send(HELLO)?;
     server.read_fails(ECONNRESET)
 }

@@ -15,7 +15,7 @@ use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, rec
 use crate::wait::SOON;
 
 const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
-const FORGOTTEN: &[Want] = &[
+const NOT_KNOWN: &[Want] = &[
     sent(S2, "no_such_connection", KERNEL).no_socket(),
     received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
 ];
@@ -53,7 +53,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server reboots with default TTL 128 and does not know the connection",
         make: other_stack,
         rsts: &[(S2, 1)],
-        wants: FORGOTTEN,
+        wants: NOT_KNOWN,
         ..BASE
     },
     Row {
@@ -71,7 +71,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: one_hop_nearer,
         rsts: &[(S2, 1)],
-        wants: FORGOTTEN,
+        wants: NOT_KNOWN,
         ..BASE
     },
     Row {
@@ -137,10 +137,10 @@ fn other_default(scene: &Scene) -> Result<()> {
 
 fn other_stack(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _ttl = scene.net.rebooted.sysctl("ipv4.ip_default_ttl", "128")?;
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)
 }
@@ -165,10 +165,10 @@ fn abort_after(scene: &Scene, ttl: u8) -> Result<()> {
 fn one_hop_nearer(scene: &Scene) -> Result<()> {
     let further = leaving_with(scene, Host::Server, 63)?;
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     drop(further);
     let _rebooted = scene.net.reboot()?;
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     client.read_fails(ECONNRESET)
 }

@@ -109,7 +109,7 @@ impl<'a> Blackhole<'a> {
         let rules = from.map(|(link, end)| format!("{version} rule _ iif {link} ipproto 6 {end} {port} blackhole"));
         let hole = Self { router, rules };
         for rule in &hole.rules {
-            tell(router, rule, "add")?;
+            ip_rule(router, rule, "add")?;
         }
         Ok(hole)
     }
@@ -118,14 +118,14 @@ impl<'a> Blackhole<'a> {
 impl Drop for Blackhole<'_> {
     fn drop(&mut self) {
         for rule in &self.rules {
-            if let Err(why) = tell(self.router, rule, "del") {
+            if let Err(why) = ip_rule(self.router, rule, "del") {
                 eprintln!("cannot remove a routing rule: {why:#}");
             }
         }
     }
 }
 
-fn tell(router: &Ns, rule: &str, verb: &str) -> Result<()> {
+fn ip_rule(router: &Ns, rule: &str, verb: &str) -> Result<()> {
     let words: Vec<&str> = rule.split(' ').map(|word| if word == "_" { verb } else { word }).collect();
     router.tool("ip", &words).map(drop)
 }
