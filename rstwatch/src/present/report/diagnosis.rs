@@ -224,7 +224,7 @@ impl TimingFound {
         Self {
             connecting: of(Moment::Connecting),
             first_after_idle: of(Moment::AfterIdle),
-            into_silence: of(Moment::IntoSilence),
+            into_silence: of(Moment::DuringIdle),
             mid_transfer: of(Moment::Busy),
             not_seen: of(Moment::Unseen),
         }
