@@ -1,4 +1,4 @@
-//! Addresses of a flow, as the standard library has them.
+//! Addresses of a flow in the standard library's types.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -7,12 +7,22 @@ use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
 use crate::evidence::{self, Context, Ending, Evidence};
+use crate::identity::Identity;
+use crate::judged::Judged;
 use crate::pair::seq_of_sent;
 use crate::{identity, known_timeouts, timing};
 use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
 
-/// The event of one classified record.
-pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
+/// One classified record, with its timing and the ids of its owner.
+pub fn judged(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Judged {
+    Judged {
+        event: event(record, evidence, verdict, context),
+        timing: timing::of(evidence),
+        identity: Identity::of(record),
+    }
+}
+
+fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
     let (local, remote) = ends(&record.flow);
     let idle = idle(evidence);
     let tcp = connection_numbers(record);
@@ -44,14 +54,12 @@ pub fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, contex
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
         process,
-        aside: timing::of(evidence),
-        owner: identity::Identity::of(record),
     }
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
     let nanoseconds = i128::from(monotonic_ns) + context.wall_offset_ns;
-    // Microseconds are what the kernel's clocks are worth.
+    // The kernel's clocks are no more precise than microseconds.
     jiff::Timestamp::from_nanosecond(nanoseconds / 1000 * 1000).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
@@ -59,20 +67,20 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The silence that the verdict speaks of.
+/// The idle time that belongs to the verdict.
 fn idle(evidence: &Evidence) -> Option<Duration> {
     match evidence {
         Evidence::Received(received) if !received.connecting => received.gap.length,
         Evidence::Sent(sent) => {
-            // A half-closed connection may have been busy ever since.
-            let measured = sent.end.as_ref().filter(|end| !end.unmeasured && end.ending != Ending::HalfClosed);
+            // A half-closed connection may have been busy since.
+            let measured = sent.end.as_ref().filter(|end| !end.unsampled && end.ending != Ending::HalfClosed);
             measured.and_then(|end| Some(end.idle?.saturating_add(end.ago)))
         }
         _ => None,
     }
 }
 
-/// A timer that was seen to fire fits a timeout; a silence that an operation ended only exceeds one.
+/// A timer that was seen to fire fits a timeout; an idle gap that an operation ended has only exceeded one.
 fn candidates(evidence: &Evidence, sender: Sender) -> Vec<TimeoutCandidate> {
     let place = (sender == Sender::Middlebox).then_some(known_timeouts::Place::Device);
     match evidence {
@@ -102,7 +110,7 @@ fn age(record: &ResetRecord, conn: &ConnState) -> Option<u64> {
     (conn.established_ns != 0).then(|| record.time_ns.saturating_sub(conn.established_ns) / 1_000_000)
 }
 
-/// The state before the reset: an owner's abort is traced when the state is CLOSE already.
+/// The state before the reset. An owner's abort is traced only after the state has become CLOSE.
 fn state(record: &ResetRecord) -> Option<&'static str> {
     use rstwatch_common::record::state as s;
     let gone = record.flags & flags::TOMBSTONE != 0 || record.state == s::CLOSE;
@@ -132,7 +140,7 @@ struct Numbers {
     unread: Option<u32>,
 }
 
-/// Bytes of the connection: the live socket's, or what was remembered of it.
+/// Byte counts of the live socket, or of its connection state.
 fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
     let (tcp, conn) = (&record.tcp, &record.conn);
     if record.flags & flags::TOMBSTONE != 0 && conn.closed.time_ns != 0 {

@@ -1,5 +1,5 @@
-//! What became of the other connections to a server: several that die at once, and new ones that are refused, are the end
-//! of a process.
+//! Peer correlation: several connections to one server that end at once, and new ones that are refused, mean that its
+//! process ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,71 +7,71 @@ use std::time::Duration;
 use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::record::{ResetRecord, role, state};
 
-use crate::evidence::Company;
+use crate::evidence::Correlation;
 
-/// Deaths this close together are one.
+/// Connections that end within this time ended together.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// Servers that are remembered; the one not heard of for longest gives way.
-const SERVERS: usize = 1024;
-/// Deaths of one server's connections that are remembered.
-const DEATHS: usize = 64;
+/// Maximum servers; the least recently used are evicted.
+const MAX_SERVERS: usize = 1024;
+/// Maximum ends kept for one server.
+const MAX_ENDS: usize = 64;
 
-/// The recent past of each server's connections.
+/// Recent ends of connections, by server.
 #[derive(Default)]
-pub struct Companies {
+pub struct Correlator {
     servers: HashMap<NetnsFlow, Server>,
     next: u64,
 }
 
 #[derive(Default)]
 struct Server {
-    touched: u64,
-    /// Monotonic nanoseconds: when a FIN or an RST ended each.
-    deaths: VecDeque<u64>,
-    /// When a new connection was last refused.
+    last_used: u64,
+    /// When a FIN or an RST ended each connection, monotonic nanoseconds.
+    ends: VecDeque<u64>,
+    /// When a new connection was last refused, monotonic nanoseconds.
     refused_ns: u64,
 }
 
-impl Companies {
-    /// Takes note of a received reset; answers what is known of its company.
-    pub fn note(&mut self, record: &ResetRecord) -> Company {
+impl Correlator {
+    /// Records a received reset; returns its correlation with earlier ones.
+    pub fn observe(&mut self, record: &ResetRecord) -> Correlation {
         if record.conn.role == role::SERVER {
-            return Company::default();
+            return Correlation::default();
         }
         self.next += 1;
         let number = self.next;
-        self.make_room();
+        self.evict_half();
         let server = self.servers.entry(key(record)).or_default();
-        server.touched = number;
+        server.last_used = number;
         if record.state == state::SYN_SENT {
             server.refused_ns = record.time_ns;
-            return Company::default();
+            return Correlation::default();
         }
-        server.died(record)
+        server.ended(record)
     }
 
-    fn make_room(&mut self) {
-        if self.servers.len() < SERVERS {
+    fn evict_half(&mut self) {
+        if self.servers.len() < MAX_SERVERS {
             return;
         }
-        // Half at a time, so that this is rare.
-        let mut touched: Vec<_> = self.servers.values().map(|server| server.touched).collect();
-        touched.sort_unstable();
-        let keep_from = touched.get(SERVERS / 2).copied().unwrap_or(0);
-        self.servers.retain(|_, server| server.touched >= keep_from);
+        // Half at a time, so that evictions are rare.
+        let mut last_used: Vec<_> = self.servers.values().map(|server| server.last_used).collect();
+        last_used.sort_unstable();
+        let keep_from = last_used.get(MAX_SERVERS / 2).copied().unwrap_or(0);
+        self.servers.retain(|_, server| server.last_used >= keep_from);
     }
 }
 
 impl Server {
-    fn died(&mut self, record: &ResetRecord) -> Company {
-        let died_ns = if record.conn.fin.time_ns != 0 { record.conn.fin.time_ns } else { record.time_ns };
+    fn ended(&mut self, record: &ResetRecord) -> Correlation {
+        let ended_ns = if record.conn.fin.time_ns != 0 { record.conn.fin.time_ns } else { record.time_ns };
         let limit = u64::try_from(TOGETHER.as_nanos()).unwrap_or(u64::MAX);
-        let died_together = self.deaths.iter().filter(|other| other.abs_diff(died_ns) <= limit).count();
-        if self.deaths.len() == DEATHS {
-            self.deaths.pop_front();
+        let ended_together = self.ends.iter().filter(|other| other.abs_diff(ended_ns) <= limit).count();
+        if self.ends.len() == MAX_ENDS {
+            self.ends.pop_front();
         }
-        self.deaths.push_back(died_ns);
-        Company { died_together, refused_since: self.refused_ns > died_ns }
+        self.ends.push_back(ended_ns);
+        Correlation { ended_together, refused_since: self.refused_ns > ended_ns }
     }
 }
 
@@ -100,35 +100,35 @@ mod tests {
     }
 
     #[test]
-    fn fins_of_one_moment_and_a_refusal_since() {
-        let mut companies = Companies::default();
-        assert_eq!(companies.note(&reset(500, 100)), Company::default());
-        companies.note(&refusal(600));
-        assert_eq!(companies.note(&reset(900, 105)), Company { died_together: 1, refused_since: true });
-        // Another time, another death.
-        assert_eq!(companies.note(&reset(5000, 4000)), Company::default());
+    fn fins_at_one_moment_and_a_refusal_since() {
+        let mut correlator = Correlator::default();
+        assert_eq!(correlator.observe(&reset(500, 100)), Correlation::default());
+        correlator.observe(&refusal(600));
+        assert_eq!(correlator.observe(&reset(900, 105)), Correlation { ended_together: 1, refused_since: true });
+        // A later end is not correlated.
+        assert_eq!(correlator.observe(&reset(5000, 4000)), Correlation::default());
     }
 
     #[test]
     fn another_port_is_another_server() {
-        let mut companies = Companies::default();
-        companies.note(&reset(0, 1));
+        let mut correlator = Correlator::default();
+        correlator.observe(&reset(0, 1));
         let mut other = reset(0, 1);
         other.flow.remote_port += 1;
-        assert_eq!(companies.note(&other), Company::default());
+        assert_eq!(correlator.observe(&other), Correlation::default());
     }
 
     #[test]
-    fn its_memory_is_bounded() {
-        let mut companies = Companies::default();
+    fn servers_and_ends_are_bounded() {
+        let mut correlator = Correlator::default();
         for index in 0..10_000u32 {
             let mut record = reset(0, 1);
             record.flow.remote[..4].copy_from_slice(&index.to_be_bytes());
-            companies.note(&record);
-            companies.note(&reset(0, 1));
+            correlator.observe(&record);
+            correlator.observe(&reset(0, 1));
         }
-        assert!(companies.servers.len() <= SERVERS);
-        let of_one = companies.servers.values().map(|server| server.deaths.len()).max();
-        assert_eq!(of_one, Some(DEATHS));
+        assert!(correlator.servers.len() <= MAX_SERVERS);
+        let of_one = correlator.servers.values().map(|server| server.ends.len()).max();
+        assert_eq!(of_one, Some(MAX_ENDS));
     }
 }

@@ -1,4 +1,4 @@
-//! Stage 2: bytes of the ring become records. Whatever does not look like one is counted and skipped.
+//! Stage 2: bytes from the ring become records. The caller counts and skips bytes that are not a record.
 
 use rstwatch_common::flow::{IPV4, IPV6};
 use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind};
@@ -7,11 +7,11 @@ use zerocopy::{FromBytes, FromZeros};
 /// Why a ring entry was skipped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Not as long as a record.
-    #[error("{0} bytes are no record")]
+    /// Not the length of a record.
+    #[error("{0} bytes are not a record")]
     Length(usize),
     /// Another version's record, or garbage.
-    #[error("magic {0:#x} is not ours")]
+    #[error("unknown magic {0:#x}")]
     Magic(u32),
     /// A kind that this version does not know.
     #[error("unknown kind {0}")]
@@ -41,8 +41,8 @@ pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
     Ok(record)
 }
 
-/// Makes zeros of the blocks that the programs did not write: there is whatever the ring's memory held before. To clear them
-/// in the kernel would cost as much there as much of the rest.
+/// Zeroes the blocks that the programs did not write, which contain whatever the ring's memory held before. Clearing
+/// them in the kernel would cost about as much as the rest of a record.
 fn clear_unwritten(record: &mut ResetRecord) {
     if record.flags & flags::TCP == 0 {
         record.tcp.zero();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_what_it_does_not_know() {
+    fn rejects_unknown_records() {
         let good = fixture::record();
         let bytes = good.as_bytes();
         assert_eq!(decode(&bytes[1..]).unwrap_err(), DecodeError::Length(bytes.len() - 1));
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(decode(other.as_bytes()).unwrap_err(), DecodeError::Family(17));
     }
 
-    /// A record of nothing but ones, but for what is checked.
+    /// A record of ones, except for the fields that are checked.
     fn noise(kind: u8, flags: u32) -> ResetRecord {
         let mut record = ResetRecord::read_from_bytes(&[0xff; size_of::<ResetRecord>()]).unwrap();
         (record.magic, record.kind, record.flags, record.flow.family) = (MAGIC, kind, flags, IPV4);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_is_nothing() {
+    fn unwritten_blocks_are_zero() {
         let written = |record: &ResetRecord| {
             [record.tcp.as_bytes(), record.conn.as_bytes(), record.task.as_bytes()].map(|block| {
                 let first = block[0];
@@ -110,17 +110,17 @@ mod tests {
             let _ = decode(&bytes);
         }
 
-        /// What passes the checks above may still hold any number; no later stage may panic on it.
+        /// A checked record may still hold any numbers; no later stage may panic on them.
         #[test]
         fn any_numbers_make_an_event(noise in proptest::collection::vec(proptest::num::u8::ANY, size_of::<ResetRecord>())) {
             let mut record = ResetRecord::read_from_bytes(&noise).expect("length");
             record.magic = MAGIC;
             record.kind = 1 + record.kind % 3;
             record.flow.family = if record.flow.family % 2 == 0 { IPV4 } else { IPV6 };
-            let record = decode(record.as_bytes()).expect("checked fields are in order");
+            let record = decode(record.as_bytes()).expect("the checked fields are valid");
             let evidence = crate::evidence::of_record(&record, &fixture::context());
             let verdict = crate::classify::classify(&evidence);
-            let _ = crate::assemble::event(&record, &evidence, verdict, &fixture::context());
+            let _ = crate::assemble::judged(&record, &evidence, verdict, &fixture::context());
         }
     }
 }

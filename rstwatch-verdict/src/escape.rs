@@ -1,11 +1,11 @@
-//! Strings from outside (command names, pod names, kernel words) made harmless for where they go.
+//! Escapes strings from outside (command names, pod names, kernel names) for their destination.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// For a terminal or a log: control characters, and characters that reorder or break the line, are escaped.
+/// For a terminal or a log: escapes control characters, and characters that reorder or break the line.
 ///
-/// So nobody can move the cursor, forge a line or hide text by naming a process.
+/// Otherwise a process could move the cursor, forge a line or hide text by its name.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(unprintable) {
         return Cow::Borrowed(text);
@@ -23,7 +23,7 @@ fn unprintable(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// For HTML, in text as in quoted attributes.
+/// For HTML, in text and in quoted attributes.
 pub fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in printable(text).chars() {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminals_cannot_be_steered() {
+    fn terminals_cannot_be_controlled() {
         let cases = [
             ("orders-api", "orders-api"),
             ("caf\u{e9}", "caf\u{e9}"),

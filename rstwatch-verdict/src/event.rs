@@ -8,27 +8,25 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cause::{Cause, Confidence, Direction, Sender};
-use crate::identity;
-use crate::timing::Aside;
 
 /// One reset, classified. The field order is the JSON order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// When the kernel saw it, RFC 3339 in UTC with microseconds.
+    /// When the kernel processed the RST, RFC 3339 in UTC with microseconds.
     pub time: jiff::Timestamp,
     /// Host name, or `--node-name`.
     pub node: Arc<str>,
     /// Whether this host's stack emitted or accepted the RST.
     pub direction: Direction,
-    /// Our verdict.
+    /// Why the connection was reset.
     pub cause: Cause,
     /// Who emitted the RST.
     pub sender: Sender,
     /// How sure the verdict is.
     pub confidence: Confidence,
-    /// The evidence, as short sentences.
+    /// The evidence in short sentences.
     pub because: Vec<String>,
-    /// Address family of the packets (v4-mapped sockets speak `ipv4`).
+    /// Address family of the packets (`ipv4` for v4-mapped sockets).
     pub family: Family,
     /// This host's end.
     pub local: SocketAddr,
@@ -42,9 +40,9 @@ pub struct Event {
     pub state: Option<&'static str>,
     /// The kernel's `sk_rst_reason` by name, without `SK_RST_REASON_`.
     pub kernel_reason: Option<Arc<str>>,
-    /// How long the connection was quiet before the operation that met the reset, or until the reset itself.
+    /// How long the connection was idle before the operation that was reset, or before the reset itself.
     pub idle_ms: Option<u64>,
-    /// Since the connection was established.
+    /// Time since the connection was established.
     pub age_ms: Option<u64>,
     /// Payload bytes sent, retransmissions included (`tcp_sock.bytes_sent`).
     pub bytes_sent: Option<u64>,
@@ -56,24 +54,18 @@ pub struct Event {
     pub unread_bytes: Option<u32>,
     /// Well-known idle timeouts that fit `idle_ms`.
     pub timeout_candidates: Vec<TimeoutCandidate>,
-    /// The RST itself, or what is known of it.
+    /// The RST segment, as far as it is known.
     pub rst: Option<Rst>,
     /// The process that owned the socket.
     pub process: Option<Process>,
-    /// Whose it was.
+    /// The workload that owned the socket.
     pub workload: Option<Workload>,
-    /// Who has the other end's address in the cluster.
+    /// The owner of the other end's address in the cluster.
     pub remote_workload: Option<Arc<RemoteWorkload>>,
-    /// For reports; not shown.
-    #[serde(skip)]
-    pub aside: Aside,
-    /// By what its owner is found; not shown.
-    #[serde(skip)]
-    pub owner: identity::Identity,
 }
 
 impl Event {
-    /// A verdict between two ends of IPv4, of which nothing optional was seen.
+    /// A verdict on an IPv4 connection, with nothing optional seen.
     pub fn bare(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Self {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self {
@@ -102,8 +94,6 @@ impl Event {
             process: None,
             workload: None,
             remote_workload: None,
-            aside: Aside::default(),
-            owner: identity::Identity::default(),
         }
     }
 }
@@ -131,18 +121,18 @@ impl Family {
 pub enum Role {
     /// It called connect().
     Client,
-    /// It accepted, or would have.
+    /// It accepted the connection, or would have.
     Server,
-    /// Older than the agent, or never a connection.
+    /// The connection is older than the agent, or was never established.
     Unknown,
 }
 
 /// A well-known idle timeout that fits what was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TimeoutCandidate {
-    /// The timeout.
+    /// The timeout in seconds.
     pub seconds: u32,
-    /// Who has it by default.
+    /// The product with this default.
     pub who: String,
 }
 
@@ -165,7 +155,8 @@ pub struct Rst {
     pub window: Option<u16>,
     /// Whether it carried the timestamp option.
     pub timestamps: Option<bool>,
-    /// Since the last data that we sent (microseconds): sooner than half the round trip is no answer of the peer.
+    /// Microseconds since our oldest unacknowledged data. Less than half a round trip is too soon for an answer of the
+    /// peer.
     pub delay_us: Option<u64>,
 }
 
@@ -174,14 +165,14 @@ pub struct Rst {
 pub struct Process {
     /// Thread-group id in the initial PID namespace.
     pub pid: u32,
-    /// Its command name; control characters are escaped.
+    /// Its command name, with control characters escaped.
     pub comm: String,
 }
 
-/// Whose connection it was.
+/// The owner of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Workload {
-    /// What sort of owner.
+    /// The kind of owner.
     pub kind: WorkloadKind,
     /// Kubernetes namespace.
     pub namespace: Option<String>,
@@ -189,11 +180,11 @@ pub struct Workload {
     pub name: String,
     /// Container name or id.
     pub container: Option<String>,
-    /// What made the pod; metrics are counted under its name.
+    /// The controller of the pod; metrics count under its name.
     pub controller: Option<Controller>,
 }
 
-/// What a pod belongs to.
+/// The controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Controller {
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, or another kind.
@@ -202,7 +193,7 @@ pub struct Controller {
     pub name: String,
 }
 
-/// What sort of owner a workload is.
+/// The kind of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkloadKind {
@@ -212,12 +203,12 @@ pub enum WorkloadKind {
     Container,
     /// A systemd unit.
     Unit,
-    /// A bare process.
+    /// A process without any of these.
     Process,
 }
 
 impl WorkloadKind {
-    /// As in JSON and in labels.
+    /// The word in JSON and in labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pod => "pod",
@@ -228,10 +219,10 @@ impl WorkloadKind {
     }
 }
 
-/// Who has the other end's address in the cluster.
+/// The owner of the other end's address in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoteWorkload {
-    /// What it is.
+    /// The kind of object.
     pub kind: RemoteKind,
     /// Its namespace; null for a node.
     pub namespace: Option<Arc<str>>,
@@ -239,20 +230,20 @@ pub struct RemoteWorkload {
     pub name: Arc<str>,
 }
 
-/// What may have an address in a cluster.
+/// A kind of object with an address in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RemoteKind {
     /// A pod with an address of its own.
     Pod,
-    /// A service, by an address that stands for its pods.
+    /// A service, by a virtual address for its pods.
     Service,
     /// A node, or a pod in its network.
     Node,
 }
 
 impl RemoteKind {
-    /// As in JSON.
+    /// The word in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pod => "pod",

@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use crate::cause::{Cause, Direction, Entry, TABLE};
 use crate::event::Event;
 use crate::text::{length, seconds, wrap};
+use crate::timing::Timer;
 
 const WIDTH: usize = 78;
 
-/// One line of advice for this event, or none where there is nothing to fix.
+/// One line of advice for this event, or none if there is nothing to fix.
 ///
-/// Numbers in it come from the event alone.
-pub fn advice(cause: Cause, event: &Event) -> Option<String> {
+/// Its numbers come from the event and from the idle timeout that was seen, if one was.
+pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
+    let cause = event.cause;
     let advice = match cause {
         Cause::Refused => refused(event),
-        Cause::IdleReaped => idle_reaped(event),
-        Cause::MiddleboxIdle => middlebox_idle(event),
+        Cause::IdleReaped => idle_reaped(event, timer),
+        Cause::MiddleboxIdle => middlebox_idle(event, timer),
         _ => cause.entry().fix.to_owned(),
     };
     (!advice.is_empty()).then_some(advice)
@@ -26,7 +28,7 @@ fn refused(event: &Event) -> String {
     format!("start the server on {}, or point the client at the right address and port", refuser(event))
 }
 
-/// The end at which nothing listens.
+/// The end on which nothing listens.
 fn refuser(event: &Event) -> SocketAddr {
     match event.direction {
         Direction::Sent => event.local,
@@ -34,30 +36,30 @@ fn refuser(event: &Event) -> SocketAddr {
     }
 }
 
-fn idle_reaped(event: &Event) -> String {
-    // Who sends the RST had closed first, so the pool to mend is at the other end.
-    let whose = match event.direction {
+fn idle_reaped(event: &Event, timer: Option<Timer>) -> String {
+    // The sender of the RST had closed first, so the pool to change is at the other end.
+    let subject = match event.direction {
         Direction::Sent => "have clients keep",
         Direction::Received => "keep",
     };
-    let bound = bound(event).unwrap_or_else(|| "every hop's timeout".to_owned());
-    format!("{whose} pooled connections idle for less than {bound}; retry idempotent requests once")
+    let bound = bound(event, timer).unwrap_or_else(|| "every hop's timeout".to_owned());
+    format!("{subject} pooled connections idle for less than {bound}; retry idempotent requests once")
 }
 
-fn middlebox_idle(event: &Event) -> String {
-    let bound = bound(event).unwrap_or_else(|| "the device's idle timeout".to_owned());
+fn middlebox_idle(event: &Event, timer: Option<Timer>) -> String {
+    let bound = bound(event, timer).unwrap_or_else(|| "the device's idle timeout".to_owned());
     format!("set TCP keepalive below {bound}, or raise that timeout")
 }
 
-/// The smallest timeout that fits, with its owners; else the timeout itself, if it was seen to end the connection; else the
-/// idle time that was fatal, which is an upper bound.
-fn bound(event: &Event) -> Option<String> {
+/// The smallest timeout that fits, with its candidates; else the timeout that was seen to end the connection; else the
+/// idle time before the reset, which is an upper bound.
+fn bound(event: &Event, timer: Option<Timer>) -> Option<String> {
     let candidates = &event.timeout_candidates;
     if let Some(smallest) = candidates.iter().map(|candidate| candidate.seconds).min() {
-        let owners: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
-        return Some(format!("{smallest} s (candidates: {})", owners.join(", ")));
+        let named: Vec<_> = candidates.iter().map(|c| format!("{} {}", c.who, c.seconds)).collect();
+        return Some(format!("{smallest} s (candidates: {})", named.join(", ")));
     }
-    if let Some(timer) = event.aside.timer.filter(|timer| timer.exact) {
+    if let Some(timer) = timer.filter(|timer| timer.exact) {
         return Some(format!("{} (the timeout that was seen here)", length(timer.after)));
     }
     event.idle_ms.map(|idle_ms| format!("{} (the idle time that was fatal here)", seconds(idle_ms)))
@@ -94,7 +96,7 @@ pub fn text(cause: Cause) -> String {
     }
     out += "\nFix\n";
     if fix.is_empty() {
-        out += "  Nothing to change by this alone.\n";
+        out += "  Nothing to change for this alone.\n";
     } else {
         out += &bullet(fix);
     }

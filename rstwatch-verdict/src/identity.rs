@@ -1,16 +1,17 @@
-//! Which ids identify the owner of a connection, and what they say before any name is looked up.
+//! The ids that identify the owner of a connection, and the owner's name as far as the record itself has it.
 
 use rstwatch_common::record::{ResetRecord, Task, flags};
 
 use crate::escape;
 use crate::event::{Process, Workload, WorkloadKind};
 
-/// The ids by which an owner is found; 0: not known.
+/// The ids by which an owner is looked up; 0: unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Id of the owner's cgroup (v2) when it connected, listened or closed.
     pub cgroup: u64,
-    /// Id of the cgroup that created the socket. It may differ from the owner's: systemd, for example, passes sockets on.
+    /// Id of the cgroup that created the socket. It may differ from the owner's: systemd, for example, passes sockets
+    /// to services.
     pub socket: u64,
     /// The owner's process id.
     pub tgid: u32,
@@ -19,12 +20,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The owner of a reset connection.
+    /// The ids of the owner of a reset connection.
     pub fn of(record: &ResetRecord) -> Self {
         Self { socket: record.cgroup, ..owner(record).map(Self::of_task).unwrap_or_default() }
     }
 
-    /// A task.
+    /// The ids of a task.
     pub fn of_task(task: &Task) -> Self {
         let Task { cgroup, tgid, start_ns, .. } = *task;
         Self { cgroup, socket: 0, tgid, start_ns }
@@ -40,8 +41,8 @@ impl Identity {
 ///
 /// The running task is no evidence of ownership: outside close() and exit it is arbitrary.
 pub fn owner(record: &ResetRecord) -> Option<&Task> {
-    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
-    Some(&record.conn.owner).filter(|owner| remembered && owner.tgid != 0)
+    let has_state = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    Some(&record.conn.owner).filter(|owner| has_state && owner.tgid != 0)
 }
 
 /// A task as users see it.
@@ -51,7 +52,7 @@ pub fn process(task: &Task) -> Option<Process> {
     (task.tgid != 0).then(|| Process { pid: task.tgid, comm: escape::printable(&comm).into_owned() })
 }
 
-/// The workload of a process of which nothing else is known.
+/// The workload of a process, if nothing else is known.
 pub fn workload(process: &Process) -> Workload {
     Workload {
         kind: WorkloadKind::Process,

@@ -1,4 +1,4 @@
-//! Well-known idle timeouts: candidates for a silence that was seen, never culprits.
+//! Well-known idle timeouts: candidates for an idle time that was seen, never findings.
 //!
 //! The data is `known_timeouts/known.toml`: vendors' documents and programs' shipped
 //! defaults, as of 2026. Users override and extend it in the configuration.
@@ -15,7 +15,7 @@ pub mod file;
 pub enum Place {
     /// In a device that forwards packets.
     Device,
-    /// In a program that ends connections: client, server, proxy.
+    /// In a program at an end of connections: client, server, proxy.
     End,
 }
 
@@ -24,16 +24,16 @@ pub enum Place {
 pub enum Expiry {
     /// A FIN, at once.
     Fin,
-    /// An RST, at once or for the next packet.
+    /// An RST, at once or in answer to the next packet.
     Rst,
     /// Nothing.
     Silent,
 }
 
-/// Where an entry is from.
+/// The source of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The vendor's documents, or sources.
+    /// The vendor's documentation or source code.
     Documented,
     /// Common knowledge.
     Memory,
@@ -42,29 +42,29 @@ pub enum Source {
 /// One timeout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeout {
-    /// The timeout; 0 in a user's entry: there is none.
+    /// The timeout; 0 in a user's entry removes the entries of that name.
     pub seconds: u32,
-    /// Who has it.
+    /// The product that has it.
     pub who: String,
     /// Where it lives.
     pub place: Place,
-    /// What is seen of it, where that is known.
+    /// What the other side sees, if known.
     pub on_expiry: Option<Expiry>,
-    /// Where this is known from; users' entries need not say.
+    /// Where it is documented; optional in users' entries.
     pub source: Option<Source>,
 }
 
-/// Timeouts by length; of equal ones the user's come first.
+/// Timeouts by length; among equal ones the user's come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table(Vec<Timeout>);
 
-/// More candidates would be noise.
-const MOST: usize = 4;
+/// Maximum candidates; more would be noise.
+const MAX_CANDIDATES: usize = 4;
 
-/// Set once, when a command starts: a silence is judged by one table from the first event to the last.
+/// Set once, when a command starts, so that one table applies to every event.
 static CURRENT: OnceLock<Table> = OnceLock::new();
 
-/// Takes the user's entries into the table of this process. The first call counts, before the first event.
+/// Adds the user's entries to the table of this process. Only the first call counts, before the first event.
 pub fn install(own: &[Timeout]) {
     CURRENT.get_or_init(|| Table::shipped().with(own));
 }
@@ -74,23 +74,23 @@ fn current() -> &'static Table {
 }
 
 /// [`Table::fitting`] in the table of this process.
-pub fn fitting(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    current().fitting(silence, place)
+pub fn fitting(idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    current().fitting(idle, place)
 }
 
 /// [`Table::exceeded_by`] in the table of this process.
-pub fn exceeded_by(silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    current().exceeded_by(silence, place)
+pub fn exceeded_by(idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    current().exceeded_by(idle, place)
 }
 
 impl Table {
-    /// What comes with the program.
+    /// The table that comes with the program.
     pub fn shipped() -> Self {
-        // That it can be read is tested.
+        // A test parses it.
         Self(file::parse(include_str!("known_timeouts/known.toml")).unwrap_or_default())
     }
 
-    /// With a user's entries: each replaces those of the same name; one of zero seconds only removes them.
+    /// Adds a user's entries: each replaces those of the same name; an entry of zero seconds only removes them.
     pub fn with(self, own: &[Timeout]) -> Self {
         let rest = self.0.into_iter().filter(|shipped| own.iter().all(|entry| entry.who != shipped.who));
         let mut all: Vec<_> = own.iter().filter(|entry| entry.seconds > 0).cloned().chain(rest).collect();
@@ -98,23 +98,23 @@ impl Table {
         Self(all)
     }
 
-    /// Timeouts that a timer-driven end fits: within one second, or two per cent.
+    /// Timeouts that fit the idle time before a timer-driven end, within one second or 2 %.
     ///
-    /// A silence so short that one second is a large part of it fits nothing in particular.
-    pub fn fitting(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-        let silence = silence.as_secs_f64();
+    /// For short idle times the tolerance is at most 20 %, because one second would fit anything.
+    pub fn fitting(&self, idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let idle = idle.as_secs_f64();
         self.candidates(place, |timeout| {
             let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
-            (silence - timeout).abs() <= tolerance
+            (idle - timeout).abs() <= tolerance
         })
     }
 
-    /// Timeouts that a silence of at least this length may have exceeded: the longest that is not longer.
+    /// The longest timeouts that this idle time has exceeded.
     ///
-    /// For a reset that answered the next operation the silence is only an upper bound of the timeout.
-    pub fn exceeded_by(&self, silence: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-        let silence = silence.as_secs_f64();
-        let exceeded = self.of_place(place).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= silence);
+    /// If the reset answered the next operation, the idle time is only an upper bound of the timeout.
+    pub fn exceeded_by(&self, idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+        let idle = idle.as_secs_f64();
+        let exceeded = self.of_place(place).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= idle);
         exceeded
             .max_by(f64::total_cmp)
             .map(|longest| self.candidates(place, |timeout| timeout >= longest * 0.99 && timeout <= longest * 1.01))
@@ -129,7 +129,7 @@ impl Table {
     fn candidates(&self, place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
         self.of_place(place)
             .filter(|entry| fits(entry.seconds.into()))
-            .take(MOST)
+            .take(MAX_CANDIDATES)
             .map(|entry| TimeoutCandidate { seconds: entry.seconds, who: entry.who.clone() })
             .collect()
     }
@@ -157,7 +157,7 @@ mod tests {
         let mut names: Vec<_> = shipped.iter().map(|entry| &entry.who).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), shipped.len(), "a name is what a configuration replaces by");
+        assert_eq!(names.len(), shipped.len(), "a configuration replaces entries by name");
     }
 
     #[test]
@@ -175,20 +175,20 @@ mod tests {
     }
 
     #[test]
-    fn the_next_operation_only_bounds_it() {
+    fn the_next_operation_gives_an_upper_bound() {
         assert_eq!(who(&exceeded_by(Duration::from_secs(400), None))[..1], ["Cloudflare client side"]);
         assert_eq!(who(&exceeded_by(Duration::from_secs(352), None))[..2], ["AWS NLB", "AWS NAT gateway"]);
         assert!(exceeded_by(Duration::from_secs(1), None).is_empty());
     }
 
     #[test]
-    fn devices_are_asked_for_alone() {
+    fn devices_can_be_selected() {
         assert_eq!(who(&fitting(Duration::from_secs(300), Some(Device))), ["F5 BIG-IP"]);
         assert!(fitting(Duration::from_secs(75), Some(Device)).is_empty());
     }
 
     #[test]
-    fn a_user_knows_better() {
+    fn users_entries_replace_shipped_ones() {
         let table = Table::shipped().with(&[own(47, "our proxy"), own(60, "AWS ALB"), own(0, ".NET HttpClient")]);
         assert_eq!(who(&table.fitting(Duration::from_secs(47), None)), ["our proxy"]);
         let sixty = table.fitting(Duration::from_secs(60), None);

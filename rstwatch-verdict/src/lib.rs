@@ -21,6 +21,7 @@ pub mod classify;
 pub mod event;
 pub mod identity;
 pub mod timing;
+pub mod judged;
 pub mod assemble;
 
 // Several resets.

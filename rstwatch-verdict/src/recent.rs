@@ -1,14 +1,14 @@
-//! A bounded memory of the last moments, found by flow.
+//! A bounded queue of recent entries, indexed by flow.
 
 use std::collections::{HashMap, VecDeque};
 
 use rstwatch_common::flow::Flow;
 
-/// Entries in the order of their coming, each under a flow. Beyond the bound the oldest leave.
+/// Entries in insertion order, each with a flow. Beyond the bound the oldest are evicted.
 pub struct Recent<T> {
     bound: usize,
     next: u64,
-    /// Numbers and flows in order; an entry that was taken leaves its number behind.
+    /// Numbers and flows in insertion order, including those of entries that were taken.
     order: VecDeque<(u64, Flow)>,
     entries: HashMap<Flow, Vec<(u64, T)>>,
     len: usize,
@@ -20,31 +20,31 @@ impl<T> Recent<T> {
         Self { bound, next: 0, order: VecDeque::new(), entries: HashMap::new(), len: 0 }
     }
 
-    /// How many are kept.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is kept.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds an entry; answers the one that had to leave for it.
+    /// Adds an entry; returns the evicted one.
     pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
-        let pushed_out = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
+        let evicted = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
         self.order.push_back((self.next, flow));
         self.entries.entry(flow).or_default().push((self.next, entry));
         self.next += 1;
         self.len += 1;
-        pushed_out
+        evicted
     }
 
-    /// Takes the oldest entry of a flow that fits.
+    /// Takes the oldest fitting entry of a flow.
     pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
         let (number, _) = self.entries.get(flow)?.iter().find(|(_, entry)| fits(entry))?;
         let taken = self.take_number(flow, *number);
-        self.forget_taken();
+        self.trim_order();
         taken
     }
 
@@ -53,9 +53,9 @@ impl<T> Recent<T> {
         self.entries.get_mut(flow)?.last_mut().map(|(_, entry)| entry)
     }
 
-    /// Takes the oldest entry of all, if it fits.
+    /// Takes the oldest entry, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        self.forget_taken();
+        self.trim_order();
         let (number, flow) = *self.order.front()?;
         let oldest = self.entries.get(&flow)?.iter().find(|(n, _)| *n == number)?;
         if !fits(&oldest.1) {
@@ -76,20 +76,19 @@ impl<T> Recent<T> {
         Some(entry)
     }
 
-    /// Numbers at the front whose entries are gone. Those in the midst wait their turn: the order is as long as the
-    /// entries that ever were between its ends, so it is cut down when it outgrows the bound.
-    fn forget_taken(&mut self) {
-        while self.order.front().is_some_and(|(number, flow)| !self.holds(*number, flow)) {
+    /// Removes the numbers of taken entries from the front, and all of them once the order has outgrown twice the bound.
+    fn trim_order(&mut self) {
+        while self.order.front().is_some_and(|(number, flow)| !self.contains(*number, flow)) {
             self.order.pop_front();
         }
         if self.order.len() > 2 * self.bound {
             let mut order = std::mem::take(&mut self.order);
-            order.retain(|(number, flow)| self.holds(*number, flow));
+            order.retain(|(number, flow)| self.contains(*number, flow));
             self.order = order;
         }
     }
 
-    fn holds(&self, number: u64, flow: &Flow) -> bool {
+    fn contains(&self, number: u64, flow: &Flow) -> bool {
         self.entries.get(flow).is_some_and(|of_flow| of_flow.iter().any(|(n, _)| *n == number))
     }
 }
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_in_order_and_is_found_by_flow() {
+    fn is_ordered_and_indexed_by_flow() {
         let mut recent = Recent::new(3);
         for port in [1, 2, 2] {
             assert_eq!(recent.push(flow(port), port * 10 + 1), None);
@@ -119,7 +118,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against a plain list.
+        /// Compares with a plain list.
         #[test]
         fn behaves_like_a_list(steps in proptest::collection::vec((0u8..4, 0u16..6), 0..300)) {
             const BOUND: usize = 8;
@@ -128,9 +127,9 @@ mod tests {
             for (index, (action, port)) in steps.into_iter().enumerate() {
                 match action {
                     0 | 1 => {
-                        let pushed_out = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
+                        let evicted = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
                         list.push((port, index));
-                        assert_eq!(recent.push(flow(port), index), pushed_out);
+                        assert_eq!(recent.push(flow(port), index), evicted);
                     }
                     2 => {
                         let at = list.iter().position(|(p, _)| *p == port);

@@ -1,4 +1,4 @@
-//! The stages behind the ring in a row, without I/O: evidence → pair → classify → event.
+//! The stages after decoding, in a row and without I/O: evidence → pair → classify → event.
 
 use std::collections::VecDeque;
 
@@ -7,50 +7,50 @@ use rstwatch_common::record::{ResetRecord, flags, kind};
 use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
-use crate::correlate::Companies;
-use crate::event::Event;
-use crate::evidence::{self, Context, EndedBy, Evidence, SenderSaw};
+use crate::correlate::Correlator;
+use crate::evidence::{self, Context, EndedBy, Evidence, SenderVerdict};
+use crate::judged::Judged;
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 
-/// Ended connections that are remembered; the oldest give way.
-const ENDED: usize = 4096;
+/// Maximum connections whose ending RST is kept; the oldest are evicted.
+const MAX_ENDED: usize = 4096;
 
-/// How many phantom receives the kernel has counted; asked only where it matters.
+/// Reads the kernel's count of phantom receives; called only where it matters.
 pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 
-/// Records in, events out.
+/// Takes records, hands out judged events.
 pub struct Stages {
     context: Context,
     pairing: Pairing,
-    companies: Companies,
-    /// What ended connections: the peer may go on.
+    correlator: Correlator,
+    /// The origin of RSTs that ended connections, in case the peer still sends.
     ended_by: Recent<EndedBy>,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Judged>,
     /// Phantom receives dropped so far.
     phantoms: u64,
 }
 
 impl Stages {
-    /// Nothing seen yet.
+    /// Without any record yet.
     pub fn new(context: Context) -> Self {
         Self {
             context,
             pairing: Pairing::default(),
-            companies: Companies::default(),
-            ended_by: Recent::new(ENDED),
+            correlator: Correlator::default(),
+            ended_by: Recent::new(MAX_ENDED),
             ready: VecDeque::new(),
             phantoms: 0,
         }
     }
 
-    /// The clocks have drifted, or were set.
+    /// Updates the wall-clock offset, after clocks drifted or were set.
     pub fn set_wall_offset(&mut self, offset_ns: i128) {
         self.context.wall_offset_ns = offset_ns;
     }
 
     /// The next event that is ready.
-    pub fn pop(&mut self) -> Option<Event> {
+    pub fn pop(&mut self) -> Option<Judged> {
         self.ready.pop_front()
     }
 
@@ -59,12 +59,12 @@ impl Stages {
         !self.ready.is_empty()
     }
 
-    /// Whether a receive waits for its sender.
+    /// Whether a receive is held for its sender's record.
     pub fn is_waiting(&self) -> bool {
         self.pairing.is_waiting()
     }
 
-    /// One record.
+    /// Takes one record.
     pub fn record(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
         match record.kind {
             kind::RECEIVED => {
@@ -79,21 +79,21 @@ impl Stages {
 
     /// A reset that the stack or the firewall sent.
     fn sent(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
-        if let Some(outlived) = self.pairing.outlived(record) {
-            self.received(outlived, phantoms);
+        if let Some(ready) = self.pairing.data_beyond(record) {
+            self.received(ready, phantoms);
         }
         let mut evidence = evidence::of_record(record, &self.context);
         if let Evidence::Sent(sent) = &mut evidence {
             sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
         }
         let verdict = classify(&evidence);
-        let seen = SenderSaw {
+        let seen = SenderVerdict {
             cause: verdict.cause,
             sender: verdict.sender,
             confidence: verdict.confidence,
             because: verdict.because.clone(),
         };
-        self.ready.push_back(assemble::event(record, &evidence, verdict, &self.context));
+        self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {
             self.phantoms += 1;
         }
@@ -102,14 +102,14 @@ impl Stages {
         }
     }
 
-    /// Receives that have waited long enough at this monotonic time.
+    /// Releases the receives whose hold has expired at this monotonic time.
     pub fn expire(&mut self, now_ns: u64, phantoms: Phantoms<'_>) {
         for ready in self.pairing.expired(now_ns) {
             self.received(ready, phantoms);
         }
     }
 
-    /// Everything that still waits, at the end.
+    /// Releases all receives, at the end.
     pub fn flush(&mut self, phantoms: Phantoms<'_>) {
         for ready in self.pairing.flush() {
             self.received(ready, phantoms);
@@ -117,14 +117,14 @@ impl Stages {
     }
 
     fn received(&mut self, ready: Ready, phantoms: Phantoms<'_>) {
-        if ready.sender_saw.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
+        if ready.sender_verdict.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
             return;
         }
         let mut evidence = evidence::of_record(&ready.record, &self.context);
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = ready.sender_saw;
+            received.sender_verdict = ready.sender_verdict;
             received.forgery.add_aftermath(ready.aftermath);
-            received.company = self.companies.note(&ready.record);
+            received.correlation = self.correlator.observe(&ready.record);
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {
@@ -136,11 +136,11 @@ impl Stages {
             };
             self.ended_by.push(ready.record.flow, ended_by);
         }
-        self.ready.push_back(assemble::event(&ready.record, &evidence, verdict, &self.context));
+        self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }
 
-    /// A receive without RST header, where the kernel counted more phantoms than their senders' records came: the record
-    /// that would have told was lost.
+    /// Whether a receive without RST header is a phantom whose sent record was lost: the kernel has counted more
+    /// phantoms than records showed.
     fn is_lost_phantom(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) -> bool {
         let lost = evidence::is_phantom(record) && phantoms() > self.phantoms;
         if lost {
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn a_phantom_whose_partner_was_lost_is_no_event() {
+    fn a_phantom_without_its_sent_record_is_dropped() {
         assert_eq!(events_after(&phantom(), 1), 0);
     }
 
-    /// The header may have gone unseen: without the kernel's word it stays a reset, so that no count is lost.
+    /// The header may not have been seen: if the kernel counted no phantom it stays a reset, so that no count is lost.
     #[test]
-    fn without_the_kernels_word_it_stays() {
+    fn without_a_counted_phantom_the_reset_stays() {
         assert_eq!(events_after(&phantom(), 0), 1);
         assert_eq!(events_after(&fixture::received(), 1), 1);
     }

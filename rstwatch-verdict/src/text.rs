@@ -1,13 +1,13 @@
-//! Small shapes of plain text that several outputs share.
+//! Formatting of durations, counts and lines that several outputs share.
 
 use std::time::Duration;
 
-/// A length of time for people.
+/// A duration for people, as [`seconds`].
 pub fn length(duration: Duration) -> String {
     seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A length of time for programs, in seconds; to the millisecond, for the kernel's times are worth no more.
+/// A duration for programs: seconds, to the millisecond, because the kernel's times are no more precise.
 pub fn fraction(duration: Duration) -> f64 {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     #[expect(clippy::cast_precision_loss, reason = "exact below 285,000 years")]
@@ -24,7 +24,7 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
 pub fn seconds(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
-        // Cut, not rounded: a time must never look longer than it was.
+        // Truncated, because a time must never look longer than it was.
         1_000..1_000_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         _ => format!("{} s", ms / 1_000),
     }

@@ -1,71 +1,71 @@
-//! What the evidence of one reset says beyond its event: what reports and bounds add up. Not shown by itself.
+//! When in the life of its connection a reset came, and after which idle timeout. Reports and idle timeouts sum this up.
 
 use std::time::Duration;
 
 use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
 
-/// Beside an event.
+/// The timing of one reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Aside {
+pub struct Timing {
     /// When in the life of its connection the reset came.
-    pub timing: Timing,
-    /// The idle timeout that was met, if one was.
+    pub moment: Moment,
+    /// The idle timeout that expired, if one did.
     pub timer: Option<Timer>,
-    /// A received reset whose sender's event was seen too: one RST, two events.
+    /// The sender's event was seen too: one RST, two events.
     pub repeats_sent: bool,
 }
 
-/// When in the life of a connection a reset came: the playbook's first question.
+/// When in the life of a connection a reset came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Timing {
+pub enum Moment {
     /// During the handshake.
     Connecting,
-    /// The first operation after an idle gap met it.
+    /// In answer to the first operation after an idle gap.
     AfterIdle,
-    /// It came into the silence, unprovoked.
-    IntoSilence,
-    /// The connection was at work.
+    /// During an idle gap, unprovoked.
+    DuringIdle,
+    /// While the connection was in use.
     Busy,
-    /// Times were not seen.
+    /// The times were not seen.
     #[default]
     Unseen,
 }
 
-/// An idle timeout, from one connection that died of it.
+/// An idle timeout, as one connection showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timer {
-    /// After so much silence.
+    /// The idle time.
     pub after: Duration,
-    /// The timer was seen to fire; otherwise it had fired by then.
+    /// The timer was seen to fire; otherwise `after` is an upper bound.
     pub exact: bool,
 }
 
-/// What this evidence says.
-pub fn of(evidence: &Evidence) -> Aside {
+/// The timing that the evidence shows.
+pub fn of(evidence: &Evidence) -> Timing {
     match evidence {
         Evidence::Received(it) => {
-            Aside { timing: received_timing(it), timer: received_timer(it), repeats_sent: it.sender_saw.is_some() }
+            Timing { moment: received_moment(it), timer: received_timer(it), repeats_sent: it.sender_verdict.is_some() }
         }
-        Evidence::Sent(it) => Aside { timing: sent_timing(it), timer: sent_timer(it), repeats_sent: false },
+        Evidence::Sent(it) => Timing { moment: sent_moment(it), timer: sent_timer(it), repeats_sent: false },
         Evidence::Firewall(it) => {
-            let timing = if it.syn { Timing::Connecting } else { Timing::Unseen };
-            Aside { timing, ..Aside::default() }
+            let moment = if it.syn { Moment::Connecting } else { Moment::Unseen };
+            Timing { moment, ..Timing::default() }
         }
     }
 }
 
-fn received_timing(it: &Received) -> Timing {
+fn received_moment(it: &Received) -> Moment {
     let Gap { length, ended_by_us, .. } = it.gap;
     match (it.connecting, length) {
-        (true, _) => Timing::Connecting,
-        (false, None) => Timing::Unseen,
-        (false, Some(_)) if !it.gap.is_idle() => Timing::Busy,
-        (false, Some(_)) if ended_by_us => Timing::AfterIdle,
-        (false, Some(_)) => Timing::IntoSilence,
+        (true, _) => Moment::Connecting,
+        (false, None) => Moment::Unseen,
+        (false, Some(_)) if !it.gap.is_idle() => Moment::Busy,
+        (false, Some(_)) if ended_by_us => Moment::AfterIdle,
+        (false, Some(_)) => Moment::DuringIdle,
     }
 }
 
-/// The peer's FIN, or its RST into the silence, shows the timer itself. An RST that answers us came some time after it.
+/// The peer's FIN, or its RST during the idle gap, shows the timer itself. An RST that answers us came some time later.
 fn received_timer(it: &Received) -> Option<Timer> {
     if it.connecting || !it.gap.was_idle_at_fin() {
         return None;
@@ -78,21 +78,21 @@ fn received_timer(it: &Received) -> Option<Timer> {
     (!after.is_zero()).then_some(Timer { after, exact })
 }
 
-fn sent_timing(it: &Sent) -> Timing {
+fn sent_moment(it: &Sent) -> Moment {
     let opening = it.answered.is_some_and(|segment| segment.syn || segment.handshake);
     match &it.end {
-        _ if opening || it.reason == Reason::InvalidSyn => Timing::Connecting,
-        None => Timing::Unseen,
+        _ if opening || it.reason == Reason::InvalidSyn => Moment::Connecting,
+        None => Moment::Unseen,
         Some(end) => match end.idle {
-            Some(idle) if idle >= GAP && it.answered.is_some() => Timing::AfterIdle,
-            Some(idle) if idle >= GAP => Timing::IntoSilence,
-            // Work was open, or had just been done.
-            _ => Timing::Busy,
+            Some(idle) if idle >= GAP && it.answered.is_some() => Moment::AfterIdle,
+            Some(idle) if idle >= GAP => Moment::DuringIdle,
+            // A request or transfer was open, or had just ended.
+            _ => Moment::Busy,
         },
     }
 }
 
-/// Our own timer: the silence after which our side ended it.
+/// Our own timer: the idle time after which our side ended the connection.
 fn sent_timer(it: &Sent) -> Option<Timer> {
     let idle = it.end.as_ref()?.idle?;
     (idle >= GAP).then_some(Timer { after: idle, exact: true })
@@ -106,7 +106,7 @@ mod tests {
     use crate::evidence::of_record;
     use crate::testing::fixture::{NOW_NS, context, jiffies, received, sent_active, sent_answer};
 
-    fn aside(record: &ResetRecord) -> Aside {
+    fn timing(record: &ResetRecord) -> Timing {
         of(&of_record(record, &context()))
     }
 
@@ -114,60 +114,60 @@ mod tests {
         Some(Timer { after: Duration::from_millis(millis), exact })
     }
 
-    /// Quiet for a minute; with a request under way or not.
-    fn quiet(request: bool) -> ResetRecord {
-        let mut quiet = received();
-        (quiet.tcp.received_age, quiet.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
-        quiet.tcp.sent_age = jiffies(if request { 0 } else { 60_000 });
+    /// Idle for a minute, with a request outstanding or not.
+    fn idle(request: bool) -> ResetRecord {
+        let mut idle = received();
+        (idle.tcp.received_age, idle.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
+        idle.tcp.sent_age = jiffies(if request { 0 } else { 60_000 });
         if request {
-            quiet.tcp.write_seq += 100;
-            quiet.tcp.snd_nxt += 100;
+            idle.tcp.write_seq += 100;
+            idle.tcp.snd_nxt += 100;
         }
-        quiet
+        idle
     }
 
     #[test]
-    fn each_timing_is_told() {
+    fn each_moment_is_recognised() {
         let mut connecting = received();
         connecting.state = state::SYN_SENT;
         let mut refusing = sent_answer();
         refusing.segment.flags = tcp_flag::SYN;
         let cases = [
-            (connecting, Timing::Connecting, None),
-            (refusing, Timing::Connecting, None),
-            (sent_answer(), Timing::Unseen, None),
-            (received(), Timing::Busy, None),
-            (quiet(true), Timing::AfterIdle, timer(60_000, false)),
-            (quiet(false), Timing::IntoSilence, timer(60_000, true)),
+            (connecting, Moment::Connecting, None),
+            (refusing, Moment::Connecting, None),
+            (sent_answer(), Moment::Unseen, None),
+            (received(), Moment::Busy, None),
+            (idle(true), Moment::AfterIdle, timer(60_000, false)),
+            (idle(false), Moment::DuringIdle, timer(60_000, true)),
         ];
-        for (index, (record, timing, timer)) in cases.into_iter().enumerate() {
-            let found = aside(&record);
-            assert_eq!((found.timing, found.timer, found.repeats_sent), (timing, timer, false), "case {index}");
+        for (index, (record, moment, timer)) in cases.into_iter().enumerate() {
+            let found = timing(&record);
+            assert_eq!((found.moment, found.timer, found.repeats_sent), (moment, timer, false), "case {index}");
         }
     }
 
-    /// The FIN came 1.2 s before our request: the timer is what lay before it.
+    /// The FIN arrived 1.2 s before our request; the timer is the idle time before the FIN.
     #[test]
     fn a_fin_shows_the_timer() {
-        let mut reaped = quiet(true);
+        let mut reaped = idle(true);
         reaped.state = state::CLOSE_WAIT;
         reaped.conn.role = role::CLIENT;
         reaped.conn.fin.time_ns = NOW_NS - 1_200_000_000;
         (reaped.conn.fin.sent_age, reaped.conn.fin.received_age) = (jiffies(58_800), jiffies(58_800));
-        assert_eq!(aside(&reaped).timer, timer(58_800, true));
+        assert_eq!(timing(&reaped).timer, timer(58_800, true));
     }
 
     #[test]
     fn our_own_timer_is_exact() {
-        let mut late = sent_answer();
-        late.flags |= flags::TOMBSTONE;
-        late.conn = sent_active().conn;
-        late.conn.marks = mark::CLOSED_BY_OWNER;
-        late.conn.role = role::SERVER;
-        (late.conn.closing.time_ns, late.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
-        (late.conn.closing.sent_age, late.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
-        late.conn.reset.time_ns = 0;
-        let found = aside(&late);
-        assert_eq!((found.timing, found.timer), (Timing::AfterIdle, timer(75_000, true)));
+        let mut closed = sent_answer();
+        closed.flags |= flags::TOMBSTONE;
+        closed.conn = sent_active().conn;
+        closed.conn.marks = mark::CLOSED_BY_OWNER;
+        closed.conn.role = role::SERVER;
+        (closed.conn.closing.time_ns, closed.conn.closed.time_ns) = (NOW_NS - 500_000_000, NOW_NS - 500_000_000);
+        (closed.conn.closing.sent_age, closed.conn.closing.received_age) = (jiffies(75_000), jiffies(75_004));
+        closed.conn.reset.time_ns = 0;
+        let found = timing(&closed);
+        assert_eq!((found.moment, found.timer), (Moment::AfterIdle, timer(75_000, true)));
     }
 }

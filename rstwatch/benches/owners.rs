@@ -11,6 +11,8 @@ use rstwatch::identity::owner::pods::{Controller, Lookup, Pod, Pods};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::identity::Identity;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Timing;
 
 fn main() {
     divan::main();
@@ -27,12 +29,12 @@ impl Pods for One {
     }
 }
 
-fn event(cgroup: u64) -> Event {
-    Event {
+fn event(cgroup: u64) -> Judged {
+    let event = Event {
         process: Some(Process { pid: 5, comm: "orders-api".into() }),
-        owner: Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 },
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
-    }
+    };
+    Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 } }
 }
 
 /// An event of that cgroup leaves, named.

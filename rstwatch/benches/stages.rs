@@ -10,7 +10,7 @@ use rstwatch_common::record::{ResetRecord, kind};
 use rstwatch_verdict::assemble;
 use rstwatch_verdict::classify::classify;
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::evidence::{self, SenderSaw};
+use rstwatch_verdict::evidence::{self, SenderVerdict};
 use rstwatch_verdict::pair::Pairing;
 use rstwatch_verdict::stages::Stages;
 
@@ -81,7 +81,7 @@ fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
             let record = decode(bytes).expect("a record of this wire");
             let evidence = evidence::of_record(&record, &context);
             let verdict = classify(&evidence);
-            black_box(assemble::event(&record, &evidence, verdict, &context));
+            black_box(assemble::judged(&record, &evidence, verdict, &context));
         }
     });
 }
@@ -91,7 +91,7 @@ fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
 fn pairing(bencher: Bencher<'_, '_>) {
     let (records, context) = (flood(2_000), context::context());
     let verdict = classify(&evidence::of_record(&records[0], &context));
-    let saw = SenderSaw {
+    let saw = SenderVerdict {
         cause: verdict.cause,
         sender: verdict.sender,
         confidence: verdict.confidence,
@@ -118,9 +118,9 @@ fn all_stages(bencher: Bencher<'_, '_>) {
         let (totals, history) = (aggregate::Aggregate::new(1_000), history::History::default());
         for record in &records {
             stages.record(record, &|| 0);
-            while let Some(event) = stages.pop() {
-                totals.record(&event);
-                history.push(std::sync::Arc::new(event));
+            while let Some(judged) = stages.pop() {
+                totals.record(&judged.event);
+                history.push(std::sync::Arc::new(judged));
             }
         }
     });

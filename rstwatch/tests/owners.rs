@@ -15,6 +15,8 @@ use rstwatch::stats::aggregate::Aggregate;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Event, Process};
 use rstwatch_verdict::identity::Identity;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Timing;
 
 /// Counts bytes that are in use.
 struct Counting;
@@ -69,13 +71,13 @@ fn pod(n: usize) -> Arc<Pod> {
     Arc::new(Pod { namespace: "batch".into(), name, controller: Some(controller), containers })
 }
 
-fn event(n: usize, cgroup: u64) -> Event {
+fn event(n: usize, cgroup: u64) -> Judged {
     let tgid = u32::try_from(n + 1).expect("small");
-    Event {
+    let event = Event {
         process: Some(Process { pid: tgid, comm: "job".into() }),
-        owner: Identity { cgroup, socket: 0, tgid, start_ns: 7 },
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
-    }
+    };
+    Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid, start_ns: 7 } }
 }
 
 /// A /proc whose mounts name a folder as the hierarchy, and no process.
@@ -122,7 +124,7 @@ impl Node {
         }
         named.extend(self.naming.finish());
         assert_eq!(named.len(), BATCH, "an event for each");
-        named.iter().for_each(|event| self.aggregate.record(event));
+        named.iter().for_each(|judged| self.aggregate.record(&judged.event));
         for n in &all {
             remove_dir(at(n).join(format!("{n:064x}"))).and_then(|()| remove_dir(at(n))).expect("removed");
         }

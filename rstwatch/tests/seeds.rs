@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 pub mod fuzzed;
 
-const AGAIN: &str = "write them anew: UPDATE_EXPECT=1 cargo test -p rstwatch --lib seeds";
+const AGAIN: &str = "write them anew: UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds";
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);

@@ -52,8 +52,8 @@ pub struct Entry {
     pub colour: Colour,
 }
 
-/// A colour for each background, as `#rrggbb`. After Okabe and Ito, and Tol: each has a contrast of at least 3:1 with its
-/// background; where two are similar, legends and words distinguish them.
+/// A colour for each background, as `#rrggbb`. After Okabe and Ito, and Tol: each has a contrast of at least 3:1 with
+/// its background; where two are similar, legends and words distinguish them.
 #[derive(Clone, Copy, Debug)]
 pub struct Colour {
     /// On the agent's page in the light scheme.

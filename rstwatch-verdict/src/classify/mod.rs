@@ -1,27 +1,43 @@
-//! Stage 4: the only place that decides a cause. Pure: no clock, no I/O, no kernel types.
+//! Stage 4: decides cause, sender and confidence, and nothing else does. Pure: no clock, no I/O, no kernel types.
 //!
-//! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict.
+//! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict. Rules of a sent and of
+//! a received reset never compete, so the order matters within a direction only.
+//!
+//! Sent resets (`sent`, `after_close`):
+//! 1. netfilter: its own record is proof.
+//! 2. Handshakes: the answered segment alone decides.
+//! 3. Active resets of a live socket: the reset is the end of the connection, and the kernel's reason names it.
+//! 4. Answers to a segment of a connection that had ended here: whatever ended it is the cause. The death of the owner
+//!    comes first, then timeouts and aborts, then closes (from a certain idle time to none), then the tails of connections.
+//!
+//! Received resets (`received`):
+//! 1. Connection attempts.
+//! 2. RSTs that the peer's stack did not send: nothing else about them can be trusted.
+//! 3. Correlation: connections to one server that ended together, and refusals since.
+//! 4. After the peer's FIN, which explains the RST better than its shape does. Then doubtful senders.
+//! 5. Aborts of a live socket (RST with ACK): from data that the peer left unread to no sign of a loss.
+//! 6. Bare RSTs of a stack that does not know the connection: from special cases to the general one.
 
-mod late;
+mod after_close;
 mod received;
 pub mod rules;
 mod sent;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Evidence, Received, SenderSaw};
+use crate::evidence::{Evidence, Received, SenderVerdict};
 
 pub use rules::{RULES, Rule};
 
-/// What the evidence amounts to.
+/// What the evidence says about one reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The rule that decided; for tests and debugging.
+    /// The rule that decided, for tests and debugging.
     pub rule: &'static str,
-    /// Why.
+    /// Why the connection was reset.
     pub cause: Cause,
-    /// Who.
+    /// Who emitted the RST.
     pub sender: Sender,
-    /// How sure.
+    /// How sure the verdict is.
     pub confidence: Confidence,
     /// The sentence of the rule.
     pub because: String,
@@ -30,12 +46,12 @@ pub struct Verdict {
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
     match evidence {
-        Evidence::Received(Received { sender_saw: Some(saw), .. }) => both_ends(saw),
+        Evidence::Received(Received { sender_verdict: Some(verdict), .. }) => both_ends(verdict),
         _ => from_table(RULES, evidence),
     }
 }
 
-/// The first rule that holds decides.
+/// The verdict of the first rule that applies.
 fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
     let matched = rules.iter().find(|rule| (rule.when)(evidence));
     matched.map_or_else(undecided, |rule| Verdict {
@@ -50,26 +66,22 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
     })
 }
 
-/// The sending end is on this host too: its verdict is the receiver's. To the receiver the other end is the peer, but
-/// this host's firewall stays this host's firewall. What the sender's own record leaves open stays open, and what it infers is
-/// not surer for that this end would infer the same: both read the same silence.
-fn both_ends(saw: &SenderSaw) -> Verdict {
-    let confidence = saw.confidence;
-    let sender = match saw.sender {
+/// The verdict of the sending end, which is on this host too, as the receiver sees it: a local program or stack is the
+/// peer, but this host's firewall stays this host's firewall.
+///
+/// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
+fn both_ends(seen: &SenderVerdict) -> Verdict {
+    let confidence = seen.confidence;
+    let sender = match seen.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
         other => other,
     };
-    let because = format!("the sending end is on this host: {}", saw.because);
-    Verdict { rule: "both_ends", cause: saw.cause, sender, confidence, because }
-}
-
-/// A duration for people.
-fn seconds(duration: std::time::Duration) -> String {
-    crate::text::seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    let because = format!("the sending end is on this host: {}", seen.because);
+    Verdict { rule: "both_ends", cause: seen.cause, sender, confidence, because }
 }
 
 fn undecided() -> Verdict {
-    let because = "the evidence does not decide".to_owned();
+    let because = "the evidence does not identify a cause".to_owned();
     Verdict {
         rule: "undecided",
         cause: Cause::Unknown,

@@ -1,9 +1,10 @@
-//! Predicates and sentences for resets that this host sent: by its firewall, to opening segments, from live sockets.
+//! Predicates and sentences for resets that this host sent: from its firewall, in answer to a handshake, from live
+//! sockets.
 
-use super::seconds;
+use crate::text::length;
 use std::time::Duration;
 
-use crate::evidence::{Abort, End, Ending, Evidence, Exit, Met, Reason, Sent};
+use crate::evidence::{Abort, End, Ending, Evidence, Exit, Reason, Sent, SocketClass};
 
 fn sent(evidence: &Evidence) -> Option<&Sent> {
     match evidence {
@@ -12,17 +13,17 @@ fn sent(evidence: &Evidence) -> Option<&Sent> {
     }
 }
 
-/// An answer to a segment.
+/// A reset that answers a segment.
 pub(super) fn answer(evidence: &Evidence) -> Option<&Sent> {
     sent(evidence).filter(|sent| sent.answered.is_some())
 }
 
-/// An active reset: from a live socket, by itself.
+/// An active reset: sent by a live socket, not in answer to a segment.
 fn active(evidence: &Evidence) -> Option<&Sent> {
     sent(evidence).filter(|sent| sent.answered.is_none())
 }
 
-/// The abort that an active reset is, with its owner's fate.
+/// The abort behind an active reset, and whether the owner was exiting.
 fn aborting(evidence: &Evidence) -> Option<(Abort, Exit)> {
     aborted(active(evidence)?.end.as_ref()?)
 }
@@ -46,42 +47,42 @@ pub(super) fn firewall_seen(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(reject) if !reject.inferred)
 }
 
-/// A rule that lets connections through by their conntrack entry rejects those that lost it. A new connection has none to
-/// lose.
+/// A netfilter rule that accepts established connections rejects those whose conntrack entry is gone. A new connection
+/// has no entry to lose.
 pub(super) fn rejected_while_full(evidence: &Evidence) -> bool {
     matches!(evidence, Evidence::Firewall(reject) if !reject.syn && reject.conntrack_full.is_some())
 }
 
 pub(super) fn say_rejected_while_full(evidence: &Evidence) -> String {
     let Evidence::Firewall(reject) = evidence else { return String::new() };
-    let ago = reject.conntrack_full.map(seconds).unwrap_or_default();
-    format!("a netfilter rule rejected a segment of an open connection; the conntrack table was full {ago} before")
+    let ago = reject.conntrack_full.map(length).unwrap_or_default();
+    format!("a netfilter rule rejected a segment of an open connection; the conntrack table was full {ago} earlier")
 }
 
 pub(super) fn say_firewall(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Firewall(reject) if reject.inferred => {
-            "netfilter dropped the segment that this RST answers: a rule rejects with tcp reset".into()
+            "netfilter dropped the segment that this RST answers: a rule rejects with a TCP reset".into()
         }
-        Evidence::Firewall(reject) if reject.syn => "a netfilter rule rejected the SYN with tcp reset".into(),
-        _ => "a netfilter rule rejected the segment with tcp reset".into(),
+        Evidence::Firewall(reject) if reject.syn => "a netfilter rule rejected the SYN with a TCP reset".into(),
+        _ => "a netfilter rule rejected the segment with a TCP reset".into(),
     }
 }
 
 pub(super) fn refused(evidence: &Evidence) -> bool {
-    answer(evidence).is_some_and(|sent| sent.met == Met::Nothing && opens(sent))
+    answer(evidence).is_some_and(|sent| sent.socket == SocketClass::Nothing && opens(sent))
 }
 
 pub(super) fn queue_full(evidence: &Evidence) -> bool {
     child_failed(evidence) && answer(evidence).is_some_and(|sent| sent.queue_full)
 }
 
-/// The kernel says INVALID_SYN for any request that it ends, this one included (net/ipv4/tcp_minisocks.c,
-/// tcp_check_req, embryonic_reset): an ACK without SYN tells that the child could not be made.
+/// The kernel's reason is INVALID_SYN for every request socket that it ends (net/ipv4/tcp_minisocks.c, tcp_check_req,
+/// embryonic_reset): after an ACK without SYN it means that the child socket could not be created.
 pub(super) fn child_failed(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let last_ack = sent.answered.is_some_and(|answered| answered.ack && !answered.syn);
-        sent.met == Met::Listener && sent.reason == Reason::InvalidSyn && last_ack
+        sent.socket == SocketClass::Listener && sent.reason == Reason::InvalidSyn && last_ack
     })
 }
 
@@ -90,34 +91,34 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let broken =
             matches!(sent.reason, InvalidSyn | InvalidAckSequence | OldAck | TooOldAck | AckUnsentData | Rfc7323Paws);
-        broken || (opens(sent) && sent.met != Met::Nothing)
+        broken || (opens(sent) && sent.socket != SocketClass::Nothing)
     })
 }
 
-/// It comes where a handshake's last ACK would, and was not taken for it: a wrong number, or the request is gone
-/// (net/ipv4/tcp_minisocks.c, tcp_check_req, hands it back to the listener).
+/// The segment has the position of a handshake's last ACK but was not accepted as one: a wrong number, or the request
+/// socket is gone (net/ipv4/tcp_minisocks.c, tcp_check_req, hands it back to the listener).
 pub(super) fn bad_last_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
-        let late = sent.answered.is_some_and(|answered| answered.handshake);
-        sent.met == Met::Listener && sent.reason == Reason::TcpFlags && late
+        let last_ack = sent.answered.is_some_and(|answered| answered.handshake);
+        sent.socket == SocketClass::Listener && sent.reason == Reason::TcpFlags && last_ack
     })
 }
 
 pub(super) fn say_handshake(evidence: &Evidence) -> String {
     match sent(evidence).map(|sent| sent.reason) {
         Some(Reason::InvalidAckSequence) => {
-            "the answer to our SYN acknowledged another connection: a stale half of it lives at the peer".into()
+            "the answer to this host's SYN acknowledged another connection: the peer still holds a stale one".into()
         }
-        Some(Reason::InvalidSyn) => "a SYN came within a handshake's window".into(),
-        Some(Reason::Rfc7323Paws) => "the answer to our SYN carried an impossible timestamp".into(),
+        Some(Reason::InvalidSyn) => "SYN arrived inside the window of a handshake in progress".into(),
+        Some(Reason::Rfc7323Paws) => "the answer to this host's SYN carried an impossible timestamp".into(),
         Some(Reason::OldAck | Reason::TooOldAck | Reason::AckUnsentData) => {
-            "the handshake's last ACK acknowledged what was not sent".into()
+            "the handshake's last ACK acknowledged data that was not sent".into()
         }
-        _ => "a SYN came for a connection that lives, or has just ended".into(),
+        _ => "SYN arrived for a connection that is open, or has just ended".into(),
     }
 }
 
-pub(super) fn stray_syn_ack(evidence: &Evidence) -> bool {
+pub(super) fn unexpected_syn_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| sent.answered.is_some_and(|answered| answered.syn && answered.ack))
 }
 
@@ -137,15 +138,15 @@ pub(super) fn keepalive_while_full(evidence: &Evidence) -> bool {
     keepalive(evidence) && full_since_heard(evidence).is_some()
 }
 
-/// While the table is full, segments without an entry are dropped: probes and their answers too.
+/// When the conntrack table was full. A full table drops segments without an entry, probes and their answers included.
 pub(super) fn full_since_heard(evidence: &Evidence) -> Option<Duration> {
     sent(evidence)?.conntrack_full
 }
 
-pub(super) fn say_unheard_while_full(evidence: &Evidence) -> String {
-    let ago = full_since_heard(evidence).map(seconds).unwrap_or_default();
+pub(super) fn say_timed_out_while_full(evidence: &Evidence) -> String {
+    let ago = full_since_heard(evidence).map(length).unwrap_or_default();
     format!(
-        "the connection died of segments that were not answered; this node's conntrack table was full {ago} before, since the peer was last heard"
+        "the connection timed out without an answer; this node's conntrack table was full {ago} earlier, after the peer was last heard"
     )
 }
 
@@ -168,7 +169,7 @@ pub(super) fn died_aborting(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, exit)| abort.by_owner && failed(exit))
 }
 
-/// exit(0) with a connection open; a listener's close at exit has a name of its own.
+/// exit(0) with a connection open; a listener that closes at exit has a rule of its own.
 pub(super) fn exited_aborting(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, exit)| {
         abort.by_owner && exit == Exit::Orderly && !abort.unaccepted && abort.reason == Reason::AbortOnClose
@@ -183,10 +184,10 @@ pub(super) fn say_exit(evidence: &Evidence) -> String {
     let exit = sent(evidence).and_then(|sent| sent.end.as_ref()).map(|end| end.exit);
     match exit {
         Some(Exit::Signal(signal)) => {
-            format!("its process was killed by {} with the connection open", signal_name(signal))
+            format!("the owning process was killed by {} with the connection open", signal_name(signal))
         }
-        Some(Exit::Failed(status)) => format!("its process exited with status {status} and the connection open"),
-        _ => "its process exited with the connection open".into(),
+        Some(Exit::Failed(status)) => format!("the owning process exited with status {status} and the connection open"),
+        _ => "the owning process exited with the connection open".into(),
     }
 }
 
@@ -213,12 +214,12 @@ pub(super) fn unread(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose && abort.by_owner)
 }
 
-/// `mptcp_do_fastclose` (net/mptcp/protocol.c) resets subflows that are alive.
+/// `mptcp_do_fastclose` (net/mptcp/protocol.c) resets live subflows.
 pub(super) fn mptcp_fastclose(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| abort.reason == Reason::AbortOnClose && !abort.by_owner)
 }
 
-/// Where the kernel gives no reason: subflows are reset alive, which of other sockets only an administrator does.
+/// For kernels that give no reason: of sockets that are reset alive, only subflows are not an administrator's doing.
 pub(super) fn subflow_reset(evidence: &Evidence) -> bool {
     let no_reason = active(evidence).is_some_and(|sent| sent.derived && sent.subflow);
     no_reason && aborting(evidence).is_some_and(|(abort, _)| !abort.by_owner && abort.reason == Reason::TcpState)
@@ -252,11 +253,11 @@ pub(super) fn disconnected(evidence: &Evidence) -> bool {
     aborting(evidence).is_some_and(|(abort, _)| matches!(abort.reason, Reason::TcpState | Reason::DisconnectWithData))
 }
 
-/// In FIN_WAIT1 the kernel aborts for two reasons: data that nobody will read, and TCP_LINGER2 below zero when our FIN is
-/// acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
+/// In FIN_WAIT1 the kernel aborts for two reasons: data that can no longer be read, and a negative TCP_LINGER2 once the
+/// FIN is acknowledged (net/ipv4/tcp_input.c, tcp_rcv_state_process).
 pub(super) fn linger2(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let no_data = sent.answered.is_some_and(|answered| answered.payload == 0);
-        sent.met == Met::Connection && sent.reason == Reason::AbortOnData && no_data
+        sent.socket == SocketClass::Connection && sent.reason == Reason::AbortOnData && no_data
     })
 }

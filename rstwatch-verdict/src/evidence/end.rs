@@ -1,4 +1,4 @@
-//! How our side of a connection ended, and its owner's fate at that moment.
+//! How our side of a connection ended, and whether its owner was exiting at that moment.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::{Context, GAP, Reason, reason};
 pub struct End {
     /// How long before the reset; zero for an active reset, which is the end itself.
     pub ago: Duration,
-    /// Silence before it ended, a goodbye not counted; `None` where work was open.
+    /// Idle time before the end, closing messages not counted; `None` if a request or data was open.
     pub idle: Option<Duration>,
-    /// The last word was ours, after a silence: a goodbye, or a late answer.
-    pub goodbye: bool,
-    /// Whether work was open is not sure: question and answer bear the same time.
-    pub unsure: bool,
-    /// Bytes of ours were not acknowledged.
+    /// We sent the last message, after an idle period: a closing message, or a late response.
+    pub closing_message: bool,
+    /// Whether a request was open is uncertain: request and response have the same time.
+    pub uncertain: bool,
+    /// Some of our bytes were not acknowledged.
     pub outstanding: bool,
-    /// Nobody looked at the connection before its last words: how long it was silent is a guess.
-    pub unmeasured: bool,
-    /// How it ended.
+    /// The periodic scan did not sample the connection before its final message, so the idle time is a guess.
+    pub unsampled: bool,
+    /// How our side ended.
     pub ending: Ending,
-    /// Whether its owner was on its way out.
+    /// Whether the owner was exiting.
     pub exit: Exit,
 }
 
@@ -32,41 +32,41 @@ pub struct End {
 pub enum Ending {
     /// close(), shutdown() or exit sent a FIN.
     Closed,
-    /// shutdown(SHUT_WR): it went on reading, and what ended that was not seen.
+    /// shutdown(SHUT_WR): the owner kept reading, and the end of that was not seen.
     HalfClosed,
     /// An active reset.
     Aborted(Abort),
     /// The handshake failed on a full accept queue.
     Overflowed,
-    /// It was reset by the other side.
+    /// The other side reset it.
     ResetByPeer,
     /// Without FIN or RST: a timeout, or socket repair.
     Silent,
 }
 
-/// What an active reset left from.
+/// The socket that sent an active reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abort {
-    /// Why, in the kernel's words.
+    /// The kernel's reason, or the one derived from fields.
     pub reason: Reason,
-    /// The kernel did not say so: the fields did.
+    /// The reason was derived from fields.
     pub derived: bool,
-    /// The socket was CLOSE already: the owner did it. Otherwise it was destroyed alive, from outside or by a timer.
+    /// The owner aborted: the socket was in CLOSE already. Otherwise it was destroyed alive, from outside or by a timer.
     pub by_owner: bool,
-    /// It lingered in FIN_WAIT2 without an owner.
+    /// The socket was an orphan in FIN_WAIT2.
     pub orphan: bool,
-    /// SO_LINGER with zero time.
+    /// SO_LINGER with a timeout of zero.
     pub linger0: bool,
-    /// Nobody had accepted it.
+    /// It had not been accepted.
     pub unaccepted: bool,
-    /// Received bytes not read.
+    /// Received bytes that were not read.
     pub unread: u32,
 }
 
-/// Whether the owner was ending.
+/// Whether the owner was exiting, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It lives.
+    /// The owner was not exiting.
     Running,
     /// Killed by a signal.
     Signal(u8),
@@ -74,22 +74,22 @@ pub enum Exit {
     Failed(u8),
     /// exit(0).
     Orderly,
-    /// exit of a process that was started for this one connection: its way to close.
+    /// exit of a process that was forked for this connection: the equivalent of a close.
     PerConnection,
 }
 
 impl Exit {
-    /// `idle`: nothing was open.
+    /// From the owner's flags and exit code. `idle`: no request or data was open.
     fn of(conn: &ConnState, idle: bool) -> Self {
         let owner = &conn.owner;
         if owner.flags & PF_EXITING == 0 {
             return Self::Running;
         }
         let (signal, status) = ((owner.exit_code & 0x7f) as u8, ((owner.exit_code >> 8) & 0xff) as u8);
-        // fork() after accept(): younger than the connection that it serves.
+        // fork() after accept(): the process is younger than the connection that it serves.
         let serves_one = conn.role == role::SERVER && conn.established_ns != 0 && owner.start_ns > conn.established_ns;
         match (signal, status) {
-            // Some report their idle timer by an error status.
+            // Some programs exit with an error status when their idle timer fires.
             (0, status) if serves_one && (status == 0 || idle) => Self::PerConnection,
             (0, 0) => Self::Orderly,
             (0, status) => Self::Failed(status),
@@ -98,147 +98,154 @@ impl Exit {
     }
 }
 
-/// How the connection of a sent reset ended; `None` where nothing is remembered.
+/// How the connection of a sent reset ended; `None` without connection state.
 pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     let conn = &record.conn;
-    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
-    // A listener's own state is no connection's.
-    if !remembered || conn.role == role::LISTENER {
+    let has_state = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    // A listener's state does not describe a connection.
+    if !has_state || conn.role == role::LISTENER {
         return None;
     }
     let ended = if conn.closing.time_ns != 0 { conn.closing.time_ns } else { conn.closed.time_ns };
     if ended == 0 || closed_before_the_agent(conn) {
         return None;
     }
-    let (idle, goodbye, unsure) = match interrupted(conn, context) {
-        Interrupted::Work { unsure } => (None, false, unsure),
-        Interrupted::Silence { jiffies, goodbye, unsure } => (context.jiffies(jiffies), goodbye, unsure),
-        Interrupted::Unseen { jiffies } => (context.jiffies(jiffies), true, true),
+    let (idle, closing_message, uncertain) = match interrupted(conn, context) {
+        Interrupted::Work { uncertain } => (None, false, uncertain),
+        Interrupted::Idle { jiffies, closing_message, uncertain } => {
+            (context.jiffies(jiffies), closing_message, uncertain)
+        }
+        Interrupted::Unsampled { jiffies } => (context.jiffies(jiffies), true, true),
     };
-    let unmeasured = goodbye && conn.sampled.closing_quiet == 0;
+    let unsampled = closing_message && conn.sampled.closing_quiet == 0;
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
-        goodbye,
-        unsure,
-        unmeasured,
+        closing_message,
+        uncertain,
+        unsampled,
         outstanding: outstanding(conn) > 0,
         ending: ending(conn, context),
         exit: Exit::of(conn, idle.is_some()),
     })
 }
 
-/// A goodbye is at most so long: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the farewells of MySQL and
-/// Postgres up to 200, a status 408 somewhat more.
-pub(super) const GOODBYE: u32 = 512;
+/// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
+/// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
+pub(super) const MAX_CLOSING_BYTES: u32 = 512;
 
-/// A goodbye leaves in so many: a protocol's own, and that of its encryption.
-pub(super) const GOODBYE_SEGMENTS: u16 = 2;
+/// Maximum segments of a closing message: the protocol's own, and that of its encryption.
+pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
-/// Our side had closed already when the agent came: how, and after which silence, was not seen.
+/// Whether our side had closed before the agent started: how, and after how much idle time, was not seen.
 fn closed_before_the_agent(conn: &ConnState) -> bool {
     use rstwatch_common::record::state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
     conn.closing.time_ns == 0 && matches!(conn.old_state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK)
 }
 
-/// Bytes under way when our side closed; wild where the numbers were torn.
+/// Bytes outstanding when our side closed; 0 if the numbers are inconsistent.
 fn outstanding(conn: &ConnState) -> u32 {
     if conn.closing.outstanding < 1 << 30 { conn.closing.outstanding } else { 0 }
 }
 
 /// What our side's end interrupted.
 enum Interrupted {
-    /// A request: the client had asked and not heard, the server been asked and not answered, or data was to be delivered.
+    /// A request or a transfer: a client had no response yet, a server had not responded yet, or data was undelivered.
     Work {
-        /// Question and answer bear the same time: which came last was not seen.
-        unsure: bool,
+        /// Request and response have the same time, so their order is unknown.
+        uncertain: bool,
     },
-    /// Nothing, for so many jiffies.
-    Silence {
-        /// Jiffies.
+    /// An idle period.
+    Idle {
+        /// Its length in jiffies.
         jiffies: u32,
-        /// The server said something short before it went, as TLS and many protocols do; or it was a late answer.
-        goodbye: bool,
-        /// A question may have been open: it bears the time of the last answer.
-        unsure: bool,
+        /// The server sent a short message before it closed, as TLS and many protocols do; or it was a late response.
+        closing_message: bool,
+        /// A request may have been open: it has the time of the last response.
+        uncertain: bool,
     },
-    /// A silence of so many jiffies, which our own last words ended: an answer or a goodbye, and nobody had looked.
-    Unseen {
-        /// Jiffies.
+    /// An idle period that our own final message ended, a response or a closing message: the periodic scan had not
+    /// sampled it.
+    Unsampled {
+        /// Its length in jiffies.
         jiffies: u32,
     },
 }
 
-/// Who spoke last tells whether something was open. The times are jiffies, so a quick exchange may be a tie, and nothing that
-/// follows is sure. The last ACK is a hint: one that came later than both was sent for its own sake, for what was said last. If
-/// it bears the same time too, a client has its answer, and a server that closes has answered, most likely.
+/// Decides by who sent last. The times are jiffies, so in a quick exchange both may be equal, and the result is
+/// uncertain. Then the last ACK is a hint: an ACK later than both acknowledges our last message, so no response to it
+/// had arrived. If the ACK has the same time too, most likely the client has its response, and a server that closes has
+/// responded.
 fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
-    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let tie = sent == received;
     let acknowledged_later = tie && conn.closing.ack_age < received;
-    let (said, heard) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
-    let asked = conn.role == role::CLIENT && said && (sent < received || acknowledged_later || !heard);
-    let owing = conn.role == role::SERVER && (received < sent || (heard && !said));
-    // A client delays the ACK of an answer, once it has had some: an ACK with the times of both came with the next question.
-    let asked_last = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
-    let next_question = conn.role == role::SERVER && tie && !acknowledged_later && asked_last;
-    if next_question && quiet(received) {
-        return Interrupted::Work { unsure: true };
+    let (sent_any, received_any) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
+    let request_open =
+        conn.role == role::CLIENT && sent_any && (sent < received || acknowledged_later || !received_any);
+    let response_open = conn.role == role::SERVER && (received < sent || (received_any && !sent_any));
+    // On an older connection the client delays the ACK of a response, so an ACK with the same time came with the next
+    // request.
+    let likely_request = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
+    let next_request_open = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
+    if next_request_open && is_gap(received) {
+        return Interrupted::Work { uncertain: true };
     }
-    if asked || owing || outstanding(conn) > GOODBYE {
-        // What a client says just before it goes, after a silence, is a goodbye or a question that it did not mean.
-        let goodbye = !quiet(sent) && quiet(received);
-        return Interrupted::Work { unsure: asked && heard && (goodbye || tie) };
+    if request_open || response_open || outstanding(conn) > MAX_CLOSING_BYTES {
+        // What a client sends after an idle period just before it closes is a closing message, or a request that it
+        // abandoned.
+        let closing_message = !is_gap(sent) && is_gap(received);
+        return Interrupted::Work { uncertain: request_open && received_any && (closing_message || tie) };
     }
-    let unsure = tie;
+    let uncertain = tie;
     let last = sent.min(received);
-    if conn.role == role::CLIENT || quiet(sent) || !quiet(received) {
-        return Interrupted::Silence { jiffies: last, goodbye: false, unsure };
+    if conn.role == role::CLIENT || is_gap(sent) || !is_gap(received) {
+        return Interrupted::Idle { jiffies: last, closing_message: false, uncertain };
     }
-    match last_words(conn) {
-        LastWords::Goodbye { silence } => {
-            Interrupted::Silence { jiffies: silence.max(last), goodbye: quiet(silence), unsure: false }
+    match final_message(conn) {
+        FinalMessage::Closing { idle } => {
+            Interrupted::Idle { jiffies: idle.max(last), closing_message: is_gap(idle), uncertain: false }
         }
-        LastWords::Answer => Interrupted::Silence { jiffies: last, goodbye: false, unsure: false },
-        LastWords::Long => Interrupted::Work { unsure: true },
-        LastWords::Unseen => Interrupted::Unseen { jiffies: received },
+        FinalMessage::Response => Interrupted::Idle { jiffies: last, closing_message: false, uncertain: false },
+        FinalMessage::Long => Interrupted::Work { uncertain: true },
+        FinalMessage::Unsampled => Interrupted::Unsampled { jiffies: received },
     }
 }
 
-/// Segments that are acknowledged at once when a connection is new (TCP_MAX_QUICKACKS, include/net/tcp.h).
+/// Segments of a new connection that are acknowledged at once (TCP_MAX_QUICKACKS, include/net/tcp.h).
 const QUICK_ACKS: u16 = 16;
 
 fn is_old(conn: &ConnState) -> bool {
     conn.sampled.closing_quiet != 0 && conn.sampled.segs_out.saturating_add(conn.sampled.closing_segs) > QUICK_ACKS
 }
 
-/// What a server said after the client had been silent, before it closed.
-enum LastWords {
-    /// Something short, after so many jiffies in which it had nothing to answer.
-    Goodbye {
-        /// Jiffies.
-        silence: u32,
+/// What a server sent last before it closed, after the client had been idle.
+enum FinalMessage {
+    /// A closing message: short, after an idle period without an open request.
+    Closing {
+        /// The idle period in jiffies.
+        idle: u32,
     },
-    /// An answer, or the end of a stream.
-    Answer,
-    /// Too much for a goodbye, after a silence in which it had nothing to answer.
+    /// A response, or the end of a stream.
+    Response,
+    /// Too long for a closing message, after an idle period without an open request.
     Long,
-    /// Nobody looked in time, and what it said is short.
-    Unseen,
+    /// A short message of a connection that was not sampled in time.
+    Unsampled,
 }
 
-fn last_words(conn: &ConnState) -> LastWords {
-    let few = conn.sampled.closing_segs <= GOODBYE_SEGMENTS;
-    let short = few && u32::from(conn.sampled.closing_bytes) <= GOODBYE;
+fn final_message(conn: &ConnState) -> FinalMessage {
+    let few = conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS;
+    let short = few && u32::from(conn.sampled.closing_bytes) <= MAX_CLOSING_BYTES;
     match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
-        (0, _) if conn.closed.bytes_sent > u64::from(GOODBYE) => LastWords::Answer,
-        (0, _) => LastWords::Unseen,
-        // Asked before the silence, and answered after it.
-        (_, last_payload::PEERS) => LastWords::Answer,
-        (quiet, _) if short => LastWords::Goodbye { silence: quiet.saturating_sub(conn.closing.sent_age) },
-        _ if conn.sampled.closing_segs <= GOODBYE_SEGMENTS => LastWords::Long,
-        _ => LastWords::Answer,
+        (0, _) if conn.closed.bytes_sent > u64::from(MAX_CLOSING_BYTES) => FinalMessage::Response,
+        (0, _) => FinalMessage::Unsampled,
+        // The request came before the idle period, the response after it.
+        (_, last_payload::PEERS) => FinalMessage::Response,
+        (idle, _) if short => FinalMessage::Closing { idle: idle.saturating_sub(conn.closing.sent_age) },
+        _ if few => FinalMessage::Long,
+        _ => FinalMessage::Response,
     }
 }
 
@@ -263,7 +270,7 @@ fn abort(conn: &ConnState, context: &Context) -> Abort {
     let fin = u32::from(conn.fin.time_ns != 0);
     let unread = conn.reset.unread.saturating_sub(fin);
     let by_owner = conn.reset_state == state::CLOSE;
-    // Linux 6.10 and 6.11 know the names, and give none to active resets.
+    // Linux 6.10 and 6.11 have reasons, but give none for active resets.
     let given = context.reasons.name(conn.reset.reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
     Abort {
         reason: given.map_or_else(|| reason::of_abort(conn), |name| Reason::named(name)),

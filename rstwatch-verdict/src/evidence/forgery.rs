@@ -1,17 +1,17 @@
-//! Signs that an RST was made by a device on the path, in the peer's name. None is proof by itself: they are scored.
+//! Signs that a device on the path sent an RST in the peer's name. None is proof by itself, so they are scored.
 
 use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, present, state, tcp_flag};
 
-/// From here on: not sent by the peer's stack.
+/// Score from which the peer's stack did not send the RST.
 pub const NOT_THE_PEER: i32 = 4;
-/// From here on: possibly an intermediate device.
+/// Score from which a device on the path may have sent it.
 pub const DOUBTFUL: i32 = 2;
 
 /// The initial TTLs and hop limits that stacks use.
 const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
-/// Paths of the Internet are shorter than this; a TTL this far below every initial value was set by hand.
+/// Internet paths are shorter than this. A TTL this far below every initial value was set explicitly.
 const MAX_HOPS: u8 = 32;
 
 /// One sign.
@@ -19,60 +19,60 @@ const MAX_HOPS: u8 = 32;
 pub enum Signal {
     /// An initial TTL that no hop has decremented, though the peer is at least one hop away.
     MadeOnThisLink {
-        /// The RST's.
+        /// The RST's TTL.
         ttl: u8,
-        /// Of the peer's handshake.
+        /// The peer's, in the handshake.
         expected: u8,
     },
     /// A TTL that no path length explains.
     ImplausibleTtl {
-        /// The RST's.
+        /// The RST's TTL.
         ttl: u8,
-        /// Of the peer's handshake.
+        /// The peer's, in the handshake.
         expected: u8,
     },
-    /// Another number of hops, by two or more.
+    /// The number of hops differs by two or more.
     OtherHops {
-        /// The RST's.
+        /// The RST's TTL.
         ttl: u8,
-        /// Of the peer's handshake.
+        /// The peer's, in the handshake.
         expected: u8,
     },
-    /// Sooner than half the smallest round trip after what it would answer.
+    /// Less than half the smallest round trip after the segment that it would answer.
     TooSoon {
-        /// After our oldest unacknowledged segment.
+        /// Time after our oldest unacknowledged segment.
         delay: Duration,
-        /// Smallest round trip seen.
+        /// The smallest round trip seen.
         rtt: Duration,
     },
-    /// The peer sent payload that lies beyond the RST: it had not aborted.
+    /// The peer sent payload beyond the RST, so it had not aborted.
     DataContinued,
-    /// More RSTs followed, each ahead of the one before.
+    /// More RSTs followed, each with a higher sequence number.
     Repeated,
-    /// A segment that drew a challenge ACK came shortly before: an RST with a wrong sequence number, or a SYN.
+    /// A segment that drew a challenge ACK arrived shortly before: an RST with a wrong sequence number, or a SYN.
     Challenged,
-    /// A bare RST whose sequence number we have never acknowledged: it answers nothing of ours, and a live socket's RST is
-    /// not bare.
+    /// A bare RST with a sequence number that we have never acknowledged: it answers no segment of ours, and a live
+    /// socket's RST is not bare.
     NeverAcknowledged,
-    /// A bare RST while nothing was outstanding: a Linux stack does not volunteer one.
+    /// A bare RST while nothing was outstanding: a Linux stack sends one only as an answer.
     Unprovoked,
     /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
     NoTimestamp,
-    /// TTL, timestamp and shape are a live socket's of the peer.
+    /// TTL, timestamp and shape are those of a live socket of the peer.
     LikeThePeer,
-    /// Its timestamp goes on from the peer's last one, as the time that has passed: whoever made it has the peer's clock.
+    /// Its timestamp continues the peer's in step with the elapsed time: the sender has the peer's clock.
     TimestampFits,
     /// TTL and delay are those of the peer's stack.
     AnswerOfThePeer,
 }
 
 impl Signal {
-    /// Points for "not the peer".
+    /// Points against the peer as the sender.
     pub fn points(self) -> i32 {
         match self {
-            // More than a perfect disguise takes back: then it stays open.
+            // More than the points for a perfect imitation, so the sender stays undecided.
             Self::DataContinued => 6,
-            // A peer that has aborted sends nothing ahead of its RST; injectors send bursts.
+            // A peer that has aborted sends nothing beyond its RST; injectors send bursts.
             Self::MadeOnThisLink { .. } | Self::Repeated => 4,
             Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
             Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
@@ -86,11 +86,11 @@ impl Signal {
 /// The signs in one RST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgery {
-    /// Signs for and against.
+    /// Signs for and against the peer as the sender.
     pub signals: Vec<Signal>,
-    /// It came with the TTL of the peer's handshake.
+    /// It has the TTL of the peer's handshake.
     pub same_ttl: bool,
-    /// The RST is what a netfilter REJECT or a Linux stack without the connection answers.
+    /// It has the shape of a netfilter REJECT, or of a Linux stack that does not know the connection.
     pub reject_shape: bool,
 }
 
@@ -100,44 +100,44 @@ impl Forgery {
         self.signals.iter().map(|signal| signal.points()).sum()
     }
 
-    /// Not sent by the peer's stack.
+    /// Whether the peer's stack did not send it.
     pub fn not_the_peer(&self) -> bool {
         self.score() >= NOT_THE_PEER
     }
 
-    /// Possibly an intermediate device. A live Linux socket's RST has its timestamp; some other stacks' have not (RFC 7323
-    /// section 3.2 only recommends it), so the want of it proves nothing, but leaves it open.
+    /// Whether a device on the path may have sent it. A live Linux socket's RST has a timestamp. Some other stacks omit
+    /// it (RFC 7323 section 3.2 only recommends it), so its absence proves nothing but leaves the sender open.
     pub fn doubtful(&self) -> bool {
         self.score() >= DOUBTFUL || self.signals.contains(&Signal::NoTimestamp)
     }
 }
 
 impl Forgery {
-    /// What came after the RST, while its record waited.
+    /// Adds what followed the RST while its record was held.
     pub fn add_aftermath(&mut self, aftermath: Aftermath) {
         self.signals.extend(aftermath.data_beyond.then_some(Signal::DataContinued));
         self.signals.extend(aftermath.repeated.then_some(Signal::Repeated));
     }
 }
 
-/// What the connection's own flow brought after the RST that ended it.
+/// What arrived on the flow after the RST that ended the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Aftermath {
-    /// Payload of the peer's beyond the RST's sequence number.
+    /// Payload from the peer beyond the RST's sequence number.
     pub data_beyond: bool,
-    /// RSTs ahead of the one that was accepted.
+    /// RSTs with higher sequence numbers than the accepted one.
     pub repeated: bool,
 }
 
-/// Whether a segment brings payload beyond an RST: whoever sent it had not aborted there.
-pub fn lies_beyond(segment: &Segment, rst: &Segment) -> bool {
+/// Whether a segment carries payload beyond an RST: its sender had not aborted at that sequence number.
+pub fn is_beyond(segment: &Segment, rst: &Segment) -> bool {
     let ahead = segment.seq.wrapping_add(segment.payload).wrapping_sub(rst.seq);
     let carries = segment.payload > 0 && segment.flags & (tcp_flag::RST | tcp_flag::SYN) == 0;
-    // More than a window ahead is another connection's.
+    // More than a window ahead: a segment of another connection.
     carries && ahead > 0 && ahead < 1 << 24
 }
 
-/// What a netfilter REJECT answers, and a Linux stack that does not know the connection.
+/// Whether an RST has the shape of a netfilter REJECT, or of a Linux stack that does not know the connection.
 pub(super) fn is_reject_shaped(rst: &Segment) -> bool {
     rst.flags & tcp_flag::ACK == 0 && rst.window == 0 && rst.ip_id == 0
 }
@@ -152,8 +152,8 @@ pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elap
     Forgery { signals, same_ttl, reject_shape: is_reject_shaped(rst) }
 }
 
-/// Whether the RST's timestamp goes on from the peer's last one in step with the time since then. Most clocks tick in
-/// milliseconds (RFC 7323 section 5.4 allows 1 ms to 1 s); one that does not is no sign, either way.
+/// Whether the RST's timestamp continues the peer's last one in step with the elapsed time. Most clocks tick in
+/// milliseconds (RFC 7323 section 5.4 allows 1 ms to 1 s); another rate is a sign for neither.
 fn timestamp_fits(record: &ResetRecord, rst: &Segment, elapsed: Option<Duration>) -> bool {
     let (Some(elapsed), true) = (elapsed, rst.present & present::TIMESTAMPS != 0 && record.tcp.ts_recent != 0) else {
         return false;
@@ -163,13 +163,13 @@ fn timestamp_fits(record: &ResetRecord, rst: &Segment, elapsed: Option<Duration>
     ticks <= passed.saturating_add(1000) && ticks >= (passed / 2).saturating_sub(1000)
 }
 
-/// What the TTL says against the handshake's; 0: not seen.
+/// Compares the TTL with the handshake's; 0: not seen.
 fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
     if ttl == 0 || expected == 0 || ttl == expected {
         return None;
     }
     let (hops, peer_hops) = (hops(ttl), hops(expected));
-    // The peer itself sets its TTL by hand: BGP between neighbours uses 1. Then it is no measure of its path.
+    // The peer sets its TTL explicitly, as BGP does (1 between neighbours), so it says nothing about the path.
     if peer_hops > MAX_HOPS {
         return None;
     }
@@ -180,12 +180,12 @@ fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
     } else if hops.abs_diff(peer_hops) >= 2 {
         Some(Signal::OtherHops { ttl, expected })
     } else {
-        // Another initial value on a path of the same length, give or take one for equal-cost routes.
+        // Another initial value on a path of the same length, within one hop for equal-cost routes.
         None
     }
 }
 
-/// Hops behind a TTL, from the next initial value above it.
+/// The number of hops that a TTL implies, from the next initial value above it.
 fn hops(ttl: u8) -> u8 {
     INITIAL_TTLS.iter().find(|initial| **initial >= ttl).map_or(0, |initial| initial - ttl)
 }
@@ -200,20 +200,20 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     let negotiated = record.tcp.ts_recent != 0;
     let delay = Duration::from_nanos(record.tcp.rtx_age_ns);
     let rtt = Duration::from_micros(record.tcp.rtt_min_us.into());
-    // After a retransmission the time of the first copy, which the peer may have answered, is gone.
+    // After a retransmission the time of the first copy, which the peer may have answered, is unknown.
     let too_soon = outstanding && record.tcp.retransmits == 0 && !delay.is_zero() && delay < rtt / 2;
     if too_soon && rtt >= MEASURABLE_RTT {
         signals.push(Signal::TooSoon { delay, rtt });
     }
     let challenged = challenge_age(record);
     signals.extend(challenged.map(|_| Signal::Challenged));
-    // Our FIN draws an answer too, and so does a probe, or a challenge ACK: but no sooner than it can have come back.
+    // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
     if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge {
         signals.push(Signal::Unprovoked);
     }
-    // Every segment that acknowledges moves rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
+    // Every segment with an ACK advances rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
     let acknowledged = record.tcp.rcv_wup;
     if bare && nothing_sent && acknowledged != 0 && rst.seq.wrapping_sub(acknowledged).wrapping_sub(1) < 1 << 24 {
         signals.push(Signal::NeverAcknowledged);
@@ -230,11 +230,11 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     signals
 }
 
-/// A challenge ACK draws its answer within so long.
+/// The longest time for the answer to a challenge ACK.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
-/// How long before the RST another segment was answered with a challenge ACK, if shortly. Before data have come that may
-/// have been the handshake's SYN-ACK once more.
+/// Time from the last challenge ACK to the RST, if short. Before any data arrived, a repeated SYN-ACK of the handshake
+/// may have drawn it.
 fn challenge_age(record: &ResetRecord) -> Option<Duration> {
     let age = Duration::from_nanos(record.time_ns.saturating_sub(record.conn.challenge.time_ns));
     let challenged = record.conn.challenge.count > 0 && record.tcp.data_segs_in > 0;
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ttl_signs_and_their_guards() {
+    fn ttl_signs_and_their_exceptions() {
         let cases = [
             (64, 63, "MadeOnThisLink"),
             (128, 63, "MadeOnThisLink"),
@@ -258,17 +258,17 @@ mod tests {
             (58, 52, "OtherHops"),
             (63, 63, "none"),
             (64, 64, "none"),
-            // One hop: equal-cost routes, a container one hop nearer.
+            // One hop of difference: equal-cost routes, or a container one hop nearer.
             (62, 63, "none"),
             (63, 62, "none"),
-            // The initial value changed, the path did not: a proxy answered the SYN, a backend of another make resets.
+            // Another initial value on the same path: a proxy answered the SYN, a backend with another stack resets.
             (127, 63, "none"),
             (254, 63, "none"),
-            // Peer on this very link with another initial value: nothing was decremented on either.
+            // A peer on this link with two initial values: neither was decremented.
             (255, 64, "none"),
-            // Nothing to compare with.
+            // The handshake's TTL was not seen.
             (64, 0, "none"),
-            // Set by hand.
+            // Set explicitly by the peer.
             (64, 1, "none"),
             (255, 1, "none"),
         ];

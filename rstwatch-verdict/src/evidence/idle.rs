@@ -1,54 +1,55 @@
-//! Silence before a received reset, by the formulae that each shape of traffic needs.
+//! The idle gap before a received reset. How it is computed depends on what was outstanding and whether the peer had
+//! closed.
 
 use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag};
 
-use super::end::{GOODBYE, GOODBYE_SEGMENTS};
+use super::end::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
 use super::{Context, GAP};
 use crate::known_timeouts;
 
-/// A silence.
+/// An idle gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
-    /// How long; `None` where the times do not tell.
+    /// Its length; `None` if the times do not show it.
     pub length: Option<Duration>,
-    /// An operation of ours ended it, and the reset answered that; otherwise the reset came into the silence.
+    /// An operation of ours ended it, and the reset answered that; otherwise the reset itself ended it.
     pub ended_by_us: bool,
-    /// How much of it had passed when the peer's FIN came.
+    /// How much of it had passed when the peer's FIN arrived.
     pub until_fin: Option<Duration>,
-    /// A few last words of the peer's came with its FIN after a silence, and nobody had looked: a goodbye, or a late answer.
-    pub unseen: bool,
-    /// Its length is that of a well-known idle timeout.
+    /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the
+    /// connection: a closing message, or a late response.
+    pub unsampled_message: bool,
+    /// Its length fits a well-known idle timeout.
     pub fits_timeout: bool,
-    /// Below this a silence is only the rhythm of the connection: one second, four round trips, or the RTO.
+    /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
 
 impl Gap {
-    /// Whether the connection was idle before the operation that met the reset, or when the reset came.
+    /// Whether the connection was idle before the operation that was reset, or when the reset arrived.
     pub fn is_idle(&self) -> bool {
         self.length.is_some_and(|length| length >= self.threshold)
     }
 
-    /// Whether it was idle when the peer closed. A silence after the FIN alone is that of a late answer, or of an upload that
-    /// the peer no longer reads.
+    /// Whether the connection was idle when the peer closed. Idle time after the FIN alone means a late response, or an
+    /// upload that the peer no longer reads.
     pub fn was_idle_at_fin(&self) -> bool {
         self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
 }
 
-/// The silence before a received reset.
+/// The idle gap before a received reset.
 pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let tcp = &record.tcp;
     let outstanding = payload_outstanding(record) > 0;
     let fin_ago = since(record, record.conn.fin.time_ns);
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
-    let unseen = fin_ago.is_some() && last_words_unseen(&record.conn, context);
+    let unsampled_message = fin_ago.is_some() && closing_message_unsampled(&record.conn, context);
     let length = match (outstanding, fin_ago) {
-        (_, Some(_)) if unseen => None,
-        // The FIN itself is no activity: count from before it.
-        // Unless we have been writing ever since.
+        (_, Some(_)) if unsampled_message => None,
+        // The FIN itself is no activity: the gap begins before it, unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
@@ -56,52 +57,60 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
     let fits_timeout = length.is_some_and(|length| !known_timeouts::fitting(length, None).is_empty());
-    Gap { length, ended_by_us: outstanding, until_fin, unseen, fits_timeout, threshold: threshold(tcp, context) }
+    Gap {
+        length,
+        ended_by_us: outstanding,
+        until_fin,
+        unsampled_message,
+        fits_timeout,
+        threshold: threshold(tcp, context),
+    }
 }
 
-/// How long the connection had been quiet when the peer's FIN came; zero where a request of ours was open, `None` where
-/// that was not seen.
+/// How long the connection had been idle when the peer's FIN arrived; zero if a request was open, `None` if not seen.
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let conn = &record.conn;
-    // A tie of the jiffies is settled by who had spoken last when somebody looked.
+    // Same jiffy: the periodic scan's sample decides who sent last.
     let tie = conn.fin.sent_age == conn.fin.received_age;
     let unanswered =
         conn.fin.sent_age < conn.fin.received_age || (tie && conn.sampled.last_payload == last_payload::OURS);
     let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
-    let asked = conn.role == role::CLIENT && (unanswered || never_answered);
-    // A tie is taken for an open request: what a server writes after a FIN is nearly always a late answer.
-    let owing = conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
-    // A goodbye (TLS close_notify and the like) comes with the FIN, and nobody reads it from a pooled connection. The FIN
-    // itself takes one sequence number, which is counted already.
+    let request_open = conn.role == role::CLIENT && (unanswered || never_answered);
+    // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
+    let response_open =
+        conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
+    // A closing message, such as TLS close_notify, arrives with the FIN and stays unread in a pooled connection. The
+    // FIN itself takes one sequence number, which is included.
     let unread = conn.fin.unread.saturating_sub(1);
-    let goodbye = unread > 0 && unread <= GOODBYE;
-    // What came to a client that was waiting when somebody last looked is an answer, though a late one.
-    let late_answer = goodbye && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
-    if asked || owing || late_answer {
+    let closing_message = unread > 0 && unread <= MAX_CLOSING_BYTES;
+    // If the client was waiting when last sampled, the message is a response, though a late one.
+    let late_response = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
+    if request_open || response_open || late_response {
         Some(Duration::ZERO)
-    } else if goodbye {
-        context.jiffies(silence_before_goodbye(conn))
+    } else if closing_message {
+        context.jiffies(idle_before_closing_message(conn))
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
 }
 
-fn last_words_unseen(conn: &ConnState, context: &Context) -> bool {
-    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
+    let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let client = conn.role == role::CLIENT && conn.fin.unread > 1;
-    client && conn.sampled.fin_quiet == 0 && quiet(conn.fin.sent_age) && !quiet(conn.fin.received_age)
+    client && conn.sampled.fin_quiet == 0 && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
 }
 
-/// What came unread with the FIN is a goodbye only if somebody had looked and found silence; a peer that kept pushing said more.
-fn silence_before_goodbye(conn: &ConnState) -> u32 {
+/// Idle jiffies before the unread message that came with the FIN. It is a closing message only if a sample found the
+/// connection idle; a peer that kept pushing has sent more segments.
+fn idle_before_closing_message(conn: &ConnState) -> u32 {
     match conn.sampled.fin_quiet {
         0 => conn.fin.sent_age,
-        _ if conn.sampled.fin_segs > GOODBYE_SEGMENTS => conn.fin.received_age,
-        quiet => conn.fin.sent_age.min(quiet.saturating_sub(conn.fin.received_age)),
+        _ if conn.sampled.fin_segs > MAX_CLOSING_SEGMENTS => conn.fin.received_age,
+        idle => conn.fin.sent_age.min(idle.saturating_sub(conn.fin.received_age)),
     }
 }
 
-/// Whether we had written after the peer's FIN before what is under way now.
+/// Whether we had written between the peer's FIN and the data that is now outstanding.
 fn wrote_before(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
     #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
@@ -109,21 +118,21 @@ fn wrote_before(record: &ResetRecord) -> bool {
     tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
 }
 
-/// Unacknowledged and unsent bytes of ours; a FIN that we sent is no payload.
+/// Our unacknowledged and unsent bytes, without our FIN.
 pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
     let tcp = &record.tcp;
     let bytes = tcp.write_seq.wrapping_sub(tcp.snd_una);
     let fin = u32::from(tcp.shutdown & 2 != 0 && bytes > 0);
-    // Sequence arithmetic on torn numbers may go wild; more than a window is no count.
+    // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
     if bytes > 1 << 30 { 0 } else { bytes - fin }
 }
 
-/// How long ago the operation began that met the reset.
+/// Time since the start of the operation that was reset.
 fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
     let tcp = &record.tcp;
     let oldest = Duration::from_nanos(tcp.rtx_age_ns);
     let last = context.jiffies(tcp.sent_age).unwrap_or_default();
-    // The oldest unacknowledged segment is the operation's first, where several writes made it.
+    // If several writes form the operation, its first is the oldest unacknowledged segment.
     let latest = oldest.max(last);
     match (tcp.operation_age_ns, tcp.retransmits) {
         (0, 0) => latest,
@@ -132,8 +141,8 @@ fn operation_age(record: &ResetRecord, context: &Context) -> Duration {
     }
 }
 
-/// `retrans_stamp` is when the first retransmission left (milliseconds of TCP's clock); one RTO before that the segment
-/// was first sent. Approximate; for kernels that do not keep the time of the first.
+/// Approximate, for kernels that do not keep the time of the first transmission: one RTO before `retrans_stamp`, the
+/// time of the first retransmission in milliseconds of TCP's clock.
 fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
     let tcp = &record.tcp;
     #[expect(clippy::cast_possible_truncation, reason = "the kernel keeps the low 32 bits")]
@@ -143,7 +152,8 @@ fn first_transmission_age(record: &ResetRecord, context: &Context) -> Duration {
     since_retransmission + first_rto
 }
 
-/// Since the peer was last heard. ACKs count, for one-way uploads; but not where our keepalives draw them.
+/// Time since the peer was last heard. ACKs count because one-way uploads get nothing else, but not those that answer
+/// our keepalives.
 fn heard(tcp: &TcpFacts, context: &Context) -> Option<Duration> {
     let payload = context.jiffies(tcp.received_age);
     let one_way = tcp.data_segs_out / 4 > tcp.data_segs_in;
@@ -167,7 +177,7 @@ fn threshold(tcp: &TcpFacts, context: &Context) -> Duration {
     GAP.max(round_trips).max(rto.min(Duration::from_secs(120)))
 }
 
-/// Since a time stamp of the record's; `None` where it was not set.
+/// Time from a timestamp of the record to the reset; `None` if it is not set.
 pub(super) fn since(record: &ResetRecord, stamp_ns: u64) -> Option<Duration> {
     (stamp_ns != 0).then(|| Duration::from_nanos(record.time_ns.saturating_sub(stamp_ns)))
 }

@@ -1,4 +1,4 @@
-//! Stage 3: what a record says about one reset, in the words of the playbook. No verdict is made here.
+//! Stage 3: what a record says about one reset, in the terms of the rules. Decides nothing.
 
 mod end;
 pub mod forgery;
@@ -10,7 +10,7 @@ mod sent;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use forgery::{Aftermath, Forgery, Signal, lies_beyond};
+pub use forgery::{Aftermath, Forgery, Signal, is_beyond};
 pub use idle::Gap;
 pub use reason::Reason;
 pub use received::{Delivery, Shape, header as rst_header, is_phantom};
@@ -20,18 +20,18 @@ use rstwatch_common::record::{ResetRecord, kind};
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::reasons::Reasons;
 
-/// A silence is a gap from here on, one second less the grain of the kernel's clocks; shorter ones are the rhythm of a working
+/// The shortest idle gap: one second, less the resolution of the kernel's clocks. Shorter pauses are normal on a busy
 /// connection.
 pub const GAP: Duration = Duration::from_millis(980);
 
-/// What is needed beside the record.
+/// What the evidence needs besides the record.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Names of the kernel's reasons.
     pub reasons: Reasons,
     /// Length of a jiffy.
     pub jiffy: Duration,
-    /// Nanoseconds to be added to `CLOCK_MONOTONIC` for the time of day.
+    /// Nanoseconds to add to `CLOCK_MONOTONIC` for the time of day.
     pub wall_offset_ns: i128,
     /// Host name.
     pub node: std::sync::Arc<str>,
@@ -43,7 +43,7 @@ impl Context {
     }
 }
 
-/// Everything a verdict may rest on.
+/// Everything that a verdict may depend on.
 #[derive(Clone, Debug)]
 pub enum Evidence {
     /// This host's stack sent an RST.
@@ -57,66 +57,66 @@ pub enum Evidence {
 /// A sent reset.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// The kernel's reason, or what its fields say where it gives none.
+    /// The kernel's reason, or the one derived from the record's fields.
     pub reason: Reason,
-    /// The kernel gave none.
+    /// The kernel gave no reason.
     pub derived: bool,
-    /// The segment that it answers; `None` for an active reset.
+    /// The segment that the reset answers; `None` for an active reset.
     pub answered: Option<Answered>,
-    /// What the segment met.
-    pub met: Met,
-    /// How our side of the connection ended, where it had one.
+    /// Which socket the segment reached.
+    pub socket: SocketClass,
+    /// How our side of the connection had ended, if there was a connection.
     pub end: Option<End>,
     /// The listener's accept queue was full.
     pub queue_full: bool,
-    /// It is an MPTCP subflow.
+    /// The connection is an MPTCP subflow.
     pub subflow: bool,
-    /// An RST had ended the connection here, and this segment of the peer's lies beyond it.
+    /// An RST had ended the connection here, and this segment from the peer lies beyond it.
     pub resumed: bool,
-    /// What that RST was found to be, if its record was seen.
+    /// The origin of that RST, if its record was seen.
     pub ended_by: Option<EndedBy>,
-    /// How long before the reset this node's conntrack table was full, if it was since the peer was last heard.
+    /// How long before the reset this node's conntrack table was full, if that was after the peer was last heard.
     pub conntrack_full: Option<Duration>,
-    /// The task that ran, as `comm[pid]`: who destroyed the socket, where it was destroyed alive.
+    /// The running task as `comm[pid]`: it destroyed the socket, if that was destroyed alive.
     pub actor: String,
 }
 
-/// The RST that ended a connection on which the peer goes on.
+/// The origin of an RST that ended a connection on which the peer still sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// This host's firewall's.
+    /// This host's firewall.
     LocalFirewall,
-    /// Perhaps another firewall's.
+    /// Possibly another firewall.
     AnotherFirewall,
-    /// Another's, after a silence.
+    /// Another sender, after an idle period.
     Idle,
-    /// Another's, on a busy connection.
+    /// Another sender, on a busy connection.
     Busy,
 }
 
 /// The segment that provoked a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// It opened a connection.
+    /// SYN is set.
     pub syn: bool,
-    /// It acknowledged something.
+    /// ACK is set.
     pub ack: bool,
-    /// It closed.
+    /// FIN is set.
     pub fin: bool,
     /// Bytes of payload.
     pub payload: u32,
-    /// It stands where the last ACK of a handshake with this listener would.
+    /// It has the position of the last ACK of a handshake with this listener.
     pub handshake: bool,
 }
 
-/// What a segment met, or what an active reset left from.
+/// The socket that a segment reached, or that sent an active reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met {
+pub enum SocketClass {
     /// No socket.
     Nothing,
-    /// A listener only.
+    /// Only a listener.
     Listener,
-    /// A TIME_WAIT mini-socket: we had closed.
+    /// A TIME_WAIT mini-socket: this side had closed.
     TimeWait,
     /// The connection itself.
     Connection,
@@ -125,67 +125,67 @@ pub enum Met {
 /// A received reset.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// What the sending end's own record said, if that end is on this host.
-    pub sender_saw: Option<SenderSaw>,
-    /// It answered our SYN.
+    /// The verdict of the sending end, if that end is on this host.
+    pub sender_verdict: Option<SenderVerdict>,
+    /// The RST answered our SYN.
     pub connecting: bool,
-    /// We had closed our side before.
+    /// Our side had closed before.
     pub we_closed: bool,
-    /// The peer had closed its side before.
+    /// The peer's FIN had arrived before.
     pub peer_closed: bool,
-    /// How long before, if that was seen.
+    /// How long before the RST the FIN arrived, if that was seen.
     pub fin_ago: Option<Duration>,
-    /// Silence, and what ended it.
+    /// The idle gap before the RST.
     pub gap: Gap,
-    /// What sort of segment it was.
+    /// The shape of the RST segment.
     pub shape: Shape,
-    /// Signs that it is not the peer's.
+    /// Signs that the peer did not send it.
     pub forgery: Forgery,
-    /// What became of our data.
+    /// What happened to our data.
     pub delivery: Delivery,
-    /// The peer probed us with keepalives within the last minute.
+    /// The peer sent keepalive probes within the last minute.
     pub peer_probed: bool,
-    /// Since it was established.
+    /// Time since the connection was established.
     pub age: Option<Duration>,
-    /// What became of other connections to the same server.
-    pub company: Company,
+    /// What happened to other connections to the same server.
+    pub correlation: Correlation,
 }
 
-/// Other connections to the server of a connection that was reset.
+/// Other connections to the server whose connection was reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Company {
-    /// How many more ended at the same moment.
-    pub died_together: usize,
-    /// A new one was refused since.
+pub struct Correlation {
+    /// Number of other connections that ended at the same moment.
+    pub ended_together: usize,
+    /// A new connection has been refused since.
     pub refused_since: bool,
 }
 
 /// The verdict of the sending end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SenderSaw {
-    /// Why it sent.
+pub struct SenderVerdict {
+    /// Why it sent the RST.
     pub cause: Cause,
-    /// Who sent.
+    /// Who emitted the RST.
     pub sender: Sender,
-    /// How sure it is of that.
+    /// How sure the verdict is.
     pub confidence: Confidence,
-    /// Its sentence.
+    /// The sentence of its rule.
     pub because: String,
 }
 
 /// A firewall reject.
 #[derive(Clone, Copy, Debug)]
 pub struct Firewall {
-    /// It rejected the opening of a connection.
+    /// The rejected segment was a SYN.
     pub syn: bool,
-    /// Inferred from the dropped segment, not seen where it was made.
+    /// Inferred from the dropped segment; the reject itself was not seen.
     pub inferred: bool,
-    /// How long before this node's conntrack table was full, if recently.
+    /// How long before the reject this node's conntrack table was full, if recently.
     pub conntrack_full: Option<Duration>,
 }
 
 impl Evidence {
-    /// The kernel did not say why: its fields did, or a dropped segment, which is never certain.
+    /// Whether the reason was derived from fields or from a dropped segment. Such a verdict is never certain.
     pub fn is_derived(&self) -> bool {
         match self {
             Self::Sent(sent) => {
@@ -197,7 +197,7 @@ impl Evidence {
         }
     }
 
-    /// Which way the RST went.
+    /// The direction of the RST.
     pub fn direction(&self) -> Direction {
         match self {
             Self::Received(_) => Direction::Received,

@@ -25,14 +25,14 @@ pub enum Reason {
     DisconnectWithData,
     TcpState,
     Mptcp,
-    /// Any other, or none and the fields do not tell.
+    /// Any other reason, or none that can be derived.
     Other,
 }
 
 impl Reason {
     /// By the kernel's name without `SK_RST_REASON_`.
     pub fn named(name: &str) -> Self {
-        // include/net/rstreason.h: some carry a TCP_ of their own, in some versions.
+        // include/net/rstreason.h: some names have a TCP_ prefix, in some versions.
         match name.strip_prefix("TCP_").unwrap_or(name) {
             "NO_SOCKET" => Self::NoSocket,
             "FLAGS" => Self::TcpFlags,
@@ -55,8 +55,8 @@ impl Reason {
         }
     }
 
-    /// The reason of a record, and whether the kernel gave it. Where it gave none (active resets before Linux 6.12 have
-    /// none) the fields tell. A name that is not known here says something else: nothing is guessed then.
+    /// The reason of a record, and whether the kernel gave it. Without one (active resets before Linux 6.12) it is
+    /// derived from the fields. A name that this version does not know is never replaced by a derived reason.
     pub fn of(record: &ResetRecord, reasons: &Reasons) -> (Self, bool) {
         match reasons.name(record.reason).map(AsRef::as_ref) {
             Some(name) if name != "NOT_SPECIFIED" => (Self::named(name), true),
@@ -68,7 +68,7 @@ impl Reason {
 
 fn passive_from_fields(record: &ResetRecord) -> Reason {
     let syn = record.segment.flags & tcp_flag::SYN != 0;
-    // Of any other segment a full queue says nothing.
+    // A full queue affects only the segment that completes a handshake.
     let completes = record.flags & flags::HANDSHAKE != 0;
     let full = completes && record.tcp.ack_backlog > record.tcp.max_ack_backlog;
     match record.sk_class {
@@ -82,7 +82,7 @@ fn passive_from_fields(record: &ResetRecord) -> Reason {
     }
 }
 
-/// Of an active reset, by what its connection state says, or else the socket.
+/// For an active reset, from its connection state and its socket.
 fn active_from_fields(record: &ResetRecord) -> Reason {
     let tcp = &record.tcp;
     let mut conn = record.conn;
@@ -97,21 +97,21 @@ fn active_from_fields(record: &ResetRecord) -> Reason {
     of_abort(&conn)
 }
 
-/// Why our side aborted, where the kernel gave no reason. The order matters: each line excludes what stands above it
+/// Why our side aborted, if the kernel gave no reason. The order matters, because each arm excludes those above it
 /// (net/ipv4/tcp.c and tcp_timer.c).
 pub(super) fn of_abort(conn: &ConnState) -> Reason {
     let marked = |mark| conn.marks & mark != 0;
-    // A FIN takes one sequence number that nobody reads.
+    // A FIN takes one sequence number, which is not data.
     let unread = conn.reset.unread > u32::from(conn.fin.time_ns != 0);
     match conn.reset_state {
-        // A child that nobody accepted is disconnected with its listener, read or not.
+        // A child that was never accepted is disconnected with its listener, unread data or not.
         state::CLOSE if unread && !marked(mark::UNACCEPTED) => Reason::AbortOnClose,
         state::ESTABLISHED | state::CLOSE_WAIT if marked(mark::PROBING) => Reason::KeepaliveTimeout,
         // tcp_check_oom and tcp_out_of_resources end orphans; so does linger2 below zero, from FIN_WAIT2.
         state::CLOSE if marked(mark::ORPHANED) && conn.old_state == state::FIN_WAIT2 => Reason::AbortOnLinger,
         state::CLOSE if marked(mark::ORPHANED) && marked(mark::CLOSED_BY_OWNER) => Reason::AbortOnMemory,
         state::FIN_WAIT1 | state::LAST_ACK | state::CLOSING if marked(mark::ORPHANED) => Reason::AbortOnMemory,
-        // linger 0, a listener's close, ss -K, disconnect(): the state and the marks tell them apart.
+        // linger 0, a listener's close, ss -K, disconnect(): the state and the marks distinguish them.
         _ => Reason::TcpState,
     }
 }

@@ -4,56 +4,56 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
 
-use super::{Company, Context, Received, forgery, idle};
+use super::{Context, Correlation, Received, forgery, idle};
 
-/// What sort of segment an RST was. Linux speaks two dialects, other stacks mostly follow.
+/// The shape of an RST segment. Linux sends two, and most other stacks do likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// RST and ACK, with what a live socket knows: it was aborted.
+    /// RST and ACK, with the numbers of a live socket: that socket was aborted.
     Abort,
-    /// A bare RST that takes its sequence number from our ACK: no such connection there.
+    /// A bare RST with the sequence number of our ACK: the stack does not know the connection.
     NoConnection,
     /// The header was not seen.
     Unseen,
 }
 
-/// What became of our data.
+/// What happened to our data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Payload bytes of ours that the peer had not acknowledged, unsent ones included.
+    /// Our payload bytes that the peer had not acknowledged, unsent bytes included.
     pub outstanding: u32,
-    /// Our last payload came after the peer's: nothing of theirs answers it.
+    /// Our last payload was sent after the peer's last: no response to it was seen.
     pub unanswered: bool,
     /// The peer has acknowledged nothing since the handshake.
     pub nothing_acknowledged: bool,
-    /// A client's long one-way request: hardly a segment came back.
+    /// This end is a client with a long one-way request; hardly any segments came back.
     pub uploading: bool,
-    /// It was sent more than once.
+    /// Data was retransmitted.
     pub retransmitted: bool,
-    /// We are the server, and had been asked last.
+    /// This end is the server, and a request was unanswered.
     pub owing: bool,
-    /// We are the server.
+    /// This end is the server.
     pub we_serve: bool,
-    /// Whether we ever sent payload.
+    /// This end has sent payload.
     pub sent_any: bool,
-    /// Whether the peer ever did.
+    /// The peer has sent payload.
     pub received_any: bool,
 }
 
-/// An upload has so many segments for each that comes back.
+/// An upload sends at least this many data segments for each that comes back.
 const UPLOAD: u32 = 8;
 
 /// Shorter than any retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
 const MOMENTS: Duration = Duration::from_millis(100);
 
-/// A peer's keepalive within this time counts.
+/// How recent a keepalive probe from the peer must be.
 const PROBED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let tcp = &record.tcp;
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
-        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || spoke_last(record)),
+        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || sent_last(record)),
         nothing_acknowledged: acknowledged_nothing(record, context),
         uploading: record.conn.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
@@ -64,7 +64,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     };
     let header = header(record);
     Received {
-        sender_saw: None,
+        sender_verdict: None,
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
@@ -75,29 +75,30 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
             let heard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
             forgery::score(record, rst, delivery.outstanding > 0, heard)
         }),
-        company: Company::default(),
+        correlation: Correlation::default(),
         delivery,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.conn.established_ns),
     }
 }
 
-/// Whether the last ACK that was accepted is the handshake's. Jiffies are coarse, so one that came within moments passes too.
+/// Whether the last accepted ACK is the handshake's. Jiffies are coarse, so an ACK shortly after the handshake passes
+/// too.
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
     let age = idle::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
     age.zip(heard).is_some_and(|(age, heard)| heard + MOMENTS >= age)
 }
 
-/// Whether our payload came after the peer's. Of a quick exchange with one time for both, a server's is the later, and that of
-/// a client that has sent more often than it was answered.
-fn spoke_last(record: &ResetRecord) -> bool {
+/// Whether our last payload was sent after the peer's last. If both have the same time, the server's was the later one,
+/// or that of a client which has sent more data segments than it received.
+fn sent_last(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
-    let goes_on = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
-    tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && goes_on)
+    let tie_is_ours = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
+    tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && tie_is_ours)
 }
 
-/// Whether the peer's FIN had come. The state tells, also where it came before the agent.
+/// Whether the peer's FIN had arrived. The state shows it even if the FIN arrived before the agent started.
 fn peer_closed(record: &ResetRecord) -> bool {
     let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
     closed || record.conn.fin.time_ns != 0
@@ -123,11 +124,12 @@ fn shape(record: &ResetRecord, rst: &Segment) -> Shape {
     if record.state == state::SYN_SENT || rst.flags & tcp_flag::ACK == 0 { Shape::NoConnection } else { Shape::Abort }
 }
 
-/// Whether the kernel may have called tcp_reset() itself, for data after RCV_SHUTDOWN: no RST header was seen.
+/// Whether this may be a phantom: no RST header was seen, and in this state the kernel calls tcp_reset() itself when
+/// data arrives after RCV_SHUTDOWN.
 pub fn is_phantom(record: &ResetRecord) -> bool {
-    let may_be = matches!(
+    let possible = matches!(
         record.state,
         state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSE_WAIT | state::CLOSING | state::LAST_ACK
     );
-    may_be && record.tcp.shutdown & 1 != 0 && header(record).is_none()
+    possible && record.tcp.shutdown & 1 != 0 && header(record).is_none()
 }

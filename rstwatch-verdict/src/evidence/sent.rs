@@ -1,20 +1,21 @@
-//! Evidence of sent resets: mostly what the kernel says.
+//! Evidence of sent resets, mostly the kernel's own reasons.
 
 use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_flag};
 
-use super::{Answered, Context, Ending, Firewall, Met, Reason, Sent, end, forgery, idle};
+use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
 
-/// Dying takes a connection so long at most, of what a verdict is to explain.
-const DYING: Duration = Duration::from_secs(120);
-/// A reject this soon after the table was full may be the table's doing.
+/// A full conntrack table explains a timeout for at most this long.
+const TIMED_OUT_WHILE_FULL: Duration = Duration::from_secs(120);
+/// A reject this soon after the conntrack table was full may be its consequence.
 const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
     let mut end = end::of(record, context);
-    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no name.
+    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no
+    // name.
     if let Some(end) = &mut end
         && let Ending::Aborted(abort) = &mut end.ending
         && !given
@@ -26,13 +27,14 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         reason,
         derived: !given,
         answered: answered(record),
-        met: met(record.sk_class),
+        socket: socket_class(record.sk_class),
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         subflow: record.subflow != 0,
         resumed: resumed(record),
         ended_by: None,
-        conntrack_full: conntrack_full(record).filter(|full| *full <= unheard(record, context).min(DYING)),
+        conntrack_full: conntrack_full(record)
+            .filter(|full| *full <= unheard(record, context).min(TIMED_OUT_WHILE_FULL)),
         actor: actor(&record.task),
     }
 }
@@ -55,13 +57,13 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
     })
 }
 
-/// The RST that ended the connection is remembered with it; it has the shape of a reject, and the peer's TTL, where the
-/// peer's own host may have made it.
+/// Whether the segment lies beyond the RST that had ended the connection. Not if a firewall on the peer's host may have
+/// sent that RST: then it has the shape of a reject and the peer's TTL.
 fn resumed(record: &ResetRecord) -> bool {
     let rst = &record.conn.rst.segment;
-    let of_the_gone = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
-    let next_door_to_the_peer = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
-    of_the_gone && !next_door_to_the_peer && forgery::lies_beyond(&record.segment, rst)
+    let ended_by_rst = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
+    let from_peers_host = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
+    ended_by_rst && !from_peers_host && forgery::is_beyond(&record.segment, rst)
 }
 
 /// How long before the reset the conntrack table was last full.
@@ -69,7 +71,7 @@ fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
     idle::since(record, record.conntrack_full_ns)
 }
 
-/// Since the peer was last heard, for a connection that timed out.
+/// Time since the peer was last heard, for a connection that timed out.
 fn unheard(record: &ResetRecord, context: &Context) -> Duration {
     let ended = idle::since(record, record.conn.closed.time_ns).unwrap_or_default();
     let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
@@ -77,12 +79,12 @@ fn unheard(record: &ResetRecord, context: &Context) -> Duration {
     if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
 }
 
-fn met(class: u8) -> Met {
+fn socket_class(class: u8) -> SocketClass {
     match class {
-        sk_class::NONE => Met::Nothing,
-        sk_class::LISTEN => Met::Listener,
-        sk_class::TIME_WAIT => Met::TimeWait,
-        _ => Met::Connection,
+        sk_class::NONE => SocketClass::Nothing,
+        sk_class::LISTEN => SocketClass::Listener,
+        sk_class::TIME_WAIT => SocketClass::TimeWait,
+        _ => SocketClass::Connection,
     }
 }
 

@@ -14,7 +14,7 @@ fn check(cause: Cause, direction: Direction, idle_ms: Option<u64>, candidates: &
     let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);
     event.idle_ms = idle_ms;
     event.timeout_candidates = candidates.to_vec();
-    expect.assert_eq(&advice(cause, &event).unwrap_or_default());
+    expect.assert_eq(&advice(&event, None).unwrap_or_default());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn advice_takes_its_numbers_from_the_event() {
 }
 
 #[test]
-fn every_entry_is_whole() {
+fn every_entry_is_complete() {
     for entry in TABLE {
         let cause = entry.cause;
         assert!(!entry.brief.is_empty() && entry.brief.len() <= 80, "{cause}: brief");
@@ -108,7 +108,7 @@ fn the_list_has_a_line_for_each_cause() {
 }
 
 #[test]
-fn one_cause_reads_well() {
+fn the_text_of_one_cause() {
     expect![[r#"
         unread_data: close() with received data unread
 
@@ -141,7 +141,7 @@ fn one_cause_reads_well() {
 
 /// docs/causes.md, from the table: `UPDATE_EXPECT=1 cargo test the_page_of_causes` writes it.
 #[test]
-fn the_page_of_causes_is_the_table() {
+fn the_page_of_causes_follows_the_table() {
     let mut page = "# Causes\n\n\
         <!-- Written by a test from the table of causes: UPDATE_EXPECT=1 cargo test the_page_of_causes. Do not edit. -->\n\n\
         `rstwatch explain` prints this table, and `rstwatch explain CAUSE` one section.\n\n\
@@ -161,7 +161,7 @@ fn section(Entry { cause, means, confirm, fix, fix_more, .. }: &Entry) -> String
         _ = writeln!(section, "- {look}{run}");
     }
     section += "\n**Fix**\n\n";
-    let first = if fix.is_empty() { "nothing to change by this alone" } else { fix };
+    let first = if fix.is_empty() { "nothing to change for this alone" } else { fix };
     for fix in std::iter::once(&first).chain(*fix_more) {
         _ = writeln!(section, "- {fix}");
     }

@@ -1,4 +1,4 @@
-//! Timeouts as they are written: the shipped file, and what users add to it. Checked, with the fault's place.
+//! Parses timeouts from the shipped file and from users' configuration. Errors carry the entry's position.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -6,11 +6,11 @@ use toml::Spanned;
 use super::{Expiry, Place, Source, Timeout};
 use crate::escape::printable;
 
-/// A year: nothing idles longer on purpose.
-const MOST_SECONDS: i64 = 31_536_000;
-const WHO_BYTES: usize = 80;
+/// One year, the largest accepted timeout.
+const MAX_SECONDS: i64 = 31_536_000;
+const MAX_WHO_BYTES: usize = 80;
 
-/// One entry as written. `i64` is TOML's integer: the range is checked by us.
+/// One entry as written. `i64` is TOML's integer type; the range is checked here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
@@ -28,7 +28,7 @@ struct File {
     timeout: Vec<Spanned<Written>>,
 }
 
-/// The entries of a file that holds nothing else.
+/// The entries of a file that contains nothing else.
 pub(super) fn parse(text: &str) -> Result<Vec<Timeout>, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     checked(file.timeout).map_err(|(_, what)| what)
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Timeout>, String> {
 /// Checks entries.
 ///
 /// # Errors
-/// The byte at which a faulty entry begins, and what is wrong with it: in one line, by its name.
+/// The byte offset of the first faulty entry, and one line with its name and its fault.
 pub fn checked(written: Vec<Spanned<Written>>) -> Result<Vec<Timeout>, (usize, String)> {
     let check = |entry: Spanned<Written>| {
         let at = entry.span().start;
@@ -50,11 +50,11 @@ pub fn checked(written: Vec<Spanned<Written>>) -> Result<Vec<Timeout>, (usize, S
 
 fn timeout(entry: Written) -> Result<Timeout, String> {
     let Written { seconds, who, place, on_expiry, source } = entry;
-    if who.is_empty() || who.len() > WHO_BYTES || *printable(&who) != *who {
-        return Err(format!("who is no name: give 1 to {WHO_BYTES} printable bytes"));
+    if who.is_empty() || who.len() > MAX_WHO_BYTES || *printable(&who) != *who {
+        return Err(format!("who must have 1 to {MAX_WHO_BYTES} printable bytes"));
     }
-    let fitting = u32::try_from(seconds).ok().filter(|_| seconds <= MOST_SECONDS);
-    let seconds = fitting.ok_or_else(|| format!("seconds is {seconds}: give 0 to {MOST_SECONDS}"))?;
+    let fitting = u32::try_from(seconds).ok().filter(|_| seconds <= MAX_SECONDS);
+    let seconds = fitting.ok_or_else(|| format!("seconds is {seconds}: give 0 to {MAX_SECONDS}"))?;
     Ok(Timeout {
         seconds,
         who,

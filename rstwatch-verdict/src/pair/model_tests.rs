@@ -1,15 +1,15 @@
-//! The flow table against the naive model: resets of a few connections that come reordered, twice, not at all, with
-//! reused ports and as phantoms, while time goes on and the queues are short.
+//! Compares pairing with the naive model: resets of a few connections, reordered, duplicated, lost, with reused ports
+//! and as phantoms, while time passes and the queues are short.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag};
 
-use super::model::{Left, Model, Reset};
+use super::model::{Model, Released, Reset};
 use super::{Pairing, Ready};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::SenderSaw;
+use crate::evidence::SenderVerdict;
 use crate::recent::Recent;
 use crate::testing::fixture::{self, NOW_NS};
 
@@ -17,38 +17,38 @@ use crate::testing::fixture::{self, NOW_NS};
 const FIRST: u64 = 0x1000;
 const ANSWERS: u64 = FIRST + 2;
 
-/// One RST of a connection, and what becomes of the records of its two ends.
+/// One RST of a connection, and the records of its two ends.
 #[derive(Clone, Debug)]
 struct Rst {
     connection: u8,
-    /// Which use of the ports: the sequence number is another, and so are the sockets.
+    /// Which use of the ports. Each has other sequence numbers and sockets.
     reuse: u8,
-    /// The other end sends: both may abort at once.
+    /// The other end sends; both may abort at once.
     backwards: bool,
-    /// When it was sent.
+    /// When the RST was sent.
     at_ms: u32,
-    /// When the receiver's record is made; an active RST is traced after its receive.
+    /// When the receiver's record is written; an active RST is traced after its receive.
     receive_ms: i32,
     sender: Copies,
     receiver: Copies,
     /// The header was not seen.
     unseen: bool,
-    /// The sender's numbers were not.
+    /// The sender's numbers were not seen.
     blind: bool,
-    /// It answered a SYN: its number is 0.
+    /// It answered a SYN, so its sequence number is 0.
     refused: bool,
-    /// No RST: the receiver's kernel reset itself, and answers.
+    /// A phantom: the receiver's kernel reset the connection itself, and answers.
     phantom: bool,
 }
 
-/// How often a record comes, and how far it is moved in the order of coming.
+/// How often a record arrives, and how far it is moved in the order of arrival.
 #[derive(Clone, Debug)]
 struct Copies {
     count: u8,
     moved_ms: i32,
 }
 
-/// What is done to the flow table, one after another.
+/// One step of the test.
 #[derive(Clone, Debug)]
 enum Step {
     Sent(Reset),
@@ -76,12 +76,12 @@ fn rst() -> impl Strategy<Value = Rst> {
 }
 
 fn milliseconds(ms: i64) -> u64 {
-    // Far enough from the boot for whatever is moved to and fro.
+    // Far enough after boot for records that are moved back.
     NOW_NS + u64::try_from(ms + 10_000).expect("not before the boot") * 1_000_000
 }
 
 impl Rst {
-    /// The records of both ends, with the moment at which each comes out of the ring.
+    /// The records of both ends, with the time at which each leaves the ring.
     fn records(&self) -> Vec<(i64, Step)> {
         let mut flow = fixture::record().flow;
         flow.local_port = 40_000 + u16::from(self.connection);
@@ -98,11 +98,11 @@ impl Rst {
             sock: FIRST + u64::from(self.reuse),
             seq: (!self.unseen && !self.phantom).then_some(seq),
             phantom: false,
-            // Real ones without a header may look like one too.
+            // Genuine receives without a header may be suspects too.
             suspect: self.phantom || (self.unseen && self.blind),
         };
         let sent = Reset {
-            // Of a phantom both records are the same end's.
+            // Both records of a phantom are from the same end.
             flow: if self.phantom { flow } else { flow.reversed() },
             time_ns: milliseconds(sent_at),
             phantom: self.phantom,
@@ -119,7 +119,7 @@ impl Rst {
     }
 }
 
-/// In the order of their coming, numbered.
+/// Steps in order of arrival, numbered.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let pauses = prop::collection::vec(0i64..9000, 0..12);
     (prop::collection::vec(rst(), 0..24), pauses).prop_map(|(resets, pauses)| {
@@ -135,7 +135,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// The record, its number where pairing does not look.
+/// The record, with its number in a field that pairing does not read.
 fn record(reset: &Reset, mut record: ResetRecord) -> ResetRecord {
     record.flow = reset.flow;
     record.time_ns = reset.time_ns;
@@ -157,7 +157,7 @@ fn sent_record(reset: &Reset) -> ResetRecord {
     sent
 }
 
-/// Takes its number from what it answers; a SYN has none to take.
+/// An answer has its sequence number from the answered segment; a SYN provides none.
 fn answer(reset: &Reset) -> ResetRecord {
     let mut answer = record(reset, fixture::sent_answer());
     if reset.phantom {
@@ -185,13 +185,13 @@ fn received_record(reset: &Reset) -> ResetRecord {
 }
 
 /// A verdict that carries its sender's number.
-fn verdict(reset: &Reset) -> SenderSaw {
+fn verdict(reset: &Reset) -> SenderVerdict {
     let because = reset.id.to_string();
-    SenderSaw { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
+    SenderVerdict { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
 }
 
-fn left(ready: Ready) -> Left {
-    let sender = ready.sender_saw.map(|saw| saw.because.parse().expect("a number"));
+fn released(ready: Ready) -> Released {
+    let sender = ready.sender_verdict.map(|saw| saw.because.parse().expect("a number"));
     (ready.record.netns, sender)
 }
 
@@ -199,18 +199,18 @@ fn short(bound: usize) -> Pairing {
     Pairing { held: Recent::new(bound), sent: Recent::new(bound) }
 }
 
-/// Real answer and model's.
-fn both(pairing: &mut Pairing, model: &mut Model, step: &Step) -> (Vec<Left>, Vec<Left>) {
+/// The results of pairing and of the model.
+fn both(pairing: &mut Pairing, model: &mut Model, step: &Step) -> (Vec<Released>, Vec<Released>) {
     match step {
         Step::Sent(reset) => {
             let real = pairing.sent(&sent_record(reset), verdict(reset));
-            (real.map(left).into_iter().collect(), model.sent(*reset).into_iter().collect())
+            (real.map(released).into_iter().collect(), model.sent(*reset).into_iter().collect())
         }
         Step::Received(reset) => {
             let real = pairing.received(received_record(reset));
-            (real.into_iter().map(left).collect(), model.received(*reset).into_iter().collect())
+            (real.into_iter().map(released).collect(), model.received(*reset).into_iter().collect())
         }
-        Step::Expire(now_ns) => (pairing.expired(*now_ns).into_iter().map(left).collect(), model.expired(*now_ns)),
+        Step::Expire(now_ns) => (pairing.expired(*now_ns).into_iter().map(released).collect(), model.expired(*now_ns)),
     }
 }
 
@@ -218,7 +218,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn the_flow_table_is_the_model(steps in steps(), bound in prop_oneof![1usize..5, Just(64)]) {
+    fn pairing_matches_the_model(steps in steps(), bound in prop_oneof![1usize..5, Just(64)]) {
         let (mut pairing, mut model) = (short(bound), Model::new(bound));
         for (index, step) in steps.iter().enumerate() {
             let (real, expected) = both(&mut pairing, &mut model, step);
@@ -226,39 +226,39 @@ proptest! {
             prop_assert_eq!(pairing.is_waiting(), model.is_waiting());
             prop_assert!(pairing.held.len() <= bound && pairing.sent.len() <= bound);
         }
-        let real: Vec<_> = pairing.flush().into_iter().map(left).collect();
+        let real: Vec<_> = pairing.flush().into_iter().map(released).collect();
         prop_assert_eq!(real, model.flush());
     }
 
-    /// Whatever the rules: each receive leaves once, or is one that a phantom's record took; each sender explains one.
+    /// Each receive is released once, or dropped by a phantom's record; each sender explains at most one receive.
     #[test]
-    fn no_receive_is_lost_or_doubled(steps in steps(), bound in prop_oneof![1usize..5, Just(64)]) {
+    fn no_receive_is_lost_or_duplicated(steps in steps(), bound in prop_oneof![1usize..5, Just(64)]) {
         let mut pairing = short(bound);
         let mut model = Model::new(bound);
-        let mut out: Vec<Left> = steps.iter().flat_map(|step| both(&mut pairing, &mut model, step).0).collect();
-        out.extend(pairing.flush().into_iter().map(left));
+        let mut out: Vec<Released> = steps.iter().flat_map(|step| both(&mut pairing, &mut model, step).0).collect();
+        out.extend(pairing.flush().into_iter().map(released));
         let receives: BTreeSet<_> = steps.iter().filter_map(|step| match step {
             Step::Received(reset) => Some(reset.id),
             _ => None,
         }).collect();
         let gone: BTreeSet<_> = out.iter().map(|(receive, _)| *receive).collect();
-        prop_assert_eq!(gone.len(), out.len(), "a receive left twice");
+        prop_assert_eq!(gone.len(), out.len(), "a receive was released twice");
         prop_assert!(gone.is_subset(&receives));
         let phantoms = steps.iter().filter(|step| matches!(step, Step::Sent(reset) if reset.phantom)).count();
-        prop_assert!(receives.len() - gone.len() <= phantoms, "a receive is lost");
+        prop_assert!(receives.len() - gone.len() <= phantoms, "a receive was lost");
         let senders: Vec<_> = out.iter().filter_map(|(_, sender)| *sender).collect();
         let distinct: BTreeSet<_> = senders.iter().collect();
-        prop_assert_eq!(distinct.len(), senders.len(), "a sender explains two");
+        prop_assert_eq!(distinct.len(), senders.len(), "a sender explains two receives");
     }
 }
 
-/// The sequences above are worth something only if they reach each way of leaving.
+/// The sequences above are useful only if they reach each way in which a receive ends.
 #[test]
 fn the_sequences_reach_every_rule() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let (mut at_once, mut after_a_wait, mut by_age, mut pushed_out, mut phantoms) = (0, 0, 0, 0, 0);
+    let (mut at_once, mut after_a_wait, mut by_age, mut evicted, mut phantoms) = (0, 0, 0, 0, 0);
     for _ in 0..300 {
         let (mut pairing, mut model) = (short(3), Model::new(3));
         for step in steps().new_tree(&mut runner).expect("steps").current() {
@@ -268,12 +268,12 @@ fn the_sequences_reach_every_rule() {
                 (Step::Received(_), Some((_, Some(_)))) => at_once += 1,
                 (Step::Sent(_), Some((_, Some(_)))) => after_a_wait += 1,
                 (Step::Expire(_), Some(_)) => by_age += 1,
-                (Step::Received(_), Some((_, None))) => pushed_out += 1,
+                (Step::Received(_), Some((_, None))) => evicted += 1,
                 (Step::Sent(_), None) if pairing.held.len() < held => phantoms += 1,
                 _ => {}
             }
         }
     }
-    let reached = [at_once, after_a_wait, by_age, pushed_out, phantoms];
+    let reached = [at_once, after_a_wait, by_age, evicted, phantoms];
     assert!(reached.iter().all(|count| *count > 50), "{reached:?}");
 }

@@ -10,10 +10,10 @@ use zerocopy::FromZeros;
 use crate::evidence::Context;
 use crate::reasons::Reasons;
 
-/// When the tests' resets happen, nanoseconds after boot.
+/// Time of the tests' resets, nanoseconds after boot.
 pub const NOW_NS: u64 = 1_000_000_000_000;
 
-/// Reasons as in Linux 6.18, a few of them.
+/// Some reasons of Linux 6.18.
 pub const REASONS: &[(&str, u32)] = &[
     ("SK_RST_REASON_NOT_SPECIFIED", 0),
     ("SK_RST_REASON_NO_SOCKET", 1),
@@ -48,12 +48,12 @@ pub fn reason(name: &str) -> u32 {
     REASONS.iter().find(|(known, _)| *known == full).map(|(_, value)| *value).expect("a reason of the fixture")
 }
 
-/// Jiffies of a time.
+/// A time in jiffies.
 pub fn jiffies(milliseconds: u32) -> u32 {
     milliseconds / 4
 }
 
-/// A record with nothing but its frame: an active reset of an established connection.
+/// A minimal record: an active reset of an established connection.
 pub fn record() -> ResetRecord {
     let mut record = ResetRecord::new_zeroed();
     record.magic = MAGIC;
@@ -89,7 +89,7 @@ pub fn sent_active() -> ResetRecord {
     sent
 }
 
-/// An answer to a data segment that met no socket.
+/// An answer to a data segment for which there is no socket.
 pub fn sent_answer() -> ResetRecord {
     let mut sent = record();
     sent.sk_class = sk_class::NONE;
@@ -105,7 +105,7 @@ pub fn sent_answer() -> ResetRecord {
     sent
 }
 
-/// A received RST with the header of a live Linux socket's abort, on a connection with an exchange behind it.
+/// A received RST with the header of a live Linux socket's abort, on a connection that has exchanged data.
 pub fn received() -> ResetRecord {
     let mut received = record();
     received.kind = kind::RECEIVED;

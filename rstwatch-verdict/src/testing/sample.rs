@@ -2,9 +2,11 @@
 
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::event::{Event, Process, Role, Rst, TimeoutCandidate, Workload, WorkloadKind};
-use crate::timing::{Aside, Timer, Timing};
+use crate::identity::Identity;
+use crate::judged::Judged;
+use crate::timing::{Moment, Timer, Timing};
 
-/// An event of which nothing optional was seen.
+/// An event with nothing optional seen.
 pub fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Event {
     Event {
         time: jiff::Timestamp::from_microsecond(1_760_013_067_482_000).expect("in range"),
@@ -16,9 +18,8 @@ pub fn event(direction: Direction, cause: Cause, sender: Sender, confidence: Con
     }
 }
 
-/// The example of the documentation: a pooled database connection that sat idle for too long.
+/// The example of the documentation: a pooled database connection that was idle for too long.
 pub fn idle_reaped() -> Event {
-    let timer = Timer { after: std::time::Duration::from_millis(60_010), exact: true };
     let candidate = |who: &str| TimeoutCandidate { seconds: 60, who: who.into() };
     Event {
         because: vec!["idle 61.2 s before this request".into(), "peer's FIN came 1.2 s earlier".into()],
@@ -29,12 +30,23 @@ pub fn idle_reaped() -> Event {
         rst: Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() }),
         process: Some(Process { pid: 4121, comm: "orders-api".into() }),
         workload: Some(workload(WorkloadKind::Pod, "shop", "orders-7c9d")),
-        aside: Aside { timing: Timing::AfterIdle, timer: Some(timer), repeats_sent: false },
         ..event(Direction::Received, Cause::IdleReaped, Sender::Peer, Confidence::Likely)
     }
 }
 
-/// A workload; an empty namespace is none.
+/// The same with its timing: the timeout of 60 s was seen to fire.
+pub fn judged_idle_reaped() -> Judged {
+    let timer = Timer { after: std::time::Duration::from_millis(60_010), exact: true };
+    let timing = Timing { moment: Moment::AfterIdle, timer: Some(timer), repeats_sent: false };
+    Judged { timing, ..judged(idle_reaped()) }
+}
+
+/// An event of unknown timing and owner.
+pub fn judged(event: Event) -> Judged {
+    Judged { event, timing: Timing::default(), identity: Identity::default() }
+}
+
+/// A workload; an empty namespace means none.
 pub fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
     let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
     Workload { kind, namespace, name: name.into(), container: None, controller: None }

@@ -1,12 +1,12 @@
-//! The seeds of the fuzz targets that tests make: kept in fuzz/seeds, and held against what they are made from.
+//! The seeds of the fuzz targets that tests generate: committed in fuzz/seeds and compared with their source.
 //!
-//! `UPDATE_EXPECT=1 cargo test -p rstwatch --lib seeds` writes them anew; see CONTRIBUTING.md.
+//! `UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds` rewrites them; see CONTRIBUTING.md.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The kept seeds of a target must be these, those apart that are not `ours`: what a fuzzer found stays.
+/// Checks that the committed seeds of a target are these, except those that are not `ours`: a fuzzer's findings stay.
 pub fn are_kept(target: &str, ours: impl Fn(&str) -> bool, seeds: &BTreeMap<String, Vec<u8>>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let names = fs::read_dir(&folder).expect("the folder of seeds").map(|entry| {
@@ -26,6 +26,6 @@ pub fn are_kept(target: &str, ours: impl Fn(&str) -> bool, seeds: &BTreeMap<Stri
         seeds.iter().filter(|(name, bytes)| kept.get(*name) != Some(*bytes)).map(|(name, _)| name).collect();
     assert!(
         names(&kept) == names(seeds) && stale.is_empty(),
-        "fuzz/seeds/{target} is old ({stale:?}): UPDATE_EXPECT=1 cargo test -p rstwatch --lib seeds"
+        "fuzz/seeds/{target} is old ({stale:?}): UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds"
     );
 }

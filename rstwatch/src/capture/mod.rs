@@ -31,8 +31,8 @@ use crate::kernel::settings::Limits;
 use crate::kernel::tables::Tables;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::event::Event;
 use rstwatch_verdict::evidence::Context;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::known_timeouts;
 use rstwatch_verdict::pair::HOLD;
 use rstwatch_verdict::stages::Stages;
@@ -155,11 +155,11 @@ impl Capture {
     }
 
     /// An event with what the Kubernetes API told.
-    fn named(&self, mut event: Event) -> Event {
+    fn named(&self, mut judged: Judged) -> Judged {
         if let Some(knowledge) = self.knowledge() {
-            knowledge.name_remote(&mut event);
+            knowledge.name_remote(&mut judged.event);
         }
-        event
+        judged
     }
 
     /// Exact counts since the start.
@@ -189,7 +189,7 @@ impl Capture {
     }
 
     /// The next event. Cancel safe.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Judged> {
         loop {
             // What is ready goes first: a slow consumer must fill the ring, which counts its losses, not our memory.
             if let Some(event) = self.pop() {
@@ -209,7 +209,7 @@ impl Capture {
     }
 
     /// An event that is ready and named.
-    fn pop(&mut self) -> Option<Event> {
+    fn pop(&mut self) -> Option<Judged> {
         if self.naming.is_waiting()
             && let Some(event) = self.naming.pop(monotonic_ns())
         {
@@ -232,7 +232,7 @@ impl Capture {
 
     /// Detaches, and takes everything that is still under way. Nothing is counted from then on, so that what was counted and
     /// what was seen agree.
-    pub fn finish(&mut self) -> Vec<Event> {
+    pub fn finish(&mut self) -> Vec<Judged> {
         drop(self.programs.take());
         // A program may still run on another CPU: this waits until none does (kernel/sched/membarrier.c, synchronize_rcu()).
         // Where the kernel refuses, a reset of this very moment may be counted and not seen.

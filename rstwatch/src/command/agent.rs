@@ -24,7 +24,7 @@ use crate::stats::history::History;
 use crate::stats::idle_timeouts::SharedIdleTimeouts;
 use crate::stats::timeline::Timeline;
 use rstwatch_verdict::cause::Direction;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 const BUILD: Build = Build { version: env!("CARGO_PKG_VERSION"), revision: object::REVISION, object: object::SHA256 };
 
@@ -103,11 +103,11 @@ impl Findings {
         }
     }
 
-    fn take(&self, event: Event) {
-        self.aggregate.record(&event);
-        self.timeline.record(&event);
-        self.bounds.record(&event);
-        self.history.push(Arc::new(event));
+    fn take(&self, judged: Judged) {
+        self.aggregate.record(&judged.event);
+        self.timeline.record(&judged.event);
+        self.bounds.record(&judged);
+        self.history.push(Arc::new(judged));
     }
 
     fn state(&self, settings: &AgentSettings, capture: &Capture) -> AppState {
@@ -152,8 +152,8 @@ async fn take_events(
 ) {
     loop {
         tokio::select! {
-            event = capture.next() => match event {
-                Some(event) => findings.take(event),
+            judged = capture.next() => match judged {
+                Some(judged) => findings.take(judged),
                 None => return,
             },
             signal = signals.next() => match signal {

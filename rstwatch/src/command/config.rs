@@ -246,7 +246,7 @@ mod tests {
             (
                 "[[timeout]]\nwho = \"a\\u001b\"\nseconds = 1",
                 1,
-                "timeout \"a\\u{1b}\": who is no name: give 1 to 80 printable bytes",
+                "timeout \"a\\u{1b}\": who must have 1 to 80 printable bytes",
             ),
             (
                 "[[timeout]]\nwho = \"a\"\nseconds = 1\n[[timeout]]\nwho = \"b\"\nseconds = 1\nplace = \"x\"",

@@ -9,7 +9,7 @@ use super::watch::{Watcher, attach, colour, scope, tell, watch};
 use crate::capture::{Attachment, Capture};
 use crate::present::report::{self, Findings, Frame, Pressure};
 use crate::stats::aggregate::KernelCounts;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Watches, then reports; a signal ends the watch early.
 ///
@@ -53,8 +53,8 @@ fn lost(capture: &Capture) -> KernelCounts {
 }
 
 impl Watcher for Findings {
-    fn take(&mut self, event: &Event) {
-        self.record(event);
+    fn take(&mut self, judged: &Judged) {
+        self.record(judged);
     }
 
     fn found(&self) -> String {

@@ -14,7 +14,7 @@ use crate::kernel::hooks::SAMPLER_HOOK;
 use crate::kernel::probe::Probes;
 use crate::present::timeouts::{Found, text};
 use crate::stats::idle_timeouts::IdleTimeouts;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::{count, fraction};
 
 /// Watches, then prints what is known of each destination.
@@ -42,8 +42,8 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
 }
 
 impl Watcher for IdleTimeouts {
-    fn take(&mut self, event: &Event) {
-        self.record(event);
+    fn take(&mut self, judged: &Judged) {
+        self.record(judged);
     }
 
     fn found(&self) -> String {

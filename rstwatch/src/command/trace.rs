@@ -8,7 +8,7 @@ use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TraceSettings;
 use crate::command::watch::{attach, colour, scope, tell};
 use crate::present::render::Renderer;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Shows events until the count, the time or a signal ends it.
 ///
@@ -33,8 +33,8 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
         () = after(settings.duration) => (),
         () = output.closed() => (),
     }
-    for event in capture.finish() {
-        shown.line(&event).into_iter().for_each(|line| output.offer(line));
+    for judged in capture.finish() {
+        shown.line(&judged).into_iter().for_each(|line| output.offer(line));
     }
     output.finish().await?;
     tell_losses(&capture);
@@ -44,8 +44,8 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
 /// Shows events until there are no more, or enough of them.
 async fn show(capture: &mut Capture, shown: &mut Shown, output: &Output) {
     while !shown.enough() {
-        let Some(event) = capture.next().await else { return };
-        if let Some(line) = shown.line(&event) {
+        let Some(judged) = capture.next().await else { return };
+        if let Some(line) = shown.line(&judged) {
             output.send(line).await;
         }
     }
@@ -75,15 +75,15 @@ impl Shown {
     }
 
     /// The event's text, if it is wanted.
-    fn line(&mut self, event: &Event) -> Option<String> {
-        if self.enough() || !self.settings.filter.admits(event) {
+    fn line(&mut self, judged: &Judged) -> Option<String> {
+        if self.enough() || !self.settings.filter.admits(&judged.event) {
             return None;
         }
         self.count += 1;
         if self.settings.json {
-            return serde_json::to_string(event).ok().map(|line| line + "\n");
+            return serde_json::to_string(&judged.event).ok().map(|line| line + "\n");
         }
-        Some(self.renderer.event(event))
+        Some(self.renderer.event(judged))
     }
 }
 
@@ -112,12 +112,12 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_shown_and_counted() {
         let mut shown = Shown::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
-        let mut other = sample::idle_reaped();
-        other.cause = rstwatch_verdict::cause::Cause::Refused;
+        let mut other = sample::judged_idle_reaped();
+        other.event.cause = rstwatch_verdict::cause::Cause::Refused;
         assert_eq!(shown.line(&other), None);
         for _ in 0..2 {
             assert!(!shown.enough());
-            let line = shown.line(&sample::idle_reaped()).expect("shown");
+            let line = shown.line(&sample::judged_idle_reaped()).expect("shown");
             let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(
                 (json["cause"].as_str(), json["time"].as_str()),
@@ -126,6 +126,6 @@ mod tests {
             assert!(line.ends_with("}\n") && line.lines().count() == 1);
         }
         assert!(shown.enough());
-        assert_eq!(shown.line(&sample::idle_reaped()), None);
+        assert_eq!(shown.line(&sample::judged_idle_reaped()), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::capture::{Attachment, Capture};
 use crate::command::runtime::Signals;
 use crate::sandbox::lockdown;
 use rstwatch_verdict::escape::printable;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub fn attach(settings: &CaptureSettings) -> anyhow::Result<Attachment> {
 /// Who watches.
 pub trait Watcher {
     /// An event came.
-    fn take(&mut self, event: &Event);
+    fn take(&mut self, judged: &Judged);
     /// What was found so far, in a few words for the line of progress.
     fn found(&self) -> String;
 }
@@ -51,15 +51,15 @@ pub async fn watch(
             () = &mut end => break,
             _ = signals.next() => break,
             _ = ticks.tick() => progress.show(start.elapsed(), &watcher.found()),
-            event = capture.next() => match event {
-                Some(event) => watcher.take(&event),
+            judged = capture.next() => match judged {
+                Some(judged) => watcher.take(&judged),
                 None => break,
             },
         }
     }
     let watched = start.elapsed();
     progress.end();
-    capture.finish().iter().for_each(|event| watcher.take(event));
+    capture.finish().iter().for_each(|judged| watcher.take(judged));
     watched
 }
 

@@ -21,6 +21,7 @@ use crate::present::filter::Filter;
 use crate::stats::history::{CAPACITY, Follower};
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
+use rstwatch_verdict::judged::Judged;
 
 /// Between two heartbeats of a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -88,25 +89,25 @@ fn refusal(status: StatusCode, error: &str) -> Response {
 
 fn recent(shared: &Shared, Wanted { filter, limit, advice, .. }: &Wanted) -> Response {
     let mut events = shared.state.history.recent();
-    events.retain(|event| filter.admits(event));
+    events.retain(|judged| filter.admits(&judged.event));
     events.drain(..events.len().saturating_sub(limit.unwrap_or(CAPACITY)));
-    let shown = events.iter().map(|event| Shown { event, advice: *advice });
+    let shown = events.iter().map(|judged| Shown { judged, advice: *advice });
     Json(shown.collect::<Vec<_>>()).into_response()
 }
 
 /// An event, with the advice if that was asked for.
 struct Shown<'a> {
-    event: &'a Event,
+    judged: &'a Judged,
     advice: bool,
 }
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { event, advice } = *self;
+        let Self { judged: Judged { event, timing, .. }, advice } = *self;
         if !advice {
             return event.serialize(serializer);
         }
-        Advised { event, advice: explain::advice(event.cause, event) }.serialize(serializer)
+        Advised { event, advice: explain::advice(event, timing.timer) }.serialize(serializer)
     }
 }
 
@@ -150,17 +151,17 @@ impl Stream {
         }
         loop {
             let next = self.follower.next();
-            let event = if self.wanted.heartbeat {
+            let judged = if self.wanted.heartbeat {
                 match tokio::time::timeout(HEARTBEAT, next).await {
-                    Ok(event) => event?,
+                    Ok(judged) => judged?,
                     Err(_) => return Some("\n".to_owned()),
                 }
             } else {
                 next.await?
             };
-            if self.wanted.filter.admits(&event) {
+            if self.wanted.filter.admits(&judged.event) {
                 self.sent += 1;
-                let shown = Shown { event: &event, advice: self.wanted.advice };
+                let shown = Shown { judged: &judged, advice: self.wanted.advice };
                 return serde_json::to_string(&shown).ok().map(|line| line + "\n");
             }
         }

@@ -17,6 +17,7 @@ use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::escape::html;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::explain;
+use rstwatch_verdict::judged::Judged;
 
 /// How many verdicts are shown without scripts.
 const SHOWN: usize = 50;
@@ -78,17 +79,17 @@ fn by_cause(totals: &Totals) -> Vec<(Cause, [u64; 2])> {
     sums.into_iter().collect()
 }
 
-fn verdicts(recent: &[Arc<Event>]) -> String {
-    recent.iter().rev().take(SHOWN).map(|event| verdict(event)).collect()
+fn verdicts(recent: &[Arc<Judged>]) -> String {
+    recent.iter().rev().take(SHOWN).map(|judged| verdict(judged)).collect()
 }
 
-fn verdict(event: &Event) -> String {
+fn verdict(Judged { event, timing, .. }: &Judged) -> String {
     let Event { time, direction, cause, sender, confidence, local, remote, because, .. } = event;
     let time = time.strftime("%F %T");
     let process =
         event.process.as_ref().map(|process| format!("{}[{}]", process.comm, process.pid)).unwrap_or_default();
     let workload = event.workload.as_ref().map(render::named).unwrap_or_default();
-    let advice = explain::advice(*cause, event).unwrap_or_default();
+    let advice = explain::advice(event, timing.timer).unwrap_or_default();
     format!(
         "<tr><td>{time}<td>{direction}<small>{local} {} {remote}</small><td>{}<small>{}</small>\
          <td><b>{cause}</b> {confidence}, by {sender}<small>{}</small><small>{}</small>\n",

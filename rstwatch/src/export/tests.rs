@@ -61,7 +61,7 @@ impl Service {
     pub(super) fn record(&self, event: Event) {
         self.aggregate.record(&event);
         self.timeline.record(&event);
-        self.history.push(Arc::new(event));
+        self.history.push(Arc::new(sample::judged(event)));
     }
 
     /// Sends a request and leaves the answer to be read.
@@ -235,7 +235,7 @@ fn it_ends_in_time_although_clients_are_connected() {
     // Another does not read what it is sent, a third has sent half a request, a fourth nothing.
     let mut deaf = service.open("/api/v1/events?follow=1", "");
     read_until(&mut deaf, "x-ndjson");
-    (0..20_000).for_each(|_| service.history.push(Arc::new(sample::idle_reaped())));
+    (0..20_000).for_each(|_| service.history.push(Arc::new(sample::judged_idle_reaped())));
     let mut half = TcpStream::connect(service.address).expect("connected");
     half.write_all(b"GET / HT").expect("sent");
     let _silent = TcpStream::connect(service.address).expect("connected");

@@ -10,6 +10,7 @@ use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
 use rstwatch_verdict::explain::advice;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::seconds;
 
 /// Writes events as text. What was not seen is left out.
@@ -27,11 +28,11 @@ impl Renderer {
     }
 
     /// One event: time and verdict, evidence, advice. Ends with a newline.
-    pub fn event(&self, event: &Event) -> String {
+    pub fn event(&self, Judged { event, timing, .. }: &Judged) -> String {
         let time = self.time(event.time);
         let indent = " ".repeat(time.len() + 2);
         let mut out = format!("{time}  {}\n", self.verdict(event));
-        for line in [evidence(event), advice(event.cause, event).map(|advice| self.paint("2", &printable(&advice)))]
+        for line in [evidence(event), advice(event, timing.timer).map(|advice| self.paint("2", &printable(&advice)))]
             .into_iter()
             .flatten()
         {
@@ -137,7 +138,7 @@ mod tests {
     #[track_caller]
     fn check(event: &Event, expect: &Expect) {
         let renderer = Renderer { colour: false, zone: Some(TimeZone::UTC) };
-        expect.assert_eq(&renderer.event(event));
+        expect.assert_eq(&renderer.event(&sample::judged(event.clone())));
     }
 
     #[test]
@@ -251,14 +252,14 @@ mod tests {
         event.workload = Some(sample::workload(WorkloadKind::Pod, "a\x07", "b\u{202e}"));
         event.because = vec!["closed by \x1b]0;t\x07".into()];
         event.timeout_candidates[0].who = "\x1b[31m".into();
-        let text = Renderer { colour: false, zone: None }.event(&event);
+        let text = Renderer { colour: false, zone: None }.event(&sample::judged(event));
         assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
         assert_eq!(text.lines().count(), 3, "{text}");
     }
 
     #[test]
     fn without_a_zone_times_are_utc_and_say_so() {
-        let text = Renderer { colour: true, zone: None }.event(&sample::idle_reaped());
+        let text = Renderer { colour: true, zone: None }.event(&sample::judged_idle_reaped());
         assert!(text.starts_with("12:31:07.482Z  received"), "{text}");
         assert!(text.contains("\x1b[1midle_reaped\x1b[0m"), "{text}");
     }

@@ -114,11 +114,11 @@ mod tests {
     }
 
     fn death(bounds: &mut IdleTimeouts, peer: &str, ms: u64, exact: bool) {
-        let mut event = sample::idle_reaped();
-        event.remote = peer.parse().expect("an address");
-        event.aside.timer = Some(Timer { after: Duration::from_millis(ms), exact });
-        event.idle_ms = Some(61_240);
-        bounds.record(&event);
+        let mut judged = sample::judged_idle_reaped();
+        judged.event.remote = peer.parse().expect("an address");
+        judged.timing.timer = Some(Timer { after: Duration::from_millis(ms), exact });
+        judged.event.idle_ms = Some(61_240);
+        bounds.record(&judged);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// Number of events kept.
 pub const CAPACITY: usize = 1_000;
@@ -17,9 +17,9 @@ const FEED: usize = 1_024;
 /// A ring of recent events. Pushing never waits: a slow follower loses events, which are counted.
 #[derive(Debug)]
 pub struct History {
-    recent: Mutex<VecDeque<Arc<Event>>>,
+    recent: Mutex<VecDeque<Arc<Judged>>>,
     /// None: closed.
-    feed: Mutex<Option<broadcast::Sender<Arc<Event>>>>,
+    feed: Mutex<Option<broadcast::Sender<Arc<Judged>>>>,
     missed: Arc<AtomicU64>,
 }
 
@@ -32,7 +32,7 @@ impl Default for History {
 
 impl History {
     /// Keeps an event and hands it to the followers.
-    pub fn push(&self, event: Arc<Event>) {
+    pub fn push(&self, event: Arc<Judged>) {
         let mut recent = lock(&self.recent);
         if recent.len() == CAPACITY {
             recent.pop_front();
@@ -46,7 +46,7 @@ impl History {
     }
 
     /// The kept events, oldest first.
-    pub fn recent(&self) -> Vec<Arc<Event>> {
+    pub fn recent(&self) -> Vec<Arc<Judged>> {
         lock(&self.recent).iter().cloned().collect()
     }
 
@@ -74,13 +74,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Reads events as they come.
 #[derive(Debug)]
 pub struct Follower {
-    feed: Option<broadcast::Receiver<Arc<Event>>>,
+    feed: Option<broadcast::Receiver<Arc<Judged>>>,
     missed: Arc<AtomicU64>,
 }
 
 impl Follower {
     /// The next event; none once the history is closed. Cancel safe.
-    pub async fn next(&mut self) -> Option<Arc<Event>> {
+    pub async fn next(&mut self) -> Option<Arc<Judged>> {
         let feed = self.feed.as_mut()?;
         loop {
             match feed.recv().await {
@@ -97,17 +97,17 @@ mod tests {
     use super::*;
     use rstwatch_verdict::testing::sample;
 
-    fn event(n: u32) -> Arc<Event> {
+    fn event(n: u32) -> Arc<Judged> {
         let mut event = sample::idle_reaped();
         event.netns = n;
-        Arc::new(event)
+        Arc::new(sample::judged(event))
     }
 
     #[test]
     fn only_the_most_recent_are_kept() {
         let history = History::default();
         (0..1_500).for_each(|n| history.push(event(n)));
-        let kept: Vec<_> = history.recent().iter().map(|event| event.netns).collect();
+        let kept: Vec<_> = history.recent().iter().map(|judged| judged.event.netns).collect();
         assert_eq!(kept, (500..1_500).collect::<Vec<_>>());
     }
 
@@ -116,7 +116,7 @@ mod tests {
         let history = History::default();
         let mut follower = history.follow();
         (0..3_000).for_each(|n| history.push(event(n)));
-        let first = follower.next().await.map(|event| event.netns);
+        let first = follower.next().await.map(|judged| judged.event.netns);
         let missed = history.missed();
         assert_eq!(first.map(u64::from), Some(missed), "it continues after the gap");
         assert!(missed >= 1_000, "{missed}");
@@ -129,7 +129,7 @@ mod tests {
         history.push(event(7));
         history.close();
         history.push(event(8));
-        assert_eq!(follower.next().await.map(|event| event.netns), Some(7));
+        assert_eq!(follower.next().await.map(|judged| judged.event.netns), Some(7));
         assert!(follower.next().await.is_none());
         assert!(history.follow().next().await.is_none());
         assert_eq!(history.recent().len(), 2);

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use crate::kernel::gaps::{GapsHandle, PeerGaps};
 use rstwatch_verdict::cause::{Cause, Direction};
-use rstwatch_verdict::event::{Event, Role};
+use rstwatch_verdict::event::Role;
+use rstwatch_verdict::judged::Judged;
 
 mod estimate;
 pub mod metrics;
@@ -41,8 +42,8 @@ impl SharedIdleTimeouts {
     }
 
     /// Takes one event.
-    pub fn record(&self, event: &Event) {
-        self.lock().record(event);
+    pub fn record(&self, judged: &Judged) {
+        self.lock().record(judged);
     }
 
     /// The destinations of a scrape as of this moment; those where connections died come first.
@@ -127,10 +128,10 @@ impl IdleTimeouts {
     }
 
     /// Takes an event. Only connections that this host opened and that ended idle say something about timeouts.
-    pub fn record(&mut self, event: &Event) {
+    pub fn record(&mut self, Judged { event, timing, .. }: &Judged) {
         let ours = event.direction == Direction::Received && event.role == Role::Client;
         let device = event.cause == Cause::MiddleboxIdle;
-        let (true, Some(timer)) = (ours && (device || event.cause == Cause::IdleReaped), event.aside.timer) else {
+        let (true, Some(timer)) = (ours && (device || event.cause == Cause::IdleReaped), timing.timer) else {
             return;
         };
         let used = event.idle_ms.map(Duration::from_millis);

@@ -14,6 +14,7 @@ use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::evidence;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::stages::Stages;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -125,7 +126,7 @@ impl Capture {
     }
 
     fn drain(&mut self) {
-        while let Some(event) = self.stages.pop() {
+        while let Some(Judged { event, .. }) = self.stages.pop() {
             let json = serde_json::to_string(&event).expect("an event is JSON");
             assert!(!json.contains('\n'), "one line for each event");
             self.settle(&event);

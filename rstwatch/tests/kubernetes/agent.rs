@@ -32,9 +32,9 @@ async fn events_flow_while_the_api_hangs() {
                 stages.record(&decode(chunk).expect("a record"), &|| 0);
             }
             stages.flush(&|| 0);
-            while let Some(mut event) = stages.pop() {
+            while let Some(mut judged) = stages.pop() {
                 if let Some(known) = known {
-                    known.name_remote(&mut event);
+                    known.name_remote(&mut judged.event);
                     assert_eq!(known.pods.find(Some("uid-shop-orders"), Some("aa")), Lookup::Unknown);
                 }
                 count += 1;
@@ -65,7 +65,7 @@ pub(crate) fn event() -> rstwatch_verdict::event::Event {
     for chunk in RECORDS.chunks(size_of::<ResetRecord>()) {
         stages.record(&decode(chunk).expect("a record"), &|| 0);
     }
-    stages.pop().expect("an event")
+    stages.pop().expect("an event").event
 }
 
 /// The agent starts, serves and ends in time, whatever the API does.

@@ -1,10 +1,11 @@
-//! Golden cases: for each rule a record that it decides. Evidence and table are tested together, as they run.
+//! Golden cases: for each rule, records that it decides. Evidence and table are tested together.
 
-mod mutants;
+mod after_close;
+mod context;
+mod necessity;
 mod received;
 mod seeds;
 mod sent;
-mod told;
 
 use rstwatch_common::record::{ResetRecord, state};
 
@@ -20,13 +21,13 @@ type Case = (&'static str, fn() -> ResetRecord);
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    sent::CASES.iter().chain(received::CASES)
+    sent::CASES.iter().chain(after_close::CASES).chain(received::CASES)
 }
 
-/// All cases as evidence, those that take more than a record included.
-fn judged() -> impl Iterator<Item = (&'static str, Evidence)> {
+/// All cases as evidence, including those that depend on more than a record.
+fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
     let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
-    recorded.chain(told::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+    recorded.chain(context::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
 }
 
 fn evidence_of(record: &ResetRecord) -> Evidence {
@@ -35,7 +36,7 @@ fn evidence_of(record: &ResetRecord) -> Evidence {
 
 #[test]
 fn each_case_is_decided_by_its_rule() {
-    for (index, (rule, evidence)) in judged().enumerate() {
+    for (index, (rule, evidence)) in evidence_cases().enumerate() {
         assert_eq!(classify(&evidence).rule, rule, "case {index}: {evidence:#?}");
     }
 }
@@ -43,12 +44,12 @@ fn each_case_is_decided_by_its_rule() {
 #[test]
 fn every_rule_decides_a_case() {
     for rule in RULES {
-        assert!(judged().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
+        assert!(evidence_cases().any(|(id, _)| id == rule.id), "no case for {}", rule.id);
     }
 }
 
 #[test]
-fn rules_have_names_of_their_own() {
+fn rule_ids_are_unique() {
     let mut ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -56,26 +57,26 @@ fn rules_have_names_of_their_own() {
 }
 
 #[test]
-fn every_sentence_says_something() {
-    for (rule, evidence) in judged() {
+fn every_rule_has_a_sentence() {
+    for (rule, evidence) in evidence_cases() {
         let because = classify(&evidence).because;
         assert!(because.len() > 10 && because == because.trim(), "{rule}: {because:?}");
     }
 }
 
-/// What the kernel did not say, and only one end saw, is never certain.
+/// A verdict of the receiving end alone is never certain.
 #[test]
 fn nothing_received_alone_is_certain() {
-    for (rule, evidence) in judged() {
+    for (rule, evidence) in evidence_cases() {
         if matches!(evidence, Evidence::Received(_)) {
             assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
         }
     }
 }
 
-/// Where the kernel gave no reason, its fields tell, and are believed less.
+/// Reasons that are derived from fields give less confidence.
 #[test]
-fn what_the_kernel_did_not_say_is_not_certain() {
+fn derived_reasons_are_not_certain() {
     use crate::cause::{Cause, Confidence};
     for (reset, cause) in [
         (own_abort("NOT_SPECIFIED"), Cause::LingerAbort),
@@ -86,33 +87,33 @@ fn what_the_kernel_did_not_say_is_not_certain() {
     }
 }
 
-/// Each end by itself says idle_reaped; both read the same silence.
+/// Each end alone infers idle_reaped, but both measure the same idle period.
 #[test]
-fn ends_that_agree_are_as_sure_as_the_sender() {
+fn agreeing_ends_keep_the_senders_confidence() {
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderSaw;
+    use crate::evidence::SenderVerdict;
     let mut evidence = evidence_of(&after_fin(bare(), 60_000));
     if let Evidence::Received(received) = &mut evidence {
         let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
-        received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+        received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
     }
     assert_eq!(classify(&evidence).confidence, Confidence::Likely);
 }
 
-/// Linux 6.10 and 6.11 name what an answer met, but not why the connection had been aborted.
+/// Linux 6.10 and 6.11 give a reason for the answer, but not for the earlier abort.
 #[test]
-fn late_segments_of_an_abort_without_a_reason_are_not_certain() {
+fn segments_after_an_abort_without_a_reason_are_not_certain() {
     use crate::cause::{Cause, Confidence};
     use rstwatch_common::record::mark;
-    let late = sent::late_abort("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
-    let verdict = classify(&evidence_of(&late));
+    let after = after_close::aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
+    let verdict = classify(&evidence_of(&after));
     assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));
 }
 
 #[test]
 fn the_sending_end_decides() {
     use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderSaw;
+    use crate::evidence::SenderVerdict;
     let cases = [
         (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
         (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
@@ -121,7 +122,7 @@ fn the_sending_end_decides() {
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_saw = Some(SenderSaw { cause, sender, confidence, because: "x".into() });
+            received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

@@ -1,4 +1,4 @@
-//! Resets that a socket of this host accepted, with nothing known of the other end.
+//! Resets that a socket of this host accepted, without a record of the other end.
 
 use rstwatch_common::record::{ResetRecord, last_payload, present, role, state, tcp_flag};
 
@@ -11,7 +11,7 @@ pub(super) fn connecting() -> ResetRecord {
     record
 }
 
-/// A bare RST that answers 10 bytes of ours.
+/// A bare RST in answer to 10 bytes from this host.
 pub(super) fn bare() -> ResetRecord {
     let mut record = fixture::received();
     record.segment.flags = tcp_flag::RST;
@@ -52,21 +52,21 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq = record.tcp.snd_una;
         record
     }),
-    // A bare RST that nothing of ours provoked.
+    // An unprovoked bare RST.
     ("unexplained", || {
         let mut record = bare();
         record.tcp.write_seq = record.tcp.snd_una;
         record.tcp.rtx_age_ns = 0;
         record
     }),
-    // An RST with a wrong number came before it: the exact one may answer our challenge, or be the second try.
+    // After an RST with a wrong sequence number: the exact one may answer our challenge ACK, or be a second attempt.
     ("unexplained", || {
         let mut record = bare();
         record.conn.challenge.count = 1;
         record.conn.challenge.time_ns = NOW_NS - SECOND / 2;
         record
     }),
-    // It answers a number that we have not sent yet.
+    // Its sequence number is one that we have not acknowledged yet.
     ("path_injected", || {
         let mut record = bare();
         record.tcp.write_seq = record.tcp.snd_una;
@@ -74,14 +74,14 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.rcv_wup = record.segment.seq - 100;
         record
     }),
-    // Far off by its TTL, but its timestamp goes on from the peer's: the program set IP_TTL.
+    // Its TTL differs much, but its timestamp continues the peer's: the program set IP_TTL.
     ("peer_aborted", || {
         let mut record = fixture::received();
         record.segment.ttl = 200;
         record.segment.tsval = record.tcp.ts_recent + 90;
         record
     }),
-    // A stack that sends no timestamp with its aborts, or somebody else.
+    // A stack that sends no timestamp with its aborts, or a device.
     ("path_doubtful", || {
         let mut record = fixture::received();
         record.segment.present &= !present::TIMESTAMPS;
@@ -100,32 +100,32 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.ack_age = jiffies(2000);
         record
     }),
-    // A server that pushes after a silence: no pool reuses anything there.
+    // A server that pushes after an idle period: no client pool is involved.
     ("pushed_after_idle", || {
         let mut record = after_silence(bare(), 60_000);
         record.conn.role = role::SERVER;
         record
     }),
-    // Closed while we were uploading; the silence is that since the FIN.
+    // Closed during our upload; the idle time began with the FIN.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 0);
         record.conn.fin.time_ns = NOW_NS - 5 * SECOND;
         record
     }),
-    // The question bears the time of the answer before it; somebody looked while it was open.
+    // The request has the time of the response before it; a sample was taken while it was open.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
-    // Before Linux 5.11 nobody looks.
-    ("last_words_unseen", || {
+    // Before Linux 5.11 connections are not sampled.
+    ("unsampled_closing_message", || {
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 25;
         record
     }),
-    // Pushed to until the end, and the program did not read: no goodbye after a silence.
+    // The peer pushed until the end and the program did not read: no closing message after an idle period.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
         record.conn.fin.received_age = 0;
@@ -134,7 +134,7 @@ pub(super) const CASES: &[Case] = &[
         record.conn.sampled.fin_segs = 5;
         record
     }),
-    // A short answer that came late, with the FIN: not read yet, but no goodbye.
+    // A short, late response that came with the FIN and is unread, but not a closing message.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
         record.conn.fin.received_age = 0;
@@ -143,14 +143,15 @@ pub(super) const CASES: &[Case] = &[
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
-    // The first copy of our request was lost on a host that was away, not idle.
+    // The first copy of our request was lost because the host was down, not because the connection was idle.
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);
         record.tcp.retransmits = 2;
         record.tcp.operation_age_ns = 3 * SECOND;
         record
     }),
-    // A client whose last write bears the time of the last answer, and that has sent more often: it was not answered.
+    // A client's last write has the time of the last response, and it has sent more segments: the write was not
+    // answered.
     ("peer_left_unread", || {
         let mut record = fixture::received();
         record.tcp.sent_age = record.tcp.received_age;
@@ -168,7 +169,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.rtx_age_ns = 0;
         record
     }),
-    // Made next door while nothing of ours was under way: no reject, which answers.
+    // Sent on this link while nothing was outstanding: not a reject, which answers a segment.
     ("path_injected", || {
         let mut record = from_next_door(bare());
         record.tcp.snd_una = record.tcp.write_seq;
@@ -189,14 +190,14 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq += 10;
         record
     }),
-    // haproxy, done with a server's answer.
+    // haproxy after it has read a server's response.
     ("half_closed_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
         record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
         record
     }),
-    ("fin_met_nothing", || {
+    ("fin_to_unknown_connection", || {
         let mut record = after_fin(bare(), 60_000);
         record.state = state::LAST_ACK;
         record.tcp.shutdown = 3;
@@ -204,7 +205,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq = record.tcp.snd_una + 1;
         record
     }),
-    // TLS: close_notify came with the FIN and lies unread.
+    // TLS close_notify came with the FIN and is unread.
     ("reused_after_fin", || {
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
@@ -212,21 +213,21 @@ pub(super) const CASES: &[Case] = &[
         record.conn.sampled.fin_quiet = jiffies(60_000);
         record
     }),
-    // A stream that only the peer spoke on, to its last moment: the FIN is no goodbye.
+    // A stream from the peer until the end: the FIN carries no closing message.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 1;
         record
     }),
-    // The peer closed instead of answering.
+    // The peer closed instead of responding.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
         record.conn.fin.received_age = jiffies(5_004);
         record
     }),
-    // The FIN came before the agent did.
-    ("fin_met_nothing", || {
+    // The FIN arrived before the agent started.
+    ("fin_to_unknown_connection", || {
         let mut record = bare();
         record.state = state::LAST_ACK;
         record.tcp.shutdown = 3;
@@ -243,14 +244,14 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.data_segs_in = 0;
         record
     }),
-    // A server's answer bears the time of the request: it is the later of the two. Health checks end so.
+    // A server's response has the time of the request and is the later of the two. Health checks end this way.
     ("peer_left_answer", || {
         let mut record = fixture::received();
         record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
         record
     }),
-    // A late answer to a client that gave up.
+    // A late response to a client that gave up.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
         record.conn.role = role::SERVER;
@@ -267,7 +268,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.sent_age = jiffies(20);
         record
     }),
-    // A log shipper: sends, is acknowledged, falls silent. Nothing is ever answered.
+    // A log shipper sends, is acknowledged, then becomes idle. It never gets a response.
     ("peer_reaped_idle", || {
         let mut record = after_silence(fixture::received(), 240_000);
         record.tcp.received_age = jiffies(300_000);
@@ -286,15 +287,15 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", fixture::received),
-    // It had half-closed, and had read our answer.
+    // The peer had half-closed, and had read our response.
     ("half_closed_aborted", || after_fin(fixture::received(), 0)),
-    // A client that asks and aborts: nothing of ours can be unread.
+    // A client that sends a request and aborts: it has no data from us to read.
     ("peer_aborted", || {
         let mut record = fixture::received();
         record.conn.role = role::SERVER;
         record
     }),
-    // Idle for a while that no well-known timeout has: no timer is invented.
+    // The idle time fits no well-known timeout, so no timer is assumed.
     ("peer_aborted", || after_silence(fixture::received(), 47_000)),
     ("handshake_only", || {
         let mut record = bare();
@@ -304,14 +305,14 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("reused_idle", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
-    // A one-way upload, its handshake five seconds ago: too old to be that of a full queue.
+    // A one-way upload five seconds after the handshake: too late for a full accept queue.
     ("forgotten", || {
         let mut record = bare();
         record.tcp.data_segs_in = 0;
         record.conn.established_ns = NOW_NS - 5 * SECOND;
         record
     }),
-    // Our keepalive probe was answered so.
+    // In answer to our keepalive probe.
     ("forgotten", || {
         let mut record = bare();
         record.tcp.snd_una = record.tcp.write_seq;
@@ -319,7 +320,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.probes_out = 1;
         record
     }),
-    // Initial TTL changed, path did not; one hop more or less: still the peer.
+    // Another initial TTL on the same path, or one hop of difference: still the peer.
     ("forgotten", || {
         let mut record = bare();
         record.segment.ttl = 127;
@@ -330,7 +331,7 @@ pub(super) const CASES: &[Case] = &[
         record.segment.ttl = 62;
         record
     }),
-    // No header, no guess.
+    // Without the RST's header, no guess.
     ("undecided", || {
         let mut record = fixture::received();
         record.segment.present = 0;

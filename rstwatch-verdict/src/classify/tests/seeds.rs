@@ -7,16 +7,16 @@ use super::cases;
 use crate::testing::fixture::{self, NOW_NS};
 use crate::testing::seeds;
 
-/// A name, what comes one behind another, and the script behind it (`tests/fuzzed/decode.rs`).
+/// A name, a sequence of records, and the script that follows them (`tests/fuzzed/decode.rs`).
 type Seed = (String, Vec<ResetRecord>, &'static [u8]);
 
-/// No phantom was lost, and nothing expires before the end; or 60 ms pass after each record.
+/// No phantom was lost. Nothing expires before the end, or 60 ms pass after each record.
 const AT_ONCE: &[u8] = &[0];
 const SLOWLY: &[u8] = &[0, 6, 6, 6, 6];
-/// One phantom was counted of which no record tells.
+/// The kernel counted one phantom without a record.
 const ONE_LOST: &[u8] = &[1];
 
-/// Numbered rule by rule, so that a new case renames no other.
+/// Numbered within each rule, so that a new case renames no other.
 fn of_cases() -> impl Iterator<Item = Seed> {
     cases().enumerate().map(|(at, (rule, record))| {
         let number = cases().take(at).filter(|(id, _)| id == rule).count();
@@ -52,7 +52,7 @@ fn sequences() -> Vec<Seed> {
 }
 
 #[test]
-fn seeds_are_of_todays_cases() {
+fn seeds_are_up_to_date() {
     let bytes = |records: &[ResetRecord], script: &[u8]| {
         let records = records.iter().flat_map(IntoBytes::as_bytes);
         records.chain(script).copied().collect::<Vec<u8>>()

@@ -37,7 +37,7 @@ pub(super) fn exposition() -> Exposition {
     let survived = Some(Duration::from_millis(58_900));
     let gaps = PeerGaps { peer, netns: 1, survived, survived_count: 1, closed: None, closed_count: 0 };
     timeouts.absorb(&[gaps], Timestamp::UNIX_EPOCH);
-    timeouts.record(&sample::idle_reaped());
+    timeouts.record(&sample::judged_idle_reaped());
     let totals = aggregate.snapshot(|| None);
     Exposition {
         events: EventCounts::new(&totals, 3),

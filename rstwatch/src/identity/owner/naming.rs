@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::owners::Owners;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 
 /// An event waits so long for its owner.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -20,9 +20,9 @@ const MOST: usize = 1024;
 pub struct Naming {
     owners: Option<Owners>,
     /// With the time (monotonic nanoseconds) at which each leaves, named or not. In that order.
-    waiting: VecDeque<(u64, Event)>,
+    waiting: VecDeque<(u64, Judged)>,
     /// Done waiting.
-    done: VecDeque<Event>,
+    done: VecDeque<Judged>,
     /// The thread's answers that those who wait have seen.
     seen: u64,
 }
@@ -34,18 +34,18 @@ impl Naming {
     }
 
     /// Names an event; `None`: it waits.
-    pub fn take(&mut self, mut event: Event, now_ns: u64) -> Option<Event> {
-        let Some(owners) = self.owners.as_ref().filter(|_| !event.owner.is_empty()) else { return Some(event) };
+    pub fn take(&mut self, mut judged: Judged, now_ns: u64) -> Option<Judged> {
+        let Some(owners) = self.owners.as_ref().filter(|_| !judged.identity.is_empty()) else { return Some(judged) };
         let answered = owners.answered();
-        if let Some((workload, outcome)) = owners.name(&event.owner, event.process.as_ref()) {
+        if let Some((workload, outcome)) = owners.name(&judged.identity, judged.event.process.as_ref()) {
             owners.count(outcome);
-            event.workload = workload;
-            return Some(event);
+            judged.event.workload = workload;
+            return Some(judged);
         }
         if self.waiting.is_empty() {
             self.seen = answered;
         }
-        self.waiting.push_back((now_ns + nanos(PATIENCE), event));
+        self.waiting.push_back((now_ns + nanos(PATIENCE), judged));
         if self.waiting.len() <= MOST {
             return None;
         }
@@ -59,7 +59,7 @@ impl Naming {
     }
 
     /// An event that waits no longer, at this monotonic time.
-    pub fn pop(&mut self, now_ns: u64) -> Option<Event> {
+    pub fn pop(&mut self, now_ns: u64) -> Option<Judged> {
         if let Some(event) = self.done.pop_front() {
             return Some(event);
         }
@@ -85,9 +85,9 @@ impl Naming {
     }
 
     /// All that wait, named as far as that is possible within one more wait.
-    pub fn finish(&mut self) -> Vec<Event> {
+    pub fn finish(&mut self) -> Vec<Judged> {
         if let Some(owners) = &self.owners {
-            let keys: Vec<_> = self.waiting.iter().map(|(_, event)| event.owner).collect();
+            let keys: Vec<_> = self.waiting.iter().map(|(_, judged)| judged.identity).collect();
             owners.await_answers(&keys, PATIENCE);
         }
         let mut all: Vec<_> = std::mem::take(&mut self.done).into();
@@ -103,26 +103,26 @@ impl Naming {
             return;
         }
         self.seen = answered;
-        for (until, mut event) in std::mem::take(&mut self.waiting) {
-            match owners.name(&event.owner, event.process.as_ref()) {
+        for (until, mut judged) in std::mem::take(&mut self.waiting) {
+            match owners.name(&judged.identity, judged.event.process.as_ref()) {
                 Some((workload, outcome)) => {
                     owners.count(outcome);
-                    event.workload = workload;
-                    self.done.push_back(event);
+                    judged.event.workload = workload;
+                    self.done.push_back(judged);
                 }
-                None => self.waiting.push_back((until, event)),
+                None => self.waiting.push_back((until, judged)),
             }
         }
     }
 
     /// Its owner stands from here on.
-    fn freeze(&self, (_, mut event): (u64, Event)) -> Event {
+    fn freeze(&self, (_, mut judged): (u64, Judged)) -> Judged {
         if let Some(owners) = &self.owners {
-            let (workload, outcome) = owners.name_now(&event.owner, event.process.as_ref());
+            let (workload, outcome) = owners.name_now(&judged.identity, judged.event.process.as_ref());
             owners.count(outcome);
-            event.workload = workload;
+            judged.event.workload = workload;
         }
-        event
+        judged
     }
 }
 

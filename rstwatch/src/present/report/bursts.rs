@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::top::Top;
 use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::event::{Event, Role};
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Moment;
 
 /// Resets within this time are together.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(2);
@@ -95,9 +96,10 @@ impl Bursts {
     }
 
     /// One event, with its peer's and its owner's names. Both ends of one reset count once.
-    pub(super) fn take(&mut self, event: &Event, peer: &str, owner: &str) {
-        self.follow(event);
-        if event.aside.repeats_sent || event.aside.timing == Timing::Connecting {
+    pub(super) fn take(&mut self, judged: &Judged, peer: &str, owner: &str) {
+        let Judged { event, timing, .. } = judged;
+        self.follow(judged);
+        if timing.repeats_sent || timing.moment == Moment::Connecting {
             return;
         }
         if self.now.as_ref().is_some_and(|window| !together(window.start, event.time)) {
@@ -137,17 +139,17 @@ impl Bursts {
     }
 
     /// Several connections of ours to one peer reset together, and attempts refused after.
-    fn follow(&mut self, event: &Event) {
+    fn follow(&mut self, Judged { event, timing, .. }: &Judged) {
         let ours = event.direction == Direction::Received && event.role != Role::Server;
         // Where the peer is on this host its own record says why.
-        if !ours || event.aside.repeats_sent {
+        if !ours || timing.repeats_sent {
             return;
         }
         let refused = event.cause == Cause::Refused;
         match self.peers.get_mut(&event.remote) {
             Some(peer) if refused => peer.refused(event.time),
-            Some(peer) if event.aside.timing != Timing::Connecting => peer.reset(event.time),
-            None if !refused && event.aside.timing != Timing::Connecting => self.insert(event),
+            Some(peer) if timing.moment != Moment::Connecting => peer.reset(event.time),
+            None if !refused && timing.moment != Moment::Connecting => self.insert(event),
             _ => (),
         }
     }

@@ -18,7 +18,7 @@ use crate::stats::idle_timeouts::{IdleTimeout, IdleTimeouts};
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
 use rstwatch_verdict::explain::advice;
 use rstwatch_verdict::text::fraction;
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::timing::Moment;
 
 /// Names that are given of each sort.
 const NAMED: usize = 5;
@@ -196,7 +196,7 @@ fn ranked(tally: &Tally) -> Vec<(Cause, &OfCause)> {
 
 impl CauseFound {
     fn new(cause: Cause, of: &OfCause) -> Self {
-        let shown = of.peers.ranked().into_iter().next().map(|(_, event)| event.because.clone());
+        let shown = of.peers.ranked().into_iter().next().map(|(_, judged)| judged.event.because.clone());
         let confidence = Confidence::ALL.iter().filter_map(|it| Some((it.as_str(), *of.confidence.get(it)?)));
         Self {
             cause,
@@ -219,14 +219,14 @@ fn names<V>(top: &Top<String, V>) -> Names {
 }
 
 impl TimingFound {
-    fn new(timing: &BTreeMap<Timing, u64>) -> Self {
-        let of = |it: Timing| timing.get(&it).copied().unwrap_or(0);
+    fn new(timing: &BTreeMap<Moment, u64>) -> Self {
+        let of = |it: Moment| timing.get(&it).copied().unwrap_or(0);
         Self {
-            connecting: of(Timing::Connecting),
-            first_after_idle: of(Timing::AfterIdle),
-            into_silence: of(Timing::IntoSilence),
-            mid_transfer: of(Timing::Busy),
-            not_seen: of(Timing::Unseen),
+            connecting: of(Moment::Connecting),
+            first_after_idle: of(Moment::AfterIdle),
+            into_silence: of(Moment::DuringIdle),
+            mid_transfer: of(Moment::Busy),
+            not_seen: of(Moment::Unseen),
         }
     }
 }
@@ -261,8 +261,12 @@ fn missing(probes: &Probes) -> Vec<Missing> {
 fn advise(causes: &[(Cause, &OfCause)], restarts: &[Restart]) -> Vec<Advice> {
     let others = causes.iter().filter(|(cause, of)| !follows_from(*cause, of, restarts));
     let by_cause = others.filter_map(|(cause, of)| {
-        let shown = of.peers.ranked().into_iter().next().map(|(_, event)| event)?;
-        let advice = if is_spread(*cause, of) { cause.entry().fix.to_owned() } else { advice(*cause, shown)? };
+        let shown = of.peers.ranked().into_iter().next().map(|(_, judged)| judged)?;
+        let advice = if is_spread(*cause, of) {
+            cause.entry().fix.to_owned()
+        } else {
+            advice(&shown.event, shown.timing.timer)?
+        };
         Some(Advice { what: cause.to_string(), resets: of.resets, advice })
     });
     let by_restart = restarts.iter().map(|it| Advice {

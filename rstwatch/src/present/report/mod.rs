@@ -10,7 +10,7 @@ use crate::kernel::probe::Probes;
 use crate::present::filter::Filter;
 use crate::stats::aggregate::KernelCounts;
 use crate::stats::idle_timeouts::IdleTimeouts;
-use rstwatch_verdict::event::Event;
+use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::count;
 
 mod bursts;
@@ -55,18 +55,18 @@ impl Findings {
     }
 
     /// Adds an event up, if it is wanted.
-    pub(crate) fn record(&mut self, event: &Event) {
-        if !self.filter.admits(event) {
+    pub(crate) fn record(&mut self, judged: &Judged) {
+        if !self.filter.admits(&judged.event) {
             return;
         }
-        self.bounds.record(event);
+        self.bounds.record(judged);
         // Where one end alone is asked for, the other end's event is not there to be counted.
-        if event.aside.repeats_sent && (self.filter.direction.is_some() || self.filter.peer.is_some()) {
-            let mut alone = event.clone();
-            alone.aside.repeats_sent = false;
+        if judged.timing.repeats_sent && (self.filter.direction.is_some() || self.filter.peer.is_some()) {
+            let mut alone = judged.clone();
+            alone.timing.repeats_sent = false;
             return self.tally.take(&alone);
         }
-        self.tally.take(event);
+        self.tally.take(judged);
     }
 
     /// What was found so far, in a few words.

@@ -7,7 +7,8 @@ use super::bursts::Bursts;
 use super::top::Top;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Controller, Event, Process, Role, Workload, WorkloadKind};
-use rstwatch_verdict::timing::Timing;
+use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::timing::Moment;
 
 /// Names that are told apart for one cause.
 const NAMES: usize = 64;
@@ -24,7 +25,7 @@ pub(super) struct Tally {
     /// Received ones whose sender's event was seen too.
     pub repeated: u64,
     /// Resets by their time in the connection's life.
-    pub timing: BTreeMap<Timing, u64>,
+    pub timing: BTreeMap<Moment, u64>,
     /// The path.
     pub ttl: Ttl,
     /// Who was at the other end.
@@ -49,7 +50,7 @@ pub(super) struct OfCause {
     /// How sure, in the order of [`Confidence::ALL`].
     pub confidence: BTreeMap<Confidence, u64>,
     /// Who was at the other end, each with an event to show.
-    pub peers: Top<String, Box<Event>>,
+    pub peers: Top<String, Box<Judged>>,
     /// Whose sockets.
     pub owners: Top<String>,
 }
@@ -102,23 +103,24 @@ impl OfCause {
 
 impl Tally {
     /// One event.
-    pub(super) fn take(&mut self, event: &Event) {
-        let (peer, owner) = (peer(event), owner(event));
+    pub(super) fn take(&mut self, judged: &Judged) {
+        let Judged { event, timing, .. } = judged;
+        let (peer, owner) = (peer(judged), owner(event));
         let received = u64::from(event.direction == Direction::Received);
         self.received += received;
         self.sent += 1 - received;
-        self.bursts.take(event, &peer, &owner);
-        self.path(event);
+        self.bursts.take(judged, &peer, &owner);
+        self.path(judged);
         let of = self.causes.entry(event.cause).or_insert_with(OfCause::new);
         of.received += received;
         of.sent += 1 - received;
-        if event.aside.repeats_sent {
+        if timing.repeats_sent {
             self.repeated += 1;
             return;
         }
-        of.take(event, &peer, &owner);
-        *self.timing.entry(event.aside.timing).or_default() += 1;
-        self.own_timer(event, &owner);
+        of.take(judged, &peer, &owner);
+        *self.timing.entry(timing.moment).or_default() += 1;
+        self.own_timer(judged, &owner);
         self.peers.add(peer, || ());
         self.owners.add(owner, || ());
     }
@@ -128,8 +130,8 @@ impl Tally {
         self.sent + self.received - self.repeated
     }
 
-    fn path(&mut self, event: &Event) {
-        if event.direction == Direction::Sent || event.aside.timing == Timing::Connecting {
+    fn path(&mut self, Judged { event, timing, .. }: &Judged) {
+        if event.direction == Direction::Sent || timing.moment == Moment::Connecting {
             return;
         }
         self.ttl.by_middlebox += u64::from(event.sender == Sender::Middlebox);
@@ -141,9 +143,9 @@ impl Tally {
     }
 
     /// A server of ours had closed an idle connection before its client used it again.
-    fn own_timer(&mut self, event: &Event, owner: &str) {
+    fn own_timer(&mut self, Judged { event, timing, .. }: &Judged, owner: &str) {
         let ours = event.direction == Direction::Sent && event.role == Role::Server;
-        if let (true, Cause::IdleReaped, Some(timer)) = (ours, event.cause, event.aside.timer) {
+        if let (true, Cause::IdleReaped, Some(timer)) = (ours, event.cause, timing.timer) {
             let used = event.idle_ms.map_or(timer.after, Duration::from_millis);
             let name = format!("{owner} on port {}", event.local.port());
             let known = self.servers.add(name, || OwnTimer { shortest: timer.after, longest_use: used });
@@ -154,21 +156,21 @@ impl Tally {
 }
 
 impl OfCause {
-    fn take(&mut self, event: &Event, peer: &str, owner: &str) {
+    fn take(&mut self, judged: &Judged, peer: &str, owner: &str) {
         self.resets += 1;
-        *self.confidence.entry(event.confidence).or_default() += 1;
-        let shown = self.peers.add(peer.to_owned(), || Box::new(event.clone()));
+        *self.confidence.entry(judged.event.confidence).or_default() += 1;
+        let shown = self.peers.add(peer.to_owned(), || Box::new(judged.clone()));
         // The surest is shown; of equally sure ones the first.
-        if event.confidence < shown.confidence {
-            **shown = event.clone();
+        if judged.event.confidence < shown.event.confidence {
+            **shown = judged.clone();
         }
         self.owners.add(owner.to_owned(), || ());
     }
 }
 
 /// The other end: a server with its port; a client's port says nothing.
-fn peer(event: &Event) -> String {
-    let connecting = event.direction == Direction::Received && event.aside.timing == Timing::Connecting;
+fn peer(Judged { event, timing, .. }: &Judged) -> String {
+    let connecting = event.direction == Direction::Received && timing.moment == Moment::Connecting;
     match event.role {
         Role::Client => event.remote.to_string(),
         _ if connecting => event.remote.to_string(),

@@ -14,7 +14,7 @@ use crate::stats::aggregate::LossStage;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Process, Role, Rst};
 use rstwatch_verdict::testing::sample;
-use rstwatch_verdict::timing::{Aside, Timer, Timing};
+use rstwatch_verdict::timing::{Moment, Timer, Timing};
 
 fn frame() -> Frame {
     Frame {
@@ -31,9 +31,9 @@ fn probes() -> Probes {
     Probes(Vec::new())
 }
 
-fn diagnosis(events: &[Event], filter: Filter, frame: Frame, counts: &KernelCounts, probes: &Probes) -> Diagnosis {
+fn diagnosis(judged: &[Judged], filter: Filter, frame: Frame, counts: &KernelCounts, probes: &Probes) -> Diagnosis {
     let mut findings = Findings::new(filter, 100);
-    events.iter().for_each(|event| findings.record(event));
+    judged.iter().for_each(|judged| findings.record(judged));
     findings.diagnosis(frame, counts, probes)
 }
 
@@ -42,34 +42,38 @@ fn written(found: &Diagnosis) -> String {
 }
 
 #[track_caller]
-fn check(events: &[Event], expect: &Expect) {
-    let text = written(&diagnosis(events, Filter::default(), frame(), &KernelCounts::default(), &probes()));
+fn check(judged: &[Judged], expect: &Expect) {
+    let text = written(&diagnosis(judged, Filter::default(), frame(), &KernelCounts::default(), &probes()));
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     expect.assert_eq(&text);
 }
 
-fn at(event: &Event, ms: i64) -> Event {
-    let mut event = event.clone();
-    event.time += SignedDuration::from_millis(ms);
-    event
+fn at(judged: &Judged, ms: i64) -> Judged {
+    let mut judged = judged.clone();
+    judged.event.time += SignedDuration::from_millis(ms);
+    judged
+}
+
+fn judged(direction: Direction, cause: Cause, sender: Sender, confidence: Confidence) -> Judged {
+    sample::judged(sample::event(direction, cause, sender, confidence))
 }
 
 /// A client's connection that was reset at work.
-fn busy(cause: Cause, ms: i64) -> Event {
-    let mut event = at(&sample::event(Direction::Received, cause, Sender::Peer, Confidence::Likely), ms);
-    event.role = Role::Client;
-    event.aside.timing = Timing::Busy;
-    event.rst = Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() });
-    event.process = Some(Process { pid: 7, comm: "cart".into() });
-    event.because = vec!["the peer aborted a live connection with 7 bytes of ours under way".into()];
-    event
+fn busy(cause: Cause, ms: i64) -> Judged {
+    let mut judged = at(&judged(Direction::Received, cause, Sender::Peer, Confidence::Likely), ms);
+    judged.event.role = Role::Client;
+    judged.timing.moment = Moment::Busy;
+    judged.event.rst = Some(Rst { ttl: Some(63), ttl_expected: Some(63), ..Rst::default() });
+    judged.event.process = Some(Process { pid: 7, comm: "cart".into() });
+    judged.event.because = vec!["the peer aborted a live connection with 7 bytes of ours under way".into()];
+    judged
 }
 
-fn refused(ms: i64) -> Event {
-    let mut event = busy(Cause::Refused, ms);
-    event.aside.timing = Timing::Connecting;
-    event.because = vec!["the RST answered our SYN: nothing listens there, or a firewall rejects".into()];
-    event
+fn refused(ms: i64) -> Judged {
+    let mut judged = busy(Cause::Refused, ms);
+    judged.timing.moment = Moment::Connecting;
+    judged.event.because = vec!["the RST answered our SYN: nothing listens there, or a firewall rejects".into()];
+    judged
 }
 
 #[test]
@@ -99,10 +103,10 @@ fn a_quiet_watch_says_what_was_watched() {
 fn a_drip_of_reaped_connections() {
     let mut events = Vec::new();
     for minute in 0..9 {
-        let mut event = at(&sample::idle_reaped(), minute * 6_000);
-        event.aside.timer = Some(Timer { after: Duration::from_millis(60_010 + minute.unsigned_abs()), exact: true });
-        event.remote.set_port(if minute == 8 { 6432 } else { 5432 });
-        events.push(event);
+        let mut judged = at(&sample::judged_idle_reaped(), minute * 6_000);
+        judged.timing.timer = Some(Timer { after: Duration::from_millis(60_010 + minute.unsigned_abs()), exact: true });
+        judged.event.remote.set_port(if minute == 8 { 6432 } else { 5432 });
+        events.push(judged);
     }
     events.push(busy(Cause::UnreadData, 500));
     check(
@@ -194,14 +198,13 @@ fn a_restart_is_inferred_from_resets_together_and_refusals() {
 fn both_ends_on_this_host_count_once() {
     let mut events = Vec::new();
     for n in 0..4 {
-        let mut sent =
-            at(&sample::event(Direction::Sent, Cause::ProcessDied, Sender::LocalApp, Confidence::Certain), n * 10);
-        sent.role = Role::Server;
-        sent.process = Some(Process { pid: 9, comm: "worker\x1b[2J".into() });
-        sent.because = vec!["its process was killed by signal 9".into()];
-        sent.aside.timing = Timing::Busy;
+        let mut sent = at(&judged(Direction::Sent, Cause::ProcessDied, Sender::LocalApp, Confidence::Certain), n * 10);
+        sent.event.role = Role::Server;
+        sent.event.process = Some(Process { pid: 9, comm: "worker\x1b[2J".into() });
+        sent.event.because = vec!["its process was killed by signal 9".into()];
+        sent.timing.moment = Moment::Busy;
         let mut received = busy(Cause::ProcessDied, n * 10);
-        received.aside = Aside { repeats_sent: true, ..received.aside };
+        received.timing = Timing { repeats_sent: true, ..received.timing };
         events.extend([received, sent]);
     }
     check(
@@ -258,15 +261,15 @@ fn losses_pressure_and_missing_probes_are_said() {
     };
     let probes = Probes(vec![probe("nf_send_reset", false), probe("kfree_skb", true)]);
     let mut device = busy(Cause::MiddleboxIdle, 0);
-    device.sender = Sender::Middlebox;
-    device.idle_ms = Some(352_000);
-    device.aside = Aside {
-        timing: Timing::AfterIdle,
+    device.event.sender = Sender::Middlebox;
+    device.event.idle_ms = Some(352_000);
+    device.timing = Timing {
+        moment: Moment::AfterIdle,
         timer: Some(Timer { after: Duration::from_secs(352), exact: false }),
         repeats_sent: false,
     };
-    device.rst = Some(Rst { ttl: Some(64), ttl_expected: Some(57), ..Rst::default() });
-    device.because = vec!["not sent by the peer's own stack: TTL 64 was not decremented by any hop".into()];
+    device.event.rst = Some(Rst { ttl: Some(64), ttl_expected: Some(57), ..Rst::default() });
+    device.event.because = vec!["not sent by the peer's own stack: TTL 64 was not decremented by any hop".into()];
     expect![[r#"
         node-a, every network namespace, filtered, watched for 60.0 s: 1 reset (0 sent, 1 received)
 
@@ -309,13 +312,13 @@ fn losses_pressure_and_missing_probes_are_said() {
 /// A server of ours with a shorter timeout than its clients have.
 #[test]
 fn our_own_servers_timeouts_are_told() {
-    let mut sent = sample::event(Direction::Sent, Cause::IdleReaped, Sender::LocalKernel, Confidence::Certain);
-    (sent.role, sent.idle_ms) = (Role::Server, Some(76_300));
-    sent.local = "10.0.7.12:80".parse().expect("an address");
-    sent.remote = "10.0.3.41:48732".parse().expect("an address");
-    sent.process = Some(Process { pid: 9, comm: "nginx".into() });
+    let mut sent = judged(Direction::Sent, Cause::IdleReaped, Sender::LocalKernel, Confidence::Certain);
+    (sent.event.role, sent.event.idle_ms) = (Role::Server, Some(76_300));
+    sent.event.local = "10.0.7.12:80".parse().expect("an address");
+    sent.event.remote = "10.0.3.41:48732".parse().expect("an address");
+    sent.event.process = Some(Process { pid: 9, comm: "nginx".into() });
     let timer = Timer { after: Duration::from_secs(75), exact: true };
-    sent.aside = Aside { timing: Timing::AfterIdle, timer: Some(timer), repeats_sent: false };
+    sent.timing = Timing { moment: Moment::AfterIdle, timer: Some(timer), repeats_sent: false };
     check(
         &[sent.clone(), at(&sent, 9_000)],
         &expect![[r#"
@@ -344,9 +347,9 @@ fn our_own_servers_timeouts_are_told() {
 fn a_scan_is_not_blamed_on_one_port() {
     let mut events = Vec::new();
     for port in 1..=300_u16 {
-        let mut sent = sample::event(Direction::Sent, Cause::Refused, Sender::LocalKernel, Confidence::Certain);
-        sent.local.set_port(port);
-        sent.aside.timing = Timing::Connecting;
+        let mut sent = judged(Direction::Sent, Cause::Refused, Sender::LocalKernel, Confidence::Certain);
+        sent.event.local.set_port(port);
+        sent.timing.moment = Moment::Connecting;
         events.push(sent);
     }
     check(
@@ -371,10 +374,10 @@ fn a_scan_is_not_blamed_on_one_port() {
 fn a_steady_stream_is_no_burst_and_needs_no_more_memory() {
     let mut findings = Findings::new(Filter::default(), 8);
     for n in 0..12_000_i64 {
-        let mut event = busy(Cause::UnreadData, n * 5);
-        event.remote.set_port(u16::try_from(n + 1).expect("a port"));
-        event.process = Some(Process { pid: 1, comm: format!("p{n}") });
-        findings.record(&event);
+        let mut judged = busy(Cause::UnreadData, n * 5);
+        judged.event.remote.set_port(u16::try_from(n + 1).expect("a port"));
+        judged.event.process = Some(Process { pid: 1, comm: format!("p{n}") });
+        findings.record(&judged);
     }
     let found = findings.diagnosis(frame(), &KernelCounts::default(), &probes());
     assert_eq!((found.resets, found.bursts.len()), (12_000, 0));
@@ -385,7 +388,8 @@ fn a_steady_stream_is_no_burst_and_needs_no_more_memory() {
 
 #[test]
 fn the_json_is_one_object() {
-    let found = diagnosis(&[sample::idle_reaped()], Filter::default(), frame(), &KernelCounts::default(), &probes());
+    let found =
+        diagnosis(&[sample::judged_idle_reaped()], Filter::default(), frame(), &KernelCounts::default(), &probes());
     let json = serde_json::to_string(&found).expect("JSON");
     assert!(!json.contains('\n'));
     expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","resets":1,"advice":"keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
@@ -399,16 +403,16 @@ proptest! {
     ) {
         let mut events = Vec::new();
         for (cause, bits, ms, name) in picks {
-            let mut event = busy(Cause::ALL[cause], ms);
+            let mut judged = busy(Cause::ALL[cause], ms);
             if bits & 1 != 0 {
-                event.direction = Direction::Sent;
+                judged.event.direction = Direction::Sent;
             }
-            event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
-            event.aside.timing = [Timing::Connecting, Timing::AfterIdle, Timing::Unseen][usize::from(bits >> 3 & 3) % 3];
-            event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
-            event.because = vec![name];
-            event.aside.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
-            events.push(event);
+            judged.event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
+            judged.timing.moment = [Moment::Connecting, Moment::AfterIdle, Moment::Unseen][usize::from(bits >> 3 & 3) % 3];
+            judged.event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
+            judged.event.because = vec![name];
+            judged.timing.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
+            events.push(judged);
         }
         let found = diagnosis(&events, Filter::default(), frame(), &KernelCounts::default(), &probes());
         prop_assert_eq!(found.resets, events.len() as u64);

@@ -14,12 +14,12 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn death(of: u16, ms: u64, exact: bool) -> Event {
-    let mut event = sample::idle_reaped();
-    event.remote = peer(of);
-    event.aside.timer = Some(Timer { after: millis(ms), exact });
-    event.idle_ms = Some(ms + 1_200);
-    event
+fn death(of: u16, ms: u64, exact: bool) -> Judged {
+    let mut judged = sample::judged_idle_reaped();
+    judged.event.remote = peer(of);
+    judged.timing.timer = Some(Timer { after: millis(ms), exact });
+    judged.event.idle_ms = Some(ms + 1_200);
+    judged
 }
 
 fn gaps(of: u16) -> PeerGaps {
@@ -127,11 +127,11 @@ fn bounds_in_words() {
 #[test]
 fn only_idle_periods_of_outgoing_connections_count() {
     let mut timeouts = IdleTimeouts::new(10);
-    let changes: [fn(&mut Event); 4] = [
-        |it| it.direction = Direction::Sent,
-        |it| it.role = Role::Server,
-        |it| it.cause = Cause::ProcessDied,
-        |it| it.aside.timer = None,
+    let changes: [fn(&mut Judged); 4] = [
+        |it| it.event.direction = Direction::Sent,
+        |it| it.event.role = Role::Server,
+        |it| it.event.cause = Cause::ProcessDied,
+        |it| it.timing.timer = None,
     ];
     for change in changes {
         let mut event = death(0, 60_000, true);
@@ -140,7 +140,7 @@ fn only_idle_periods_of_outgoing_connections_count() {
     }
     assert!(timeouts.all().is_empty());
     let mut mapped = death(0, 60_000, true);
-    mapped.remote = "[::ffff:10.0.7.12]:5000".parse().expect("an address");
+    mapped.event.remote = "[::ffff:10.0.7.12]:5000".parse().expect("an address");
     timeouts.record(&mapped);
     let [timeout] = &timeouts.all()[..] else { panic!("one destination") };
     assert_eq!((timeout.peer, timeout.resets, timeout.longest_use), (peer(0), 1, Some(millis(61_200))));

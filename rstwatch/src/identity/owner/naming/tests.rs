@@ -29,15 +29,14 @@ impl Bench {
     }
 }
 
-fn event(cgroup: u64, tgid: u32) -> Event {
+fn event(cgroup: u64, tgid: u32) -> Judged {
     let mut event = sample::idle_reaped();
     event.workload = event.process.as_ref().map(rstwatch_verdict::identity::workload);
-    event.owner = Identity { cgroup, tgid, ..Identity::default() };
-    event
+    Judged { identity: Identity { cgroup, tgid, ..Identity::default() }, ..sample::judged(event) }
 }
 
-fn name(event: &Event) -> &str {
-    event.workload.as_ref().map_or("", |workload| &workload.name)
+fn name(judged: &Judged) -> &str {
+    judged.event.workload.as_ref().map_or("", |workload| &workload.name)
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The golden cases against damaged tables: each rule is needed, and none is wider than it must be.
 //!
-//! Damage to the predicates themselves is cargo-mutants' work; CONTRIBUTING.md tells how.
+//! Damage to the predicates themselves is cargo-mutants' work; see CONTRIBUTING.md.
 
 use super::super::{RULES, Rule, Verdict, from_table};
-use super::judged;
+use super::evidence_cases;
 use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::evidence::Evidence;
 
-/// What users see of a verdict.
+/// The part of a verdict that is a fixed word for users.
 type Seen = (Cause, Sender, Confidence);
 
 fn seen(verdict: &Verdict) -> Seen {
@@ -16,20 +16,19 @@ fn seen(verdict: &Verdict) -> Seen {
 
 /// All golden cases as evidence, with the verdict of the undamaged table.
 fn golden() -> Vec<(Evidence, Verdict)> {
-    judged().map(|(_, evidence)| (evidence.clone(), from_table(RULES, &evidence))).collect()
+    evidence_cases().map(|(_, evidence)| (evidence.clone(), from_table(RULES, &evidence))).collect()
 }
 
-/// Verdicts that a damaged table gives otherwise, before and after.
+/// Verdicts that a damaged table changes, before and after.
 fn changed(table: &[Rule], golden: &[(Evidence, Verdict)]) -> Vec<(Verdict, Verdict)> {
     let both = golden.iter().map(|(evidence, verdict)| (verdict.clone(), from_table(table, evidence)));
     both.filter(|(before, after)| before.rule != after.rule).collect()
 }
 
-/// Rules without which some case still gets the same words for users: a rule behind it says the same, and only the
-/// sentence is another. Each with its reason.
+/// Rules that change only the sentence, because a later rule gives the same words. Each with its reason.
 const SENTENCE_ALONE: &[(&str, &str)] = &[];
 
-/// Without the rule, one of its cases is judged otherwise: other words, not only another sentence.
+/// Without the rule, one of its cases gets other words, not only another sentence.
 #[test]
 fn each_rule_is_needed() {
     let golden = golden();
@@ -42,7 +41,7 @@ fn each_rule_is_needed() {
         assert!(
             needed != excused,
             "rule {id}: without it {instead:?} decide its cases and say {said}. If the rule is needed, add a record \
-             that it decides and that those judge otherwise, as a case (\"{id}\", || ...) to classify/tests/; if only \
+             that it decides and for which those say something else, as a case (\"{id}\", || ...) to classify/tests/; if only \
              its sentence matters, list it in SENTENCE_ALONE",
             id = rule.id,
             said = if needed { "something else, though it is excused" } else { "the same" },
@@ -50,8 +49,8 @@ fn each_rule_is_needed() {
     }
 }
 
-/// If the rule held always, a case of its own direction that belongs to a rule behind it would be judged otherwise. So
-/// the cases hold a counterexample for each predicate, the last one's included: what nothing decides stays undecided.
+/// If a rule always applied, a case of a later rule with the same direction would get other words. So the cases contain
+/// a counterexample for each predicate, and for the last one a case that stays undecided.
 #[test]
 fn each_rule_has_a_counterexample() {
     let golden = golden();
@@ -64,7 +63,7 @@ fn each_rule_has_a_counterexample() {
         let other_words = changed.iter().any(|(before, after)| seen(before) != seen(after));
         assert!(
             other_words,
-            "rule {id}: no {direction} case is judged otherwise if its predicate always holds. Add a record that it must \
+            "rule {id}: no {direction} case gets other words if its predicate always holds. Add a record that it must \
              not decide, and that no rule before it does, as a case of a later rule or of \"undecided\" to \
              classify/tests/",
             id = rule.id,
@@ -72,8 +71,8 @@ fn each_rule_has_a_counterexample() {
     }
 }
 
-/// Which way the resets go that a rule judges: as its cases say.
+/// The direction of a rule's resets, taken from its cases.
 fn direction(rule: &str) -> Direction {
-    let of_rule = judged().find(|(id, _)| *id == rule);
+    let of_rule = evidence_cases().find(|(id, _)| *id == rule);
     of_rule.unwrap_or_else(|| panic!("rule {rule}: no case; add a record that it decides")).1.direction()
 }

@@ -1,0 +1,281 @@
+//! Answers to segments of a connection that had ended here.
+
+use rstwatch_common::record::{ResetRecord, flags, last_payload, mark, role, sk_class, state, tcp_flag};
+
+use super::sent::{answer_from, exiting, full, marked};
+use super::{Case, SECOND};
+use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
+
+/// An answer to data for a connection that was closed here 200 ms ago.
+pub(super) fn closed(idle_ms: u32) -> ResetRecord {
+    let mut record = fixture::sent_answer();
+    record.flags |= flags::TOMBSTONE;
+    record.conn = fixture::record().conn;
+    record.conn.role = role::SERVER;
+    record.conn.marks = mark::CLOSED_BY_OWNER;
+    record.conn.closing.time_ns = NOW_NS - SECOND / 5;
+    record.conn.closed.time_ns = record.conn.closing.time_ns;
+    record.conn.closing.sent_age = jiffies(idle_ms);
+    // A request, and its response a moment later.
+    record.conn.closing.received_age = jiffies(idle_ms) + 2;
+    record
+}
+
+/// The same for a connection that was aborted.
+pub(super) fn aborted(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
+    let mut record = closed(0);
+    record.conn.marks = mark::ABORTED | marks;
+    record.conn.reset.reason = reason(why);
+    record.conn.reset_state = reset_state;
+    record
+}
+
+pub(super) const CASES: &[Case] = &[
+    ("after_close_while_full", || {
+        let mut record = closed(0);
+        record.conn.marks = 0;
+        record.conn.closing.received_age = jiffies(30_000);
+        record.conn.closing.outstanding = 10;
+        full(record, 10 * SECOND)
+    }),
+    // Sampled while the server was computing: what it sent then was the response, however short and late.
+    ("closed_then_data", || {
+        let mut record = closed(3_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
+        record.conn.sampled.last_payload = last_payload::PEERS;
+        record
+    }),
+    ("closed_with_closing_message", || {
+        let mut record = closed(3_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
+        record.conn.sampled.last_payload = last_payload::OURS;
+        record
+    }),
+    // The end of a long stream.
+    ("closed_then_data", || {
+        let mut record = closed(3_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(1_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (60_000, 40);
+        record
+    }),
+    // A kernel without reasons: a late segment of a killed process's connection reaches the overloaded listener of its
+    // successor.
+    ("after_close_killed", || {
+        let mut record = exiting(closed(0), 9);
+        record.sk_class = sk_class::LISTEN;
+        record.reason = u32::MAX;
+        (record.tcp.ack_backlog, record.tcp.max_ack_backlog) = (9, 8);
+        record
+    }),
+    // Late segments of connections that ended without a reason: the marks decide.
+    ("after_close_out_of_memory", || {
+        aborted("NOT_SPECIFIED", mark::CLOSED_BY_OWNER | mark::ORPHANED, state::FIN_WAIT1)
+    }),
+    ("after_close_keepalive", || aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED)),
+    ("after_close_overflow", || marked(closed(0), mark::OVERFLOWED)),
+    ("after_close_killed", || exiting(closed(60_000), 9)),
+    // Killed with data unread: the exit aborted the connection.
+    ("after_close_killed", || exiting(aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 9)),
+    // Destroyed from outside while its owner was exiting: the kill had not closed it.
+    ("after_close_destroyed", || exiting(aborted("TCP_STATE", 0, state::ESTABLISHED), 9)),
+    ("after_close_exited", || exiting(closed(0), 0)),
+    ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
+    ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
+    ("after_close_linger", || aborted("TCP_STATE", mark::LINGER0, state::CLOSE)),
+    ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
+    ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
+    ("closed_when_idle", || closed(60_000)),
+    // A process per connection that exits on an idle timer has reaped it, not crashed.
+    ("closed_when_idle", || {
+        let mut record = exiting(closed(60_000), 0);
+        record.conn.owner.start_ns = record.conn.established_ns + 1;
+        record
+    }),
+    // TLS sends close_notify before an idle close.
+    ("closed_unsampled", || {
+        let mut record = closed(60_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.closing.outstanding = 24;
+        record
+    }),
+    // A client's request, the response before it and the ACK have the same time: most likely the request was answered.
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // The ACK came later, on its own: most likely the request was not answered.
+    ("gave_up_or_closed", || {
+        let mut record = closed(5_000);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(4_960);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // A server's response and the request have the same time. A separate ACK came later, which proves nothing.
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(4_960);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // The next request may have carried the ACK.
+    ("closed_with_closing_message", || {
+        let mut record = closed(5_000);
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // An old connection, on which the client delays ACKs: this ACK came with a request.
+    ("gave_up_or_closed", || {
+        let mut record = closed(5_000);
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.sampled.closing_quiet = jiffies(5_000);
+        record.conn.sampled.segs_out = 50;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // The server had a request and never sent anything.
+    ("closed_then_data", || {
+        let mut record = closed(5_000);
+        record.conn.closed.bytes_received = 100;
+        record
+    }),
+    // A message after an idle period, longer than closing messages usually are: uncertain.
+    ("gave_up_or_closed", || {
+        let mut record = closed(3_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(3_000);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (700, 1);
+        record.conn.sampled.last_payload = last_payload::OURS;
+        record
+    }),
+    // inetd's child, with a request open.
+    ("after_close_killed", || {
+        let mut record = exiting(closed(3_000), 1 << 8);
+        record.conn.closed.bytes_received = 100;
+        record.conn.owner.start_ns = record.conn.established_ns + SECOND;
+        record
+    }),
+    // The client's first request, never answered.
+    ("closed_then_data", || {
+        let mut record = closed(5_000);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    ("closed_then_data", || closed(10)),
+    // A client that gives up on a slow response: the request was open, so the connection was not idle.
+    ("closed_then_data", || {
+        let mut record = closed(5_000);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.received_age = jiffies(5_004);
+        record
+    }),
+    // A server that closes instead of responding.
+    ("closed_then_data", || {
+        let mut record = closed(60_000);
+        record.conn.closing.received_age = jiffies(59_000);
+        record
+    }),
+    // Closed with undelivered data.
+    ("closed_then_data", || {
+        let mut record = closed(60_000);
+        record.conn.closing.outstanding = 4000;
+        record
+    }),
+    ("half_closed_then_data", || marked(closed(60_000), mark::HALF_CLOSED)),
+    ("after_close_timed_out", || {
+        let mut record = closed(60_000);
+        record.conn.marks = 0;
+        record.conn.closing.outstanding = 10;
+        record
+    }),
+    // Nothing from this host was outstanding: socket repair removed the connection.
+    ("unknown_here", || {
+        let mut record = closed(60_000);
+        record.conn.marks = 0;
+        record
+    }),
+    ("after_close_out_of_memory", || aborted("TCP_ABORT_ON_MEMORY", 0, state::CLOSE)),
+    ("after_close_disconnected", || aborted("TCP_STATE", 0, state::CLOSE)),
+    // A closing message of MySQL.
+    ("closed_unsampled", || {
+        let mut record = closed(60_000);
+        record.conn.closing.sent_age = 0;
+        record.conn.closing.outstanding = 155;
+        record
+    }),
+    // A client's close_notify before its close, most likely; the server's response finds no socket.
+    ("gave_up_or_closed", || {
+        let mut record = closed(90_000);
+        record.conn.role = role::CLIENT;
+        record.conn.closed.bytes_sent = 100;
+        record.conn.closed.bytes_received = 100;
+        record.conn.closing.sent_age = 0;
+        record
+    }),
+    // Our side had closed before the agent started.
+    ("data_after_close", || {
+        let mut record = closed(0);
+        record.sk_class = sk_class::TIME_WAIT;
+        record.conn.marks = 0;
+        record.conn.closing.time_ns = 0;
+        record.conn.old_state = state::FIN_WAIT2;
+        record
+    }),
+    // The abort's RST was lost; a segment that arrives a minute later was not in flight at the abort.
+    ("unknown_here", || {
+        let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
+        record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
+    // FIN_WAIT2 expired long ago.
+    ("unknown_here", || {
+        let mut record = aborted("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        record.conn.closing.time_ns = NOW_NS - 60 * SECOND;
+        record
+    }),
+    ("data_after_close", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::ACK)),
+    ("unknown_here", fixture::sent_answer),
+    ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
+    // Only a FIN: both sides had closed, no data was lost.
+    ("tail", || {
+        let mut record = closed(60_000);
+        record.segment.payload = 0;
+        record
+    }),
+    // The peer's FIN arrives just after FIN_WAIT2 expired.
+    ("tail", || {
+        let mut record = aborted("TCP_STATE", mark::CLOSED_BY_OWNER, state::FIN_WAIT2);
+        record.segment.payload = 0;
+        record
+    }),
+    // An RST in the peer's name had ended it, and the peer does not know.
+    ("tail", || {
+        let mut record = closed(0);
+        record.conn.marks = 0;
+        record.conn.reset.time_ns = NOW_NS - SECOND;
+        record
+    }),
+];

@@ -1,0 +1,102 @@
+//! Resets whose verdict depends on more than their own record: later segments and other connections.
+
+use super::{after_close, evidence_of, received};
+use crate::evidence::{Aftermath, Correlation, EndedBy, Evidence};
+use crate::testing::fixture;
+use rstwatch_common::record::{ResetRecord, present, tcp_flag};
+
+/// The peer's data continues after the RST.
+fn data_beyond(record: &ResetRecord) -> Evidence {
+    let mut evidence = evidence_of(record);
+    if let Evidence::Received(received) = &mut evidence {
+        received.forgery.add_aftermath(Aftermath { data_beyond: true, repeated: false });
+    }
+    evidence
+}
+
+fn correlated(record: &ResetRecord, correlation: Correlation) -> Evidence {
+    let mut evidence = evidence_of(record);
+    if let Evidence::Received(received) = &mut evidence {
+        received.correlation = correlation;
+    }
+    evidence
+}
+
+/// Data from the peer, beyond an RST that had ended the connection here.
+fn resumed() -> ResetRecord {
+    let mut record = after_close::closed(0);
+    record.conn.marks = 0;
+    record.conn.reset.time_ns = record.conn.closed.time_ns;
+    record.conn.rst.segment.present = present::SEGMENT | present::IPV4;
+    record.conn.rst.segment.flags = tcp_flag::RST;
+    record.conn.rst.segment.seq = 5000;
+    record.conn.rst.segment.ttl = 200;
+    record.segment.seq = 5000;
+    record.segment.ttl = 63;
+    record
+}
+
+fn after(record: &ResetRecord, ended_by: EndedBy) -> Evidence {
+    let mut evidence = evidence_of(record);
+    if let Evidence::Sent(sent) = &mut evidence {
+        sent.ended_by = Some(ended_by);
+    }
+    evidence
+}
+
+/// A rule, and evidence that it decides.
+type EvidenceCase = (&'static str, fn() -> Evidence);
+
+pub(super) const CASES: &[EvidenceCase] = &[
+    ("resumed", || after(&resumed(), EndedBy::Busy)),
+    ("resumed_after_idle", || after(&resumed(), EndedBy::Idle)),
+    // This host's firewall had sent the RST.
+    ("resumed_after_reject", || after(&resumed(), EndedBy::LocalFirewall)),
+    // Possibly another firewall's.
+    ("tail", || after(&resumed(), EndedBy::AnotherFirewall)),
+    // The RST's record was lost, so it is unknown whether the connection was idle.
+    ("tail", || evidence_of(&resumed())),
+    // Data that was in flight before the RST.
+    ("tail", || {
+        let mut record = resumed();
+        record.segment.seq = 4990;
+        after(&record, EndedBy::Busy)
+    }),
+    // A firewall rule on the peer's host sent the RST: same hop count, and a reject's shape.
+    ("tail", || {
+        let mut record = resumed();
+        record.conn.rst.segment.ttl = 63;
+        after(&record, EndedBy::Busy)
+    }),
+    ("peers_firewall", || data_beyond(&received::bare())),
+    ("path_injected", || {
+        let mut record = received::bare();
+        record.segment.ip_id = 7;
+        data_beyond(&record)
+    }),
+    ("path_dropped_state", || {
+        let mut record = received::after_silence(received::bare(), 60_000);
+        record.segment.ip_id = 7;
+        data_beyond(&record)
+    }),
+    // A perfect imitation, yet the data continues: the sender stays undecided.
+    ("path_doubtful", || data_beyond(&fixture::received())),
+    ("ended_together", || {
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 2, refused_since: true },
+        )
+    }),
+    ("reused_after_fin", || {
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 2, refused_since: false },
+        )
+    }),
+    ("reused_after_fin", || {
+        correlated(
+            &received::after_fin(received::bare(), 60_000),
+            Correlation { ended_together: 0, refused_since: true },
+        )
+    }),
+];
