@@ -30,7 +30,7 @@ pub struct BenchArgs {
     /// Write docs/performance.md
     #[arg(long, conflicts_with_all = ["try_out", "only"])]
     write: bool,
-    /// Measure a little of everything, to see that it works; the figures mean nothing
+    /// Measure everything briefly, to check that the bench works; the figures are meaningless
     #[arg(long)]
     try_out: bool,
     /// Measure only this part; repeatable
@@ -67,7 +67,7 @@ enum Part {
     Soak,
 }
 
-/// How much each part measures.
+/// The extent of each part.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     rstwatch: Plan,

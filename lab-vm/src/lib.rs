@@ -46,7 +46,7 @@ pub fn vm(args: &VmArgs) -> Result<bool> {
     Ok(run::run(args)?.good())
 }
 
-/// The step of `cargo xtask test`. Kernels that could not be fetched make it skipped, not passed.
+/// The step of `cargo xtask test`. If kernels could not be fetched, the step is skipped, not passed.
 pub fn step(args: &VmArgs) -> Result<Outcome> {
     if let Err(why) = run::check_host() {
         return Ok(Outcome::Skipped(why.to_string()));

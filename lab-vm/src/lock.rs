@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_has_one_user_at_a_time() {
+    fn locks_a_folder_for_one_process() {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
         assert!(Lock::take(folder.path()).is_err());

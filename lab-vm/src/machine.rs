@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_that_hangs_is_killed_and_one_that_ends_is_not() {
+    fn kills_only_a_child_that_hangs() {
         let mut hangs = Command::new("sleep").arg("60").spawn().unwrap();
         assert_eq!(end_within(&mut hangs, Duration::from_millis(50)).unwrap(), None);
         let mut ends = Command::new("true").spawn().unwrap();

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_series_of_kernels_is_numbers() {
+    fn parses_series_of_numbers_only() {
         assert_eq!(series("6.12").as_deref(), Ok("6.12"));
         assert_eq!(series("7.x").as_deref(), Ok("7"));
         for wrong in ["", "6.", "../x", "6.12-rc1"] {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_is_the_labs_or_the_error() {
+    fn summary_is_the_last_line_or_the_exit_code() {
         let log = Path::new("l");
         assert_eq!(summary("x\n3 passed, 0 failed\n", 0, log), "3 passed, 0 failed");
         assert_eq!(summary("3 passed, 1 failed\nerror: 1 line\n", 1, log), "3 passed, 1 failed (see l)");
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_is_repeated() {
+    fn extracts_only_failures() {
         let output = "row  vantage\nfailed: row 1 v4, all: expected a, got b\nfailed:   {}\n3 passed, 1 failed\n";
         assert_eq!(failures(output), "failed: row 1 v4, all: expected a, got b\nfailed:   {}\n");
         assert_eq!(failures("3 passed, 0 failed\n"), "");
     }
 
     #[test]
-    fn a_skipped_kernel_is_not_passed() {
+    fn a_skipped_kernel_has_not_passed() {
         let tally = |failed: &[&str], skipped: &[&str]| Tally {
             passed: 1,
             failed: failed.iter().map(ToString::to_string).collect(),

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_served() {
+    fn serves_objects_that_were_put() {
         let api = Api::start("node-a").expect("a server");
         api.put(json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"nodeName": "node-a"}}));
         api.put(json!({"kind": "Pod", "metadata": {"name": "b"}, "spec": {"nodeName": "node-b"}}));

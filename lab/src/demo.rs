@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::network::peer::Process;
 use crate::rows::table::{Row, rows};
-use crate::stage::{Played, Stage};
+use crate::scenarios::{Made, Scenarios};
 use crate::watchers::program::STARTS;
 
 /// The rows that the demo makes.
@@ -22,15 +22,15 @@ const VERDICTS: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_millis(100);
 
 pub(crate) fn demo(rstwatch: &Path) -> Result<()> {
-    let mut stage = Stage::build()?;
-    let trace = Trace::start(rstwatch, &stage)?;
+    let mut scenarios = Scenarios::build()?;
+    let trace = Trace::start(rstwatch, &scenarios)?;
     for row in rows().filter(|row| SHOWN.contains(&row.id)) {
-        match stage.play(row.id)? {
-            Played::At(port) => {
+        match scenarios.make(row.id)? {
+            Made::At(port) => {
                 println!("\nrow {}: {} (server port {port})\n  {}", row.id, row.what, truth(row));
                 trace.show(port, row.wants.len());
             }
-            Played::Lacks(program) => println!("\nrow {}: skipped: {program} is not installed", row.id),
+            Made::Lacks(program) => println!("\nrow {}: skipped: {program} is not installed", row.id),
         }
     }
     println!();
@@ -50,15 +50,15 @@ struct Trace {
 
 impl Trace {
     /// Starts it and waits until it is attached.
-    fn start(rstwatch: &Path, stage: &Stage) -> Result<Self> {
+    fn start(rstwatch: &Path, scenarios: &Scenarios) -> Result<Self> {
         let mut command = Command::new(rstwatch);
         command.arg("trace").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for namespace in stage.namespaces() {
+        for namespace in scenarios.namespaces() {
             command.arg("--netns").arg(namespace);
         }
         let mut child = command.spawn().context("cannot start rstwatch trace")?;
         let (lines, log) = (forward(child.stdout.take()), forward(child.stderr.take()));
-        let trace = Self { _process: stage.adopt(child)?, lines };
+        let trace = Self { _process: scenarios.adopt(child)?, lines };
         let started = Instant::now();
         let attached = std::iter::from_fn(|| log.recv_timeout(STARTS.saturating_sub(started.elapsed())).ok())
             .any(|line| line.starts_with("watching"));
@@ -70,8 +70,8 @@ impl Trace {
     fn show(&self, port: u16, expected: usize) {
         let (started, mut seen, mut is_ours) = (Instant::now(), 0, false);
         loop {
-            let patience = if seen < expected { VERDICTS.saturating_sub(started.elapsed()) } else { QUIET };
-            let Ok(line) = self.lines.recv_timeout(patience) else { break };
+            let timeout = if seen < expected { VERDICTS.saturating_sub(started.elapsed()) } else { QUIET };
+            let Ok(line) = self.lines.recv_timeout(timeout) else { break };
             if is_head(&line) {
                 is_ours = line.contains(&format!(":{port} "));
                 seen += usize::from(is_ours);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_begins_with_its_head() {
+    fn recognizes_the_first_line_of_a_verdict() {
         assert!(is_head(
             "09:35:58.315  sent      10.77.2.2:10003 -> 10.77.1.2:43146  refused  certain, by local_kernel"
         ));

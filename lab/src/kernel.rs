@@ -1,9 +1,9 @@
-//! The running kernel, and whether the machine is a VM of ours.
+//! The running kernel, and whether this machine is one of the lab's VMs.
 
-/// Set by `cargo xtask vm`: the lab may change the whole machine, which is emulated.
+/// Set by `cargo xtask vm`, which emulates the whole machine.
 const IN_VM: &str = "RSTWATCH_LAB_VM";
 
-/// Whether the lab may change the whole machine.
+/// Whether the lab may change settings of the whole machine.
 pub(crate) fn is_ours() -> bool {
     std::env::var_os(IN_VM).is_some()
 }

@@ -14,7 +14,7 @@ mod network;
 mod rows;
 mod run;
 mod select;
-mod stage;
+mod scenarios;
 mod traffic;
 mod wait;
 mod watchers;
@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 
 pub use judging::report::FAILED;
 pub use network::peer::run_helper_if_requested;
-pub use stage::{Played, Stage};
+pub use scenarios::{Made, Scenarios};
 pub use traffic::Traffic;
 
 /// What `cargo xtask lab` accepts.
 #[derive(clap::Args, Debug)]
 pub struct LabArgs {
-    /// How often each row is made
+    /// Number of times that each row is made
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=500))]
     repeat: u32,
     /// Only this row, or this family of rows ("8" means every "8-…"); repeatable
@@ -41,24 +41,23 @@ pub struct LabArgs {
     /// Only prove that the scenarios make their resets; start no rstwatch
     #[arg(long)]
     truth_only: bool,
-    /// Write what was judged to this file, one JSON object a line
+    /// Write all judgements to this file, one JSON object per line
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Make nothing: write docs/accuracy.md from the results in the files of --from
+    /// Make no resets: write docs/accuracy.md and docs/kernels.md from the files of --from
     #[arg(long, requires = "from")]
     matrix: bool,
-    /// A file that --json wrote; repeatable, one for each kernel or run
+    /// Results that --json wrote; repeatable, one file per kernel or run
     #[arg(long, value_name = "PATH", requires = "matrix")]
     from: Vec<PathBuf>,
 }
 
-/// Runs the lab and prints its table, with an error when a row missed; or writes the
-/// published matrix from earlier runs.
+/// Runs the lab and prints its table, or writes the published pages from earlier runs. Fails when a row failed.
 pub fn lab(args: &LabArgs) -> anyhow::Result<()> {
     if args.matrix { judging::matrix::write(&args.from) } else { run::lab(args) }
 }
 
-/// Makes a handful of resets, and prints of each what made it, what is true, and the verdicts of this `rstwatch`.
+/// Makes a handful of resets. For each, prints the scenario, the truth, and the verdicts of this `rstwatch`.
 pub fn demo(rstwatch: &Path) -> anyhow::Result<()> {
     demo::demo(rstwatch)
 }

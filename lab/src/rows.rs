@@ -7,119 +7,127 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::network::host::{Family, Host, at};
 use crate::network::net::Net;
 use crate::network::nft::Rejects;
-use crate::network::place::{Family, Place, at};
 use crate::network::procnet::{State, states};
 use crate::network::sock::{Listener, Tcp};
 use crate::rows::table::{Idle, Row};
 use crate::wait::{SOON, until_true};
 
 mod admin;
-mod alive;
-mod answer;
+mod keepalive;
+mod unanswered;
 mod app;
-mod crowd;
-mod death;
+mod many;
+mod process;
 mod firewall;
 mod forge;
-mod guard;
+mod ttl;
 mod handshake;
 mod idle;
-mod late;
+mod timers;
 pub(crate) mod limits;
 mod middlebox;
 mod mptcp;
 mod nat;
 mod overload;
-mod quiet;
+mod controls;
 mod reboot;
-mod silence;
+mod idle_ends;
 mod stream;
 pub(crate) mod table;
-pub(crate) mod timers;
+pub(crate) mod idle_timeouts;
 pub(crate) mod wire;
 
 const HELLO: &[u8] = b"hello";
-/// Shorter than any idle time that counts.
-const BRISK: Duration = Duration::from_millis(900);
+/// Shorter than the shortest idle time that counts.
+const NEVER_IDLE: Duration = Duration::from_millis(900);
 
 /// All rows, by family, in the order in which they run.
 pub(crate) const FAMILIES: &[&[Row]] = &[
     app::ROWS,
     admin::ROWS,
-    death::ROWS,
+    process::ROWS,
     stream::ROWS,
     idle::ROWS,
-    alive::ROWS,
-    answer::ROWS,
-    silence::ROWS,
+    keepalive::ROWS,
+    unanswered::ROWS,
+    idle_ends::ROWS,
     middlebox::ROWS,
     nat::ROWS,
     forge::ROWS,
-    guard::ROWS,
+    ttl::ROWS,
     firewall::ROWS,
     overload::ROWS,
-    late::ROWS,
+    timers::ROWS,
     reboot::ROWS,
     handshake::ROWS,
     mptcp::ROWS,
     limits::ROWS,
-    crowd::ROWS,
-    quiet::ROWS,
+    many::ROWS,
+    controls::ROWS,
 ];
 
-/// The environment of one scenario, with a server port of its own by which its events are identified.
+/// The environment of one scenario. Its events are identified by its server port.
 pub(crate) struct Scene<'a> {
     pub(crate) net: &'a Net,
     pub(crate) rejects: &'a Rejects,
     pub(crate) family: Family,
     pub(crate) port: u16,
-    idle: RefCell<Vec<(Place, Idle)>>,
-    brisk: Cell<Option<Instant>>,
+    idle: RefCell<Vec<(Host, Idle)>>,
+    busy_since: Cell<Option<Instant>>,
     /// Duration of the last exchange.
     exchange: Cell<Option<Duration>>,
 }
 
 impl<'a> Scene<'a> {
     pub(crate) fn new(net: &'a Net, rejects: &'a Rejects, family: Family, port: u16) -> Self {
-        Self { net, rejects, family, port, idle: RefCell::default(), brisk: Cell::default(), exchange: Cell::default() }
+        Self {
+            net,
+            rejects,
+            family,
+            port,
+            idle: RefCell::default(),
+            busy_since: Cell::default(),
+            exchange: Cell::default(),
+        }
     }
 
     /// The true idle times that the scenario stated.
-    pub(crate) fn idle(&self) -> Vec<(Place, Idle)> {
+    pub(crate) fn idle(&self) -> Vec<(Host, Idle)> {
         self.idle.borrow().clone()
     }
 
-    /// States the idle time until now: before the operation that meets the reset, or before the reset that interrupts it. To be
-    /// called right before either.
+    /// States the idle time until now. To be called right before the operation that draws the reset, or right before the reset
+    /// itself.
     fn idle_since(&self, since: Instant) {
         let silence = since.elapsed();
-        self.idle_was(Place::Client, silence);
-        self.idle_was(Place::Server, silence);
+        self.idle_was(Host::Client, silence);
+        self.idle_was(Host::Server, silence);
     }
 
-    fn idle_was(&self, place: Place, silence: Duration) {
+    fn idle_was(&self, host: Host, silence: Duration) {
         // The last exchange began earlier by its duration.
         let slack = self.exchange.get().unwrap_or_default();
-        self.idle.borrow_mut().push((place, Idle::Was(silence, silence + slack)));
+        self.idle.borrow_mut().push((host, Idle::Was(silence, silence + slack)));
     }
 
-    /// States that traffic never pauses from now on. On a busy machine it may pause, and then the row must be made again: see
+    /// States that traffic never pauses from now on. If a busy machine delays it too long, the row is made again: see
     /// [`Scene::was_too_slow`].
     fn busy(&self) {
-        self.brisk.set(Some(Instant::now()));
+        self.busy_since.set(Some(Instant::now()));
         self.streams();
     }
 
     /// States that traffic flows all the time, however long it takes.
     fn streams(&self) {
-        self.idle.borrow_mut().extend([Place::Client, Place::Server].map(|place| (place, Idle::Busy)));
+        self.idle.borrow_mut().extend([Host::Client, Host::Server].map(|host| (host, Idle::Busy)));
     }
 
     /// Whether a busy row took so long that its connection was idle after all.
     pub(crate) fn was_too_slow(&self) -> bool {
-        self.brisk.get().is_some_and(|since| since.elapsed() > BRISK)
+        self.busy_since.get().is_some_and(|since| since.elapsed() > NEVER_IDLE)
     }
 
     fn server(&self) -> SocketAddr {
@@ -146,10 +154,10 @@ impl<'a> Scene<'a> {
     /// Exchanges a request and a response, and measures the duration.
     fn talk(&self, client: &Tcp, server: &Tcp) -> Result<()> {
         client.send(HELLO)?;
-        server.hear(HELLO.len())?;
+        server.receive(HELLO.len())?;
         self.timed(|| {
             server.send(HELLO)?;
-            client.hear(HELLO.len())
+            client.receive(HELLO.len())
         })
     }
 
@@ -161,20 +169,20 @@ impl<'a> Scene<'a> {
     }
 
     /// Waits until a socket of this scenario is in that state.
-    fn reaches(&self, place: Place, state: State, patience: Duration) -> Result<()> {
-        let what = format!("{state:?} at {}", place.letter());
-        self.becomes(&what, place, patience, |states| states.contains(&state))
+    fn reaches(&self, host: Host, state: State, timeout: Duration) -> Result<()> {
+        let what = format!("{state:?} at {}", host.letter());
+        self.becomes(&what, host, timeout, |states| states.contains(&state))
     }
 
     /// Waits until no socket of this scenario is left except in TIME_WAIT.
-    fn is_over(&self, place: Place) -> Result<()> {
+    fn is_over(&self, host: Host) -> Result<()> {
         let over = |states: &[State]| states.iter().all(|state| *state == State::TIME_WAIT);
-        self.becomes("the sockets' end", place, SOON, over)
+        self.becomes("the sockets' end", host, SOON, over)
     }
 
-    fn becomes(&self, what: &str, place: Place, patience: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
-        let ns = self.net.ns(place);
-        until_true(what, patience, || Ok(is(&states(ns, self.port)?)))
+    fn becomes(&self, what: &str, host: Host, timeout: Duration, is: impl Fn(&[State]) -> bool) -> Result<()> {
+        let ns = self.net.ns(host);
+        until_true(what, timeout, || Ok(is(&states(ns, self.port)?)))
     }
 
     /// The nft match for a client's packets to this scenario's server.

@@ -10,15 +10,15 @@ use super::LabArgs;
 use crate::checks::alerts;
 use crate::checks::owners;
 use crate::checks::proof::Proof;
-use crate::checks::queues::{self, Stage};
+use crate::checks::queues::{self, OverflowPacket};
 use crate::judging::conserve::Conservation;
-use crate::judging::judge::{self, Judge, Played};
+use crate::judging::judge::{self, Judge, MadeRow};
 use crate::judging::judgement;
 use crate::judging::report::{Got, MAKING, Report};
 use crate::kernel::Kernel;
+use crate::network::host::Family;
 use crate::network::net::Net;
 use crate::network::nft::Rejects;
-use crate::network::place::Family;
 use crate::rows::table::{FLOOD, Row, rows};
 use crate::rows::{Scene, limits};
 use crate::select::{ALERTS, BURST, OWNERS, QUEUES, ids, installed, missing, names};
@@ -32,7 +32,7 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
     let wanted = |id: &str| args.rows.is_empty() || args.rows.iter().any(|row| names(row, id));
     let unknown = args.rows.iter().find(|row| !ids().any(|id| names(row, id)));
     if let Some(unknown) = unknown {
-        bail!("no row {unknown:?}; there are {}", ids().collect::<Vec<_>>().join(" "));
+        bail!("no row {unknown:?}; choose from: {}", ids().collect::<Vec<_>>().join(" "));
     }
     let rstwatch = paths::root().join(&args.rstwatch);
     ensure!(
@@ -45,17 +45,17 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
     let agents = if args.truth_only { None } else { Some(Agents::start(&net, &rstwatch)?) };
     let mut lab = Lab::new(&net, agents)?;
     for run in 1..=args.repeat {
-        let played = lab.play_all(run, &wanted)?;
-        lab.judge(&played)?;
+        let made = lab.make_all(run, &wanted)?;
+        lab.judge(&made)?;
     }
     if wanted(QUEUES) {
-        lab.overflow();
+        lab.check_queues();
     }
     if wanted(OWNERS) {
-        lab.own();
+        lab.check_owners();
     }
     if wanted(ALERTS) {
-        lab.alert();
+        lab.check_alerts();
     }
     lab.close(wanted(BURST), started, args.json.as_deref())
 }
@@ -72,9 +72,9 @@ pub(crate) fn build() -> Result<Net> {
 const TRIES: u32 = 4;
 
 /// The result of one attempt at a scenario.
-enum Take {
-    /// The attempt counts; what was played, if there is something to judge.
-    Done(Option<Played>),
+enum Attempt {
+    /// The attempt counts; what was made, if there is something to judge.
+    Done(Option<MadeRow>),
     /// The scenario has to be made again, for this reason.
     Again(String),
 }
@@ -97,30 +97,30 @@ impl<'a> Lab<'a> {
         Ok(Self { net, kernel, rejects, agents, conservation, report, port: FIRST_PORT })
     }
 
-    fn play_all(&mut self, run: u32, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Played>> {
-        let mut played = Vec::new();
+    fn make_all(&mut self, run: u32, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<MadeRow>> {
+        let mut made = Vec::new();
         for row in rows().filter(|row| wanted(row.id)) {
             for family in row.families {
-                played.extend(self.play_again(row, *family, run)?);
+                made.extend(self.make_with_retries(row, *family, run)?);
             }
         }
-        Ok(played)
+        Ok(made)
     }
 
     /// Makes a row, again if the machine was too slow or if it made something else than its resets. Events of a discarded attempt
     /// are not judged, because each attempt has its own port.
-    fn play_again(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<Played>> {
-        for take in 1..=TRIES {
-            match self.play(row, family, run, take == TRIES)? {
-                Take::Done(played) => return Ok(played),
-                Take::Again(why) => eprintln!("row {} {}: {why}: trying again", row.id, family.name()),
+    fn make_with_retries(&mut self, row: &'static Row, family: Family, run: u32) -> Result<Option<MadeRow>> {
+        for attempt in 1..=TRIES {
+            match self.make(row, family, run, attempt == TRIES)? {
+                Attempt::Done(made) => return Ok(made),
+                Attempt::Again(why) => eprintln!("row {} {}: {why}: trying again", row.id, family.name()),
             }
         }
         Ok(None)
     }
 
     /// Makes one scenario. The last attempt counts in any case.
-    fn play(&mut self, row: &'static Row, family: Family, run: u32, is_last: bool) -> Result<Take> {
+    fn make(&mut self, row: &'static Row, family: Family, run: u32, is_last: bool) -> Result<Attempt> {
         // Some scenarios use the next port as well.
         self.port += 2;
         let name = format!("{} {}", row.id, family.name());
@@ -129,7 +129,7 @@ impl<'a> Lab<'a> {
         if let Some(why) = obstacle {
             self.report.skip(&format!("row {name}"), &why);
             self.report.not_judged(row, family, run, &self.kernel, Err(why));
-            return Ok(Take::Done(None));
+            return Ok(Attempt::Done(None));
         }
         let counted = self.agents.as_ref().filter(|_| row.flood).map(|agents| agents.daemon.metrics());
         let proof = Proof::begin(&scene)?;
@@ -140,33 +140,33 @@ impl<'a> Lab<'a> {
         if let Err(why) = made {
             let why = format!("not produced: {why:#}");
             if !is_last {
-                return Ok(Take::Again(why));
+                return Ok(Attempt::Again(why));
             }
             eprintln!("row {name}: {why}");
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Else(why.clone(), Vec::new()));
             self.report.not_judged(row, family, run, &self.kernel, Ok(why));
-            return Ok(Take::Done(None));
+            return Ok(Attempt::Done(None));
         }
         eprintln!("row {name}: {} (port {}, {} ms)", row.what, self.port, started.elapsed().as_millis());
         let Some(agents) = self.agents.as_ref() else {
             self.report.enter(&name, MAKING, row.what.to_owned(), Got::Expected);
-            return Ok(Take::Done(None));
+            return Ok(Attempt::Done(None));
         };
         if was_too_slow && !is_last {
-            return Ok(Take::Again("too slow".to_owned()));
+            return Ok(Attempt::Again("too slow".to_owned()));
         }
         if let Some(before) = counted {
             let got = before.and_then(|before| judge::flooded(agents, row, &before));
             self.report.enter_result(&name, "metrics", format!("{FLOOD} sent"), got);
         }
-        Ok(Take::Done(Some(Played { row, family, port: self.port, run, idle: scene.idle() })))
+        Ok(Attempt::Done(Some(MadeRow { row, family, port: self.port, run, idle: scene.idle() })))
     }
 
-    fn judge(&mut self, played: &[Played]) -> Result<()> {
+    fn judge(&mut self, made: &[MadeRow]) -> Result<()> {
         let Some(agents) = self.agents.as_ref() else { return Ok(()) };
         let judge = Judge::new(agents, self.net, &self.kernel)?;
-        judge.hear_out(played);
-        for row in played {
+        judge.wait_for_events(made);
+        for row in made {
             for vantage in Vantage::EACH {
                 self.report.judged(judge.row(row, vantage));
             }
@@ -175,21 +175,21 @@ impl<'a> Lab<'a> {
     }
 
     /// Accept queues that overflow, with and without an RST for it.
-    fn overflow(&mut self) {
-        for (stage, abort) in Stage::EACH.into_iter().flat_map(|stage| [(stage, false), (stage, true)]) {
-            let row = format!("{QUEUES} {stage:?} tcp_abort_on_overflow={}", u8::from(abort));
+    fn check_queues(&mut self) {
+        for (packet, abort) in OverflowPacket::EACH.into_iter().flat_map(|packet| [(packet, false), (packet, true)]) {
+            let row = format!("{QUEUES} {packet:?} tcp_abort_on_overflow={}", u8::from(abort));
             self.port += 2;
             let Some(agents) = &self.agents else {
                 self.report.skip(&row, "no daemon");
                 continue;
             };
-            let got = queues::overflow(self.net, &agents.daemon, stage, abort, self.port);
+            let got = queues::overflow(self.net, &agents.daemon, packet, abort, self.port);
             self.enter(&row, "each overflow counted at its listener and owner", got);
         }
     }
 
     /// Processes in cgroups such as container runtimes and systemd create.
-    fn own(&mut self) {
+    fn check_owners(&mut self) {
         for case in owners::CASES {
             let row = format!("{OWNERS} {}", case.name);
             self.port += 2;
@@ -205,7 +205,7 @@ impl<'a> Lab<'a> {
     }
 
     /// A conntrack table that fills up until the shipped alert fires.
-    fn alert(&mut self) {
+    fn check_alerts(&mut self) {
         self.port += 2;
         if let Some(why) = limits::not_ours() {
             return self.report.skip(ALERTS, &why);

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_or_a_family_by_name() {
+    fn selects_a_row_or_a_family() {
         let named = |asked: &str| ids().filter(|id| names(asked, id)).collect::<Vec<_>>();
         assert_eq!(named("4"), ["4"]);
         assert_eq!(named("18"), ["18a", "18b"]);

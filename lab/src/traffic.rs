@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::network::host::{Family, Host, at};
 use crate::network::net::Net;
 use crate::network::nft::Rejects;
 use crate::network::peer::Process;
-use crate::network::place::{Family, Place, at};
 use crate::network::sock::{Listener, Tcp};
 use crate::rows::Scene;
+use crate::rows::idle_timeouts::{Timed, survive_and_die};
 use crate::rows::table::rows;
-use crate::rows::timers::{Timed, survive_and_die};
 use crate::run::{FIRST_PORT, build};
 use crate::select::missing;
 
-/// What each round makes.
+/// The rows of each round.
 const MADE: [&str; 9] = ["1", "2", "3", "3-client", "4", "5", "6a", "9-server", "10d"];
 /// Additional servers: port, and timeout in milliseconds.
 const TIMERS: [(u16, u64); 3] = [(9_001, 2_000), (9_002, 3_000), (9_003, 5_000)];
@@ -47,7 +47,7 @@ impl Traffic {
         let net = build()?;
         let overflowing = Listener::open(&net.server, at(Family::V4.server(), OVERFLOWING), BACKLOG)?;
         let (rejects, waiting, minutes) = (Rejects::default(), Vec::new(), VecDeque::new());
-        let residents = Place::ALL.into_iter().map(|place| start_resident(&net, place)).collect::<Result<_>>()?;
+        let residents = Host::ALL.into_iter().map(|host| start_resident(&net, host)).collect::<Result<_>>()?;
         Ok(Self { rejects, overflowing, waiting, minutes, _residents: residents, net })
     }
 
@@ -56,7 +56,7 @@ impl Traffic {
         [("client", self.net.client.path()), ("server", self.net.server.path())]
     }
 
-    /// Makes one of everything; takes some seconds.
+    /// Makes each kind once; takes some seconds.
     pub fn round(&mut self) -> Result<()> {
         with_retries(|| self.overflow()).context("the overflow")?;
         self.rows()?;
@@ -102,8 +102,8 @@ impl Traffic {
 }
 
 /// Starts a process in the namespace, through which the agent reads the namespace's counters.
-fn start_resident(net: &Net, place: Place) -> Result<Process> {
-    Process::start(net.ns(place), &net.janitor, Command::new("sleep").arg("infinity"))
+fn start_resident(net: &Net, host: Host) -> Result<Process> {
+    Process::start(net.ns(host), &net.cleanup, Command::new("sleep").arg("infinity"))
 }
 
 /// Makes a scenario again if a busy machine missed its timing.

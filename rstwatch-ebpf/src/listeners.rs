@@ -1,7 +1,11 @@
 //! Listeners and their accept queues. A hash map by the socket's address keeps them, because an iterator can walk it: walking
 //! socket storage can crash the kernel (`hooks/sample.rs`).
 
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::bpf_seq_write;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use rstwatch_common::listener::{Gone, Listener};
@@ -12,7 +16,7 @@ use crate::facts::clock::now;
 use crate::facts::netns::{netns_of_sock, watched};
 use crate::facts::socket::flow_of;
 use crate::facts::task::read_current_process;
-use crate::kernel::{Base, offset, read_or_zero, value};
+use crate::kernel::{Base, offset, read_into, read_or_zero, value};
 use crate::words::{add_one, copy};
 
 /// Listeners by the address of their socket.
@@ -142,4 +146,28 @@ pub fn refresh(listener: &mut Listener) {
     listener.drops = value!(sk, sk_drops, u32);
     listener.length = value!(sk, sk_ack_backlog, u32);
     listener.limit = value!(sk, sk_max_ack_backlog, u32);
+}
+
+/// The address of a listener's element, if it has one.
+#[inline(always)]
+pub fn element(sk: u64) -> Option<u64> {
+    LISTENERS.get_ptr(&sk).map(|listener| listener as u64)
+}
+
+/// Writes the current numbers of a listener that still listens to an iterator's sequence, from the element at this address. It
+/// does not write into the map: an element may be reused for another listener during the visit.
+#[inline(always)]
+pub fn write(element: u64, seq: *mut c_void) {
+    let mut copy = MaybeUninit::<Listener>::zeroed();
+    // SAFETY: all zeros are a valid value.
+    let listener = unsafe { copy.assume_init_mut() };
+    if !read_into(element, listener) || value!(listener.sock, skc_state, u8) != state::LISTEN {
+        return;
+    }
+    if netns_of_sock(listener.sock) != listener.netns {
+        return;
+    }
+    refresh(listener);
+    // SAFETY: the sequence is the context's own, and the listener is whole.
+    unsafe { bpf_seq_write(seq.cast(), core::ptr::from_ref(listener).cast(), size_of::<Listener>() as u32) };
 }

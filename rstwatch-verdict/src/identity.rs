@@ -41,8 +41,8 @@ impl Identity {
 ///
 /// The running task is no evidence of ownership: outside close() and exit it is arbitrary.
 pub fn owner(record: &ResetRecord) -> Option<&Task> {
-    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
-    Some(&record.conn.owner).filter(|owner| remembered && owner.tgid != 0)
+    let has_state = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    Some(&record.conn.owner).filter(|owner| has_state && owner.tgid != 0)
 }
 
 /// A task as users see it.

@@ -23,7 +23,7 @@ pub enum Moment {
     /// In answer to the first operation after an idle gap.
     AfterIdle,
     /// During an idle gap, unprovoked.
-    IntoSilence,
+    DuringIdle,
     /// While the connection was in use.
     Busy,
     /// The times were not seen.
@@ -61,7 +61,7 @@ fn received_moment(it: &Received) -> Moment {
         (false, None) => Moment::Unseen,
         (false, Some(_)) if !it.gap.is_idle() => Moment::Busy,
         (false, Some(_)) if ended_by_us => Moment::AfterIdle,
-        (false, Some(_)) => Moment::IntoSilence,
+        (false, Some(_)) => Moment::DuringIdle,
     }
 }
 
@@ -85,7 +85,7 @@ fn sent_moment(it: &Sent) -> Moment {
         None => Moment::Unseen,
         Some(end) => match end.idle {
             Some(idle) if idle >= GAP && it.answered.is_some() => Moment::AfterIdle,
-            Some(idle) if idle >= GAP => Moment::IntoSilence,
+            Some(idle) if idle >= GAP => Moment::DuringIdle,
             // A request or transfer was open, or had just ended.
             _ => Moment::Busy,
         },
@@ -115,15 +115,15 @@ mod tests {
     }
 
     /// Idle for a minute, with a request outstanding or not.
-    fn quiet(request: bool) -> ResetRecord {
-        let mut quiet = received();
-        (quiet.tcp.received_age, quiet.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
-        quiet.tcp.sent_age = jiffies(if request { 0 } else { 60_000 });
+    fn idle(request: bool) -> ResetRecord {
+        let mut idle = received();
+        (idle.tcp.received_age, idle.tcp.ack_age) = (jiffies(60_000), jiffies(60_000));
+        idle.tcp.sent_age = jiffies(if request { 0 } else { 60_000 });
         if request {
-            quiet.tcp.write_seq += 100;
-            quiet.tcp.snd_nxt += 100;
+            idle.tcp.write_seq += 100;
+            idle.tcp.snd_nxt += 100;
         }
-        quiet
+        idle
     }
 
     #[test]
@@ -137,8 +137,8 @@ mod tests {
             (refusing, Moment::Connecting, None),
             (sent_answer(), Moment::Unseen, None),
             (received(), Moment::Busy, None),
-            (quiet(true), Moment::AfterIdle, timer(60_000, false)),
-            (quiet(false), Moment::IntoSilence, timer(60_000, true)),
+            (idle(true), Moment::AfterIdle, timer(60_000, false)),
+            (idle(false), Moment::DuringIdle, timer(60_000, true)),
         ];
         for (index, (record, moment, timer)) in cases.into_iter().enumerate() {
             let found = timing(&record);
@@ -149,7 +149,7 @@ mod tests {
     /// The FIN arrived 1.2 s before our request; the timer is the idle time before the FIN.
     #[test]
     fn a_fin_shows_the_timer() {
-        let mut reaped = quiet(true);
+        let mut reaped = idle(true);
         reaped.state = state::CLOSE_WAIT;
         reaped.conn.role = role::CLIENT;
         reaped.conn.fin.time_ns = NOW_NS - 1_200_000_000;

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promises_are_kept_or_not() {
+    fn compares_a_figure_with_its_limit() {
         let figure = |seen| Figure::new("a ratio", "", seen).limited(Limit::AtLeast(0.98));
         assert_eq!((figure(0.98).met(), figure(0.979).met()), (Some(true), Some(false)));
         let figure = Figure::median("a time", "ms", &[3.0, 1.0, 2.0]).limited(Limit::AtMost(2.0));

@@ -33,7 +33,7 @@ pub(crate) fn rstwatch(plan: Plan, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// Cost of being called at these hooks at all, which bounds what can be promised.
+/// Cost of the calls at these hooks alone, which is the lower bound of what rstwatch can cost.
 pub(crate) fn floor(plan: Plan, findings: &mut Findings) -> Result<()> {
     let tool = if looks_at_packets()? { Tool::Nothing } else { Tool::NothingWithoutPackets };
     let mut wanted = [Load::Short, Load::Small, Load::Refused, Load::Aborted].map(|load| (tool, load)).to_vec();
@@ -72,7 +72,7 @@ pub(crate) fn peers(plan: Plan, slice: Duration, findings: &mut Findings) -> Res
                     findings.add(vec![ratio(&comparison)]);
                     take(comparison, findings);
                 }
-                // A tool that fails here is no fault of ours.
+                // A failing tool is not a fault of rstwatch.
                 Err(why) => {
                     findings.add(vec![Figure::skipped(format!("{}: {load:?}", tool.name()), format!("{why:#}"))]);
                 }

@@ -25,7 +25,7 @@ use crate::subject::web::{self, Counts};
 /// What `cargo xtask soak` accepts.
 #[derive(clap::Args, Debug)]
 pub struct SoakArgs {
-    /// How many resets, sent and received
+    /// Number of resets, sent and received
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(300_000..))]
     events: u64,
     /// The rstwatch to test, instead of the release build; a relative path starts at the workspace's root
@@ -135,7 +135,7 @@ fn judge(first: &Sample, last: &Sample, growth_kib: u64) -> Vec<String> {
     if last.rss_kib > first.rss_kib + growth_kib {
         wrong.push(format!("memory grew from {} to {} KiB", first.rss_kib, last.rss_kib));
     }
-    // Fewer are right: the agent disconnects the follower that never reads.
+    // There may be fewer, because the agent disconnects the follower that never reads.
     if last.descriptors > first.descriptors {
         wrong.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
     }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_is_growth_and_a_jump_is_none() {
+    fn reports_growth_but_not_a_jump() {
         let steady: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400).collect();
         assert!(grown(&steady).is_empty(), "it goes up and down");
         let leaky: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400 + n * 6).collect();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn one_descriptor_is_too_many() {
+    fn reports_a_single_leaked_descriptor() {
         let sample = |descriptors| Sample { rss_kib: 1, descriptors };
         assert_eq!(judge(&sample(20), &sample(21), 0).len(), 1);
         assert!(judge(&sample(20), &sample(19), 0).is_empty());

@@ -24,7 +24,7 @@ const ENDS: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(20);
 const STOPS: usize = 3;
 
-/// SIGKILL at many moments must leave nothing attached. Returns a sentence for each program that is left.
+/// SIGKILL at any moment must leave nothing attached. Returns a sentence for each program that is left.
 pub(super) fn kill_repeatedly() -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     during_flood(|| {

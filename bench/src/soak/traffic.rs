@@ -33,7 +33,7 @@ pub(super) struct Traffic {
     working: AtomicU64,
 }
 
-/// A worker's thread; returns how many resets it made.
+/// A worker's thread, which returns the number of resets that it made.
 type Worker<'scope> = ScopedJoinHandle<'scope, Result<u64>>;
 
 impl Traffic {

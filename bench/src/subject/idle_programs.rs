@@ -1,5 +1,5 @@
-//! BPF programs that do nothing, attached where rstwatch attaches its own. They show the cost of being called at all, below
-//! which no program can get.
+//! BPF programs that do nothing, attached where rstwatch attaches its own. They show the cost of the calls alone, which no
+//! program can avoid.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};

@@ -48,7 +48,7 @@ pub(crate) fn rss_kib(pid: u32) -> Result<u64> {
     number.and_then(|number| number.parse().ok()).context("no VmRSS in /proc/PID/status")
 }
 
-/// How many descriptors a process has open.
+/// Number of open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(of(pid, "fd"))?.count())
 }

@@ -15,7 +15,7 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// One program.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Program {
-    /// The kernel's id of it.
+    /// Its id in the kernel.
     pub(crate) id: u32,
     /// The first fifteen bytes of its name.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub(crate) struct Program {
     /// Nanoseconds that it ran while statistics were on.
     #[serde(default)]
     pub(crate) run_time_ns: u64,
-    /// How often it ran while statistics were on.
+    /// Number of calls while statistics were on.
     #[serde(default)]
     pub(crate) run_cnt: u64,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Statistics {
 
 /// `BPF_ENABLE_STATS`, include/uapi/linux/bpf.h.
 const ENABLE_STATS: libc::c_int = 32;
-/// `BPF_STATS_RUN_TIME`, ibidem.
+/// `BPF_STATS_RUN_TIME`, in the same file.
 const RUN_TIME: u32 = 0;
 
 impl Statistics {

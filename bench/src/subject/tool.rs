@@ -118,7 +118,7 @@ impl Tool {
     }
 }
 
-/// The most that one line can say: process, addresses, state, reason.
+/// The most detailed line: process, addresses, state, reason.
 const BPFTRACE: &str = "\
 tracepoint:tcp:tcp_send_reset { printf(\"sent %s %d %d.%d.%d.%d %d %d\\n\", comm, pid, \
     args->daddr[4], args->daddr[5], args->daddr[6], args->daddr[7], args->state, args->reason); } \

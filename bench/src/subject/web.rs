@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adds_up_what_matters() {
+    fn sums_resets_by_direction() {
         let text = "# TYPE rstwatch_resets counter\n\
             rstwatch_resets_total{direction=\"sent\",cause=\"refused\",workload=\"a b\"} 3\n\
             rstwatch_resets_total{direction=\"sent\",cause=\"unsampled\"} 4\n\

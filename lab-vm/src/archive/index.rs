@@ -68,7 +68,7 @@ pub(crate) fn newest_first(mut images: Vec<Package>, series: &str) -> Vec<Packag
     images
 }
 
-/// The order of two versions, as dpkg has it (deb-version(7)).
+/// Compares two versions as dpkg does (deb-version(7)).
 fn compare(a: &str, b: &str) -> Ordering {
     let holds = |relation: &str| {
         let mut dpkg = Command::new("dpkg");
@@ -105,7 +105,7 @@ linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+de
 ";
 
     #[test]
-    fn the_newest_of_a_series_comes_first() {
+    fn newest_of_a_series_comes_first() {
         let of = |series| newest_first(parse(INDEX), series).iter().map(|p| p.release().to_owned()).collect::<Vec<_>>();
         assert_eq!(of("6.12"), ["6.12.117+deb13-cloud-amd64", "6.12.9+deb13-cloud-amd64"]);
         assert_eq!(of("7"), ["7.3.4+deb13-cloud-amd64"]);
@@ -136,7 +136,7 @@ linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+de
     }
 
     #[test]
-    fn an_empty_image_is_taken_by_its_parts() {
+    fn fetches_the_parts_of_an_empty_image() {
         let images = parse(INDEX);
         assert_eq!(images[0].parts(), ["linux-image-6.12.9+deb13-cloud-amd64=6.12.9-1"]);
         assert_eq!(
@@ -149,7 +149,7 @@ linux-binary-7.3.4+deb13-cloud-amd64 (= 7.3.4-1~bpo13+1), linux-modules-7.3.4+de
     }
 
     #[test]
-    fn only_signed_kernels_of_the_series_itself() {
+    fn selects_only_signed_kernels_of_the_series() {
         assert!(is_image_of("linux-image-6.1.0-50-cloud-amd64", "6.1"));
         assert!(!is_image_of("linux-image-6.1-cloud-amd64", "6.1"));
         assert!(!is_image_of("linux-image-6.1.0-0.deb11.52-cloud-amd64", "6.1"));

@@ -1,4 +1,4 @@
-//! Debian's mirror, as configured in the machine's apt. The suites that the machine does not use are beside those that it uses.
+//! Debian's mirror, as configured in the machine's apt. It also has the suites that the machine does not use.
 
 use std::path::Path;
 use std::process::Command;
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_archive_and_its_security_part_and_nothing_else() {
+    fn takes_only_the_archive_and_its_security_part() {
         let targets = "nodistro https://other.example/node/\n\
                        bookworm http://mirror.example/debian/\n\
                        bookworm-updates http://second.example/debian/\n\
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn another_distribution_is_no_mirror() {
+    fn rejects_other_distributions() {
         assert_eq!(Mirror::parse("noble http://mirror.example/ubuntu/\n"), Mirror::default());
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_come_before_their_files_and_once() {
+    fn writes_each_folder_once_before_its_files() {
         let mut cpio = Cpio::default();
         cpio.file("/usr/bin/ip", b"abcde").unwrap();
         cpio.file("/usr/bin/nft", b"").unwrap();

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_a_module_depends_on() {
+    fn reads_dependencies_of_a_module() {
         assert_eq!(
             depends("alias=x\0depends=nf_tables,nf-reject-ipv4\0name=nft_reject\0"),
             ["nf_tables", "nf_reject_ipv4"]
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_module_comes_once_and_after_its_dependencies() {
+    fn orders_each_module_once_after_its_dependencies() {
         let table = table(&[
             ("nft_ct", "nf_conntrack,nf_tables"),
             ("nf_conntrack", "nf_defrag"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_an_error() {
+    fn rejects_a_dependency_cycle() {
         let table = table(&[("a", "b"), ("b", "a")]);
         assert!(order(&["a"], &table).unwrap_err().to_string().contains("depends on itself"));
     }

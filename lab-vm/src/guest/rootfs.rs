@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_libraries_that_ldd_names() {
+    fn parses_libraries_from_ldd() {
         let said = "/usr/bin/ip:\n\tlinux-vdso.so.1 (0x00007ffc)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_library_is_an_error() {
+    fn rejects_a_missing_library() {
         assert!(libraries("\tlibodd.so.1 => not found\n").is_err());
     }
 }

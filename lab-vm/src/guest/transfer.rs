@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_that_was_cut_off_is_noticed() {
+    fn rejects_a_truncated_transfer() {
         assert_eq!(read(b"").unwrap(), Transfer::default());
         assert!(read(b"file 10 results.json\nabc").is_err());
         assert!(read(b"noise\n").is_err());

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use dev_support::prometheus::Prometheus;
 use serde_json::Value;
 
+use crate::network::host::{Family, at};
 use crate::network::net::Net;
 use crate::network::nft::Rule;
 use crate::network::peer::Peer;
-use crate::network::place::{Family, at};
 use crate::network::sock::Tcp;
 use crate::rows::limits::{Limit, MAX};
 use crate::wait::until;
@@ -32,7 +32,7 @@ pub(crate) fn conntrack_full(net: &Net, daemon: SocketAddr, port: u16) -> Result
     let _tracked = Rule::other(server, "input", "ct state invalid counter")?;
     let to = at(Family::V4.server(), port);
     // The agent reads a namespace through a process inside it.
-    let _listener = Peer::start(server, &net.janitor, "queue", to, 2 * TABLE)?;
+    let _listener = Peer::start(server, &net.cleanup, "queue", to, 2 * TABLE)?;
     let prometheus = Prometheus::start(&[("vm", daemon)], Some(RULES))?;
     until("the first scrape", TIMEOUT, || Ok((!prometheus.ask(DROPS, None)?.is_empty()).then_some(())))?;
     let early = firing(&prometheus)?;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::network::cgroup::{Cgroup, ENTER};
+use crate::network::host::{Family, at};
 use crate::network::net::Net;
 use crate::network::peer::{Peer, command};
-use crate::network::place::{Family, at};
 use crate::network::sock::Listener;
 use crate::wait::until_true;
 use crate::watchers::agents::{Agents, NODE};
@@ -56,11 +56,11 @@ pub(crate) const CASES: [Case; 2] = [
 /// A process in the cgroup listens, and another one in it connects and aborts. `None` if no cgroup can be created here.
 pub(crate) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result<Option<String>> {
     // The agents are already running when the cgroup is created.
-    tell_of_pod(agents)?;
-    let Some(cgroup) = Cgroup::make(&net.janitor, case.path)? else { return Ok(None) };
+    add_pod(agents)?;
+    let Some(cgroup) = Cgroup::make(&net.cleanup, case.path)? else { return Ok(None) };
     let listens = at(Family::V4.server(), port);
     let aborts = at(Family::V4.server(), port + 1);
-    let _queue = Peer::start_in(&net.server, &net.janitor, "queue", listens, 1, cgroup.path())?;
+    let _queue = Peer::start_in(&net.server, &net.cleanup, "queue", listens, 1, cgroup.path())?;
     let _server = Listener::open(&net.server, aborts, 16)?;
     abort(net, &aborts.to_string(), cgroup.path())?;
     let event = sent(agents, port + 1)?;
@@ -79,7 +79,7 @@ pub(crate) fn named(net: &Net, agents: &Agents, case: Case, port: u16) -> Result
 }
 
 /// Adds the pod to the API before its cgroup is created, as with a kubelet.
-fn tell_of_pod(agents: &Agents) -> Result<()> {
+fn add_pod(agents: &Agents) -> Result<()> {
     agents.api.put(json!({
         "apiVersion": "v1",
         "kind": "Pod",

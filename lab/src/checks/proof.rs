@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
+use crate::network::host::Host;
 use crate::network::net::Net;
-use crate::network::place::Place;
 use crate::network::procnet::out_rsts;
 use crate::rows::Scene;
 use crate::rows::table::Row;
@@ -22,10 +22,8 @@ impl Proof {
 
     /// Compares the counters with what the row says.
     pub(crate) fn end(&self, scene: &Scene, row: &Row) -> Result<()> {
-        let expected: Vec<u64> = Place::ALL
-            .iter()
-            .map(|place| row.rsts.iter().filter(|(at, _)| at == place).map(|(_, n)| n).sum())
-            .collect();
+        let expected: Vec<u64> =
+            Host::ALL.iter().map(|host| row.rsts.iter().filter(|(at, _)| at == host).map(|(_, n)| n).sum()).collect();
         let moved = || -> Result<Vec<u64>> {
             let now = rsts(scene.net)?;
             Ok(now.iter().zip(&self.rsts).map(|(now, then)| now - then).collect())
@@ -47,5 +45,5 @@ impl Proof {
 }
 
 fn rsts(net: &Net) -> Result<Vec<u64>> {
-    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).collect()
+    Host::ALL.iter().map(|host| out_rsts(net.ns(*host))).collect()
 }

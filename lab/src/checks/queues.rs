@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::network::host::{Family, at};
 use crate::network::net::Net;
 use crate::network::nft::Rule;
 use crate::network::peer::{Peer, QUEUE_OWNER};
-use crate::network::place::{Family, at};
 use crate::network::procnet::listen_overflows;
 use crate::network::sock::Tcp;
 use crate::wait::until_true;
@@ -26,14 +26,14 @@ const NOTICED: Duration = Duration::from_secs(30);
 
 /// The packet of a handshake that finds the queue full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum OverflowPacket {
     /// The SYN.
     Syn,
     /// The last ACK, because the queue has filled up since the SYN.
     LastAck,
 }
 
-impl Stage {
+impl OverflowPacket {
     pub(crate) const EACH: [Self; 2] = [Self::Syn, Self::LastAck];
 
     /// Whether a listener with this many drops may have this many overflows. A last ACK counts as two drops: in
@@ -53,17 +53,17 @@ struct Queue {
 }
 
 /// Overflows the queues of two listeners at once, and waits until the daemon's counts equal the kernel's.
-pub(crate) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, port: u16) -> Result<String> {
+pub(crate) fn overflow(net: &Net, daemon: &Daemon, packet: OverflowPacket, abort: bool, port: u16) -> Result<String> {
     let server = &net.server;
     let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", if abort { "1" } else { "0" })?;
-    let before = (listen_overflows(server)?, nobodys(daemon)?);
+    let before = (listen_overflows(server)?, unattributed(daemon)?);
     let queues = [(Family::V4, port), (Family::V6, port + 1)].map(|(family, port)| {
         let at = at(family.server(), port);
-        Peer::start(server, &net.janitor, "queue", at, BACKLOG.into()).map(|peer| Queue { _peer: peer, at })
+        Peer::start(server, &net.cleanup, "queue", at, BACKLOG.into()).map(|peer| Queue { _peer: peer, at })
     });
     let [first, second] = queues;
     let queues = [first?, second?];
-    let offered: Vec<_> = queues.iter().map(|queue| offer(net, queue, stage)).collect::<Result<_>>()?;
+    let offered: Vec<_> = queues.iter().map(|queue| offer(net, queue, packet)).collect::<Result<_>>()?;
     let overflowed =
         || Ok(queues.iter().map(|queue| drops(net, queue)).collect::<Result<Vec<_>>>()?.iter().all(|n| *n > 0));
     until_true("overflows", NOTICED, overflowed)?;
@@ -71,32 +71,32 @@ pub(crate) fn overflow(net: &Net, daemon: &Daemon, stage: Stage, abort: bool, po
     // No more connection attempts come, so the counts no longer change.
     drop(offered);
     let mut said = String::new();
-    let agreed = until_true("the daemon's account as the kernel's", NOTICED, || {
+    let agreed = until_true("equal counts of the daemon and the kernel", NOTICED, || {
         let kernels = listen_overflows(server)? - before.0;
         let sockets = queues.iter().map(|queue| drops(net, queue)).collect::<Result<Vec<_>>>()?;
         let ours = queues.iter().map(|queue| counted(daemon, queue)).collect::<Result<Vec<_>>>()?;
-        let lost = nobodys(daemon)? - before.1;
+        let lost = unattributed(daemon)? - before.1;
         said = format!(
-            "the kernel: {kernels} in the namespace, {sockets:?} dropped at the listeners; the daemon: {ours:?}, and {lost} of nobody's"
+            "the kernel: {kernels} in the namespace, {sockets:?} dropped at the listeners; the daemon: {ours:?}, and {lost} attributed to no listener"
         );
-        let fit = ours.iter().zip(&sockets).all(|(overflows, drops)| stage.fits(*overflows, *drops));
+        let fit = ours.iter().zip(&sockets).all(|(overflows, drops)| packet.fits(*overflows, *drops));
         Ok(ours.iter().sum::<u64>() == kernels && fit && lost == 0)
     });
     agreed.with_context(|| said.clone())?;
     Ok(said)
 }
 
-fn offer(net: &Net, queue: &Queue, stage: Stage) -> Result<Vec<Tcp>> {
+fn offer(net: &Net, queue: &Queue, packet: OverflowPacket) -> Result<Vec<Tcp>> {
     let connect = |count| (0..count).map(|_| Tcp::offer(&net.client, queue.at)).collect::<Result<Vec<_>>>();
-    if stage == Stage::Syn {
+    if packet == OverflowPacket::Syn {
         return connect(OFFERED);
     }
     // The SYN-ACKs of the late clients are held back until the early ones have filled the queue.
     let hold = format!("tcp sport {} tcp dport {LATE}-{}", queue.at.port(), LATE + OFFERED);
     let held = Rule::drop(&net.client, "input", &hold)?;
-    let late = (0..BACKLOG).map(|n| Tcp::knock(&net.client, at(client(queue), LATE + n), queue.at));
+    let late = (0..BACKLOG).map(|n| Tcp::send_syn(&net.client, at(client(queue), LATE + n), queue.at));
     let mut all = late.collect::<Result<Vec<_>>>()?;
-    held.met(u64::from(BACKLOG), NOTICED)?;
+    held.has_matched(u64::from(BACKLOG), NOTICED)?;
     all.extend(connect(BACKLOG + 1)?);
     Ok(all)
 }
@@ -128,7 +128,7 @@ fn counted(daemon: &Daemon, queue: &Queue) -> Result<u64> {
 }
 
 /// Overflows that the daemon attributed to no listener.
-fn nobodys(daemon: &Daemon) -> Result<u64> {
+fn unattributed(daemon: &Daemon) -> Result<u64> {
     Ok(daemon.metrics()?.unattributed_overflows())
 }
 
@@ -148,7 +148,7 @@ fn dropped(said: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn drops_stand_among_the_memory() {
+    fn reads_drops_from_skmem() {
         let said = "LISTEN 3 2 10.77.2.2:10001 0.0.0.0:*\n\t skmem:(r0,rb131072,t0,tb16384,f0,w0,o0,bl0,d21)\n";
         assert_eq!(super::dropped(said), Some(21));
         assert_eq!(super::dropped("LISTEN 3 2"), None);

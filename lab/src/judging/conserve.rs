@@ -10,9 +10,9 @@ use libc::ECONNREFUSED;
 use crate::judging::judge::settled;
 use crate::judging::report::Report;
 use crate::kernel;
+use crate::network::host::{Family, Host, at};
 use crate::network::net::Net;
 use crate::network::nft::Rejects;
-use crate::network::place::{Family, Place, at};
 use crate::network::procnet::{out_rsts, own_out_rsts};
 use crate::network::sock::{Listener, Tcp, expect};
 use crate::watchers::agents::Agents;
@@ -83,7 +83,7 @@ impl Conservation {
 /// `TcpOutRsts` of the namespaces that the daemon watches: all of them in a VM.
 fn kernel(net: &Net) -> Result<u64> {
     let own = if kernel::is_ours() { own_out_rsts()? } else { 0 };
-    Place::ALL.iter().map(|place| out_rsts(net.ns(*place))).sum::<Result<u64>>().map(|sum| sum + own)
+    Host::ALL.iter().map(|host| out_rsts(net.ns(*host))).sum::<Result<u64>>().map(|sum| sum + own)
 }
 
 fn daemon(agents: Option<&Agents>) -> Result<u64> {

@@ -49,11 +49,11 @@ pub(crate) fn grade(want: &Want, view: View, event: &Event, idle: Option<Idle>) 
     let (outcome, as_seen) = verdict(want, view, event);
     let mut faults = Vec::new();
     let certain = event.confidence == "certain";
-    let open = want.alone.iter().chain(want.also).any(|alike| alike.cause == "unknown");
+    let open = want.alone.iter().chain(want.also).any(|alternative| alternative.cause == "unknown");
     let hidden = want.direction == "sent" && event.cause == "unknown" && !open;
     match outcome {
         Outcome::Wrong => faults.push(format!("wrong: {}", says(event))),
-        Outcome::Unknown if hidden => faults.push("unknown, though its own stack made it".to_owned()),
+        Outcome::Unknown if hidden => faults.push("unknown, though its own stack sent it".to_owned()),
         _ => {}
     }
     if certain && outcome == Outcome::Wrong {
@@ -63,25 +63,25 @@ pub(crate) fn grade(want: &Want, view: View, event: &Event, idle: Option<Idle>) 
         faults.push("certain, though seen from one end".to_owned());
     }
     if want.sure && view.reasons && want.direction == "sent" && !certain {
-        faults.push(format!("only {}, though the kernel tells", event.confidence));
+        faults.push(format!("only {}, though the kernel gives the reason", event.confidence));
     }
     faults.extend(idle.and_then(|idle| idle_fault(idle, event)));
     Grade { outcome, as_seen, faults }
 }
 
 fn verdict(want: &Want, view: View, event: &Event) -> (Outcome, Option<&'static str>) {
-    let unsure_who = |sender: &str| !view.both_ends && sender == "unknown";
+    let sender_open = |sender: &str| !view.both_ends && sender == "unknown";
     let alone = if view.both_ends { &[] } else { want.alone };
-    let alike = alone.iter().chain(want.also).find(|alike| {
-        let who = alike.sender == event.sender || unsure_who(&event.sender);
-        alike.cause == event.cause && who
+    let alternative = alone.iter().chain(want.also).find(|alternative| {
+        let same_sender = alternative.sender == event.sender || sender_open(&event.sender);
+        alternative.cause == event.cause && same_sender
     });
-    let truth = want.cause == event.cause && (want.sender == event.sender || unsure_who(&event.sender));
-    match alike {
+    let truth = want.cause == event.cause && (want.sender == event.sender || sender_open(&event.sender));
+    match alternative {
         _ if truth => (Outcome::Right, None),
-        // Allowed, where it is stated; no more right for that.
-        Some(alike) if alike.cause == "unknown" => (Outcome::Unknown, Some(alike.why)),
-        Some(alike) => (Outcome::Right, Some(alike.why)),
+        // A row may allow `unknown`, but that does not make it right.
+        Some(alternative) if alternative.cause == "unknown" => (Outcome::Unknown, Some(alternative.why)),
+        Some(alternative) => (Outcome::Right, Some(alternative.why)),
         None if event.cause == "unknown" => (Outcome::Unknown, None),
         None => (Outcome::Wrong, None),
     }
@@ -112,8 +112,8 @@ fn idle_fault(idle: Idle, event: &Event) -> Option<String> {
     }
 }
 
-/// Assigns each event to an expectation, or to `None` if it is unexpected: to one that it meets, else to any of its place and
-/// direction.
+/// Assigns each event to an expectation, or to `None` if it is unexpected: to one that it matches, else to any with the same host
+/// and direction.
 pub(crate) fn assign(
     wants: &[&Want],
     events: usize,
@@ -141,7 +141,7 @@ pub(crate) fn assign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::table::{C, PEER, S, like, received, sent};
+    use crate::rows::table::{C, PEER, S, alternative, received, sent};
 
     const ONE: View = View { both_ends: false, reasons: true };
     const BOTH: View = View { both_ends: true, reasons: true };
@@ -153,18 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn truth_and_its_equivalent_are_right_where_they_may_be() {
-        const ALIKE: &[crate::rows::table::Alike] = &[like("linger_abort", PEER, "the same packet")];
+    fn accepts_the_truth_and_allowed_alternatives() {
+        const ALIKE: &[crate::rows::table::Alternative] = &[alternative("linger_abort", PEER, "the same packet")];
         let want = received(C, "admin_abort", PEER).alone(ALIKE);
         let truth = event("received", "admin_abort", "peer", "likely", 0);
-        let alike = event("received", "linger_abort", "peer", "likely", 0);
+        let alternative = event("received", "linger_abort", "peer", "likely", 0);
         assert_eq!(grade(&want, BOTH, &truth, None).outcome, Outcome::Right);
-        assert_eq!(grade(&want, ONE, &alike, None).as_seen, Some("the same packet"));
-        assert_eq!(grade(&want, BOTH, &alike, None).outcome, Outcome::Wrong);
+        assert_eq!(grade(&want, ONE, &alternative, None).as_seen, Some("the same packet"));
+        assert_eq!(grade(&want, BOTH, &alternative, None).outcome, Outcome::Wrong);
     }
 
     #[test]
-    fn certainty_is_judged() {
+    fn reports_wrong_confidence() {
         let want = received(C, "refused", PEER);
         let sure = event("received", "refused", "peer", "certain", 0);
         assert_eq!(grade(&want, ONE, &sure, None).faults.len(), 1);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_is_within_fifty_milliseconds_or_two_percent() {
+    fn idle_tolerance_is_50_ms_or_2_percent() {
         let want = received(C, "idle_reaped", PEER);
         let faults = |truth: u64, said| {
             let idle = Some(Idle::Was(Duration::from_millis(truth), Duration::from_millis(truth)));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_answers_where_it_is_right() {
+    fn assigns_events_to_matching_expectations_first() {
         let (a, b) = (sent(S, "a", PEER), sent(S, "b", PEER));
         let causes = ["b", "a", "c"];
         let right = |want: &Want, event: usize| want.cause == causes[event];

@@ -10,17 +10,17 @@ use crate::judging::grade::{Grade, Outcome, View, assign, grade};
 use crate::judging::judgement::{Judgement, Verdict};
 use crate::judging::report::Got;
 use crate::kernel::Kernel;
+use crate::network::host::{Family, Host};
 use crate::network::net::Net;
-use crate::network::place::{Family, Place};
 use crate::rows::table::Idle;
-use crate::rows::table::{FLOOD, Row, Sight, Times, Want};
+use crate::rows::table::{FLOOD, Row, Times, Visibility, Want};
 use crate::wait::{SOON, until_true};
 use crate::watchers::agents::Agents;
 use crate::watchers::event::Event;
 use crate::watchers::metrics::Metrics;
 use crate::watchers::vantage::Vantage;
 
-/// Time after the last expected event for one that must not come.
+/// How long to wait for unexpected events after the last expected one.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// The probe that sees RSTs without a socket where the tracepoint does not.
@@ -30,76 +30,76 @@ const TRACES_NO_SOCKET: (u32, u32) = (6, 10);
 const GIVES_REASONS: (u32, u32) = (6, 12);
 
 /// A row that was made, to be judged after all rows are made.
-pub(crate) struct Played {
+pub(crate) struct MadeRow {
     pub(crate) row: &'static Row,
     pub(crate) family: Family,
     pub(crate) port: u16,
     pub(crate) run: u32,
-    /// The true silence, by end.
-    pub(crate) idle: Vec<(Place, Idle)>,
+    /// The true idle time, by host.
+    pub(crate) idle: Vec<(Host, Idle)>,
 }
 
 /// Judges rows by the events on their ports.
 pub(crate) struct Judge<'a> {
     agents: &'a Agents,
     kernel: &'a Kernel,
-    places: BTreeMap<u64, Place>,
+    hosts: BTreeMap<u64, Host>,
 }
 
 impl<'a> Judge<'a> {
     pub(crate) fn new(agents: &'a Agents, net: &Net, kernel: &'a Kernel) -> Result<Self> {
-        let places = Place::ALL.iter().map(|place| Ok((net.ns(*place).inode()?, *place)));
-        Ok(Self { agents, kernel, places: places.collect::<Result<_>>()? })
+        let hosts = Host::ALL.iter().map(|host| Ok((net.ns(*host).inode()?, *host)));
+        Ok(Self { agents, kernel, hosts: hosts.collect::<Result<_>>()? })
     }
 
     /// Waits for all expected events, and then a moment for unexpected ones.
-    pub(crate) fn hear_out(&self, played: &[Played]) {
-        let complete = || Ok(played.iter().all(|row| Vantage::EACH.iter().all(|at| self.has_all(row, *at))));
+    pub(crate) fn wait_for_events(&self, made: &[MadeRow]) {
+        let complete = || Ok(made.iter().all(|row| Vantage::EACH.iter().all(|at| self.has_all(row, *at))));
         // The judgement reports what is missing.
         let _ = until_true("the events", SOON, complete);
         sleep(GRACE);
     }
 
-    fn has_all(&self, played: &Played, vantage: Vantage) -> bool {
-        let wants = wants_at(played.row, vantage);
+    fn has_all(&self, made: &MadeRow, vantage: Vantage) -> bool {
+        let wants = wants_at(made.row, vantage);
         let due = wants.iter().filter(|want| want.times != Times::Any && self.sees(want, &wants)).count();
-        self.agents.events(vantage, played.port).len() >= due
+        self.agents.events(vantage, made.port).len() >= due
     }
 
-    /// Whether this kernel shows it to who sees these.
+    /// Whether a watcher that expects `all` of these sees this event on this kernel.
     fn sees(&self, want: &Want, all: &[&Want]) -> bool {
         let probe = |name: &str| self.agents.has_probe(name);
-        // A dropped segment tells a reject where the RST is received.
+        // Where the RST is received, a reject can be inferred from the dropped segment.
         let inferred = probe("kfree_skb") && all.iter().any(|want| want.direction == "received");
-        match want.sight {
-            Sight::Always => true,
-            Sight::Rejects => probe("nf_send_reset") || inferred,
-            Sight::NoSocket => self.kernel.since(TRACES_NO_SOCKET) || probe(NO_SOCKET_PROBE),
+        match want.visibility {
+            Visibility::Always => true,
+            Visibility::Rejects => probe("nf_send_reset") || inferred,
+            Visibility::NoSocket => self.kernel.since(TRACES_NO_SOCKET) || probe(NO_SOCKET_PROBE),
         }
     }
 
     /// One judgement per expectation, and per unexpected event.
-    pub(crate) fn row(&self, played: &Played, vantage: Vantage) -> Vec<Judgement> {
-        let wants = wants_at(played.row, vantage);
-        let events = self.agents.events(vantage, played.port);
+    pub(crate) fn row(&self, made: &MadeRow, vantage: Vantage) -> Vec<Judgement> {
+        let wants = wants_at(made.row, vantage);
+        let events = self.agents.events(vantage, made.port);
         let view = self.view(&wants);
-        let graded = |want: &Want, event: usize| grade(want, view, &events[event], played.idle_of(want));
+        let graded = |want: &Want, event: usize| grade(want, view, &events[event], made.idle_of(want));
         let same = |want: &Want, event: usize| {
-            want.direction == events[event].direction && Some(want.at) == self.place(&events[event])
+            want.direction == events[event].direction && Some(want.at) == self.host(&events[event])
         };
         let right = |want: &Want, event: usize| graded(want, event).outcome == Outcome::Right;
         let answers = assign(&wants, events.len(), same, right);
-        let base = self.base(played, vantage, &wants);
+        let base = self.base(made, vantage, &wants);
         let mut judged = Vec::new();
         for (event, answer) in answers.iter().enumerate() {
             let seen = &events[event];
             match answer.and_then(|index| wants.get(index)) {
-                Some(want) => enter(&mut judged, want, answered(&base, want, played, seen, graded(want, event))),
+                Some(want) => enter(&mut judged, want, answered(&base, want, made, seen, graded(want, event))),
                 None => judged.push(self.extra(&base, seen)),
             }
         }
         for (_, want) in wants.iter().enumerate().filter(|(index, _)| !answers.contains(&Some(*index))) {
-            judged.extend(self.unanswered(&base, want, &wants, played));
+            judged.extend(self.unanswered(&base, want, &wants, made));
         }
         if judged.is_empty() {
             judged.push(Judgement { result: Outcome::Right, ..base });
@@ -107,8 +107,8 @@ impl<'a> Judge<'a> {
         judged
     }
 
-    /// Whether a received reset's sender is seen as well. Where this kernel hides it,
-    /// each end stands alone even in "all"; and a host's own firewall is both ends.
+    /// Whether the watcher sees the sender of a received reset as well. Where this kernel does not show the sender, even "all" sees
+    /// one end only. A host's own firewall is both ends.
     fn view(&self, wants: &[&Want]) -> View {
         let mut senders = wants.iter().filter(|want| want.direction == "sent" && want.times != Times::Any);
         let receives = wants.iter().any(|want| want.direction == "received");
@@ -118,36 +118,36 @@ impl<'a> Judge<'a> {
         View { both_ends, reasons: self.kernel.since(GIVES_REASONS) }
     }
 
-    fn place(&self, event: &Event) -> Option<Place> {
-        event.netns.and_then(|inode| self.places.get(&inode).copied())
+    fn host(&self, event: &Event) -> Option<Host> {
+        event.netns.and_then(|inode| self.hosts.get(&inode).copied())
     }
 
-    fn base(&self, played: &Played, vantage: Vantage, wants: &[&Want]) -> Judgement {
+    fn base(&self, made: &MadeRow, vantage: Vantage, wants: &[&Want]) -> Judgement {
         let wants: Vec<String> = wants.iter().map(|want| expected(want)).collect();
-        let base = Judgement::of(played.row, played.family, vantage.name(), played.run, self.kernel);
+        let base = Judgement::of(made.row, made.family, vantage.name(), made.run, self.kernel);
         let nothing = wants.is_empty();
         Judgement { expected: if nothing { base.expected } else { wants.join(" + ") }, ..base }
     }
 
     fn extra(&self, base: &Judgement, event: &Event) -> Judgement {
-        let at = self.place(event).map_or("?", Place::letter);
-        let fault = format!("nobody expects {}@{at} {}", event.direction, event.cause);
+        let at = self.host(event).map_or("?", Host::letter);
+        let fault = format!("unexpected: {}@{at} {}", event.direction, event.cause);
         let grade = Grade { outcome: Outcome::Extra, as_seen: None, faults: vec![fault] };
         Judgement { direction: Some(event.direction.clone()), at: Some(at.to_owned()), ..said(base, event, grade) }
     }
 
-    fn unanswered(&self, base: &Judgement, want: &Want, all: &[&Want], played: &Played) -> Option<Judgement> {
+    fn unanswered(&self, base: &Judgement, want: &Want, all: &[&Want], made: &MadeRow) -> Option<Judgement> {
         let (result, faults) = match (want.times, self.sees(want, all)) {
             (Times::Any, _) => return None,
             (_, true) => (Outcome::Missing, vec![format!("no {}", expected(want))]),
             (_, false) => (Outcome::NotSeen, Vec::new()),
         };
-        Some(of(want, played, Judgement { result, faults, ..base.clone() }))
+        Some(of(want, made, Judgement { result, faults, ..base.clone() }))
     }
 }
 
-impl Played {
-    /// What was under way when it ended has a silence of its own, which nobody measured.
+impl MadeRow {
+    /// Resets of packets that were in flight have an idle time of their own, which the lab does not measure.
     fn idle_of(&self, want: &Want) -> Option<Idle> {
         let first = want.times == Times::Once;
         let stated = self.idle.iter().find(|(at, _)| *at == want.at);
@@ -163,12 +163,12 @@ fn enter(judged: &mut Vec<Judgement>, want: &Want, new: Judgement) {
     }
 }
 
-fn answered(base: &Judgement, want: &Want, played: &Played, event: &Event, grade: Grade) -> Judgement {
-    of(want, played, said(base, event, grade))
+fn answered(base: &Judgement, want: &Want, made: &MadeRow, event: &Event, grade: Grade) -> Judgement {
+    of(want, made, said(base, event, grade))
 }
 
-fn of(want: &Want, played: &Played, judgement: Judgement) -> Judgement {
-    let idle = played.idle_of(want);
+fn of(want: &Want, made: &MadeRow, judgement: Judgement) -> Judgement {
+    let idle = made.idle_of(want);
     let bounds = match idle {
         Some(Idle::Was(least, most)) => Some((least, most)),
         _ => None,
@@ -211,7 +211,7 @@ fn expected(want: &Want) -> String {
 }
 
 fn wants_at(row: &'static Row, vantage: Vantage) -> Vec<&'static Want> {
-    row.wants.iter().filter(|want| vantage.places().contains(&want.at)).collect()
+    row.wants.iter().filter(|want| vantage.hosts().contains(&want.at)).collect()
 }
 
 /// Checks that the daemon has counted every reset of a flood, delivered or not.
@@ -223,9 +223,9 @@ pub(crate) fn flooded(agents: &Agents, row: &Row, before: &Metrics) -> Result<Go
 }
 
 /// Waits until a count has reached the expected value, and compares.
-pub(crate) fn settled(patience: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
+pub(crate) fn settled(timeout: Duration, expected: u64, counted: impl Fn() -> Result<u64>) -> Result<Got> {
     // The comparison reports too few.
-    let _ = until_true("the count", patience, || Ok(counted()? >= expected));
+    let _ = until_true("the count", timeout, || Ok(counted()? >= expected));
     Ok(match counted()? {
         count if count == expected => Got::Expected,
         count => Got::Else(format!("{count} counted"), Vec::new()),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::judging::grade::Outcome;
 use crate::kernel::Kernel;
-use crate::network::place::Family;
+use crate::network::host::Family;
 use crate::rows::table::Row;
 
 /// The judgement of one expectation, or of one unexpected event, of a row, vantage point and run.
@@ -28,13 +28,13 @@ pub(crate) struct Judgement {
     pub(crate) expected: String,
     pub(crate) got: Option<Verdict>,
     pub(crate) idle_truth_ms: Option<u64>,
-    /// How much longer it may have been: what the lab's own clock leaves open.
+    /// How much longer it may have been, by the lab's own clock.
     pub(crate) idle_slack_ms: Option<u64>,
     /// Traffic never paused.
     pub(crate) busy: bool,
     pub(crate) idle_ms: Option<u64>,
     pub(crate) result: Outcome,
-    /// How many alike: what is under way when a connection ends, and floods, count once.
+    /// Number of equal events. Packets in flight when a connection ends, and floods, count once.
     pub(crate) events: u64,
     /// Why a verdict other than the truth is right from this vantage point.
     pub(crate) as_seen: Option<String>,
@@ -80,7 +80,7 @@ impl Judgement {
 }
 
 impl Judgement {
-    /// Whether it says the same of the same expectation; the first's idle time stands.
+    /// Whether both give the same verdict on the same expectation. The first one's idle time is kept.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let of = |judgement: &Self| (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone());
         of(self) == of(other) && self.got == other.got && self.faults == other.faults

@@ -4,7 +4,7 @@ use crate::judging::grade::Outcome;
 use crate::judging::judgement::Judgement;
 use crate::judging::tally;
 use crate::kernel::Kernel;
-use crate::network::place::Family;
+use crate::network::host::Family;
 use crate::rows::table::Row;
 
 /// One line of the table, over all repeats.
@@ -12,7 +12,7 @@ pub(crate) struct Line {
     row: String,
     vantage: String,
     expected: String,
-    /// What came instead, each kind once, and the events behind the first.
+    /// The other results, each once, and the events of the first.
     missed: Vec<String>,
     evidence: Vec<String>,
     good: u32,
@@ -162,5 +162,5 @@ impl Line {
     }
 }
 
-/// The vantage of a line about making a reset, not about seeing it.
+/// The vantage column of a line about making a reset.
 pub(crate) const MAKING: &str = "making";

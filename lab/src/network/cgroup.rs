@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use dev_support::cgroups;
 
-use crate::network::janitor::Janitor;
+use crate::network::cleanup::Cleanup;
 use crate::wait::{SOON, until_true};
 
 /// Environment variable with the cgroup that a helper enters at its start.
@@ -21,7 +21,7 @@ pub(crate) struct Cgroup {
 
 impl Cgroup {
     /// Creates the cgroup and its parents. `None` if this machine has no cgroup v2 or forbids to create one.
-    pub(crate) fn make(janitor: &Janitor, path: &str) -> Result<Option<Self>> {
+    pub(crate) fn make(cleanup: &Cleanup, path: &str) -> Result<Option<Self>> {
         let Some(root) = cgroups::root() else { return Ok(None) };
         let mut cgroup = Self { leaf: root, made: Vec::new() };
         for name in path.split('/') {
@@ -29,7 +29,7 @@ impl Cgroup {
             if cgroup.leaf.is_dir() {
                 continue;
             }
-            janitor.cgroup(&cgroup.leaf)?;
+            cleanup.cgroup(&cgroup.leaf)?;
             if create_dir(&cgroup.leaf).is_err() {
                 return Ok(None);
             }
@@ -47,7 +47,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for made in self.made.iter().rev() {
-            // Busy until the kernel has released the process that was in it. The janitor tries again.
+            // Busy until the kernel has released the process that was in it. The cleanup helper tries again.
             let _ = until_true("an empty cgroup", SOON, || Ok(remove_dir(made).is_ok()));
         }
     }

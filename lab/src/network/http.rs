@@ -19,7 +19,7 @@ const ANSWER_END: &[u8] = b"lab\n";
 /// A server program with its configuration, both removed when dropped.
 pub(crate) struct Server {
     _process: Process,
-    _room: TempDir,
+    _folder: TempDir,
 }
 
 /// Starts nginx, which closes connections after 1.3 s of idle time.
@@ -32,9 +32,9 @@ pub(crate) fn nginx(net: &Net, port: u16) -> Result<Server> {
          uwsgi_temp_path d; scgi_temp_path e;\n\
          server {{ listen {port}; listen [::]:{port}; location / {{ return 200 \"lab\\n\"; }} }} }}\n"
     );
-    start(net, port, &config, |room, config| {
+    start(net, port, &config, |folder, config| {
         let mut nginx = Command::new("nginx");
-        nginx.args(["-e", "stderr", "-p"]).arg(room).arg("-c").arg(config);
+        nginx.args(["-e", "stderr", "-p"]).arg(folder).arg("-c").arg(config);
         nginx
     })
 }
@@ -54,14 +54,14 @@ pub(crate) fn haproxy(net: &Net, port: u16) -> Result<Server> {
 }
 
 fn start(net: &Net, port: u16, config: &str, command: impl FnOnce(&Path, &Path) -> Command) -> Result<Server> {
-    let room = tempfile::tempdir()?;
-    net.janitor.directory(room.path())?;
-    let file = room.path().join("lab.conf");
+    let folder = tempfile::tempdir()?;
+    net.cleanup.directory(folder.path())?;
+    let file = folder.path().join("lab.conf");
     std::fs::write(&file, config)?;
-    let mut command = command(room.path(), &file);
+    let mut command = command(folder.path(), &file);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut process = Process::start(&net.server, &net.janitor, &mut command)?;
+    let mut process = Process::start(&net.server, &net.cleanup, &mut command)?;
     until_true("the server's listener", SOON, || {
         if process.ended()? {
             bail!("{name} ended at once");
@@ -69,16 +69,16 @@ fn start(net: &Net, port: u16, config: &str, command: impl FnOnce(&Path, &Path) 
         Ok(states(&net.server, port)?.contains(&State::LISTEN))
     })
     .context(name)?;
-    Ok(Server { _process: process, _room: room })
+    Ok(Server { _process: process, _folder: folder })
 }
 
 /// One request on a kept-alive connection.
 pub(crate) fn ask(connection: &crate::network::sock::Tcp) -> Result<()> {
     connection.send(REQUEST)?;
-    connection.hear_until(ANSWER_END)
+    connection.receive_until(ANSWER_END)
 }
 
 /// Sends only the request, on a connection that will not answer any more.
-pub(crate) fn ask_in_vain(connection: &crate::network::sock::Tcp) -> Result<()> {
+pub(crate) fn send_request(connection: &crate::network::sock::Tcp) -> Result<()> {
     connection.send(REQUEST)
 }

@@ -2,12 +2,12 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod http;
-pub(crate) mod janitor;
+pub(crate) mod cleanup;
 pub(crate) mod net;
 pub(crate) mod nft;
 pub(crate) mod ns;
 pub(crate) mod packet;
 pub(crate) mod peer;
-pub(crate) mod place;
+pub(crate) mod host;
 pub(crate) mod procnet;
 pub(crate) mod sock;

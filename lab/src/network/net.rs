@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::network::janitor::Janitor;
+use crate::network::cleanup::Cleanup;
+use crate::network::host::{Host, at};
 use crate::network::ns::Ns;
-use crate::network::place::{Place, at};
 use crate::wait::{SOON, until_true};
 
 /// Source ports of the namespaces. Server ports lie below, so the two are never confused.
@@ -30,26 +30,26 @@ pub(crate) struct Net {
     pub(crate) server: Ns,
     pub(crate) rebooted: Ns,
     // Last, because it removes the namespaces, which nothing may hold by then.
-    pub(crate) janitor: Janitor,
+    pub(crate) cleanup: Cleanup,
 }
 
 impl Net {
     pub(crate) fn build() -> Result<Self> {
-        let janitor = Janitor::start()?;
-        let add = |place: Place| {
-            let name = format!("rw{}-{}", process::id(), place.letter());
-            janitor.namespace(&name)?;
+        let cleanup = Cleanup::start()?;
+        let add = |host: Host| {
+            let name = format!("rw{}-{}", process::id(), host.letter());
+            cleanup.namespace(&name)?;
             Ns::add(name)
         };
         let net = Self {
-            client: add(Place::Client)?,
-            router: add(Place::Router)?,
-            server: add(Place::Server)?,
-            rebooted: add(Place::Rebooted)?,
-            janitor,
+            client: add(Host::Client)?,
+            router: add(Host::Router)?,
+            server: add(Host::Server)?,
+            rebooted: add(Host::Rebooted)?,
+            cleanup,
         };
-        for place in Place::ALL {
-            settle(net.ns(place))?;
+        for host in Host::ALL {
+            settle(net.ns(host))?;
         }
         net.router.sysctl("ipv4.ip_forward", "1")?.keep();
         net.router.sysctl("ipv6.conf.all.forwarding", "1")?.keep();
@@ -63,12 +63,12 @@ impl Net {
         Ok(net)
     }
 
-    pub(crate) fn ns(&self, place: Place) -> &Ns {
-        match place {
-            Place::Client => &self.client,
-            Place::Router => &self.router,
-            Place::Server => &self.server,
-            Place::Rebooted => &self.rebooted,
+    pub(crate) fn ns(&self, host: Host) -> &Ns {
+        match host {
+            Host::Client => &self.client,
+            Host::Router => &self.router,
+            Host::Server => &self.server,
+            Host::Rebooted => &self.rebooted,
         }
     }
 

@@ -105,8 +105,8 @@ impl<'a> Rule<'a> {
     }
 
     /// Waits until the rule has matched this many packets.
-    pub(crate) fn met(&self, packets: u64, patience: Duration) -> Result<()> {
-        until_true("the rule's counter", patience, || Ok(self.packets()? >= packets))
+    pub(crate) fn has_matched(&self, packets: u64, timeout: Duration) -> Result<()> {
+        until_true("the rule's counter", timeout, || Ok(self.packets()? >= packets))
     }
 
     pub(crate) fn packets(&self) -> Result<u64> {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adds_up_counters_anywhere() {
+    fn sums_nested_counters() {
         let listing = serde_json::json!({"nftables": [
             {"metainfo": {"version": "1"}},
             {"rule": {"expr": [{"match": {}}, {"counter": {"packets": 2, "bytes": 80}}]}},

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::fs::fstat;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A named network namespace. The janitor removes it.
+/// A named network namespace. The cleanup helper removes it.
 pub(crate) struct Ns {
     name: String,
     handle: File,

@@ -1,4 +1,4 @@
-//! Helper processes, which are this program started again: for scenarios in which a process has to die, and for the janitor.
+//! Helper processes, which are this program started again: for scenarios in which a process has to die, and for the cleanup helper.
 
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::kernel;
 use crate::network::cgroup;
-use crate::network::janitor::{self, Janitor};
+use crate::network::cleanup::{self, Cleanup};
 use crate::network::ns::Ns;
 use crate::network::sock::repair;
 use crate::wait::{readable, until};
@@ -43,11 +43,11 @@ pub fn run_helper_if_requested() {
 
 fn peer_main(what: &str) -> Result<()> {
     match what.split(' ').collect::<Vec<_>>().as_slice() {
-        ["janitor"] => janitor::serve(),
+        ["cleanup"] => cleanup::serve(),
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
-        ["deaf", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["read-nothing", address, count] => serve(address.parse()?, count.parse()?, false),
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
-        ["crowd", address, count] => many_connections(address.parse()?, count.parse()?),
+        ["connections", address, count] => many_connections(address.parse()?, count.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
         ["forked"] => serve_stdin(),
         ["abort", address, name @ ..] => abort_as(&name.join(" "), address.parse()?),
@@ -132,7 +132,7 @@ fn many_connections(address: SocketAddr, count: usize) -> Result<()> {
         Ok((near, far))
     };
     let _held: Vec<_> = (0..count).map(pair).collect::<Result<_>>()?;
-    say("gathered")?;
+    say("connected")?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
@@ -178,14 +178,14 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts a helper and waits until it listens.
-    pub(crate) fn start(ns: &Ns, janitor: &Janitor, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
-        Self::begin(ns, janitor, command(&[how, &at.to_string(), &count.to_string()])?)
+    pub(crate) fn start(ns: &Ns, cleanup: &Cleanup, how: &str, at: SocketAddr, count: usize) -> Result<Self> {
+        Self::begin(ns, cleanup, command(&[how, &at.to_string(), &count.to_string()])?)
     }
 
     /// Starts a helper in a cgroup.
     pub(crate) fn start_in(
         ns: &Ns,
-        janitor: &Janitor,
+        cleanup: &Cleanup,
         how: &str,
         at: SocketAddr,
         count: usize,
@@ -193,12 +193,12 @@ impl Peer {
     ) -> Result<Self> {
         let mut command = command(&[how, &at.to_string(), &count.to_string()])?;
         command.env(cgroup::ENTER, cgroup);
-        Self::begin(ns, janitor, command)
+        Self::begin(ns, cleanup, command)
     }
 
-    fn begin(ns: &Ns, janitor: &Janitor, mut command: Command) -> Result<Self> {
+    fn begin(ns: &Ns, cleanup: &Cleanup, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Process::start(ns, janitor, &mut command)?;
+        let mut process = Process::start(ns, cleanup, &mut command)?;
         let said = process.child.stdout.take().context("helper's stdout")?;
         let mut peer = Self { process, said: BufReader::new(said) };
         peer.expect_line("listening")?;
@@ -217,11 +217,11 @@ impl Peer {
         let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
         writeln!(orders, "{how}")?;
         let status = self.process.child.wait()?;
-        let as_told = match how.strip_prefix("exit ") {
+        let as_ordered = match how.strip_prefix("exit ") {
             Some(code) => status.code() == code.parse().ok(),
             None => status.signal() == Some(Signal::SEGV.as_raw()),
         };
-        ensure!(as_told, "helper told to {how}: {status}");
+        ensure!(as_ordered, "helper ordered to {how}: {status}");
         Ok(())
     }
 
@@ -237,14 +237,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(ns: &Ns, janitor: &Janitor, command: &mut Command) -> Result<Self> {
-        Self::adopt(ns.spawn(command)?, janitor)
+    pub(crate) fn start(ns: &Ns, cleanup: &Cleanup, command: &mut Command) -> Result<Self> {
+        Self::adopt(ns.spawn(command)?, cleanup)
     }
 
     /// Takes over a running child.
-    pub(crate) fn adopt(child: Child, janitor: &Janitor) -> Result<Self> {
+    pub(crate) fn adopt(child: Child, cleanup: &Cleanup) -> Result<Self> {
         let process = Self { child };
-        janitor.process(process.child.id())?;
+        cleanup.process(process.child.id())?;
         Ok(process)
     }
 

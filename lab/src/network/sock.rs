@@ -27,11 +27,11 @@ pub(crate) struct Tcp {
 impl Tcp {
     /// An unconnected socket in this namespace.
     pub(crate) fn new(ns: &Ns, to: SocketAddr) -> Result<Self> {
-        Self::speaking(ns, Protocol::TCP, to)
+        Self::with_protocol(ns, Protocol::TCP, to)
     }
 
     /// A socket of another protocol, such as MPTCP.
-    pub(crate) fn speaking(ns: &Ns, protocol: Protocol, to: SocketAddr) -> Result<Self> {
+    pub(crate) fn with_protocol(ns: &Ns, protocol: Protocol, to: SocketAddr) -> Result<Self> {
         let domain = Domain::for_address(to);
         let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;
         Ok(Self::of(socket)?)
@@ -74,7 +74,7 @@ impl Tcp {
     }
 
     /// Sends a SYN from a known source port without waiting for the answer.
-    pub(crate) fn knock(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
+    pub(crate) fn send_syn(ns: &Ns, from: SocketAddr, to: SocketAddr) -> Result<Self> {
         let tcp = Self::new(ns, to)?;
         tcp.socket.set_reuse_address(true)?;
         tcp.socket.bind(&from.into())?;
@@ -104,12 +104,12 @@ impl Tcp {
     }
 
     /// Reads this many bytes.
-    pub(crate) fn hear(&self, bytes: usize) -> Result<()> {
+    pub(crate) fn receive(&self, bytes: usize) -> Result<()> {
         (&self.socket).read_exact(&mut vec![0; bytes]).context("receive")
     }
 
     /// Reads until the data ends with this text.
-    pub(crate) fn hear_until(&self, end: &[u8]) -> Result<()> {
+    pub(crate) fn receive_until(&self, end: &[u8]) -> Result<()> {
         let mut heard = Vec::new();
         while !heard.ends_with(end) {
             let mut some = [0; 4096];
@@ -121,20 +121,20 @@ impl Tcp {
     }
 
     /// The next read must be the end of the stream.
-    pub(crate) fn ends(&self) -> Result<()> {
+    pub(crate) fn reads_eof(&self) -> Result<()> {
         let count = (&self.socket).read(&mut [0; 16]).context("end of stream")?;
         ensure!(count == 0, "data instead of the end of the stream");
         Ok(())
     }
 
     /// The next read must fail with exactly this error.
-    pub(crate) fn dies(&self, errno: i32) -> Result<()> {
+    pub(crate) fn read_fails(&self, errno: i32) -> Result<()> {
         let got = (&self.socket).read(&mut [0; 16]);
         expect(errno, got.map(|count| format!("{count} bytes")))
     }
 
     /// Waits for the socket's error without reading, because after the peer's FIN a read returns only the end of the stream.
-    pub(crate) fn fails(&self, errno: i32) -> Result<()> {
+    pub(crate) fn error_is(&self, errno: i32) -> Result<()> {
         let ask = || Ok(self.socket.take_error()?);
         let error = until("the socket's error", SOON, ask)?;
         expect(errno, Err::<String, _>(error))
@@ -188,7 +188,7 @@ impl Tcp {
     }
 
     /// Ends the sending direction with a FIN.
-    pub(crate) fn finish(&self) -> Result<()> {
+    pub(crate) fn shut_down(&self) -> Result<()> {
         Ok(self.socket.shutdown(std::net::Shutdown::Write)?)
     }
 

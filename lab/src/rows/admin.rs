@@ -5,14 +5,14 @@ use libc::{ECONNABORTED, ECONNRESET};
 
 use super::Scene;
 use super::app::ANSWER_UNREAD;
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 
-const SAME_PACKET: Alike = like("linger_abort", PEER, "SOCK_DESTROY and SO_LINGER 0 send the same packet");
+const SAME_PACKET: Alternative = alternative("linger_abort", PEER, "SOCK_DESTROY and SO_LINGER 0 send the same packet");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "13",
-        what: "ss -K at the server",
+        what: "ss -K on the server",
         families: BOTH,
         needs: &["ss"],
         make: at_server,
@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "13-client",
-        what: "ss -K at the client",
+        what: "ss -K on the client",
         families: BOTH,
         needs: &["ss"],
         make: at_client,
@@ -40,8 +40,8 @@ fn at_server(scene: &Scene) -> Result<()> {
     scene.busy();
     let ours = format!("sport = :{}", scene.port);
     scene.net.server.tool("ss", &["-K", "-t", "state", "established", &ours])?;
-    server.dies(ECONNABORTED)?;
-    client.dies(ECONNRESET)
+    server.read_fails(ECONNABORTED)?;
+    client.read_fails(ECONNRESET)
 }
 
 fn at_client(scene: &Scene) -> Result<()> {
@@ -49,6 +49,6 @@ fn at_client(scene: &Scene) -> Result<()> {
     scene.busy();
     let ours = format!("dport = :{}", scene.port);
     scene.net.client.tool("ss", &["-K", "-t", "state", "established", &ours])?;
-    client.dies(ECONNABORTED)?;
-    server.dies(ECONNRESET)
+    client.read_fails(ECONNABORTED)?;
+    server.read_fails(ECONNRESET)
 }

@@ -1,20 +1,23 @@
-//! Resets that an application asks for.
+//! Resets that an application causes by its system calls.
 
 use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET};
 
 use super::{HELLO, Scene};
-use crate::network::place::Place;
+use crate::network::host::Host;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::{SOON, readable};
 
-const NEVER_ACCEPTED: &str = "the peer never spoke: it may as well have closed with the request unread";
+const NEVER_ACCEPTED: &str = "the peer never sent data, so it may as well have closed with the request unread";
 
-/// Also for who destroys the socket in the program's place.
-pub(super) const ANSWER_UNREAD: Alike =
-    like("unread_data", PEER, "whether the program had read our last answer before it aborted is not on the wire");
+/// Also for sockets that an administrator destroys.
+pub(super) const ANSWER_UNREAD: Alternative = alternative(
+    "unread_data",
+    PEER,
+    "the packets do not show whether the program had read our last response before it aborted",
+);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -28,7 +31,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "2",
-        what: "SO_LINGER 0, then close",
+        what: "server aborts with SO_LINGER 0 after the response",
         families: BOTH,
         make: linger,
         rsts: &[(S, 1)],
@@ -37,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "2-client",
-        what: "the client aborts with SO_LINGER 0",
+        what: "client aborts with SO_LINGER 0 after the response",
         families: BOTH,
         make: linger_client,
         rsts: &[(C, 1)],
@@ -45,10 +48,10 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        // The RST meets a TIME_WAIT mini-socket, which dies of it in silence (net/ipv4/tcp_minisocks.c,
-        // tcp_timewait_state_process): nobody receives it.
+        // The RST silently ends a TIME_WAIT mini-socket (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process), so there
+        // is no receive event.
         id: "2-after-close",
-        what: "the server closed, then the client aborts with SO_LINGER 0",
+        what: "client aborts with SO_LINGER 0 after the server closed",
         families: BOTH,
         make: linger_after_close,
         rsts: &[(C, 1)],
@@ -57,7 +60,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "2-unspec",
-        what: "connect(AF_UNSPEC) on a live socket",
+        what: "server aborts with connect(AF_UNSPEC)",
         families: BOTH,
         make: disconnect,
         rsts: &[(S, 1)],
@@ -66,7 +69,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "2-half",
-        what: "the client shut down its side, then the server aborts",
+        what: "server aborts with SO_LINGER 0 after the client's FIN",
         make: linger_half_closed,
         rsts: &[(S, 1)],
         wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
@@ -74,7 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "3",
-        what: "close with unread data",
+        what: "server closes with a request unread",
         families: BOTH,
         make: unread,
         rsts: &[(S, 1)],
@@ -83,7 +86,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "3-client",
-        what: "the client closes with the answer unread",
+        what: "client closes with a response unread",
         families: BOTH,
         make: unread_client,
         rsts: &[(C, 1)],
@@ -92,7 +95,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "3-half",
-        what: "the client sent and shut down; the server closes without reading",
+        what: "server closes with a request unread after the client's FIN",
         make: unread_half_closed,
         rsts: &[(S, 1)],
         wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
@@ -100,7 +103,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "3-own-half",
-        what: "the server had shut down its side, then closes with data unread",
+        what: "server shuts down sending, then closes with a request unread",
         make: unread_after_shutdown,
         rsts: &[(S, 1)],
         wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
@@ -108,24 +111,24 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4b",
-        what: "listener closed, connection not accepted",
+        what: "listener closes with a connection in the accept queue",
         families: BOTH,
         make: listener_closed,
         rsts: &[(S, 1)],
         wants: &[
             sent(S, "listener_closed", APP).sure(),
-            received(C, "listener_closed", PEER).alone(&[like("unread_data", PEER, NEVER_ACCEPTED)]),
+            received(C, "listener_closed", PEER).alone(&[alternative("unread_data", PEER, NEVER_ACCEPTED)]),
         ],
         ..BASE
     },
     Row {
         id: "4b-request",
-        what: "listener closed, a request already in the unaccepted connection",
+        what: "listener closes with a connection in the accept queue that holds a request",
         make: listener_closed_on_request,
         rsts: &[(S, 1)],
         wants: &[
             sent(S, "listener_closed", APP).sure(),
-            received(C, "listener_closed", PEER).alone(&[like("unread_data", PEER, NEVER_ACCEPTED)]),
+            received(C, "listener_closed", PEER).alone(&[alternative("unread_data", PEER, NEVER_ACCEPTED)]),
         ],
         ..BASE
     },
@@ -140,21 +143,21 @@ fn linger(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn linger_client(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     client.abort()?;
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }
 
 fn linger_after_close(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     server.close();
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     client.abort()
 }
 
@@ -162,77 +165,77 @@ fn disconnect(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     server.disconnect()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn linger_half_closed(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
-    client.finish()?;
-    server.ends()?;
+    client.shut_down()?;
+    server.reads_eof()?;
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn unread(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     client.send(HELLO)?;
-    // At once: before the delayed ACK tells the client that its data arrived.
+    // Close before the delayed ACK is sent.
     readable(server.options())?;
     server.close();
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn unread_client(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     client.send(HELLO)?;
-    server.hear(HELLO.len())?;
+    server.receive(HELLO.len())?;
     server.send(HELLO)?;
     readable(client.options())?;
     client.close();
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }
 
 fn unread_half_closed(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     client.send(HELLO)?;
-    client.finish()?;
-    scene.reaches(Place::Server, State::CLOSE_WAIT, SOON)?;
-    // A FIN sent again before its ACK came would draw a second RST.
-    scene.reaches(Place::Client, State::FIN_WAIT2, SOON)?;
+    client.shut_down()?;
+    scene.reaches(Host::Server, State::CLOSE_WAIT, SOON)?;
+    // A retransmitted FIN would draw a second RST.
+    scene.reaches(Host::Client, State::FIN_WAIT2, SOON)?;
     server.close();
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn unread_after_shutdown(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
-    server.finish()?;
-    client.ends()?;
+    server.shut_down()?;
+    client.reads_eof()?;
     client.send(HELLO)?;
     readable(server.options())?;
     server.close();
-    // EPIPE, for the end of the stream came first.
-    client.fails(libc::EPIPE)
+    // EPIPE, because the server's FIN came first.
+    client.error_is(libc::EPIPE)
 }
 
 fn listener_closed(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let client = scene.connect()?;
-    // The third ACK may still be on its way when connect() is done.
-    scene.reaches(Place::Server, State::ESTABLISHED, SOON)?;
+    // The handshake's last ACK may still be in flight when connect() returns.
+    scene.reaches(Host::Server, State::ESTABLISHED, SOON)?;
     drop(listener);
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn listener_closed_on_request(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let client = scene.connect()?;
     client.send(HELLO)?;
-    scene.reaches(Place::Server, State::ESTABLISHED, SOON)?;
+    scene.reaches(Host::Server, State::ESTABLISHED, SOON)?;
     drop(listener);
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

@@ -1,26 +1,32 @@
-//! `reject with tcp reset`, by hook. The kernel's reset tracepoints do not see these.
+//! `reject with tcp reset`, by netfilter hook. The kernel's reset tracepoints do not fire for these.
 
 use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET};
 
 use super::middlebox::untouched;
 use super::{HELLO, Scene};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::ns::Ns;
-use crate::network::place::Place;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, NOBODY, PEER, R, Row, S, like, received, sent};
+use crate::rows::table::{
+    Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, PEER, R, Row, S, UNKNOWN_SENDER, alternative, received, sent,
+};
 use crate::wait::SOON;
 
-const A_SYN: Alike = like("refused", PEER, "a reject of a SYN and a closed port send the same packet");
-const NEARBY: Alike = like("refused", NOBODY, "a host before a container that is gone answers just so");
-const ON_PATH: Alike = like("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
-const INJECTED: Alike =
-    like("middlebox_injected", MIDDLEBOX, "a reject on the path and an injected RST look alike from the ends");
-const BARE: Alike = like(
+const A_SYN: Alternative = alternative("refused", PEER, "a reject of a SYN and a closed port send the same packet");
+const REMOVED_CONTAINER: Alternative =
+    alternative("refused", UNKNOWN_SENDER, "a host sends the same packet for a container that no longer exists");
+const ON_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
+const INJECTED: Alternative = alternative(
+    "middlebox_injected",
+    MIDDLEBOX,
+    "from the ends, a reject on the path and an injected RST look the same",
+);
+const BARE: Alternative = alternative(
     "no_such_connection",
     PEER,
-    "the firewall of the peer's own host sends just what a stack sends that knows no such connection",
+    "a firewall on the peer's host sends the same packet as a stack that does not know the connection",
 );
 
 pub(crate) const ROWS: &[Row] = &[
@@ -75,7 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "8-iptables",
-        what: "a SYN, by iptables-nft or ip6tables-nft",
+        what: "server's iptables-nft or ip6tables-nft rule rejects a SYN",
         families: BOTH,
         needs: &["iptables-nft", "ip6tables-nft"],
         make: iptables_nft,
@@ -88,7 +94,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "8-legacy",
-        what: "a SYN, by iptables-legacy or ip6tables-legacy",
+        what: "server's iptables-legacy or ip6tables-legacy rule rejects a SYN",
         families: BOTH,
         needs: &["iptables-legacy", "ip6tables-legacy"],
         unless: no_legacy,
@@ -114,19 +120,19 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "8-forward-syn",
-        what: "router's forward hook rejects a SYN to a known server",
+        what: "router's forward hook rejects a SYN to a server that the client knows",
         families: BOTH,
         make: forward_syn,
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[NEARBY, A_SYN]),
+            received(C, "firewall_reject", FIREWALL).alone(&[REMOVED_CONTAINER, A_SYN]),
         ],
         ..BASE
     },
     Row {
         id: "8-forward-push",
-        what: "router's forward hook rejects what the server sends",
+        what: "router's forward hook rejects data from the server",
         make: forward_push,
         rejects: 1,
         wants: &[
@@ -155,7 +161,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "8-output-server",
-        what: "server's own output hook rejects its answer",
+        what: "server's own output hook rejects its data",
         make: output_server,
         rejects: 1,
         wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), received(S, "firewall_reject", FIREWALL)],
@@ -189,13 +195,13 @@ fn at_ingress<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
     Rule::reject_at_ingress(&scene.net.server, scene.rejects, LINK, &scene.to_server())
 }
 
-/// nftables rejects there since Linux 5.11.
+/// nftables can reject at ingress since Linux 5.11.
 fn no_ingress_reject(scene: &Scene) -> Option<String> {
     at_ingress(scene).err().map(|why| format!("no reject at netdev ingress: {why:#}"))
 }
 
 fn no_legacy(scene: &Scene) -> Option<String> {
-    legacy(scene).err().map(|why| format!("no iptables of the old kind: {why:#}"))
+    legacy(scene).err().map(|why| format!("no legacy iptables: {why:#}"))
 }
 
 fn legacy<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
@@ -232,15 +238,15 @@ fn output_syn(scene: &Scene) -> Result<()> {
     refused(scene, &rule)
 }
 
-/// An earlier connection tells the watcher how far the server is.
+/// From an earlier connection the watcher knows the server's distance.
 fn forward_syn(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
-    scene.is_over(Place::Client)?;
+    scene.is_over(Host::Client)?;
     let rule = reject(scene, &scene.net.router, "forward")?;
     refused(scene, &rule)
 }
@@ -253,15 +259,15 @@ fn output_server(scene: &Scene) -> Result<()> {
     pushed(scene, &scene.net.server, "output")
 }
 
-/// The server's next data is rejected; the client knows nothing of it.
+/// The server's next data are rejected before they reach the client.
 fn pushed<'a>(scene: &Scene<'a>, ns: &'a Ns, hook: &str) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     let data = format!("tcp sport {} tcp flags & psh == psh", scene.port);
     let rule = Rule::reject(ns, scene.rejects, hook, &data)?;
     server.send(HELLO)?;
-    server.dies(ECONNRESET)?;
-    rule.met(1, SOON)?;
+    server.read_fails(ECONNRESET)?;
+    rule.has_matched(1, SOON)?;
     drop(client);
     Ok(())
 }
@@ -273,7 +279,7 @@ pub(super) fn reject<'a>(scene: &Scene<'a>, ns: &'a Ns, hook: &str) -> Result<Ru
 fn refused(scene: &Scene, rule: &Rule) -> Result<()> {
     let client = Tcp::new(&scene.net.client, scene.server())?;
     expect(ECONNREFUSED, client.join(scene.server()))?;
-    rule.met(1, SOON)
+    rule.has_matched(1, SOON)
 }
 
 fn reset_busy<'a>(scene: &Scene<'a>, rule: impl FnOnce() -> Result<Rule<'a>>) -> Result<()> {
@@ -281,7 +287,7 @@ fn reset_busy<'a>(scene: &Scene<'a>, rule: impl FnOnce() -> Result<Rule<'a>>) ->
     scene.busy();
     let rule = rule()?;
     client.send(HELLO)?;
-    client.dies(ECONNRESET)?;
-    rule.met(1, SOON)?;
+    client.read_fails(ECONNRESET)?;
+    rule.has_matched(1, SOON)?;
     untouched(scene, &server)
 }

@@ -1,4 +1,4 @@
-//! Resets that somebody on the path makes in the peer's name, one sign at a time.
+//! RSTs that a device on the path forges in the peer's name. Each row has one sign of forgery.
 
 use std::thread;
 use std::time::Duration;
@@ -8,49 +8,61 @@ use libc::ECONNRESET;
 
 use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::packet::{ACK, Forged, RST};
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, Want, like, received, sent};
+use crate::rows::table::{
+    Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, Want, alternative, received, sent,
+};
 use crate::rows::wire::{SlowHop, Sniffer};
 
-/// Far from any TTL that the peer's own packets arrive with.
+/// Far from the TTL of the peer's own packets.
 const FAR: u8 = 200;
-/// As the peer's own packets arrive, one router away.
+/// The TTL of the peer's own packets, one router away.
 const EQUAL: u8 = 63;
-/// As nothing from beyond a router can arrive: made on this very link.
+/// The initial TTL: no packet that a router forwarded can have it, so the RST was made on this link.
 const UNDECREMENTED: u8 = 64;
-/// No stack's bare RST has one, and no reject's: the server's own host did not make it.
+/// A nonzero window. Bare RSTs of stacks and of rejects have none, so the server's host did not make this RST.
 const DEVICE_WINDOW: u16 = 502;
 const DELAY: Duration = Duration::from_millis(40);
 
 const INJECTED: &[Want] = &[received(C, "middlebox_injected", MIDDLEBOX)];
-const REJECT: Alike = like("firewall_reject", MIDDLEBOX, "a reject on the path sends the same packet");
-const NOT_KNOWN_HERE: Alike =
-    like("no_such_connection", KERNEL, "true of the answering stack: the forged RST had ended its connection before");
-const NOT_KNOWN_THERE: Alike = like(
+const REJECT: Alternative = alternative("firewall_reject", MIDDLEBOX, "a reject on the path sends the same packet");
+const NOT_KNOWN_HERE: Alternative = alternative(
+    "no_such_connection",
+    KERNEL,
+    "true of the stack that answers: the forged RST had already ended its connection",
+);
+const NOT_KNOWN_THERE: Alternative = alternative(
     "no_such_connection",
     PEER,
-    "a bare RST by the peer's own stack: what had ended the connection there stays there",
+    "a bare RST by the peer's own stack: the packet does not show what had ended the connection there",
 );
 
-const UNDECIDED: Alike = like(
+const UNDECIDED: Alternative = alternative(
     "unknown",
     KERNEL,
-    "an injected RST and a reject by the peer's own host look alike, so what ended the connection here stays open",
+    "an injected RST and a reject by the peer's host look the same, so the end of the connection here has no certain cause",
 );
-const REJECTS_ACKS: Alike = like(
+const REJECTS_ACKS: Alternative = alternative(
     "firewall_reject",
     PEER,
-    "a firewall of the peer's own host that rejects our ACKs sends just this, while its stack sends on",
+    "a firewall on the peer's host that rejects our ACKs sends the same packet, while the peer's stack keeps sending",
 );
 
 pub(crate) const ROWS: &[Row] = &[
-    Row { id: "9", what: "forged RST, TTL 200, exact sequence", families: BOTH, make: far, wants: INJECTED, ..BASE },
+    Row {
+        id: "9",
+        what: "forged RST with TTL 200 and the exact sequence number",
+        families: BOTH,
+        make: far,
+        wants: INJECTED,
+        ..BASE
+    },
     Row {
         id: "9-link",
-        what: "forged RST in a busy connection, TTL 64 where the peer's packets have 63",
+        what: "forged RST on a busy connection, with TTL 64 instead of the peer's 63",
         families: BOTH,
         make: undecremented,
         wants: &[received(C, "middlebox_injected", MIDDLEBOX).also(&[REJECT])],
@@ -58,14 +70,14 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "9-server",
-        what: "the same, to the server",
+        what: "forged RST to the server on a busy connection, with TTL 64 instead of the peer's 63",
         make: to_server,
         wants: &[received(S, "middlebox_injected", MIDDLEBOX).also(&[REJECT])],
         ..BASE
     },
     Row {
         id: "9-data",
-        what: "forged RST with the peer's TTL in a download; a window, and the peer's data keeps coming",
+        what: "forged RST with the peer's TTL and a nonzero window during a download; the peer keeps sending",
         families: BOTH,
         make: |scene| data_goes_on(scene, DEVICE_WINDOW),
         rsts: &[(C, 1)],
@@ -79,7 +91,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "9-data-bare",
-        what: "forged RST with the peer's TTL in a download; the shape of a reject, and the peer's data keeps coming",
+        what: "forged RST with the peer's TTL and the shape of a reject's RST during a download; the peer keeps sending",
         make: |scene| data_goes_on(scene, 0),
         rsts: &[(C, 1)],
         more: true,
@@ -92,36 +104,36 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "9-burst",
-        what: "three forged RSTs with staggered sequences and the peer's TTL",
+        what: "three forged RSTs with staggered sequence numbers and the peer's TTL",
         make: staggered,
         wants: INJECTED,
         ..BASE
     },
     Row {
         id: "9-fast",
-        what: "forged RST with the peer's TTL, sooner than the peer could answer",
+        what: "forged RST with the peer's TTL, sooner than the peer could respond",
         make: too_fast,
         wants: INJECTED,
         ..BASE
     },
     Row {
         id: "9-bare-ts",
-        what: "forged RST with ACK and the peer's TTL, without the connection's timestamps",
+        what: "forged RST with ACK and the peer's TTL, without the connection's TCP timestamps",
         make: without_timestamps,
         wants: INJECTED,
         ..BASE
     },
     Row {
         id: "9-blind",
-        what: "blind RST (challenge ACK), then an exact one, both with the peer's TTL",
+        what: "forged RST that draws a challenge ACK, then one with the exact sequence number, both with the peer's TTL",
         make: blind_then_exact,
         wants: INJECTED,
         ..BASE
     },
     Row {
         id: "9-idle",
-        what: "a device resets a connection that was quiet, TTL 64 where the peer's packets have 63",
-        make: quiet,
+        what: "device resets an idle connection, with TTL 64 instead of the peer's 63",
+        make: idle_connection,
         wants: &[received(C, "middlebox_idle", MIDDLEBOX)],
         ..BASE
     },
@@ -139,7 +151,7 @@ fn exact(scene: &Scene, ttl: u8) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
     inject(scene, &client, server.next_sequence()?, ttl)?;
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 
@@ -148,12 +160,11 @@ fn to_server(scene: &Scene) -> Result<()> {
     scene.busy();
     let rst = Forged::rst(client.local()?, scene.server(), client.next_sequence()?, UNDECREMENTED);
     forge(&scene.net.router, &rst)?;
-    server.dies(ECONNRESET)?;
-    scene.reaches(Place::Client, State::ESTABLISHED, Duration::ZERO)
+    server.read_fails(ECONNRESET)?;
+    scene.reaches(Host::Client, State::ESTABLISHED, Duration::ZERO)
 }
 
-/// As a device does it: it reads the sequence off the wire, and is faster than the next
-/// segment.
+/// Reads the sequence number off the wire, as a device does, and is faster than the next segment.
 fn data_goes_on(scene: &Scene, window: u16) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.streams();
@@ -183,7 +194,7 @@ fn staggered(scene: &Scene) -> Result<()> {
         let sequence = first.wrapping_add(step);
         forge(&scene.net.router, &Forged::rst(scene.server(), to, sequence, EQUAL))?;
     }
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 
@@ -194,13 +205,13 @@ fn too_fast(scene: &Scene) -> Result<()> {
     scene.busy();
     let (sequence, wire) = (server.next_sequence()?, Sniffer::open(&scene.net.router, scene.family, scene.port)?);
     let to = client.local()?;
-    // Not a delayed ACK of the talk: the next request.
+    // Skips the delayed ACK of the last exchange, so that the next segment is a request.
     thread::sleep(2 * DELAY);
     hop.cut();
     client.send(HELLO)?;
     wire.wait(|segment| segment.to == scene.port && segment.payload > 0)?;
     forge(&scene.net.router, &Forged::rst(scene.server(), to, sequence, EQUAL))?;
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 
@@ -210,7 +221,7 @@ fn without_timestamps(scene: &Scene) -> Result<()> {
     let rst = Forged::rst(scene.server(), client.local()?, server.next_sequence()?, EQUAL);
     let acknowledges = client.next_sequence()?;
     forge(&scene.net.router, &Forged { flags: RST | ACK, acknowledges, window: 502, ..rst })?;
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 
@@ -222,17 +233,17 @@ fn blind_then_exact(scene: &Scene) -> Result<()> {
     inject(scene, &client, exact.wrapping_add(50), EQUAL)?;
     wire.wait(|segment| segment.to == scene.port && segment.payload == 0 && segment.acknowledges == exact)?;
     inject(scene, &client, exact, EQUAL)?;
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 
-fn quiet(scene: &Scene) -> Result<()> {
+fn idle_connection(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let quiet = std::time::Instant::now();
+    let idle_start = std::time::Instant::now();
     idle(1500);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     inject(scene, &client, server.next_sequence()?, UNDECREMENTED)?;
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
 

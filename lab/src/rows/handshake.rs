@@ -1,4 +1,4 @@
-//! Handshakes that go wrong.
+//! Invalid handshakes.
 
 use std::net::SocketAddr;
 
@@ -6,25 +6,25 @@ use anyhow::Result;
 use libc::ECONNRESET;
 
 use super::{Scene, idle};
+use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
 use crate::network::packet::{ACK, Forged, SYN};
-use crate::network::place::{Place, at};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::SOON;
 
 /// Beyond the range from which the kernel picks source ports.
 const KNOWN: u16 = 62001;
 const FORGED_ISN: u32 = 1_000_000;
 
-const CRASHED: Alike =
-    like("no_such_connection", PEER, "the peer's stack does not know the old connection, which is true: it crashed");
+const CRASHED: Alternative =
+    alternative("no_such_connection", PEER, "the peer crashed, so its stack really does not know the old connection");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "20",
-        what: "the client crashed and opens anew from the same port",
+        what: "client crashes, then connects again from the same port",
         families: BOTH,
         make: same_port,
         rsts: &[(C, 1)],
@@ -32,17 +32,17 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "20-stray",
-        what: "a SYN in the client's name: its stack refuses the SYN-ACK (a half-open scan)",
+        id: "20-unexpected",
+        what: "SYN forged in the client's name: the client's stack resets the unexpected SYN-ACK (a half-open scan)",
         families: BOTH,
-        make: stray_syn_ack,
+        make: unexpected_syn_ack,
         rsts: &[(C, 1)],
         wants: &[sent(C, "invalid_handshake", KERNEL).no_socket()],
         ..BASE
     },
     Row {
         id: "20-ack",
-        what: "the handshake's last ACK acknowledges what was never sent",
+        what: "handshake's last ACK acknowledges data that were never sent",
         families: BOTH,
         make: bad_ack,
         rsts: &[(S, 1)],
@@ -51,7 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "20-syn",
-        what: "another SYN, in the window of a half-open connection",
+        what: "second SYN inside the window of a half-open connection",
         make: second_syn,
         rsts: &[(S, 1)],
         wants: &[sent(S, "invalid_handshake", KERNEL).sure()],
@@ -68,36 +68,36 @@ fn same_port(scene: &Scene) -> Result<()> {
     let old = Tcp::connect_from(&scene.net.client, source(scene), scene.server())?;
     let server = listener.accept()?;
     scene.talk(&old, &server)?;
-    // The delayed ACK has gone out, or the server would send its answer once more.
+    // Without the delayed ACK the server would retransmit its response.
     idle(100);
     drop(old);
-    let _new = Tcp::knock(&scene.net.client, source(scene), scene.server())?;
-    server.dies(ECONNRESET)?;
+    let _new = Tcp::send_syn(&scene.net.client, source(scene), scene.server())?;
+    server.read_fails(ECONNRESET)?;
     // The next SYN gets through: at once, or a second later on older kernels.
     listener.accept().map(drop)
 }
 
-fn stray_syn_ack(scene: &Scene) -> Result<()> {
+fn unexpected_syn_ack(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
-    // The SYN-ACK is answered, and the answer ends the half-open connection.
-    scene.becomes("the half-open connection's end", Place::Server, SOON, |states| states == [State::LISTEN])
+    // The client's stack answers the SYN-ACK with an RST, which ends the half-open connection.
+    scene.becomes("the half-open connection's end", Host::Server, SOON, |states| states == [State::LISTEN])
 }
 
 fn bad_ack(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    let _loss = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
-    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     let ack = Forged { sequence: FORGED_ISN + 1, acknowledges: 1, flags: ACK, ..opening(scene, 0) };
     forge(&scene.net.router, &ack)
 }
 
 fn second_syn(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _deaf = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
+    let _loss = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
-    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN + 7))
 }
 

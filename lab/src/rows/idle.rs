@@ -1,4 +1,4 @@
-//! A server that closes an idle connection, and a client that did not notice.
+//! Servers that close an idle connection, and clients that then reuse it.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,34 +7,37 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
 use super::{HELLO, Scene, idle};
-use crate::network::http::{self, ask, ask_in_vain};
+use crate::network::host::Host;
+use crate::network::http::{self, ask, send_request};
 use crate::network::nft::Rule;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, alternative, received, sent};
 use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
 
 /// The servers close after 1.3 s.
 const REAPED: Duration = Duration::from_secs(4);
-/// On top of that: no haste after the FIN.
+/// Pause after the FIN, before the client reuses the connection.
 pub(super) const PAUSE: u64 = 300;
-/// How long the lab's own server waits before it closes.
-pub(super) const QUIET: u64 = 1300;
+/// Idle time after which the lab's own server closes.
+pub(super) const IDLE: u64 = 1300;
 const DELAY: Duration = Duration::from_millis(30);
 
 pub(super) const REAPED_BY_SERVER: &[Want] =
     &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
 /// The FIN was lost, so the orphan is still a socket.
-pub(super) const REAPED_UNHEARD: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
-/// Also for who meets a stack that forgot for other reasons.
-pub(super) const MAYBE_REAPED: Alike =
-    like("idle_reaped", PEER, "a bare RST after a silence: reaped and FIN lost, or forgotten");
+pub(super) const REAPED_FIN_LOST: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
+/// Also for rows in which the stack lost the connection for another reason.
+pub(super) const MAYBE_REAPED: Alternative = alternative(
+    "idle_reaped",
+    PEER,
+    "a bare RST after an idle period: the peer closed and its FIN was lost, or its stack lost the connection",
+);
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "5",
-        what: "nginx reaped the idle connection, client reuses it",
+        what: "nginx closes the idle connection, then the client reuses it",
         families: BOTH,
         needs: &["nginx"],
         make: nginx,
@@ -44,17 +47,17 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5b",
-        what: "the same, nginx's FIN lost",
+        what: "nginx closes the idle connection and its FIN is lost, then the client reuses it",
         families: BOTH,
         needs: &["nginx"],
         make: nginx_fin_lost,
         rsts: &[(S, 1)],
-        wants: REAPED_UNHEARD,
+        wants: REAPED_FIN_LOST,
         ..BASE
     },
     Row {
         id: "5c",
-        what: "reuse after TIME_WAIT expired, meeting the listener",
+        what: "client reuses an idle connection after the server's TIME_WAIT expired; the port still has a listener",
         families: BOTH,
         make: time_wait_expired,
         rsts: &[(S, 1)],
@@ -63,7 +66,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5-writes",
-        what: "a request of several writes on a reaped connection, FIN lost",
+        what: "client sends a request in several writes on an idle connection that the server closed, FIN lost",
         make: several_writes,
         rsts: &[(S, 1)],
         more: true,
@@ -76,7 +79,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5-pipelined",
-        what: "requests one after another, unanswered, on a reaped connection, FIN lost",
+        what: "client pipelines requests on an idle connection that the server closed, FIN lost",
         make: pipelined,
         rsts: &[(S, 1)],
         more: true,
@@ -89,22 +92,22 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5-rto",
-        what: "idle, then retransmissions into a hole, then the server has rebooted",
+        what: "request on an idle connection is lost on the path; its retransmission reaches a rebooted server",
         make: retransmitted,
         rsts: &[(S2, 1)],
         wants: &[
             sent(S2, "no_such_connection", KERNEL).no_socket(),
-            received(C, "no_such_connection", PEER).alone(&[like(
+            received(C, "no_such_connection", PEER).alone(&[alternative(
                 "idle_reaped",
                 PEER,
-                "a bare RST after a silence: reaped and FIN lost, or forgotten",
+                "a bare RST after an idle period: the peer closed and its FIN was lost, or its stack lost the connection",
             )]),
         ],
         ..BASE
     },
     Row {
         id: "19",
-        what: "haproxy reaped the idle connection, client reuses it",
+        what: "haproxy closes the idle connection, then the client reuses it",
         needs: &["haproxy"],
         make: haproxy,
         rsts: &[(S, 1)],
@@ -126,26 +129,26 @@ fn haproxy(scene: &Scene) -> Result<()> {
 fn reuse(scene: &Scene) -> Result<()> {
     let client = scene.connect()?;
     scene.timed(|| ask(&client))?;
-    let quiet = Instant::now();
-    scene.reaches(Place::Client, State::CLOSE_WAIT, REAPED)?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    let idle_start = Instant::now();
+    scene.reaches(Host::Client, State::CLOSE_WAIT, REAPED)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     idle(PAUSE);
-    scene.idle_since(quiet);
-    ask_in_vain(&client)?;
-    client.fails(EPIPE)
+    scene.idle_since(idle_start);
+    send_request(&client)?;
+    client.error_is(EPIPE)
 }
 
 fn nginx_fin_lost(scene: &Scene) -> Result<()> {
     let _server = http::nginx(scene.net, scene.port)?;
     let client = scene.connect()?;
     scene.timed(|| ask(&client))?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _loss = lose_fins(scene)?;
-    scene.reaches(Place::Server, State::FIN_WAIT1, REAPED)?;
+    scene.reaches(Host::Server, State::FIN_WAIT1, REAPED)?;
     idle(PAUSE);
-    scene.idle_since(quiet);
-    ask_in_vain(&client)?;
-    client.dies(ECONNRESET)
+    scene.idle_since(idle_start);
+    send_request(&client)?;
+    client.read_fails(ECONNRESET)
 }
 
 pub(super) fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
@@ -153,19 +156,19 @@ pub(super) fn lose_fins<'a>(scene: &Scene<'a>) -> Result<Rule<'a>> {
     Rule::drop(&scene.net.client, "input", &fins)
 }
 
-/// The server closes after a silence; the client hears of it.
+/// The server closes after an idle period, and its FIN arrives.
 pub(super) fn reaped(scene: &Scene, client: &Tcp, server: Tcp) -> Result<()> {
     server.close();
-    client.ends()?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)
+    client.reads_eof()?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)
 }
 
 /// The client's next operation, once the server has closed.
-pub(super) fn reused(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
+pub(super) fn reused(scene: &Scene, client: &Tcp, idle_start: Instant) -> Result<()> {
     idle(PAUSE);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn time_wait_expired(scene: &Scene) -> Result<()> {
@@ -173,60 +176,59 @@ fn time_wait_expired(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
-    let quiet = Instant::now();
-    idle(QUIET);
+    let idle_start = Instant::now();
+    idle(IDLE);
     reaped(scene, &client, server)?;
-    let forgotten = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
-    scene.becomes("TIME_WAIT's end", Place::Server, 2 * SOON, forgotten)?;
-    scene.idle_since(quiet);
+    let gone = |states: &[State]| !states.contains(&State::FIN_WAIT2) && !states.contains(&State::TIME_WAIT);
+    scene.becomes("TIME_WAIT's end", Host::Server, 2 * SOON, gone)?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
-/// A quiet connection whose server closes unheard, across a hop with a round trip time.
-fn unheard<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant)> {
+/// An idle connection over a slow hop. The server closes, and its FIN is lost.
+fn closed_with_fin_lost<'a>(scene: &Scene<'a>) -> Result<(Tcp, SlowHop<'a>, Rule<'a>, Instant)> {
     let hop = SlowHop::start(scene, DELAY)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let loss = lose_fins(scene)?;
-    idle(QUIET);
+    idle(IDLE);
     server.close();
     idle(PAUSE);
-    Ok((client, hop, loss, quiet))
+    Ok((client, hop, loss, idle_start))
 }
 
-/// To the server the silence is longer by what two segments take: its answer to the
-/// client, and the client's operation to it.
-fn across_hop(scene: &Scene, quiet: Instant) {
-    let client = quiet.elapsed();
-    scene.idle_was(Place::Client, client);
-    scene.idle_was(Place::Server, client + 2 * DELAY);
+/// The server's idle time is longer by two one-way delays: those of its response and of the client's next request.
+fn across_hop(scene: &Scene, idle_start: Instant) {
+    let client = idle_start.elapsed();
+    scene.idle_was(Host::Client, client);
+    scene.idle_was(Host::Server, client + 2 * DELAY);
 }
 
 fn several_writes(scene: &Scene) -> Result<()> {
-    let (client, _hop, _loss, quiet) = unheard(scene)?;
-    across_hop(scene, quiet);
+    let (client, _hop, _loss, idle_start) = closed_with_fin_lost(scene)?;
+    across_hop(scene, idle_start);
     for _ in 0..3 {
         client.send(HELLO)?;
     }
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     drain()
 }
 
 fn pipelined(scene: &Scene) -> Result<()> {
-    let (client, _hop, _loss, quiet) = unheard(scene)?;
-    across_hop(scene, quiet);
+    let (client, _hop, _loss, idle_start) = closed_with_fin_lost(scene)?;
+    across_hop(scene, idle_start);
     for _ in 0..2 {
         client.send(HELLO)?;
         idle(12);
     }
-    // On a slow machine the answer may be here by now.
+    // On a slow machine the RST may have arrived by now.
     let _ = client.send(HELLO);
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     drain()
 }
 
-/// What is still in the slow hop arrives.
+/// Waits until all packets have left the slow hop.
 fn drain() -> Result<()> {
     sleep(3 * DELAY);
     Ok(())
@@ -234,13 +236,13 @@ fn drain() -> Result<()> {
 
 fn retransmitted(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    idle(IDLE);
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
     idle(700);
     let _rebooted = scene.net.reboot()?;
-    drop(hole);
-    client.dies(ECONNRESET)
+    drop(loss);
+    client.read_fails(ECONNRESET)
 }

@@ -1,4 +1,4 @@
-//! Limits of the whole machine: only where the machine is ours, that is in a VM.
+//! Limits of the whole machine. These rows run only in a VM.
 
 use std::fs;
 use std::time::Duration;
@@ -7,43 +7,46 @@ use anyhow::{Context, Result};
 use libc::{ECONNRESET, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
-use super::middlebox::{FORGOT, known};
+use super::middlebox::{ENTRY_EXPIRED, entries};
 use super::{HELLO, Scene, idle};
 use crate::kernel;
 use crate::network::nft::Rule;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::rows::table::{
+    Alternative, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent,
+};
 use crate::wait::{SOON, until_true};
 
 pub(crate) const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Segments are under way for a second at most.
-const LOST: &str = "more than a second after it the abort's own RST has evidently been lost";
-const ABORT: Alike = like("linger_abort", PEER, "an abort as any other: the peer's limit is not on the wire");
+/// Segments are in flight for a second at most.
+const LOST: &str = "more than a second passed since the abort, so its own RST was evidently lost";
+const ABORT: Alternative =
+    alternative("linger_abort", PEER, "an abort like any other: the packet does not show the peer's limit");
 
-const NOT_KNOWN: Alike = like(
+const NOT_KNOWN: Alternative = alternative(
     "no_such_connection",
     PEER,
-    "a bare RST: the peer's stack does not know the connection any more, and why stays there",
+    "a bare RST: the peer's stack no longer knows the connection, and the packet does not show why",
 );
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "15",
-        what: "more orphans than tcp_max_orphans",
+        what: "server has more orphans than tcp_max_orphans",
         families: BOTH,
         unless: only_ours,
         make: orphans,
         rsts: &[(S, 2)],
-        // Orphans that other rows left behind are hit as well.
+        // Orphans that other rows left are reset as well.
         more: true,
-        // The first is one off, for the FIN before it was lost: it draws a challenge ACK, and
-        // that the second.
+        // The first RST's sequence number is one too high because the FIN was lost. It draws a challenge ACK, which draws the
+        // second RST.
         wants: &[
             sent(S, "resource_limit", KERNEL).sure(),
-            sent(S, "resource_limit", KERNEL).no_socket().also(&[like("no_such_connection", KERNEL, LOST)]),
-            received(C, "resource_limit", PEER).alone(&[ABORT, NOT_KNOWN]).also(&[like(
+            sent(S, "resource_limit", KERNEL).no_socket().also(&[alternative("no_such_connection", KERNEL, LOST)]),
+            received(C, "resource_limit", PEER).alone(&[ABORT, NOT_KNOWN]).also(&[alternative(
                 "no_such_connection",
                 PEER,
                 LOST,
@@ -51,16 +54,10 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         ..BASE
     },
-    Row {
-        id: "7",
-        what: "conntrack table full: SYNs are dropped, no reset is made",
-        unless: only_ours,
-        make: conntrack_full,
-        ..BASE
-    },
+    Row { id: "7", what: "full conntrack table drops SYNs", unless: only_ours, make: conntrack_full, ..BASE },
     Row {
         id: "7-probes",
-        what: "keepalive probes of a forgotten connection are dropped while the conntrack table is full",
+        what: "full conntrack table drops keepalive probes after the connection's entry expired",
         needs: &["conntrack"],
         unless: only_ours,
         make: probes_dropped,
@@ -70,31 +67,32 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "7-lost",
-        what: "a forgotten connection's data are dropped while the conntrack table is full, then rejected",
+        what: "full conntrack table drops data after the connection's entry expired, then the firewall rejects them",
         needs: &["conntrack"],
         unless: only_ours,
         make: lost_while_full,
         rejects: 1,
         wants: &[
             sent(R, "conntrack_full", FIREWALL).rejects(),
-            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED, FORGOT]),
+            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED, ENTRY_EXPIRED]),
         ],
         ..BASE
     },
 ];
 
-const REJECTED: Alike = like("firewall_reject", MIDDLEBOX, "why the router rejects is not on the wire");
+const REJECTED: Alternative =
+    alternative("firewall_reject", MIDDLEBOX, "the packets do not show why the router rejects");
 
 fn only_ours(_scene: &Scene) -> Option<String> {
     not_ours()
 }
 
-/// Why limits of the whole machine are left alone here.
+/// Why limits of the whole machine cannot be changed here, if so.
 pub(crate) fn not_ours() -> Option<String> {
-    (!kernel::is_ours()).then(|| "its limit is the whole machine's: only in a VM (cargo xtask vm)".to_owned())
+    (!kernel::is_ours()).then(|| "changes a limit of the whole machine: only in a VM (cargo xtask vm)".to_owned())
 }
 
-/// A setting of the whole machine, until this goes.
+/// A changed setting of the whole machine, restored when dropped.
 pub(crate) struct Limit {
     file: &'static str,
     old: String,
@@ -116,50 +114,50 @@ impl Drop for Limit {
     }
 }
 
-/// The server's own table: it tracks what it sends.
+/// Fills the server's own table, which tracks the packets that it sends.
 fn probes_dropped(scene: &Scene) -> Result<()> {
     let host = &scene.net.server;
     let tracked = Rule::other(host, "output", "ct state invalid counter")?;
     let taken = scene.pair()?;
-    let memory = host.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = host.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (_client, server) = scene.pair()?;
-    drop(memory);
+    drop(short_timeout);
     let _limit = Limit::set(MAX, "1")?;
     let probes = TcpKeepalive::new().with_time(3 * SECOND).with_interval(SECOND).with_retries(2);
     server.options().set_tcp_keepalive(&probes)?;
     server.options().set_read_timeout(Some(5 * SOON))?;
-    server.dies(ETIMEDOUT)?;
+    server.read_fails(ETIMEDOUT)?;
     drop((taken, tracked));
     Ok(())
 }
 
-/// Its data are dropped for want of room. When there is room again, nobody knows the connection any more.
+/// The full table drops the connection's data. When the table has space again, the data belong to no entry and are rejected.
 fn lost_while_full(scene: &Scene) -> Result<()> {
     let router = &scene.net.router;
     let rule = Rule::reject(router, scene.rejects, "forward", &format!("{} ct state invalid", scene.to_server()))?;
     let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
     let taken = scene.pair()?;
-    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, _server) = scene.pair()?;
-    drop(memory);
-    until_true("the router's forgetting", 2 * SOON, || Ok(known(scene)?.trim().lines().count() == 1))?;
+    drop(short_timeout);
+    until_true("the entry's expiry", 2 * SOON, || Ok(entries(scene)?.trim().lines().count() == 1))?;
     let limit = Limit::set(MAX, "1")?;
     client.send(HELLO)?;
     idle(300);
     drop(limit);
-    client.dies(ECONNRESET)?;
+    client.read_fails(ECONNRESET)?;
     drop(taken);
-    rule.met(1, SOON)
+    rule.has_matched(1, SOON)
 }
 
-/// The FIN is lost, and its retransmission timer finds one orphan too many.
+/// The FIN is lost, and its retransmission timer finds more orphans than allowed.
 fn orphans(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let fins = format!("tcp sport {} tcp flags & fin == fin", scene.port);
     let _loss = Rule::drop(&scene.net.client, "input", &fins)?;
     let _none = Limit::set("/proc/sys/net/ipv4/tcp_max_orphans", "0")?;
     server.close();
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn conntrack_full(scene: &Scene) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Resets by a device on the path that lost its memory of a connection.
+//! Resets by a router with a firewall that has lost a connection's conntrack entry.
 
 use std::time::{Duration, Instant};
 
@@ -6,68 +6,71 @@ use anyhow::{Result, ensure};
 use libc::ECONNRESET;
 
 use super::{HELLO, Scene};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::ns::Sysctl;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, alternative, received, sent};
 use crate::wait::{SOON, until_true};
 
-/// How long the router remembers a quiet connection, in seconds.
-const MEMORY: u64 = 1;
+/// Seconds for which the router keeps the entry of an idle connection.
+const ENTRY_SECONDS: u64 = 1;
 
-pub(super) const FORGOT: Alike = like(
+pub(super) const ENTRY_EXPIRED: Alternative = alternative(
     "middlebox_idle",
     MIDDLEBOX,
-    "what the router's rule does with a forgotten connection is an idle timeout to its ends",
+    "to the ends, the reject of a connection with an expired conntrack entry is an idle timeout",
 );
-const REJECTED: Alike =
-    like("middlebox_injected", MIDDLEBOX, "a reject on the path and an injected RST look alike from the ends");
-const BY_PATH: Alike = like("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
+const REJECTED: Alternative = alternative(
+    "middlebox_injected",
+    MIDDLEBOX,
+    "from the ends, a reject on the path and an injected RST look the same",
+);
+const BY_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "6a",
-        what: "router forgot the idle connection and rejects it",
+        what: "router's conntrack entry of an idle connection expires, and its firewall rejects the next request",
         families: BOTH,
         needs: &["conntrack"],
         make: expired,
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
     Row {
         id: "6c",
-        what: "the same, the server pushes",
+        what: "router's conntrack entry of an idle connection expires, and its firewall rejects data from the server",
         families: BOTH,
         needs: &["conntrack"],
         make: expired_push,
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(S, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(S, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
     Row {
         id: "6h",
-        what: "a masquerading router forgot the idle connection and rejects it",
+        what: "masquerading router's conntrack entry of an idle connection expires, and its firewall rejects the next request",
         needs: &["conntrack"],
         make: expired_behind_nat,
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[FORGOT, BY_PATH]),
+            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
         ],
         ..BASE
     },
     Row {
         id: "21",
-        what: "the router's table is flushed under a busy connection (conntrack -F)",
+        what: "router's conntrack table is flushed (conntrack -F), and its firewall rejects a busy connection",
         families: BOTH,
         needs: &["conntrack"],
         make: flushed,
@@ -80,7 +83,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// The router tracks strictly, and rejects what it does not know.
+/// A router that tracks strictly and rejects packets without an entry.
 struct Strict<'a> {
     rule: Rule<'a>,
     _settings: [Sysctl<'a>; 2],
@@ -89,31 +92,33 @@ struct Strict<'a> {
 fn strict<'a>(scene: &Scene<'a>, seconds: u64) -> Result<Strict<'a>> {
     let router = &scene.net.router;
     let rule = Rule::reject_both(router, scene.rejects, scene.port, "ct state invalid")?;
-    let memory = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", &seconds.to_string())?;
+    let short_timeout = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", &seconds.to_string())?;
     let loose = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
-    Ok(Strict { rule, _settings: [memory, loose] })
+    Ok(Strict { rule, _settings: [short_timeout, loose] })
 }
 
-fn forgotten(scene: &Scene) -> Result<()> {
-    until_true("the router's forgetting", Duration::from_secs(MEMORY) + SOON, || Ok(known(scene)?.trim().is_empty()))
+fn entry_expired(scene: &Scene) -> Result<()> {
+    until_true("the entry's expiry", Duration::from_secs(ENTRY_SECONDS) + SOON, || {
+        Ok(entries(scene)?.trim().is_empty())
+    })
 }
 
 /// The router's entries of this scenario.
-pub(super) fn known(scene: &Scene) -> Result<String> {
+pub(super) fn entries(scene: &Scene) -> Result<String> {
     let port = scene.port.to_string();
     let family = if scene.server().is_ipv4() { "ipv4" } else { "ipv6" };
     scene.net.router.tool("conntrack", &["-L", "-f", family, "-p", "tcp", "--orig-port-dst", &port])
 }
 
 fn expired(scene: &Scene) -> Result<()> {
-    let strict = strict(scene, MEMORY)?;
+    let strict = strict(scene, ENTRY_SECONDS)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    forgotten(scene)?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    entry_expired(scene)?;
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
+    client.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
     untouched(scene, &server)
 }
 
@@ -124,15 +129,15 @@ fn expired_behind_nat(scene: &Scene) -> Result<()> {
 }
 
 fn expired_push(scene: &Scene) -> Result<()> {
-    let strict = strict(scene, MEMORY)?;
+    let strict = strict(scene, ENTRY_SECONDS)?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    forgotten(scene)?;
-    scene.idle_since(quiet);
+    let idle_start = Instant::now();
+    entry_expired(scene)?;
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
-    server.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
-    scene.reaches(Place::Client, State::ESTABLISHED, Duration::ZERO)?;
+    server.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
+    scene.reaches(Host::Client, State::ESTABLISHED, Duration::ZERO)?;
     ensure!(client.options().take_error()?.is_none(), "the client's socket failed");
     Ok(())
 }
@@ -143,14 +148,14 @@ fn flushed(scene: &Scene) -> Result<()> {
     scene.busy();
     scene.net.router.tool("conntrack", &["-F"])?;
     client.send(HELLO)?;
-    client.dies(ECONNRESET)?;
-    strict.rule.met(1, SOON)?;
+    client.read_fails(ECONNRESET)?;
+    strict.rule.has_matched(1, SOON)?;
     untouched(scene, &server)
 }
 
-/// The server must know nothing of it.
+/// Checks that the server's connection is still established.
 pub(super) fn untouched(scene: &Scene, server: &Tcp) -> Result<()> {
-    scene.reaches(Place::Server, State::ESTABLISHED, Duration::ZERO)?;
+    scene.reaches(Host::Server, State::ESTABLISHED, Duration::ZERO)?;
     ensure!(server.options().take_error()?.is_none(), "the server's socket failed");
     Ok(())
 }

@@ -6,21 +6,24 @@ use socket2::Protocol;
 
 use super::{HELLO, Scene};
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::readable;
 
-const UNREAD: Alike =
-    like("unread_data", PEER, "its option MP_FASTCLOSE aside, the packet is that of a close with data unread");
-const DEED: Alike = like("mptcp", APP, "the program's close, by MPTCP's fast close");
+const UNREAD: Alternative = alternative(
+    "unread_data",
+    PEER,
+    "apart from the MP_FASTCLOSE option, the packet is that of a close with data unread",
+);
+const FAST_CLOSE: Alternative = alternative("mptcp", APP, "the program closed the socket, by MPTCP's fast close");
 
 pub(crate) const ROWS: &[Row] = &[Row {
     id: "mptcp",
-    what: "an MPTCP socket is closed with data unread (fast close)",
+    what: "MPTCP socket closes with data unread (fast close)",
     families: BOTH,
     unless: missing,
     make: fast_close,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "mptcp", KERNEL).also(&[DEED]), received(C, "mptcp", PEER).alone(&[UNREAD])],
+    wants: &[sent(S, "mptcp", KERNEL).also(&[FAST_CLOSE]), received(C, "mptcp", PEER).alone(&[UNREAD])],
     ..BASE
 }];
 
@@ -29,18 +32,18 @@ fn protocol() -> Protocol {
 }
 
 fn missing(scene: &Scene) -> Option<String> {
-    let tried = Tcp::speaking(&scene.net.client, protocol(), scene.server());
+    let tried = Tcp::with_protocol(&scene.net.client, protocol(), scene.server());
     tried.err().map(|why| format!("no MPTCP: {why:#}"))
 }
 
 fn fast_close(scene: &Scene) -> Result<()> {
-    let listener = Listener::speaking(&scene.net.server, protocol(), scene.server(), 16)?;
-    let client = Tcp::speaking(&scene.net.client, protocol(), scene.server())?;
+    let listener = Listener::with_protocol(&scene.net.server, protocol(), scene.server(), 16)?;
+    let client = Tcp::with_protocol(&scene.net.client, protocol(), scene.server())?;
     client.join(scene.server())?;
     let server = listener.accept()?;
     scene.talk(&client, &server)?;
     client.send(HELLO)?;
     readable(server.options())?;
     server.close();
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

@@ -1,5 +1,4 @@
-//! Address translation that is lost. No device makes a reset here: some stack gets a
-//! segment that it cannot place.
+//! Lost address translation. No device makes these resets: some stack gets a segment of a connection that it does not know.
 
 use std::time::Instant;
 
@@ -8,29 +7,29 @@ use libc::ECONNRESET;
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
-use crate::network::place::Place;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alike, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent};
 
-/// A moment beyond the router's memory.
-const QUIET: u64 = 1600;
+/// Slightly longer than the router keeps an entry.
+const IDLE: u64 = 1600;
 
-const IDLE_PATH: Alike = like(
+const IDLE_PATH: Alternative = alternative(
     "middlebox_idle",
     MIDDLEBOX,
-    "the translating router lost its state for a quiet connection, and its own stack answered",
+    "the translating router lost its entry of an idle connection, and its own stack answered",
 );
-const SAME_HOP: Alike = like(
+const SAME_HOP: Alternative = alternative(
     "firewall_reject",
     MIDDLEBOX,
-    "the router that held the address answers itself: from there that is just what its reject rule would send",
+    "the router that holds the address answers itself, with the packet that its reject rule would send",
 );
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "6e",
-        what: "masquerade forgot the idle connection and gives it another port",
+        what: "router's masquerade entry of an idle connection expires, and the next request gets another source port",
         needs: &["conntrack"],
         make: other_port,
         rsts: &[(S, 1)],
@@ -39,7 +38,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6f",
-        what: "masquerade forgot the idle connection, the server pushes to the router",
+        what: "router's masquerade entry of an idle connection expires, and data from the server reach the router's own stack",
         needs: &["conntrack"],
         make: push_to_router,
         rsts: &[(R, 1)],
@@ -51,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "6g",
-        what: "a virtual address (DNAT) was flushed under a busy connection",
+        what: "router's DNAT entry of a busy connection is flushed, and the next request reaches the router's own stack",
         families: BOTH,
         needs: &["conntrack"],
         make: virtual_address,
@@ -68,40 +67,40 @@ pub(crate) const ROWS: &[Row] = &[
 fn masqueraded<'a>(scene: &Scene<'a>, how: &str) -> Result<(Tcp, Tcp, Rule<'a>, Instant)> {
     let rule = format!("tcp dport {} masquerade {how}", scene.port);
     let nat = Rule::nat(&scene.net.router, "postrouting", rule.trim_end())?;
-    let memory = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = scene.pair()?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    drop(memory);
-    Ok((client, server, nat, quiet))
+    let idle_start = Instant::now();
+    idle(IDLE);
+    drop(short_timeout);
+    Ok((client, server, nat, idle_start))
 }
 
 fn other_port(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let rule = format!("tcp dport {} masquerade random", scene.port);
     let _nat = Rule::nat(&scene.net.router, "postrouting", &rule)?;
-    let memory = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
+    let short_timeout = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = (scene.connect()?, listener.accept()?);
     scene.talk(&client, &server)?;
-    let quiet = Instant::now();
-    idle(QUIET);
-    drop(memory);
-    // The stack behind the lost address knows of no silence.
-    scene.idle_was(Place::Client, quiet.elapsed());
+    let idle_start = Instant::now();
+    idle(IDLE);
+    drop(short_timeout);
+    // The server's stack gets a segment of an unknown connection, so it has no idle time.
+    scene.idle_was(Host::Client, idle_start.elapsed());
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn push_to_router(scene: &Scene) -> Result<()> {
-    let (_client, server, _nat, quiet) = masqueraded(scene, "")?;
-    scene.idle_since(quiet);
+    let (_client, server, _nat, idle_start) = masqueraded(scene, "")?;
+    scene.idle_since(idle_start);
     server.send(HELLO)?;
-    server.dies(ECONNRESET)
+    server.read_fails(ECONNRESET)
 }
 
 fn virtual_address(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
-    let router = crate::network::place::at(scene.family.gateway(), scene.port);
+    let router = crate::network::host::at(scene.family.gateway(), scene.port);
     let nat = Rule::dnat(&scene.net.router, router, scene.server())?;
     let client = Tcp::connect(&scene.net.client, router)?;
     let server = listener.accept()?;
@@ -110,5 +109,5 @@ fn virtual_address(scene: &Scene) -> Result<()> {
     drop(nat);
     scene.net.router.tool("conntrack", &["-F"])?;
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

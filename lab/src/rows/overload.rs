@@ -1,4 +1,4 @@
-//! More connections than a server takes.
+//! More connections than a server accepts.
 
 use std::net::SocketAddr;
 
@@ -6,24 +6,27 @@ use anyhow::Result;
 use libc::ECONNRESET;
 
 use super::Scene;
+use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
-use crate::network::place::{Place, at};
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{Alike, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, like, received, sent};
+use crate::rows::table::{Alternative, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, alternative, received, sent};
 use crate::wait::SOON;
 
-const NOT_KNOWN: Alike =
-    like("no_such_connection", PEER, "a bare RST: the peer's stack does not know the connection, and why stays there");
+const NOT_KNOWN: Alternative = alternative(
+    "no_such_connection",
+    PEER,
+    "a bare RST: the peer's stack does not know the connection, and the packet does not show why",
+);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "10d",
-        what: "accept queue full at the third ACK, tcp_abort_on_overflow",
+        what: "accept queue is full at the handshake's last ACK, with tcp_abort_on_overflow=1",
         families: BOTH,
         make: third_ack,
         rsts: &[(S, 1)],
-        // The client acknowledges a repeated SYN-ACK once more, if one came.
+        // The client acknowledges a retransmitted SYN-ACK too.
         more: true,
         wants: &[
             sent(S, "listen_overflow", KERNEL).sure(),
@@ -34,7 +37,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "10e",
-        what: "accept queue full, the third ACK dropped; the client's request comes after the handshake expired",
+        what: "full accept queue drops the handshake's last ACK; the client's request comes after the half-open connection expired",
         make: third_ack_dropped,
         rsts: &[(S, 1)],
         wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).alone(&[NOT_KNOWN])],
@@ -52,23 +55,22 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// The queue takes one connection more than this.
+/// The queue holds one connection more than this.
 const BACKLOG: i32 = 4;
 /// Beyond the range from which the kernel picks source ports.
-const LATECOMER: u16 = 62000;
+const LATE_PORT: u16 = 62000;
 const FLOOD_FROM: &str = "63000";
 
-/// A handshake that starts while there is room and ends when there is none; and those
-/// that took the room.
+/// A handshake that begins before the accept queue is full and ends afterwards, and the connections that fill the queue.
 fn overflow(scene: &Scene) -> Result<(Tcp, Listener, Vec<Tcp>)> {
     let listener = Listener::open(&scene.net.server, scene.server(), BACKLOG)?;
-    let hold = format!("tcp sport {} tcp dport {LATECOMER}", scene.port);
+    let hold = format!("tcp sport {} tcp dport {LATE_PORT}", scene.port);
     let held = Rule::drop(&scene.net.client, "input", &hold)?;
-    let from: SocketAddr = at(scene.family.client(), LATECOMER);
-    let late = Tcp::knock(&scene.net.client, from, scene.server())?;
-    scene.reaches(Place::Server, State::SYN_RECV, SOON)?;
+    let from: SocketAddr = at(scene.family.client(), LATE_PORT);
+    let late = Tcp::send_syn(&scene.net.client, from, scene.server())?;
+    scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
     let early = (0..=BACKLOG).map(|_| scene.connect()).collect::<Result<Vec<_>>>()?;
-    held.met(1, SOON)?;
+    held.has_matched(1, SOON)?;
     Ok((late, listener, early))
 }
 
@@ -77,25 +79,25 @@ fn third_ack(scene: &Scene) -> Result<()> {
     let _no_cookies = server.sysctl("ipv4.tcp_syncookies", "0")?;
     let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", "1")?;
     let (late, listener, early) = overflow(scene)?;
-    late.fails(ECONNRESET)?;
+    late.error_is(ECONNRESET)?;
     leave(&listener, early)
 }
 
-/// The client believes itself connected until it writes.
+/// The client considers itself connected until it writes.
 fn third_ack_dropped(scene: &Scene) -> Result<()> {
     let server = &scene.net.server;
     let _no_cookies = server.sysctl("ipv4.tcp_syncookies", "0")?;
     let _soon = server.sysctl("ipv4.tcp_synack_retries", "1")?;
     let (late, listener, early) = overflow(scene)?;
     let expired = |states: &[State]| !states.contains(&State::SYN_RECV);
-    scene.becomes("the handshake's end", Place::Server, 4 * SOON, expired)?;
+    scene.becomes("the handshake's end", Host::Server, 4 * SOON, expired)?;
     late.options().set_nonblocking(false)?;
     late.send(b"request")?;
-    late.dies(ECONNRESET)?;
+    late.read_fails(ECONNRESET)?;
     leave(&listener, early)
 }
 
-/// Accepted before the listener goes, or they would be reset as well.
+/// Accepts the queued connections, which closing the listener would reset.
 fn leave(listener: &Listener, early: Vec<Tcp>) -> Result<()> {
     let accepted = early.iter().map(|_| listener.accept()).collect::<Result<Vec<_>>>()?;
     drop((early, accepted));

@@ -1,4 +1,4 @@
-//! A server that comes back without its memory.
+//! A server that reboots and no longer knows its connections.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "18a",
-        what: "server rebooted and listens again",
+        what: "server reboots and listens again, then the client writes",
         families: BOTH,
         make: listening,
         rsts: &[(S2, 1)],
@@ -25,9 +25,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "18b",
-        what: "server rebooted, nothing listens",
+        what: "server reboots and nothing listens, then the client writes",
         families: BOTH,
-        make: deaf,
+        make: not_listening,
         rsts: &[(S2, 1)],
         wants: &[
             sent(S2, "no_such_connection", KERNEL).no_socket(),
@@ -39,22 +39,22 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn listening(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _listener = Listener::open(&scene.net.rebooted, scene.server(), 16)?;
-    reset(scene, &client, quiet)
+    reset(scene, &client, idle_start)
 }
 
-fn deaf(scene: &Scene) -> Result<()> {
+fn not_listening(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
-    reset(scene, &client, quiet)
+    reset(scene, &client, idle_start)
 }
 
-/// Moving the wire may take a while, so the silence is measured.
-fn reset(scene: &Scene, client: &Tcp, quiet: Instant) -> Result<()> {
-    scene.idle_since(quiet);
+/// Moving the device may take a while, so the idle time is measured.
+fn reset(scene: &Scene, client: &Tcp, idle_start: Instant) -> Result<()> {
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

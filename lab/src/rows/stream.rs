@@ -1,4 +1,4 @@
-//! Resets in the middle of a transfer: never idle, whichever way the data flows.
+//! Resets during a transfer in either direction. The connection is never idle.
 
 use std::thread;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use anyhow::{Result, anyhow, ensure};
 use super::{HELLO, Scene, idle};
 use crate::network::packet::Forged;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, like, received, sent};
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, alternative, received, sent};
 
-/// Small enough for one packet each, so that the pace is ours.
+/// Small enough for one packet each, so that the lab sets the pace.
 const CHUNK: [u8; 512] = [b'x'; 512];
 const PAUSE: Duration = Duration::from_millis(5);
-/// By then somebody must have ended it.
+/// The transfer must have ended by then.
 const LIMIT: Duration = Duration::from_secs(6);
-/// How long a stream flows before its end: longer than a second, so that the other
-/// direction's silence could be taken for an idle gap.
+/// Duration of a transfer: longer than a second, so that the other direction's silence could be mistaken for an idle gap.
 const FLOWS: u64 = 1300;
 const FORGED_TTL: u8 = 200;
 
-const STILL_UNDER_WAY: &str = "it answers what was under way when the connection ended: the first cause counts";
-const NOT_KNOWN: &str = "a bare RST: the client's stack has no such connection, and why stays there";
+const STILL_UNDER_WAY: &str =
+    "it answers a packet that was in flight when the connection ended; the first cause counts";
+const NOT_KNOWN: &str = "a bare RST: the client's stack does not know the connection, and the packet does not show why";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
-        id: "up-abort",
-        what: "upload, the server closes midway with data unread (an early 413)",
+        id: "upload-abort",
+        what: "upload: the server closes midway with data unread (an early 413)",
         families: BOTH,
         make: upload_refused,
         rsts: &[(S, 1)],
@@ -39,30 +39,34 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "up-forged",
-        what: "upload, a device resets it midway",
+        id: "upload-forged",
+        what: "upload: a device injects an RST midway",
         make: upload_forged,
         rsts: &[],
         wants: &[received(C, "middlebox_injected", MIDDLEBOX)],
         ..BASE
     },
     Row {
-        id: "down-abort",
-        what: "download, the server aborts midway",
+        id: "download-abort",
+        what: "download: the server aborts midway",
         families: BOTH,
         make: download_aborted,
         rsts: &[(S, 1)],
         more: true,
         wants: &[
             sent(S, "linger_abort", APP).sure(),
-            sent(S, "linger_abort", KERNEL).any().no_socket().also(&[like("linger_abort", APP, STILL_UNDER_WAY)]),
+            sent(S, "linger_abort", KERNEL).any().no_socket().also(&[alternative(
+                "linger_abort",
+                APP,
+                STILL_UNDER_WAY,
+            )]),
             received(C, "linger_abort", PEER),
         ],
         ..BASE
     },
     Row {
-        id: "down-cancel",
-        what: "download, the client closes midway with data unread",
+        id: "download-cancel",
+        what: "download: the client closes midway with data unread",
         families: BOTH,
         make: download_cancelled,
         rsts: &[(C, 1)],
@@ -75,19 +79,19 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "down-hangup",
-        what: "download, the client closes midway with nothing unread",
+        id: "download-close",
+        what: "download: the client closes midway with nothing unread",
         make: download_hung_up,
         rsts: &[(C, 1)],
         wants: &[
             sent(C, "data_after_close", KERNEL).no_socket(),
-            received(S, "data_after_close", PEER).alone(&[like("no_such_connection", PEER, NOT_KNOWN)]),
+            received(S, "data_after_close", PEER).alone(&[alternative("no_such_connection", PEER, NOT_KNOWN)]),
         ],
         ..BASE
     },
     Row {
         id: "trickle",
-        what: "a byte every 400 ms, then the server aborts",
+        what: "server sends a byte every 400 ms, then aborts",
         families: BOTH,
         make: trickle,
         rsts: &[(S, 1)],
@@ -114,7 +118,7 @@ fn upload_forged(scene: &Scene) -> Result<()> {
     scene.streams();
     let cut = upload(&client, || {
         idle(FLOWS);
-        // The server says nothing in an upload, so its next sequence number stands still.
+        // The server sends nothing during an upload, so its next sequence number does not change.
         let rst = Forged::rst(scene.server(), client.local()?, server.next_sequence()?, FORGED_TTL);
         forge(&scene.net.router, &rst)?;
         Ok(())
@@ -155,18 +159,18 @@ fn download_cancelled(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Chunk by chunk, so that nothing is ever unread.
+/// Sends and reads chunk by chunk, so that nothing is ever unread.
 fn download_hung_up(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.streams();
     for _ in 0..FLOWS / 10 {
         server.send(&CHUNK)?;
-        client.hear(CHUNK.len())?;
+        client.receive(CHUNK.len())?;
         idle(10);
     }
     client.close();
     server.send(&CHUNK)?;
-    server.fails(libc::EPIPE)
+    server.error_is(libc::EPIPE)
 }
 
 fn trickle(scene: &Scene) -> Result<()> {
@@ -175,9 +179,9 @@ fn trickle(scene: &Scene) -> Result<()> {
     for _ in 0..7 {
         idle(400);
         server.send(b"x")?;
-        client.hear(1)?;
+        client.receive(1)?;
     }
     idle(100);
     server.abort()?;
-    client.dies(libc::ECONNRESET)
+    client.read_fails(libc::ECONNRESET)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::network::place::Family::{self, V4, V6};
-use crate::network::place::Place;
+use crate::network::host::Family::{self, V4, V6};
+use crate::network::host::Host;
 use crate::rows::Scene;
 
-pub(crate) use crate::network::place::Place::{Client as C, Rebooted as S2, Router as R, Server as S};
+pub(crate) use crate::network::host::Host::{Client as C, Rebooted as S2, Router as R, Server as S};
 
 pub(crate) const APP: &str = "local_app";
 pub(crate) const KERNEL: &str = "local_kernel";
@@ -17,7 +17,7 @@ pub(crate) const FIREWALL: &str = "local_firewall";
 pub(crate) const PEER: &str = "peer";
 pub(crate) const MIDDLEBOX: &str = "middlebox";
 /// The evidence does not identify the sender.
-pub(crate) const NOBODY: &str = "unknown";
+pub(crate) const UNKNOWN_SENDER: &str = "unknown";
 pub(crate) const BOTH: &[Family] = &[V4, V6];
 
 /// SYNs of row 11.
@@ -25,20 +25,20 @@ pub(crate) const FLOOD: u64 = 300;
 
 /// A verdict other than the truth that is right from some vantage point.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Alike {
+pub(crate) struct Alternative {
     pub(crate) cause: &'static str,
     pub(crate) sender: &'static str,
-    /// Why the truth cannot be known there.
+    /// Why that vantage point cannot show the truth.
     pub(crate) why: &'static str,
 }
 
-pub(crate) const fn like(cause: &'static str, sender: &'static str, why: &'static str) -> Alike {
-    Alike { cause, sender, why }
+pub(crate) const fn alternative(cause: &'static str, sender: &'static str, why: &'static str) -> Alternative {
+    Alternative { cause, sender, why }
 }
 
 /// What a kernel must offer so that the event is seen at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum Visibility {
     Always,
     /// Firewalls send RSTs without the TCP stack. Where `nf_send_reset` cannot be hooked, a reject is only inferred from a
     /// dropped segment, if a socket receives the RST.
@@ -70,34 +70,34 @@ pub(crate) enum Times {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Want {
     pub(crate) direction: &'static str,
-    pub(crate) at: Place,
+    pub(crate) at: Host,
     pub(crate) cause: &'static str,
     pub(crate) sender: &'static str,
     /// Other verdicts that are right where only this end is watched.
-    pub(crate) alone: &'static [Alike],
+    pub(crate) alone: &'static [Alternative],
     /// Other verdicts that are right everywhere.
-    pub(crate) also: &'static [Alike],
-    pub(crate) sight: Sight,
+    pub(crate) also: &'static [Alternative],
+    pub(crate) visibility: Visibility,
     /// The verdict must be certain on kernels that give reasons.
     pub(crate) sure: bool,
     pub(crate) times: Times,
 }
 
 impl Want {
-    pub(crate) const fn alone(self, alone: &'static [Alike]) -> Self {
+    pub(crate) const fn alone(self, alone: &'static [Alternative]) -> Self {
         Self { alone, ..self }
     }
 
-    pub(crate) const fn also(self, also: &'static [Alike]) -> Self {
+    pub(crate) const fn also(self, also: &'static [Alternative]) -> Self {
         Self { also, ..self }
     }
 
     pub(crate) const fn rejects(self) -> Self {
-        Self { sight: Sight::Rejects, ..self }
+        Self { visibility: Visibility::Rejects, ..self }
     }
 
     pub(crate) const fn no_socket(self) -> Self {
-        Self { sight: Sight::NoSocket, ..self }
+        Self { visibility: Visibility::NoSocket, ..self }
     }
 
     pub(crate) const fn sure(self) -> Self {
@@ -113,15 +113,25 @@ impl Want {
     }
 }
 
-const fn want(direction: &'static str, at: Place, cause: &'static str, sender: &'static str) -> Want {
-    Want { direction, at, cause, sender, alone: &[], also: &[], sight: Sight::Always, sure: false, times: Times::Once }
+const fn want(direction: &'static str, at: Host, cause: &'static str, sender: &'static str) -> Want {
+    Want {
+        direction,
+        at,
+        cause,
+        sender,
+        alone: &[],
+        also: &[],
+        visibility: Visibility::Always,
+        sure: false,
+        times: Times::Once,
+    }
 }
 
-pub(crate) const fn sent(at: Place, cause: &'static str, sender: &'static str) -> Want {
+pub(crate) const fn sent(at: Host, cause: &'static str, sender: &'static str) -> Want {
     want("sent", at, cause, sender)
 }
 
-pub(crate) const fn received(at: Place, cause: &'static str, sender: &'static str) -> Want {
+pub(crate) const fn received(at: Host, cause: &'static str, sender: &'static str) -> Want {
     want("received", at, cause, sender)
 }
 
@@ -136,8 +146,8 @@ pub(crate) struct Row {
     /// Why the row has to be skipped here, if so.
     pub(crate) unless: fn(&Scene) -> Option<String>,
     pub(crate) make: fn(&Scene) -> Result<()>,
-    /// Increase of `TcpOutRsts`, by place.
-    pub(crate) rsts: &'static [(Place, u64)],
+    /// Increase of `TcpOutRsts`, by host.
+    pub(crate) rsts: &'static [(Host, u64)],
     /// The increase may be larger: the number of packets in flight varies.
     pub(crate) more: bool,
     /// Number of packets that its reject rule answers.
@@ -174,20 +184,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_has_a_name_of_its_own() {
+    fn row_ids_are_unique() {
         let ids: BTreeSet<&str> = rows().map(|row| row.id).collect();
         assert_eq!(ids.len(), rows().count());
         assert!(rows().all(|row| !row.id.is_empty() && !row.what.is_empty()));
     }
 
     #[test]
-    fn every_equivalence_says_why() {
-        let alikes = rows().flat_map(|row| row.wants).flat_map(|want| want.alone.iter().chain(want.also));
-        assert!(alikes.into_iter().all(|alike| !alike.why.is_empty()));
+    fn every_alternative_has_a_reason() {
+        let alternatives = rows().flat_map(|row| row.wants).flat_map(|want| want.alone.iter().chain(want.also));
+        assert!(alternatives.into_iter().all(|alternative| !alternative.why.is_empty()));
     }
 
     #[test]
-    fn there_are_sixty_variants_at_least() {
+    fn has_at_least_sixty_variants() {
         assert!(rows().map(|row| row.families.len()).sum::<usize>() >= 60);
     }
 }

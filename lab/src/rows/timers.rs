@@ -1,51 +1,161 @@
-//! Servers with idle timeouts of different lengths. No row: what dashboards are tried on.
+//! Resets by the kernel's timers, and resets of orphans.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use libc::{ECONNRESET, EPIPE, ETIMEDOUT};
+use socket2::TcpKeepalive;
 
-use super::Scene;
-use super::idle::{reaped, reused};
-use crate::network::sock::Tcp;
+use super::idle::MAYBE_REAPED;
+use super::{HELLO, Scene};
+use crate::network::host::Host;
+use crate::network::nft::Rule;
+use crate::network::procnet::State;
+use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::wait::SOON;
 
-/// A silence that every connection survives.
-const SURVIVED: Duration = Duration::from_millis(1200);
+/// TCP_LINGER2, which libc names only for some targets.
+const LINGER2: i32 = 8;
+const NO_LONGER_KNOWN: Alternative = alternative(
+    "no_such_connection",
+    PEER,
+    "a bare RST: the peer's stack no longer knows the connection, and the packet does not show why",
+);
+const ABORTS: Alternative = alternative(
+    "linger_abort",
+    PEER,
+    "an abort like any other: the packet does not show which of the peer's timers ended the connection",
+);
+const CLOSED: Alternative = alternative(
+    "data_after_close",
+    PEER,
+    "the peer had closed; the packet does not show that its stack also discarded the orphan",
+);
 
-/// A connection whose server will close it after a silence.
-pub(crate) struct Timed {
-    client: Tcp,
-    server: Tcp,
-    quiet: Instant,
-    timeout: Duration,
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        id: "12a",
+        what: "server's keepalive probes are not answered",
+        families: BOTH,
+        make: keepalive,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "keepalive_timeout", KERNEL).sure(), received(C, "keepalive_timeout", PEER).alone(&[ABORTS])],
+        ..BASE
+    },
+    Row {
+        id: "12b",
+        what: "client's TCP_USER_TIMEOUT ends the connection silently, then the server sends data",
+        families: BOTH,
+        make: user_timeout,
+        rsts: &[(C, 1)],
+        wants: &[
+            sent(C, "keepalive_timeout", KERNEL).no_socket(),
+            received(S, "keepalive_timeout", PEER).alone(&[NO_LONGER_KNOWN, MAYBE_REAPED]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "16",
+        what: "data arrive for an orphan in FIN_WAIT2",
+        families: BOTH,
+        make: fin_wait2,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "data_after_close", KERNEL).sure(), received(C, "data_after_close", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "16-early",
+        what: "server closes after the response; the client writes at once",
+        make: goes_on,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER)],
+        ..BASE
+    },
+    Row {
+        id: "16e",
+        what: "server closes with TCP_LINGER2 below zero, which skips FIN_WAIT2",
+        make: linger2,
+        rsts: &[(S, 1)],
+        wants: &[
+            sent(S, "linger_abort", KERNEL).also(&[alternative(
+                "linger_abort",
+                APP,
+                "the program set the option, the stack chose the moment",
+            )]),
+            received(C, "linger_abort", PEER).alone(&[CLOSED]),
+        ],
+        ..BASE
+    },
+    Row {
+        id: "16f",
+        what: "server shuts down sending with TCP_LINGER2 below zero, then closes in FIN_WAIT2",
+        make: linger2_late,
+        rsts: &[(S, 1)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        ..BASE
+    },
+];
+
+/// The server's probes arrive, but the answers are dropped.
+fn keepalive(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let second = Duration::from_secs(1);
+    let probes = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
+    server.options().set_tcp_keepalive(&probes)?;
+    server.options().set_read_timeout(Some(2 * SOON))?;
+    server.read_fails(ETIMEDOUT)?;
+    client.read_fails(ECONNRESET)
 }
 
-impl Timed {
-    pub(crate) fn open(scene: &Scene, timeout: Duration) -> Result<Self> {
-        let (client, server) = scene.pair()?;
-        Ok(Self { client, server, quiet: Instant::now(), timeout })
-    }
-
-    pub(crate) fn is_due(&self) -> bool {
-        self.quiet.elapsed() >= self.timeout
-    }
-
-    /// The server closes, then the client uses the connection once more.
-    pub(crate) fn expire(self, scene: &Scene) -> Result<()> {
-        sleep(self.timeout.saturating_sub(self.quiet.elapsed()));
-        reaped(scene, &self.client, self.server)?;
-        reused(scene, &self.client, self.quiet)
-    }
+fn user_timeout(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    client.options().set_tcp_user_timeout(Some(Duration::from_millis(500)))?;
+    client.send(HELLO)?;
+    client.read_fails(ETIMEDOUT)?;
+    drop(loss);
+    server.send(HELLO)?;
+    server.read_fails(ECONNRESET)
 }
 
-/// Connections that each survive a short silence and then die of a longer one, the shortest first.
-pub(crate) fn survive_and_die(scenes: &[(Scene, Duration)]) -> Result<()> {
-    let open = |(scene, timeout): &(Scene, Duration)| Timed::open(scene, *timeout);
-    let mut all = scenes.iter().map(open).collect::<Result<Vec<_>>>()?;
-    sleep(SURVIVED);
-    for (timed, (scene, _)) in all.iter_mut().zip(scenes) {
-        scene.talk(&timed.client, &timed.server)?;
-        timed.quiet = Instant::now();
-    }
-    all.into_iter().zip(scenes).try_for_each(|(timed, (scene, _))| timed.expire(scene))
+/// With a tcp_fin_timeout above 60 s the orphan stays a full socket.
+fn fin_wait2(scene: &Scene) -> Result<()> {
+    let _real = scene.net.server.sysctl("ipv4.tcp_fin_timeout", "120")?;
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.close();
+    client.reads_eof()?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
+    client.send(HELLO)?;
+    client.error_is(EPIPE)
+}
+
+/// The client acknowledges the FIN in the same segment as its data.
+fn goes_on(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.close();
+    client.send(HELLO)?;
+    client.error_is(EPIPE)
+}
+
+fn linger2(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.tcp_option(LINGER2, -1)?;
+    server.close();
+    client.reads_eof()?;
+    client.error_is(EPIPE)
+}
+
+fn linger2_late(scene: &Scene) -> Result<()> {
+    let (client, server) = scene.pair()?;
+    scene.busy();
+    server.tcp_option(LINGER2, -1)?;
+    server.shut_down()?;
+    client.reads_eof()?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
+    server.close();
+    client.error_is(EPIPE)
 }

@@ -1,4 +1,4 @@
-//! The router's links in user space: capturing packets, and delaying them.
+//! The router's links in user space: captures packets and delays them.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::network::host::Family;
 use crate::network::ns::Ns;
 use crate::network::packet::{Segment, forwarded};
-use crate::network::place::Family;
 use crate::network::sock::Raw;
 use crate::rows::Scene;
 use crate::wait::{SOON, until};
@@ -109,7 +109,7 @@ impl<'a> Blackhole<'a> {
         let rules = from.map(|(link, end)| format!("{version} rule _ iif {link} ipproto 6 {end} {port} blackhole"));
         let hole = Self { router, rules };
         for rule in &hole.rules {
-            tell(router, rule, "add")?;
+            ip_rule(router, rule, "add")?;
         }
         Ok(hole)
     }
@@ -118,14 +118,14 @@ impl<'a> Blackhole<'a> {
 impl Drop for Blackhole<'_> {
     fn drop(&mut self) {
         for rule in &self.rules {
-            if let Err(why) = tell(self.router, rule, "del") {
+            if let Err(why) = ip_rule(self.router, rule, "del") {
                 eprintln!("cannot remove a routing rule: {why:#}");
             }
         }
     }
 }
 
-fn tell(router: &Ns, rule: &str, verb: &str) -> Result<()> {
+fn ip_rule(router: &Ns, rule: &str, verb: &str) -> Result<()> {
     let words: Vec<&str> = rule.split(' ').map(|word| if word == "_" { verb } else { word }).collect();
     router.tool("ip", &words).map(drop)
 }

@@ -76,7 +76,7 @@ impl Watcher {
         restrict_to(&mut command, net, vantage);
         let mut program = Program::start(net, &mut command)?;
         let name = vantage.name();
-        program.says("watching").with_context(|| format!("rstwatch trace ({name})"))?;
+        program.wait_for_line("watching").with_context(|| format!("rstwatch trace ({name})"))?;
         Ok(Self { vantage, program })
     }
 }
@@ -103,7 +103,7 @@ impl Daemon {
         let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PAGE));
         let client = client.build().new_agent();
         let ready = || {
-            program.lives()?;
+            program.ensure_running()?;
             Ok(client.get(format!("http://{free}/readyz")).call().is_ok())
         };
         until_true("/readyz", STARTS, ready).context("rstwatch agent")?;
@@ -136,7 +136,7 @@ fn with_capabilities(rstwatch: &Path) -> Command {
 }
 
 fn restrict_to(command: &mut Command, net: &Net, vantage: Vantage) {
-    for place in vantage.places() {
-        command.arg("--netns").arg(net.ns(*place).path());
+    for host in vantage.hosts() {
+        command.arg("--netns").arg(net.ns(*host).path());
     }
 }

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_its_port_in_either_family() {
+    fn finds_the_port_in_both_families() {
         let line = r#"{"direction":"sent","cause":"refused","sender":"local_kernel","confidence":"certain",
             "local":"[fd77:2::2]:10001","remote":null,"netns":4026532000,"more":1}"#;
         let event = Event::parse(line).expect("an event");

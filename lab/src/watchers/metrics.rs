@@ -11,7 +11,7 @@ pub(crate) struct Metrics {
     /// By direction and cause, summed over all other labels.
     resets: BTreeMap<(String, String), u64>,
     probes: Vec<String>,
-    /// What is said of listeners: name of the metric, port, workload, value.
+    /// Samples of listeners: name of the metric, port, workload, value.
     listeners: Vec<(String, String, String, u64)>,
 }
 
@@ -33,19 +33,19 @@ impl Metrics {
         metrics
     }
 
-    /// What a metric says of the listener on a port: its owner, and the value.
+    /// A metric of the listener on a port: its owner and the value.
     pub(crate) fn listener(&self, metric: &str, port: u16) -> Option<(&str, u64)> {
         let port = port.to_string();
         let mut found = self.listeners.iter().filter(|(name, on, ..)| name == metric && *on == port);
         found.next().map(|(_, _, workload, value)| (workload.as_str(), *value))
     }
 
-    /// Overflows of listeners that nobody knows.
+    /// Overflows that are attributed to no listener.
     pub(crate) fn unattributed_overflows(&self) -> u64 {
-        let nobodys = |(name, port, workload, _): &&(String, String, String, u64)| {
+        let unattributed = |(name, port, workload, _): &&(String, String, String, u64)| {
             name == "listen_overflows_total" && port.is_empty() && workload.is_empty()
         };
-        self.listeners.iter().filter(nobodys).map(|(.., value)| value).sum()
+        self.listeners.iter().filter(unattributed).map(|(.., value)| value).sum()
     }
 
     /// Whether the daemon says that this probe is attached.
@@ -53,7 +53,7 @@ impl Metrics {
         self.probes.iter().any(|probe| probe == name)
     }
 
-    /// Over these causes, or over all of them.
+    /// Sent resets with these causes, or all of them.
     pub(crate) fn sent(&self, causes: Option<&[&str]>) -> u64 {
         let wanted = |cause: &str| causes.is_none_or(|causes| causes.contains(&cause));
         let sent = self.resets.iter().filter(|((direction, cause), _)| direction == "sent" && wanted(cause));
@@ -64,7 +64,7 @@ impl Metrics {
 fn samples<'a>(text: &'a str, start: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
     text.lines().filter_map(move |line| {
         let (labels, value) = line.strip_prefix(start)?.split_once("} ")?;
-        // OpenMetrics allows a fraction and a timestamp; a count has neither's digits.
+        // OpenMetrics allows a fraction and a timestamp, which are not part of the count.
         let whole = value.split([' ', '.']).next()?;
         Some((labels, whole.parse().ok()?))
     })

@@ -19,78 +19,78 @@ pub(crate) const STARTS: Duration = Duration::from_secs(20);
 /// A child process. Its output is read as it comes, so that it never blocks.
 pub(crate) struct Program {
     process: Process,
-    said: Arc<Mutex<Said>>,
+    output: Arc<Mutex<Output>>,
 }
 
 #[derive(Default)]
-struct Said {
+struct Output {
     events: Vec<Event>,
     not_events: u64,
-    complaints: Vec<String>,
+    log: Vec<String>,
 }
 
 impl Program {
     pub(crate) fn start(net: &Net, command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let said = Arc::new(Mutex::new(Said::default()));
-        follow(child.stdout.take(), &said, |said, line| match Event::parse(&line) {
-            Ok(event) => said.events.push(event),
-            Err(_) => said.not_events += 1,
+        let output = Arc::new(Mutex::new(Output::default()));
+        follow(child.stdout.take(), &output, |output, line| match Event::parse(&line) {
+            Ok(event) => output.events.push(event),
+            Err(_) => output.not_events += 1,
         });
-        follow(child.stderr.take(), &said, |said, line| {
-            said.complaints.push(line);
+        follow(child.stderr.take(), &output, |output, line| {
+            output.log.push(line);
         });
-        Ok(Self { process: Process::adopt(child, &net.janitor)?, said })
+        Ok(Self { process: Process::adopt(child, &net.cleanup)?, output })
     }
 
-    pub(crate) fn says(&mut self, word: &str) -> Result<()> {
+    pub(crate) fn wait_for_line(&mut self, word: &str) -> Result<()> {
         until_true(&format!("the word {word:?}"), STARTS, || {
-            let said = self.look(|said| said.complaints.iter().any(|line| line.starts_with(word)));
-            if !said {
-                self.lives()?;
+            let seen = self.with_output(|output| output.log.iter().any(|line| line.starts_with(word)));
+            if !seen {
+                self.ensure_running()?;
             }
-            Ok(said)
+            Ok(seen)
         })
     }
 
-    pub(crate) fn lives(&mut self) -> Result<()> {
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
         if self.process.ended()? {
-            let last = self.look(|said| said.complaints.last().cloned());
+            let last = self.with_output(|output| output.log.last().cloned());
             bail!("ended: {}", last.as_deref().unwrap_or("no message"));
         }
         Ok(())
     }
 
     pub(crate) fn events(&self, port: u16) -> Vec<Event> {
-        self.look(|said| said.events.iter().filter(|event| event.is_on(port)).cloned().collect())
+        self.with_output(|output| output.events.iter().filter(|event| event.is_on(port)).cloned().collect())
     }
 
     pub(crate) fn end(&mut self) -> Result<()> {
-        self.lives()?;
+        self.ensure_running()?;
         self.process.end()?;
-        match self.look(|said| said.not_events) {
+        match self.with_output(|output| output.not_events) {
             0 => Ok(()),
             lines => bail!("{lines} lines on stdout were not events"),
         }
     }
 
-    fn look<T>(&self, what: impl FnOnce(&Said) -> T) -> T {
-        what(&self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_output<T>(&self, what: impl FnOnce(&Output) -> T) -> T {
+        what(&self.output.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 fn follow<R: Read + Send + 'static>(
     pipe: Option<R>,
-    said: &Arc<Mutex<Said>>,
-    hear: impl Fn(&mut Said, String) + Send + 'static,
+    output: &Arc<Mutex<Output>>,
+    take: impl Fn(&mut Output, String) + Send + 'static,
 ) {
     let Some(pipe) = pipe else { return };
-    let said = Arc::clone(said);
+    let output = Arc::clone(output);
     // Ends with the pipe, when the child ends.
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            hear(&mut said.lock().unwrap_or_else(PoisonError::into_inner), line);
+            take(&mut output.lock().unwrap_or_else(PoisonError::into_inner), line);
         }
     });
 }

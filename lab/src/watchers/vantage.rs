@@ -1,6 +1,6 @@
 //! The vantage points of the watchers.
 
-use crate::network::place::Place;
+use crate::network::host::Host;
 
 /// A watcher, by the namespaces that it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,11 +16,11 @@ pub(crate) enum Vantage {
 impl Vantage {
     pub(crate) const EACH: [Self; 3] = [Self::All, Self::Client, Self::Server];
 
-    pub(crate) fn places(self) -> &'static [Place] {
+    pub(crate) fn hosts(self) -> &'static [Host] {
         match self {
-            Self::All => &Place::ALL,
-            Self::Client => &[Place::Client],
-            Self::Server => &[Place::Server, Place::Rebooted],
+            Self::All => &Host::ALL,
+            Self::Client => &[Host::Client],
+            Self::Server => &[Host::Server, Host::Rebooted],
         }
     }
 

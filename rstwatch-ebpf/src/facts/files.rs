@@ -14,10 +14,18 @@ const IPPROTO_MPTCP: u16 = 262;
 /// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
 #[repr(C)]
 pub struct TaskFile {
-    meta: u64,
+    /// The iterator's own state.
+    pub meta: *const Meta,
     task: *mut c_void,
     fd: u64,
     file: *mut c_void,
+}
+
+/// The head of `struct bpf_iter_meta`, include/linux/bpf.h.
+#[repr(C)]
+pub struct Meta {
+    /// Where the program writes what the daemon reads.
+    pub seq: *mut c_void,
 }
 
 /// The task, and the TCP socket behind its file, typed as the storage helper requires; `None` for other files, and at the end.

@@ -4,6 +4,7 @@ mod challenge_ack;
 mod conn_request;
 mod early_drop;
 mod finish_connect;
+mod held_listeners;
 mod ingress;
 mod kfree_skb;
 mod listeners;

@@ -3,19 +3,19 @@
 //! One ordered table ([`rules::RULES`]); the first rule whose predicate holds gives the verdict. Rules of a sent and of
 //! a received reset never compete, so the order matters within a direction only.
 //!
-//! Sent resets ([`sent`], [`after_close`]):
+//! Sent resets (`sent`, `after_close`):
 //! 1. netfilter: its own record is proof.
 //! 2. Handshakes: the answered segment alone decides.
 //! 3. Active resets of a live socket: the reset is the end of the connection, and the kernel's reason names it.
-//! 4. Answers to a segment of a connection that had ended here: whatever ended it is the cause. Death of the owner comes
-//!    first, then aborts, then closes from the surest idle time to none, then the tails of connections, which harm nobody.
+//! 4. Answers to a segment of a connection that had ended here: whatever ended it is the cause. The death of the owner
+//!    comes first, then timeouts and aborts, then closes (from a certain idle time to none), then the tails of connections.
 //!
-//! Received resets ([`received`]):
+//! Received resets (`received`):
 //! 1. Connection attempts.
-//! 2. RSTs that the peer's stack did not send: nothing else they seem to say can be trusted.
+//! 2. RSTs that the peer's stack did not send: nothing else about them can be trusted.
 //! 3. Correlation: connections to one server that ended together, and refusals since.
 //! 4. After the peer's FIN, which explains the RST better than its shape does. Then doubtful senders.
-//! 5. Aborts of a live socket (RST with ACK): from data certainly lost to none.
+//! 5. Aborts of a live socket (RST with ACK): from data that the peer left unread to no sign of a loss.
 //! 6. Bare RSTs of a stack that does not know the connection: from special cases to the general one.
 
 mod after_close;
@@ -46,7 +46,7 @@ pub struct Verdict {
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
     match evidence {
-        Evidence::Received(Received { sender_verdict: Some(saw), .. }) => both_ends(saw),
+        Evidence::Received(Received { sender_verdict: Some(verdict), .. }) => both_ends(verdict),
         _ => from_table(RULES, evidence),
     }
 }
@@ -70,14 +70,14 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
 /// peer, but this host's firewall stays this host's firewall.
 ///
 /// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
-fn both_ends(saw: &SenderVerdict) -> Verdict {
-    let confidence = saw.confidence;
-    let sender = match saw.sender {
+fn both_ends(seen: &SenderVerdict) -> Verdict {
+    let confidence = seen.confidence;
+    let sender = match seen.sender {
         Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
         other => other,
     };
-    let because = format!("the sending end is on this host: {}", saw.because);
-    Verdict { rule: "both_ends", cause: saw.cause, sender, confidence, because }
+    let because = format!("the sending end is on this host: {}", seen.because);
+    Verdict { rule: "both_ends", cause: seen.cause, sender, confidence, because }
 }
 
 fn undecided() -> Verdict {

@@ -101,9 +101,9 @@ impl Exit {
 /// How the connection of a sent reset ended; `None` without connection state.
 pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     let conn = &record.conn;
-    let remembered = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
+    let has_state = record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0;
     // A listener's state does not describe a connection.
-    if !remembered || conn.role == role::LISTENER {
+    if !has_state || conn.role == role::LISTENER {
         return None;
     }
     let ended = if conn.closing.time_ns != 0 { conn.closing.time_ns } else { conn.closed.time_ns };
@@ -178,7 +178,7 @@ enum Interrupted {
 /// responded.
 fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
-    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let tie = sent == received;
     let acknowledged_later = tie && conn.closing.ack_age < received;
     let (sent_any, received_any) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
@@ -188,26 +188,26 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     // On an older connection the client delays the ACK of a response, so an ACK with the same time came with the next
     // request.
     let likely_request = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
-    let next_question = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
-    if next_question && quiet(received) {
+    let next_request_open = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
+    if next_request_open && is_gap(received) {
         return Interrupted::Work { uncertain: true };
     }
     if request_open || response_open || outstanding(conn) > MAX_CLOSING_BYTES {
         // What a client sends after an idle period just before it closes is a closing message, or a request that it
         // abandoned.
-        let closing_message = !quiet(sent) && quiet(received);
+        let closing_message = !is_gap(sent) && is_gap(received);
         return Interrupted::Work { uncertain: request_open && received_any && (closing_message || tie) };
     }
     let uncertain = tie;
     let last = sent.min(received);
-    if conn.role == role::CLIENT || quiet(sent) || !quiet(received) {
+    if conn.role == role::CLIENT || is_gap(sent) || !is_gap(received) {
         return Interrupted::Idle { jiffies: last, closing_message: false, uncertain };
     }
     match final_message(conn) {
-        FinalMessage::Closing { silence } => {
-            Interrupted::Idle { jiffies: silence.max(last), closing_message: quiet(silence), uncertain: false }
+        FinalMessage::Closing { idle } => {
+            Interrupted::Idle { jiffies: idle.max(last), closing_message: is_gap(idle), uncertain: false }
         }
-        FinalMessage::Answer => Interrupted::Idle { jiffies: last, closing_message: false, uncertain: false },
+        FinalMessage::Response => Interrupted::Idle { jiffies: last, closing_message: false, uncertain: false },
         FinalMessage::Long => Interrupted::Work { uncertain: true },
         FinalMessage::Unsampled => Interrupted::Unsampled { jiffies: received },
     }
@@ -225,10 +225,10 @@ enum FinalMessage {
     /// A closing message: short, after an idle period without an open request.
     Closing {
         /// The idle period in jiffies.
-        silence: u32,
+        idle: u32,
     },
     /// A response, or the end of a stream.
-    Answer,
+    Response,
     /// Too long for a closing message, after an idle period without an open request.
     Long,
     /// A short message of a connection that was not sampled in time.
@@ -239,13 +239,13 @@ fn final_message(conn: &ConnState) -> FinalMessage {
     let few = conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS;
     let short = few && u32::from(conn.sampled.closing_bytes) <= MAX_CLOSING_BYTES;
     match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
-        (0, _) if conn.closed.bytes_sent > u64::from(MAX_CLOSING_BYTES) => FinalMessage::Answer,
+        (0, _) if conn.closed.bytes_sent > u64::from(MAX_CLOSING_BYTES) => FinalMessage::Response,
         (0, _) => FinalMessage::Unsampled,
         // The request came before the idle period, the response after it.
-        (_, last_payload::PEERS) => FinalMessage::Answer,
-        (quiet, _) if short => FinalMessage::Closing { silence: quiet.saturating_sub(conn.closing.sent_age) },
-        _ if conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS => FinalMessage::Long,
-        _ => FinalMessage::Answer,
+        (_, last_payload::PEERS) => FinalMessage::Response,
+        (idle, _) if short => FinalMessage::Closing { idle: idle.saturating_sub(conn.closing.sent_age) },
+        _ if few => FinalMessage::Long,
+        _ => FinalMessage::Response,
     }
 }
 

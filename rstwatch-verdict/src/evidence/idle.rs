@@ -95,9 +95,9 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
 }
 
 fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
-    let quiet = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let client = conn.role == role::CLIENT && conn.fin.unread > 1;
-    client && conn.sampled.fin_quiet == 0 && quiet(conn.fin.sent_age) && !quiet(conn.fin.received_age)
+    client && conn.sampled.fin_quiet == 0 && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
 }
 
 /// Idle jiffies before the unread message that came with the FIN. It is a closing message only if a sample found the
@@ -106,7 +106,7 @@ fn idle_before_closing_message(conn: &ConnState) -> u32 {
     match conn.sampled.fin_quiet {
         0 => conn.fin.sent_age,
         _ if conn.sampled.fin_segs > MAX_CLOSING_SEGMENTS => conn.fin.received_age,
-        quiet => conn.fin.sent_age.min(quiet.saturating_sub(conn.fin.received_age)),
+        idle => conn.fin.sent_age.min(idle.saturating_sub(conn.fin.received_age)),
     }
 }
 

@@ -7,7 +7,7 @@ use aya::maps::{MapData, RingBuf};
 
 use super::counters::Counters;
 use super::gaps::GapMap;
-use super::hooks::{EVICTION_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, SAMPLER_HOOK, TASKS_HOOK};
+use super::hooks::{EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, SAMPLER_HOOK, TASKS_HOOK};
 use super::iterator::BpfIterator;
 use super::listeners::Listeners;
 use super::load::LoadedObject;
@@ -52,7 +52,7 @@ pub(super) fn open(
     let programs = if unfiltered { counting::programs(&object)? } else { Vec::new() };
     let counters = Counters::open(&mut object, reasons.clone(), programs)?;
     let sees_overflows = OVERFLOW_HOOKS.into_iter().all(|hook| probes.is_attached(hook));
-    let listeners = iterators.remove(LISTENERS_HOOK);
+    let listeners = iterators.remove(LISTENERS_HOOK).or_else(|| iterators.remove(HELD_LISTENERS_HOOK));
     let listeners = listeners.map(|iterator| Listeners::open(&mut object, iterator, sees_overflows)).transpose()?;
     let tasks = iterators.remove(TASKS_HOOK).map(Tasks);
     let tables = Tables::open(&mut object, listeners, tasks, probes.is_attached(EVICTION_HOOK))?;

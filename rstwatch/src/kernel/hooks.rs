@@ -18,6 +18,9 @@ pub const SAMPLER_HOOK: &str = "task_file_looks";
 /// The iterator over listeners.
 pub(super) const LISTENERS_HOOK: &str = "bpf_map_elem";
 
+/// The iterator over listeners that tasks hold open.
+pub(super) const HELD_LISTENERS_HOOK: &str = "task_file_listeners";
+
 /// Hooks on a full accept queue. Only all three together see every overflow.
 pub(super) const OVERFLOW_HOOKS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
 
@@ -194,10 +197,28 @@ pub const HOOKS: &[Hook] = &[
         stage: Stage::Complete,
         programs: &[Program::Iterate { name: "listeners", over: "bpf_map_elem", map: Some("LISTENERS") }],
         evidence: "accept queues of all network namespaces",
-        lost: "accept queues, and the owners of those that overflow",
+        lost: QUEUES_LOST,
+        fallback: Some(Fallback {
+            hook: HELD_LISTENERS_HOOK,
+            needs: &[],
+            lost: Some("accept queues of listeners that no task holds open"),
+            infer: 0,
+        }),
+        ..Hook::DEFAULT
+    },
+    Hook {
+        name: HELD_LISTENERS_HOOK,
+        source: "held_listeners.rs",
+        stage: Stage::Complete,
+        when: When::WithoutAnyOf(&[LISTENERS_HOOK]),
+        programs: &[Program::Iterate { name: "held_listeners", over: "task_file", map: None }],
+        evidence: "accept queues of listeners that tasks hold open",
+        lost: QUEUES_LOST,
         ..Hook::DEFAULT
     },
 ];
+
+const QUEUES_LOST: &str = "accept queues, and the owners of those that overflow";
 
 /// netfilter answers with an RST.
 const REJECT: Hook = Hook {

@@ -1,5 +1,6 @@
 //! Listeners and their accept queues.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use aya::maps::{Array, HashMap, MapData};
@@ -13,7 +14,7 @@ use rstwatch_verdict::addresses::ends;
 
 /// The iterator over listeners, and the maps that belong to it.
 pub struct Listeners {
-    /// Over the map `LISTENERS`.
+    /// Over the map `LISTENERS`, or over the listeners among the files of all tasks.
     iterator: BpfIterator,
     /// The map `GONE`.
     gone: HashMap<MapData, PlainGone, PlainListener>,
@@ -96,12 +97,14 @@ impl Listeners {
     }
 }
 
-/// Reads what the iterator wrote: one record after another.
+/// Reads what the iterator wrote: one record after another. A listener that several tasks hold open may be there several times.
 fn parse(written: &[u8], sees_overflows: bool) -> Vec<AcceptQueue> {
+    let mut seen = HashSet::new();
     written
         .chunks_exact(size_of::<Listener>())
         .filter_map(|one| Listener::read_from_bytes(one).ok())
         .map(|listener| accept_queue(&listener, sees_overflows))
+        .filter(|queue| seen.insert(queue.id))
         .collect()
 }
 
@@ -139,15 +142,16 @@ mod tests {
         (one.drops_before, one.drops, one.met_full, one.met_full_late) = (u32::MAX, 4, 4, 2);
         (one.flow.family, one.flow.local_port) = (IPV6, 80);
         one.owner.tgid = 5;
-        let mut written = one.as_bytes().to_vec();
-        written.extend_from_slice(one.as_bytes());
+        let mut other = one;
+        other.sock = 6;
+        let mut written = [other, one, other].map(|listener| listener.as_bytes().to_vec()).concat();
         written.extend_from_slice(&[1, 2, 3]);
         let all = parse(&written, false);
-        assert_eq!(all.len(), 2, "a fragment is skipped");
+        assert_eq!(all.len(), 2, "a listener of several tasks counts once, and a fragment is skipped");
         let AcceptQueue { id, local, gone, owner, .. } = &all[1];
         assert_eq!((*id, local.to_string().as_str(), *gone, owner.tgid), ((7, 8), "[::]:80", false, 5));
         assert_eq!((all[1].met_full, all[1].drops), (2, 5 - 2 * 2), "a dropped last ACK counts twice");
-        let hooked = &parse(&written, true)[0];
+        let hooked = &parse(&written, true)[1];
         assert_eq!((hooked.met_full, hooked.drops), (4, 0));
     }
 

@@ -9,20 +9,20 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dev_support::agent::Agent;
-use lab::{Played, Stage};
+use lab::{Made, Scenarios};
 
 /// The agent and the lab's network.
 pub(super) struct Harness {
     // First, so that the agent exits before its namespaces are removed.
     agent: Option<Agent>,
-    stage: Stage,
+    scenarios: Scenarios,
     address: SocketAddr,
 }
 
 impl Harness {
     pub(super) fn start() -> Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut harness = Self { agent: None, stage: Stage::build()?, address };
+        let mut harness = Self { agent: None, scenarios: Scenarios::build()?, address };
         harness.start_agent()?;
         Ok(harness)
     }
@@ -53,12 +53,12 @@ impl Harness {
 
     fn respond(&mut self, line: &str) -> Result<String> {
         match line.split_once(' ').unwrap_or((line, "")) {
-            ("row", id) => match self.stage.play(id)? {
-                Played::At(port) => Ok(port.to_string()),
-                Played::Lacks(program) => Ok(format!("lacks {program}")),
+            ("row", id) => match self.scenarios.make(id)? {
+                Made::At(port) => Ok(port.to_string()),
+                Made::Lacks(program) => Ok(format!("lacks {program}")),
             },
-            ("abort", name) => Ok(self.stage.abort_as(name)?.to_string()),
-            ("overflow", "") => Ok(self.stage.overflow()?.to_string()),
+            ("abort", name) => Ok(self.scenarios.abort_as(name)?.to_string()),
+            ("overflow", "") => Ok(self.scenarios.overflow()?.to_string()),
             ("stop", "") => self.stop_agent().map(|()| String::new()),
             ("start", "") => self.start_agent().map(|()| String::new()),
             _ => bail!("unknown request {line:?}"),
@@ -69,7 +69,7 @@ impl Harness {
     fn start_agent(&mut self) -> Result<()> {
         let mut args: Vec<OsString> = vec!["--web.listen-address".into(), self.address.to_string().into()];
         args.extend(["--node-name".into(), "node-a".into()]);
-        for path in self.stage.namespaces() {
+        for path in self.scenarios.namespaces() {
             args.extend(["--netns".into(), path.into()]);
         }
         let mut agent = Agent::start(&args)?;

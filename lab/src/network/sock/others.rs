@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Tcp;
+use crate::network::host::{Family, at};
 use crate::network::ns::Ns;
 use crate::network::packet::{Forged, destination};
-use crate::network::place::{Family, at};
 use crate::wait::SOON;
 
 /// A listener. Dropping it resets the connections that were not accepted, as in any program.
@@ -18,11 +18,11 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn open(ns: &Ns, at: SocketAddr, backlog: i32) -> Result<Self> {
-        Self::speaking(ns, Protocol::TCP, at, backlog)
+        Self::with_protocol(ns, Protocol::TCP, at, backlog)
     }
 
     /// A listener of another protocol, such as MPTCP.
-    pub(crate) fn speaking(ns: &Ns, protocol: Protocol, at: SocketAddr, backlog: i32) -> Result<Self> {
+    pub(crate) fn with_protocol(ns: &Ns, protocol: Protocol, at: SocketAddr, backlog: i32) -> Result<Self> {
         let domain = Domain::for_address(at);
         let socket = ns.run(|| Ok(Socket::new(domain, Type::STREAM, Some(protocol))?))?;
         socket.set_reuse_address(true)?;

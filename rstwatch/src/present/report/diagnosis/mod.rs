@@ -215,7 +215,7 @@ impl TimingCounts {
         Self {
             connecting: count(Moment::Connecting),
             first_after_idle: count(Moment::AfterIdle),
-            into_silence: count(Moment::IntoSilence),
+            into_silence: count(Moment::DuringIdle),
             mid_transfer: count(Moment::Busy),
             not_seen: count(Moment::Unseen),
         }

@@ -16,18 +16,18 @@ use crate::network::peer;
 use crate::wait;
 
 /// The lab's end of the pipe.
-pub(crate) struct Janitor {
+pub(crate) struct Cleanup {
     helper: Child,
     orders: RefCell<Option<ChildStdin>>,
 }
 
-impl Janitor {
+impl Cleanup {
     pub(crate) fn start() -> Result<Self> {
-        let mut helper = peer::command(&["janitor"])?
+        let mut helper = peer::command(&["cleanup"])?
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()
-            .context("cannot start the janitor")?;
+            .context("cannot start the cleanup helper")?;
         let orders = RefCell::new(helper.stdin.take());
         Ok(Self { helper, orders })
     }
@@ -54,12 +54,12 @@ impl Janitor {
 
     fn order(&self, line: &str) -> Result<()> {
         let mut orders = self.orders.borrow_mut();
-        let pipe = orders.as_mut().context("the janitor has ended")?;
-        writeln!(pipe, "{line}").context("cannot write to the janitor")
+        let pipe = orders.as_mut().context("the cleanup helper has ended")?;
+        writeln!(pipe, "{line}").context("cannot write to the cleanup helper")
     }
 }
 
-impl Drop for Janitor {
+impl Drop for Cleanup {
     fn drop(&mut self) {
         self.orders.borrow_mut().take();
         // It prints its own errors.
@@ -67,7 +67,7 @@ impl Drop for Janitor {
     }
 }
 
-/// Runs the janitor: reads until the lab has ended, then cleans up.
+/// Runs the cleanup helper: reads until the lab has ended, then cleans up.
 pub(crate) fn serve() -> Result<()> {
     let mut orders = String::new();
     std::io::stdin().read_to_string(&mut orders)?;

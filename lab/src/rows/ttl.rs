@@ -1,4 +1,4 @@
-//! Counter-cases to forgery: the peer's own resets that look odd. No middlebox here.
+//! Counterexamples to forgery: the peer's own RSTs with an unexpected TTL. No middlebox sends any.
 
 use std::time::Instant;
 
@@ -7,15 +7,15 @@ use libc::{ECONNRESET, EPIPE};
 
 use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
+use crate::network::host::{Family, Host, at};
 use crate::network::nft::Rule;
-use crate::network::place::{Family, Place, at};
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
 use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
 use crate::wait::SOON;
 
 const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
-const FORGOTTEN: &[Want] = &[
+const NOT_KNOWN: &[Want] = &[
     sent(S2, "no_such_connection", KERNEL).no_socket(),
     received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
 ];
@@ -23,7 +23,7 @@ const FORGOTTEN: &[Want] = &[
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "ttl-128",
-        what: "the server sets IP_TTL to 128 after the handshake, then aborts",
+        what: "server sets IP_TTL to 128 after the handshake, then aborts",
         families: BOTH,
         make: |scene| abort_with_ttl(scene, 128),
         rsts: &[(S, 1)],
@@ -32,7 +32,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "ttl-odd",
-        what: "the server sets IP_TTL to 99 before it aborts",
+        what: "server sets IP_TTL to 99 after the handshake, then aborts",
         families: BOTH,
         make: |scene| abort_with_ttl(scene, 99),
         rsts: &[(S, 1)],
@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "ttl-default",
-        what: "the server's default TTL becomes 128 after the handshake; its stack answers late data",
+        what: "server's default TTL becomes 128 after the handshake; its stack answers data after the close",
         families: BOTH,
         make: other_default,
         rsts: &[(S, 1)],
@@ -50,15 +50,15 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "ttl-rebooted",
-        what: "the server comes back with default TTL 128 and does not know the connection",
+        what: "server reboots with default TTL 128 and does not know the connection",
         make: other_stack,
         rsts: &[(S2, 1)],
-        wants: FORGOTTEN,
+        wants: NOT_KNOWN,
         ..BASE
     },
     Row {
         id: "hop-more",
-        what: "the way back is one hop longer than at the handshake; the server aborts",
+        what: "return path is one hop longer than at the handshake; the server aborts",
         families: BOTH,
         make: |scene| abort_after(scene, 63),
         rsts: &[(S, 1)],
@@ -66,17 +66,17 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "hop-less",
-        what: "the server was one hop further away at the handshake (a container); its host answers",
+        id: "hop-fewer",
+        what: "server was one hop further away at the handshake (a container); now its host responds",
         families: BOTH,
         make: one_hop_nearer,
         rsts: &[(S2, 1)],
-        wants: FORGOTTEN,
+        wants: NOT_KNOWN,
         ..BASE
     },
     Row {
         id: "hop-dnat",
-        what: "a virtual address (DNAT) on the router; the server behind it aborts",
+        what: "connection to a DNAT address on the router; the server behind it aborts",
         families: BOTH,
         make: through_dnat,
         rsts: &[(S, 1)],
@@ -84,8 +84,8 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
-        id: "hop-normal",
-        what: "the router gives every packet TTL 64; the server aborts",
+        id: "hop-rewritten",
+        what: "router rewrites the TTL of every packet to 64; the server aborts",
         families: BOTH,
         make: normalised,
         rsts: &[(S, 1)],
@@ -94,7 +94,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-/// The connection is to the router's address, which is not the server's.
+/// The client connects to the router's address.
 fn through_dnat(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let virtual_address = at(scene.family.gateway(), scene.port);
@@ -104,7 +104,7 @@ fn through_dnat(scene: &Scene) -> Result<()> {
     scene.talk(&client, &server)?;
     scene.busy();
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn abort_with_ttl(scene: &Scene, ttl: u8) -> Result<()> {
@@ -112,7 +112,7 @@ fn abort_with_ttl(scene: &Scene, ttl: u8) -> Result<()> {
     scene.busy();
     server.ttl(ttl)?;
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn other_default(scene: &Scene) -> Result<()> {
@@ -122,61 +122,61 @@ fn other_default(scene: &Scene) -> Result<()> {
         Family::V4 => "ipv4.ip_default_ttl",
         Family::V6 => "ipv6.conf.all.hop_limit",
     };
-    // The device's own setting decides in IPv6.
+    // In IPv6 the device's own setting applies.
     let _all = scene.net.server.sysctl(key, "128")?;
     let _link = match scene.family {
         Family::V4 => None,
         Family::V6 => Some(scene.net.server.sysctl("ipv6.conf.eth0.hop_limit", "128")?),
     };
     server.close();
-    client.ends()?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    client.reads_eof()?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn other_stack(scene: &Scene) -> Result<()> {
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     let _rebooted = scene.net.reboot()?;
     let _ttl = scene.net.rebooted.sysctl("ipv4.ip_default_ttl", "128")?;
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
-/// The server's packets leave with this TTL from now on.
-fn leaving_with<'a>(scene: &Scene<'a>, place: Place, ttl: u8) -> Result<Rule<'a>> {
+/// From now on the server's packets leave this host with this TTL.
+fn leaving_with<'a>(scene: &Scene<'a>, host: Host, ttl: u8) -> Result<Rule<'a>> {
     let field = match scene.family {
         Family::V4 => "ip ttl",
         Family::V6 => "ip6 hoplimit",
     };
-    Rule::other(scene.net.ns(place), "postrouting", &format!("tcp sport {} {field} set {ttl}", scene.port))
+    Rule::other(scene.net.ns(host), "postrouting", &format!("tcp sport {} {field} set {ttl}", scene.port))
 }
 
 fn abort_after(scene: &Scene, ttl: u8) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
-    let _longer = leaving_with(scene, Place::Server, ttl)?;
+    let _longer = leaving_with(scene, Host::Server, ttl)?;
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn one_hop_nearer(scene: &Scene) -> Result<()> {
-    let further = leaving_with(scene, Place::Server, 63)?;
+    let further = leaving_with(scene, Host::Server, 63)?;
     let (client, _old) = scene.pair()?;
-    let quiet = Instant::now();
+    let idle_start = Instant::now();
     drop(further);
     let _rebooted = scene.net.reboot()?;
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn normalised(scene: &Scene) -> Result<()> {
-    let _normal = leaving_with(scene, Place::Router, 64)?;
+    let _normal = leaving_with(scene, Host::Router, 64)?;
     let (client, server) = scene.pair()?;
     scene.busy();
     server.abort()?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }

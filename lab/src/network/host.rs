@@ -1,4 +1,4 @@
-//! Addresses and places in the lab's network.
+//! Hosts of the lab's network, and their addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -40,16 +40,16 @@ impl Family {
     }
 }
 
-/// A namespace by its role.
+/// A network namespace of the lab, by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(crate) enum Host {
     Client,
     Router,
     Server,
     Rebooted,
 }
 
-impl Place {
+impl Host {
     pub(crate) const ALL: [Self; 4] = [Self::Client, Self::Router, Self::Server, Self::Rebooted];
 
     pub(crate) fn letter(self) -> &'static str {

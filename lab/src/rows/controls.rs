@@ -1,5 +1,4 @@
-//! Negative controls: connections that end, or never come about, without a reset; and
-//! refused ones that must stay just that.
+//! Negative controls: connections that end or fail without a reset, and refused ones that must not be reported as anything else.
 
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use socket2::TcpKeepalive;
 use super::forge::inject;
 use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::packet::Forged;
 use crate::network::peer::Peer;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp, expect, forge};
 use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
@@ -21,27 +20,56 @@ use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
 
 pub(crate) const ROWS: &[Row] = &[
-    Row { id: "quiet-client", what: "client closes first", families: BOTH, make: client_first, ..BASE },
-    Row { id: "quiet-server", what: "server closes first", families: BOTH, make: server_first, ..BASE },
-    Row { id: "quiet-both", what: "both close at once", families: BOTH, make: both_at_once, ..BASE },
-    Row { id: "quiet-half", what: "half close, then the answer", families: BOTH, make: half_close, ..BASE },
-    Row { id: "quiet-half-s", what: "the server shuts down, the client goes on", make: half_close_server, ..BASE },
-    Row { id: "quiet-linger", what: "SO_LINGER of a second, then close", make: patient_linger, ..BASE },
-    Row { id: "quiet-exit", what: "the server's process exits, the client closes", families: BOTH, make: exit, ..BASE },
-    Row { id: "quiet-kill", what: "the server's process is killed, the client closes", make: kill, ..BASE },
-    Row { id: "quiet-syn", what: "SYNs dropped on the way", families: BOTH, make: connect_timeout, ..BASE },
-    Row { id: "quiet-input", what: "SYNs dropped at the server", make: connect_timeout_input, ..BASE },
-    Row { id: "quiet-full", what: "accept queue full at the SYN", families: BOTH, make: queue_full, ..BASE },
-    Row { id: "quiet-icmp", what: "SYN rejected by ICMP", families: BOTH, make: icmp_reject, ..BASE },
-    Row { id: "quiet-data", what: "data dropped on the way", families: BOTH, make: user_timeout, ..BASE },
-    Row { id: "quiet-loss", what: "data lost for a while, then retransmitted", make: recovered, ..BASE },
-    Row { id: "quiet-fin", what: "a FIN lost once", make: fin_lost_once, ..BASE },
-    Row { id: "quiet-alive", what: "keepalives that are answered", families: BOTH, make: keepalive, ..BASE },
-    Row { id: "quiet-blind", what: "forged RSTs that miss", families: BOTH, make: blind_rst, ..BASE },
-    Row { id: "quiet-tw", what: "a forged RST into TIME_WAIT", families: BOTH, make: time_wait, ..BASE },
+    Row { id: "control-client", what: "client closes first", families: BOTH, make: client_first, ..BASE },
+    Row { id: "control-server", what: "server closes first", families: BOTH, make: server_first, ..BASE },
+    Row { id: "control-both", what: "both ends close at once", families: BOTH, make: both_at_once, ..BASE },
+    Row {
+        id: "control-half",
+        what: "client shuts down sending, then the server responds",
+        families: BOTH,
+        make: half_close,
+        ..BASE
+    },
+    Row {
+        id: "control-half-server",
+        what: "server shuts down sending, then the client sends data",
+        make: half_close_server,
+        ..BASE
+    },
+    Row { id: "control-linger", what: "server closes with SO_LINGER of one second", make: linger_timeout, ..BASE },
+    Row {
+        id: "control-exit",
+        what: "server process exits, then the client closes",
+        families: BOTH,
+        make: exit,
+        ..BASE
+    },
+    Row { id: "control-kill", what: "server process is killed, then the client closes", make: kill, ..BASE },
+    Row { id: "control-syn", what: "SYNs are dropped on the path", families: BOTH, make: connect_timeout, ..BASE },
+    Row { id: "control-input", what: "SYNs are dropped at the server", make: connect_timeout_input, ..BASE },
+    Row { id: "control-queue-full", what: "accept queue is full at the SYN", families: BOTH, make: queue_full, ..BASE },
+    Row { id: "control-icmp", what: "SYN is rejected with an ICMP error", families: BOTH, make: icmp_reject, ..BASE },
+    Row {
+        id: "control-data",
+        what: "data are dropped on the path until TCP_USER_TIMEOUT",
+        families: BOTH,
+        make: user_timeout,
+        ..BASE
+    },
+    Row { id: "control-loss", what: "data are dropped on the path, then retransmitted", make: recovered, ..BASE },
+    Row { id: "control-fin", what: "FIN is lost once, then retransmitted", make: fin_lost_once, ..BASE },
+    Row { id: "control-keepalive", what: "keepalives are answered", families: BOTH, make: keepalive, ..BASE },
+    Row {
+        id: "control-blind",
+        what: "forged RSTs with wrong sequence numbers",
+        families: BOTH,
+        make: blind_rst,
+        ..BASE
+    },
+    Row { id: "control-time-wait", what: "forged RST ends TIME_WAIT", families: BOTH, make: time_wait, ..BASE },
     Row {
         id: "scan",
-        what: "a scan of a closed port: as many refused as SYNs, and nothing else",
+        what: "scan of a closed port: one refusal for each SYN, and nothing else",
         families: BOTH,
         make: scan,
         rsts: &[(S, 4)],
@@ -60,15 +88,15 @@ pub(crate) const ROWS: &[Row] = &[
 ];
 
 const FORGED_TTL: u8 = 200;
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Inside the window, but not where the next byte is due.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Inside the window, but not the next expected sequence number.
 const AHEAD: u32 = 50;
 const BEHIND: u32 = 5;
 
 fn client_first(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
     over(scene)
 }
@@ -76,16 +104,16 @@ fn client_first(scene: &Scene) -> Result<()> {
 fn server_first(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     server.close();
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
     over(scene)
 }
 
-/// The FINs cross on a hop that takes its time.
+/// The FINs cross on a slow hop.
 fn both_at_once(scene: &Scene) -> Result<()> {
     let _hop = SlowHop::start(scene, Duration::from_millis(20))?;
     let (client, server) = scene.pair()?;
-    // The last ACKs have arrived.
+    // Wait for the last ACKs.
     idle(100);
     client.close();
     server.close();
@@ -94,33 +122,33 @@ fn both_at_once(scene: &Scene) -> Result<()> {
 
 fn half_close(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    client.finish()?;
-    server.ends()?;
+    client.shut_down()?;
+    server.reads_eof()?;
     server.send(HELLO)?;
-    client.hear(HELLO.len())?;
+    client.receive(HELLO.len())?;
     server.close();
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
     over(scene)
 }
 
 fn half_close_server(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    server.finish()?;
-    client.ends()?;
+    server.shut_down()?;
+    client.reads_eof()?;
     client.send(HELLO)?;
-    server.hear(HELLO.len())?;
+    server.receive(HELLO.len())?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
     over(scene)
 }
 
-fn patient_linger(scene: &Scene) -> Result<()> {
+fn linger_timeout(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    server.options().set_linger(Some(PATIENCE))?;
+    server.options().set_linger(Some(TIMEOUT))?;
     server.close();
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
     over(scene)
 }
@@ -137,35 +165,35 @@ fn kill(scene: &Scene) -> Result<()> {
 }
 
 fn died(scene: &Scene, end: impl FnOnce(Peer) -> Result<()>) -> Result<()> {
-    let mut peer = Peer::start(&scene.net.server, &scene.net.janitor, "answer", scene.server(), 1)?;
+    let mut peer = Peer::start(&scene.net.server, &scene.net.cleanup, "answer", scene.server(), 1)?;
     let client = scene.connect()?;
     client.send(HELLO)?;
-    client.hear(HELLO.len())?;
+    client.receive(HELLO.len())?;
     peer.expect_line("accepted")?;
     end(peer)?;
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
     over(scene)
 }
 
 fn connect_timeout(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
-    let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     times_out(scene)
 }
 
 fn connect_timeout_input(scene: &Scene) -> Result<()> {
-    let _hole = Rule::drop(&scene.net.server, "input", &scene.to_server())?;
+    let _loss = Rule::drop(&scene.net.server, "input", &scene.to_server())?;
     times_out(scene)
 }
 
-/// Not even tcp_abort_on_overflow answers there.
+/// tcp_abort_on_overflow does not apply to SYNs.
 fn queue_full(scene: &Scene) -> Result<()> {
     let _abort = scene.net.server.sysctl("ipv4.tcp_abort_on_overflow", "1")?;
     let listener = Listener::open(&scene.net.server, scene.server(), 1)?;
     let early = [scene.connect()?, scene.connect()?];
     let all = |states: &[State]| states.iter().filter(|state| **state == State::ESTABLISHED).count() == 2;
-    scene.becomes("two unaccepted connections", Place::Server, SOON, all)?;
+    scene.becomes("two unaccepted connections", Host::Server, SOON, all)?;
     times_out(scene)?;
     let accepted = [listener.accept()?, listener.accept()?];
     drop((early, accepted));
@@ -174,7 +202,7 @@ fn queue_full(scene: &Scene) -> Result<()> {
 
 fn times_out(scene: &Scene) -> Result<()> {
     let client = Tcp::new(&scene.net.client, scene.server())?;
-    client.options().set_tcp_user_timeout(Some(PATIENCE))?;
+    client.options().set_tcp_user_timeout(Some(TIMEOUT))?;
     expect(ETIMEDOUT, client.join(scene.server()))
 }
 
@@ -187,22 +215,22 @@ fn icmp_reject(scene: &Scene) -> Result<()> {
 
 fn user_timeout(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let _hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
-    client.options().set_tcp_user_timeout(Some(PATIENCE))?;
+    let _loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    client.options().set_tcp_user_timeout(Some(TIMEOUT))?;
     client.send(HELLO)?;
-    client.dies(ETIMEDOUT)?;
+    client.read_fails(ETIMEDOUT)?;
     untouched(scene, &server)
 }
 
 fn recovered(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    let hole = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
+    let loss = Rule::drop(&scene.net.router, "forward", &scene.to_server())?;
     client.send(HELLO)?;
-    hole.met(2, SOON)?;
-    drop(hole);
-    server.hear(HELLO.len())?;
+    loss.has_matched(2, SOON)?;
+    drop(loss);
+    server.receive(HELLO.len())?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
     over(scene)
 }
@@ -212,9 +240,9 @@ fn fin_lost_once(scene: &Scene) -> Result<()> {
     let fins = format!("tcp sport {} tcp flags & fin == fin", scene.port);
     let loss = Rule::drop(&scene.net.client, "input", &fins)?;
     server.close();
-    loss.met(1, SOON)?;
+    loss.has_matched(1, SOON)?;
     drop(loss);
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
     over(scene)
 }
@@ -226,12 +254,12 @@ fn keepalive(scene: &Scene) -> Result<()> {
     idle(1200);
     scene.talk(&client, &server)?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
     over(scene)
 }
 
-/// One draws a challenge ACK, one is ignored; the connection lives on.
+/// One RST draws a challenge ACK, the other is ignored; the connection stays open.
 fn blind_rst(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let exact = server.next_sequence()?;
@@ -239,7 +267,7 @@ fn blind_rst(scene: &Scene) -> Result<()> {
     inject(scene, &client, exact.wrapping_sub(BEHIND), FORGED_TTL)?;
     scene.talk(&client, &server)?;
     client.close();
-    server.ends()?;
+    server.reads_eof()?;
     server.close();
     over(scene)
 }
@@ -248,14 +276,14 @@ fn time_wait(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     let (from, next) = (client.local()?, client.next_sequence()?);
     server.close();
-    client.ends()?;
+    client.reads_eof()?;
     client.close();
-    scene.reaches(Place::Server, State::TIME_WAIT, SOON)?;
-    scene.is_over(Place::Server)?;
-    // Behind its FIN. The kernel lets it end TIME_WAIT (tcp_rfc1337=0).
+    scene.reaches(Host::Server, State::TIME_WAIT, SOON)?;
+    scene.is_over(Host::Server)?;
+    // The sequence number after its FIN. With tcp_rfc1337=0 the kernel lets this RST end TIME_WAIT.
     let rst = Forged::rst(from, scene.server(), next.wrapping_add(1), FORGED_TTL);
     forge(&scene.net.router, &rst)?;
-    scene.becomes("TIME_WAIT's end", Place::Server, SOON, <[State]>::is_empty)
+    scene.becomes("TIME_WAIT's end", Host::Server, SOON, <[State]>::is_empty)
 }
 
 fn scan(scene: &Scene) -> Result<()> {
@@ -267,6 +295,6 @@ fn scan(scene: &Scene) -> Result<()> {
 }
 
 fn over(scene: &Scene) -> Result<()> {
-    scene.is_over(Place::Client)?;
-    scene.is_over(Place::Server)
+    scene.is_over(Host::Client)?;
+    scene.is_over(Host::Server)
 }

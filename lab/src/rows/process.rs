@@ -1,4 +1,4 @@
-//! Resets that follow a process's death.
+//! Resets after the exit of a process.
 
 use std::time::Instant;
 
@@ -6,28 +6,31 @@ use anyhow::Result;
 use libc::{ECONNREFUSED, ECONNRESET, EPIPE};
 
 use super::{HELLO, Scene, idle};
+use crate::network::host::Host;
 use crate::network::peer::Peer;
-use crate::network::place::Place;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{APP, Alike, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, like, received, sent};
+use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, alternative, received, sent};
 use crate::wait::SOON;
 
-const A_FIN: Alike = like("data_after_close", PEER, "a dead process's FIN looks like any close");
-const UNREAD: Alike =
-    like("unread_data", PEER, "the kernel closes for the dead process, with data unread: the same packet");
+const A_FIN: Alternative = alternative("data_after_close", PEER, "the FIN of a dead process is that of any close");
+const UNREAD: Alternative = alternative(
+    "unread_data",
+    PEER,
+    "the kernel closes the dead process's socket with data unread, which sends the same packet",
+);
 
-/// The FIN of the dead was heard, then the client wrote.
+/// The client acknowledged the dead process's FIN, then wrote.
 const THEN_DATA: &[Want] =
     &[sent(S, "process_died", KERNEL).no_socket(), received(C, "process_died", PEER).alone(&[A_FIN])];
-/// The same of a signal, which the kernel tells.
+/// The same after a signal, which the kernel reports.
 const KILLED: &[Want] =
     &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER).alone(&[A_FIN])];
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "4",
-        what: "server killed (SIGKILL, as by the OOM killer), then the client writes",
+        what: "server is killed (SIGKILL, as by the OOM killer), then the client writes",
         families: BOTH,
         make: killed,
         rsts: &[(S, 1)],
@@ -36,7 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4a",
-        what: "server killed with data unread",
+        what: "server is killed (SIGKILL) with a request unread",
         families: BOTH,
         make: killed_unread,
         rsts: &[(S, 1)],
@@ -45,7 +48,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4-segv",
-        what: "server crashed (SIGSEGV), then the client writes",
+        what: "server crashes (SIGSEGV), then the client writes",
         make: |scene| then_data(scene, "crash"),
         rsts: &[(S, 1)],
         wants: KILLED,
@@ -53,15 +56,15 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4-segv-unread",
-        what: "server crashed (SIGSEGV) with data unread",
-        make: |scene| told_unread(scene, "crash"),
+        what: "server crashes (SIGSEGV) with a request unread",
+        make: |scene| exited_unread(scene, "crash"),
         rsts: &[(S, 1)],
         wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).alone(&[UNREAD])],
         ..BASE
     },
     Row {
         id: "4-exit0",
-        what: "server exited with 0 and the connection open, then the client writes",
+        what: "server exits with status 0 without closing the connection, then the client writes",
         make: |scene| then_data(scene, "exit 0"),
         rsts: &[(S, 1)],
         wants: THEN_DATA,
@@ -69,7 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4-exit3",
-        what: "server exited with 3 and the connection open, then the client writes",
+        what: "server exits with status 3 without closing the connection, then the client writes",
         make: |scene| then_data(scene, "exit 3"),
         rsts: &[(S, 1)],
         wants: THEN_DATA,
@@ -77,15 +80,15 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "4-exit3-unread",
-        what: "server exited with 3 and data unread",
-        make: |scene| told_unread(scene, "exit 3"),
+        what: "server exits with status 3 and a request unread",
+        make: |scene| exited_unread(scene, "exit 3"),
         rsts: &[(S, 1)],
         wants: &[sent(S, "process_died", APP), received(C, "process_died", PEER).alone(&[UNREAD])],
         ..BASE
     },
     Row {
         id: "4-many",
-        what: "server of three connections killed, all write, then reconnects are refused",
+        what: "server with three connections is killed; all clients write, then a new connection is refused",
         families: BOTH,
         make: many,
         rsts: &[(S, 4)],
@@ -103,7 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         id: "5-fork",
-        what: "a process of its own for the connection exits on its idle timer, client reuses it",
+        what: "process forked for the connection exits on its idle timer, then the client reuses the connection",
         families: BOTH,
         make: forked,
         rsts: &[(S, 1)],
@@ -115,16 +118,16 @@ pub(crate) const ROWS: &[Row] = &[
 fn killed(scene: &Scene) -> Result<()> {
     let (client, peer) = answered(scene)?;
     peer.kill();
-    write_in_vain(scene, &client)
+    write_after_fin(scene, &client)
 }
 
 fn then_data(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = answered(scene)?;
     peer.order_to_die(how)?;
-    write_in_vain(scene, &client)
+    write_after_fin(scene, &client)
 }
 
-/// A connection that a helper has answered on.
+/// A connection on which a helper process has responded.
 fn answered(scene: &Scene) -> Result<(Tcp, Peer)> {
     let mut peer = start(scene, "answer", 1)?;
     let client = asked(scene)?;
@@ -137,33 +140,33 @@ fn asked(scene: &Scene) -> Result<Tcp> {
     let client = scene.connect()?;
     scene.timed(|| {
         client.send(HELLO)?;
-        client.hear(HELLO.len())
+        client.receive(HELLO.len())
     })?;
     Ok(client)
 }
 
 /// The dead process's FIN is acknowledged before the client writes again.
-fn write_in_vain(scene: &Scene, client: &Tcp) -> Result<()> {
-    scene.reaches(Place::Client, State::CLOSE_WAIT, SOON)?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+fn write_after_fin(scene: &Scene, client: &Tcp) -> Result<()> {
+    scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn killed_unread(scene: &Scene) -> Result<()> {
     let (client, peer) = unread(scene)?;
     peer.kill();
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
-fn told_unread(scene: &Scene, how: &str) -> Result<()> {
+fn exited_unread(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = unread(scene)?;
     peer.order_to_die(how)?;
-    client.dies(ECONNRESET)
+    client.read_fails(ECONNRESET)
 }
 
 fn unread(scene: &Scene) -> Result<(Tcp, Peer)> {
-    let mut peer = start(scene, "deaf", 1)?;
+    let mut peer = start(scene, "read-nothing", 1)?;
     let client = scene.connect()?;
     peer.expect_line("accepted")?;
     client.send(HELLO)?;
@@ -178,11 +181,11 @@ fn many(scene: &Scene) -> Result<()> {
     peer.expect_line("accepted")?;
     peer.kill();
     let all = |wanted: State| move |states: &[State]| states.iter().filter(|state| **state == wanted).count() == 3;
-    scene.becomes("three FINs heard", Place::Client, SOON, all(State::CLOSE_WAIT))?;
-    scene.becomes("three FINs acknowledged", Place::Server, SOON, all(State::FIN_WAIT2))?;
+    scene.becomes("three FINs heard", Host::Client, SOON, all(State::CLOSE_WAIT))?;
+    scene.becomes("three FINs acknowledged", Host::Server, SOON, all(State::FIN_WAIT2))?;
     for client in &clients {
         client.send(HELLO)?;
-        client.fails(EPIPE)?;
+        client.error_is(EPIPE)?;
     }
     expect(ECONNREFUSED, Tcp::new(&scene.net.client, scene.server())?.join(scene.server()))
 }
@@ -190,15 +193,15 @@ fn many(scene: &Scene) -> Result<()> {
 fn forked(scene: &Scene) -> Result<()> {
     let _peer = start(scene, "forks", 1)?;
     let client = asked(scene)?;
-    let quiet = Instant::now();
-    scene.reaches(Place::Client, State::CLOSE_WAIT, 2 * SOON)?;
-    scene.reaches(Place::Server, State::FIN_WAIT2, SOON)?;
+    let idle_start = Instant::now();
+    scene.reaches(Host::Client, State::CLOSE_WAIT, 2 * SOON)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
     idle(200);
-    scene.idle_since(quiet);
+    scene.idle_since(idle_start);
     client.send(HELLO)?;
-    client.fails(EPIPE)
+    client.error_is(EPIPE)
 }
 
 fn start(scene: &Scene, how: &str, count: usize) -> Result<Peer> {
-    Peer::start(&scene.net.server, &scene.net.janitor, how, scene.server(), count)
+    Peer::start(&scene.net.server, &scene.net.cleanup, how, scene.server(), count)
 }

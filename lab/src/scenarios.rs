@@ -6,10 +6,10 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::network::host::{Family, Host, at};
 use crate::network::net::Net;
 use crate::network::nft::Rejects;
 use crate::network::peer::{Peer, Process, command};
-use crate::network::place::{Family, Place, at};
 use crate::network::sock::{Listener, Tcp};
 use crate::rows::Scene;
 use crate::rows::table::rows;
@@ -24,7 +24,7 @@ const BACKLOG: usize = 8;
 const OFFERED: usize = 12;
 
 /// The network and the next free server port. Everything is removed when dropped.
-pub struct Stage {
+pub struct Scenarios {
     overflows: Vec<(Peer, Vec<Tcp>)>,
     // After the processes in it.
     net: Net,
@@ -33,14 +33,14 @@ pub struct Stage {
 }
 
 /// The result of making a row.
-pub enum Played {
+pub enum Made {
     /// Made, at this server port.
     At(u16),
     /// Skipped, because this program is missing.
     Lacks(&'static str),
 }
 
-impl Stage {
+impl Scenarios {
     /// Builds the network namespaces.
     pub fn build() -> Result<Self> {
         Ok(Self { overflows: Vec::new(), net: build()?, rejects: Rejects::default(), port: FIRST_PORT })
@@ -48,26 +48,26 @@ impl Stage {
 
     /// The network namespaces, for `--netns`.
     pub fn namespaces(&self) -> Vec<PathBuf> {
-        Place::ALL.iter().map(|place| self.net.ns(*place).path()).collect()
+        Host::ALL.iter().map(|host| self.net.ns(*host).path()).collect()
     }
 
     /// Takes over a child, which ends with the returned value or, at the latest, with the lab.
     pub(crate) fn adopt(&self, child: Child) -> Result<Process> {
-        Process::adopt(child, &self.net.janitor)
+        Process::adopt(child, &self.net.cleanup)
     }
 
-    /// Makes the resets of a row of the lab.
-    pub fn play(&mut self, id: &str) -> Result<Played> {
+    /// Makes the resets of one row.
+    pub fn make(&mut self, id: &str) -> Result<Made> {
         let row = rows().find(|row| row.id == id).with_context(|| format!("no row {id:?}"))?;
         if let Some(program) = missing(row) {
-            return Ok(Played::Lacks(program));
+            return Ok(Made::Lacks(program));
         }
         let mut tries = 1;
         loop {
             let port = self.next_port();
             let scene = Scene::new(&self.net, &self.rejects, Family::V4, port);
             match (row.make)(&scene) {
-                Ok(()) => return Ok(Played::At(port)),
+                Ok(()) => return Ok(Made::At(port)),
                 Err(error) if tries == TRIES => return Err(error.context(format!("row {id}"))),
                 Err(_) => tries += 1,
             }
@@ -90,7 +90,7 @@ impl Stage {
     pub fn overflow(&mut self) -> Result<u16> {
         let port = self.next_port();
         let server = at(Family::V4.server(), port);
-        let peer = Peer::start(&self.net.server, &self.net.janitor, "queue", server, BACKLOG)?;
+        let peer = Peer::start(&self.net.server, &self.net.cleanup, "queue", server, BACKLOG)?;
         let clients = (0..OFFERED).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
         self.overflows.push((peer, clients));
         Ok(port)
