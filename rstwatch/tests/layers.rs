@@ -58,9 +58,8 @@ fn modules_depend_only_on_those_above_them() {
         assert!(!sources.is_empty(), "{module} has no source");
         for path in sources {
             let source = fs::read_to_string(&path).expect("a source");
-            for below in modules[index + 1..].iter().filter(|below| named(&source).contains(below.as_str())) {
-                panic!("{} uses `{below}`, which is declared below `{module}` in lib.rs", path.display());
-            }
+            let below = modules[index + 1..].iter().find(|below| named(&source).contains(below.as_str()));
+            assert_eq!(below, None, "{} uses what lib.rs declares below `{module}`", path.display());
         }
     }
 }
