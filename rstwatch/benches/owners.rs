@@ -47,7 +47,7 @@ fn name(bencher: divan::Bencher<'_, '_>, path: &str) {
     let containers = vec![(ID.into(), "api".into())];
     let pod = Pod { namespace: "shop".into(), name: "orders-7c9d-x".into(), controller, containers };
     let owners = Owners::start_at(room.path().join("proc"), Some(Arc::new(One(Arc::new(pod))))).expect("a thread");
-    let mut naming = Naming::by(owners);
+    let mut naming = Naming::new(owners);
     let event = event(metadata(&at).expect("there").ino());
     // The first may wait for the walk.
     assert!(naming.take(event.clone(), 0).is_some() || naming.finish().len() == 1);
@@ -66,6 +66,6 @@ fn pod(bencher: divan::Bencher<'_, '_>) {
 
 /// Once for each cgroup, not for each event.
 #[divan::bench]
-fn path() -> rstwatch::identity::owner::path::Place {
+fn path() -> rstwatch::identity::owner::path::CgroupOwner {
     parse(divan::black_box(&format!("/{POD}/cri-containerd-{ID}.scope")))
 }

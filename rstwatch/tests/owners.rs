@@ -102,7 +102,7 @@ impl Node {
         let api = Arc::new(Api::default());
         let pods: Arc<dyn Pods> = Arc::<Api>::clone(&api);
         let owners = Owners::start_at(proc(room.path()), Some(pods)).expect("a thread");
-        let naming = Naming::by(owners.clone());
+        let naming = Naming::new(owners.clone());
         Self { room, api, owners, naming, aggregate: Aggregate::new(LIMIT) }
     }
 
@@ -137,8 +137,8 @@ impl Node {
 #[track_caller]
 fn await_known(owners: &Owners, enough: impl Fn(usize) -> bool) {
     let began = std::time::Instant::now();
-    while !enough(owners.known().0) {
-        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{} cgroups are known", owners.known().0);
+    while !enough(owners.cache_len().0) {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{} cgroups are known", owners.cache_len().0);
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
@@ -148,7 +148,7 @@ fn live_ones_are_cheap(node: &Node) {
     const LIVE: usize = 5000;
     // Those that went last may not have been heard of yet; when they are, as many are forgotten. Three folders are left.
     await_known(&node.owners, |known| known <= 8192 + 3);
-    let (known, before) = (node.owners.known().0, IN_USE.load(Ordering::Relaxed));
+    let (known, before) = (node.owners.cache_len().0, IN_USE.load(Ordering::Relaxed));
     for n in 0..LIVE {
         create_dir(node.room.path().join("cgroup").join(format!("service-{n}.service"))).expect("made");
     }
@@ -168,10 +168,10 @@ fn pods_that_come_and_go_leave_nothing_behind() {
             in_use.push(IN_USE.load(Ordering::Relaxed));
         }
     }
-    eprintln!("bytes in use after each quarter: {in_use:?}; known: {:?}", node.owners.known());
+    eprintln!("bytes in use after each quarter: {in_use:?}; known: {:?}", node.owners.cache_len());
     // What is kept for five minutes is bounded, and was full after the first quarter. A map may double once more.
     assert!(in_use[3] < in_use[1] + MAP && in_use[3] < MOST_BYTES, "{in_use:?}");
-    let (cgroups, tasks) = node.owners.known();
+    let (cgroups, tasks) = node.owners.cache_len();
     assert!(cgroups <= 8192 + 2 * BATCH + 2 && tasks <= 8192, "{cgroups} cgroups, {tasks} processes");
     let all: u64 = node.owners.counts().iter().map(|(_, count)| count).sum();
     assert_eq!(all, u64::try_from(PODS).expect("small"), "each event's owner was counted once");
