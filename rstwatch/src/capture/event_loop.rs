@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::attachment::Attachment;
 use super::backoff::Backoff;
 use super::settings::CaptureSettings;
-use crate::identity::kubernetes::{Knowledge, Kubernetes};
+use crate::identity::kubernetes::{ClusterCache, Kubernetes};
 use crate::identity::owner::Owners;
 use crate::identity::owner::naming::Naming;
 use crate::kernel::attached::Attached;
@@ -78,7 +78,7 @@ impl Capture {
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
         let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);
-        let pods = kubernetes.as_ref().map(|kubernetes| kubernetes.knowledge().pods());
+        let pods = kubernetes.as_ref().map(|kubernetes| kubernetes.cache().pods());
         let owners = Owners::start(pods).context("cannot start the thread that resolves owners")?;
         Ok(Self {
             ring: readable(events)?,
@@ -112,14 +112,14 @@ impl Capture {
     }
 
     /// What the watches of the Kubernetes API have seen; `None` if they are disabled.
-    pub fn knowledge(&self) -> Option<&Knowledge> {
-        self.kubernetes.as_ref().map(Kubernetes::knowledge)
+    pub fn cluster_cache(&self) -> Option<&ClusterCache> {
+        self.kubernetes.as_ref().map(Kubernetes::cache)
     }
 
     /// Adds the name of the remote end, if the Kubernetes API knows it.
     fn named(&self, mut event: Event) -> Event {
-        if let Some(knowledge) = self.knowledge() {
-            knowledge.name_remote(&mut event);
+        if let Some(cluster) = self.cluster_cache() {
+            cluster.name_remote(&mut event);
         }
         event
     }
