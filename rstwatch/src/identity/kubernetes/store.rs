@@ -212,21 +212,21 @@ impl State {
 
     fn enforce_limit(&mut self) {
         while self.deleted.len() > MAX_DELETED {
-            let Some((at, gone)) = self.deleted.pop_front() else { return };
-            self.evict(&gone, at);
+            let Some((at, object)) = self.deleted.pop_front() else { return };
+            self.evict(&object, at);
         }
     }
 
     fn expire(&mut self, now: Instant) {
         while self.deleted.front().is_some_and(|(at, _)| now.duration_since(*at) >= RETENTION) {
-            let Some((at, gone)) = self.deleted.pop_front() else { return };
-            self.evict(&gone, at);
+            let Some((at, object)) = self.deleted.pop_front() else { return };
+            self.evict(&object, at);
         }
     }
 
     /// Removes what was deleted at this time. Does nothing if the pod has come back.
-    fn evict(&mut self, gone: &Deleted, at: Instant) {
-        match gone {
+    fn evict(&mut self, object: &Deleted, at: Instant) {
+        match object {
             Deleted::Pod(uid) => {
                 if self.pods.get(uid).is_some_and(|entry| entry.deleted == Some(at)) {
                     self.remove(uid);

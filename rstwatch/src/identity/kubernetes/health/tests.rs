@@ -54,10 +54,10 @@ fn a_change_is_logged_once() {
         assert_eq!(health.errors().map(|(_, count)| count), [101, 100, 0, 0, 0]);
     });
     let expected = [
-        "WARN pods: the Kubernetes API does not allow it: give the se",
-        "WARN pods: the Kubernetes API cannot be reached: refused; wh",
+        "WARN pods: the Kubernetes API does not allow it: grant the s",
+        "WARN pods: the Kubernetes API cannot be reached: refused; kn",
         "INFO pods: in sync, 7 known",
-        "WARN pods: the Kubernetes API cannot be reached: refused; wh",
+        "WARN pods: the Kubernetes API cannot be reached: refused; kn",
         "INFO pods: in sync, 8 known",
     ];
     assert_eq!(lines, expected);
