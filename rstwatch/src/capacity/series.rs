@@ -50,7 +50,7 @@ impl ListenerSeries {
 
     fn admit(&mut self, listener: &ScannedListener) -> bool {
         let key = key(listener);
-        if !self.make_room(&key, false) {
+        if !self.ensure_slot(&key, false) {
             return false;
         }
         add_socket(self.rows.entry(key).or_insert_with(|| new_row(listener)), listener);
@@ -63,7 +63,7 @@ impl ListenerSeries {
             return;
         }
         let key = key(listener);
-        if self.make_room(&key, true) {
+        if self.ensure_slot(&key, true) {
             self.rows.entry(key).or_insert_with(|| new_row(listener)).overflows += count;
         } else {
             self.folded_overflows += count;
@@ -72,7 +72,7 @@ impl ListenerSeries {
 
     /// Whether a key has a row or can get one. At the limit this evicts a row whose sockets are closed, or for an overflow
     /// (`urgent`) also a row without overflows.
-    fn make_room(&mut self, key: &Key, urgent: bool) -> bool {
+    fn ensure_slot(&mut self, key: &Key, urgent: bool) -> bool {
         if self.rows.contains_key(key) || self.rows.len() < self.limit {
             return true;
         }

@@ -46,8 +46,8 @@ impl KernelSide for Fake {
         0
     }
 
-    fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {
-        assert!(there(POD) && !there(EMPTY));
+    fn forget_sent(&mut self, exists: impl Fn(u32) -> bool) {
+        assert!(exists(POD) && !exists(EMPTY));
     }
 
     fn conntrack_was_full(&mut self, netns: u32, _: u64) {
@@ -140,7 +140,7 @@ fn two_scans_find_what_proc_shows() {
 
 /// Without the links below `ns`, namespaces are known from the kernel side alone.
 #[test]
-fn namespaces_from_the_kernel_side_need_no_right_to_trace() {
+fn namespaces_from_the_kernel_side_need_no_ptrace_permission() {
     let folder = copy();
     let proc = folder.path().join("proc");
     let mut rm = std::process::Command::new("find");

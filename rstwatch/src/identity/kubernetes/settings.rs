@@ -82,12 +82,12 @@ fn node(name: String) -> Result<String, String> {
     }
 }
 
-const NODE_NAMES: &str = "use 1 to 253 of a-z, 0-9, . and -, as shown by kubectl get nodes";
+const NODE_NAMES: &str = "give 1 to 253 of a-z, 0-9, . and -, as shown by kubectl get nodes";
 
 fn limit_of(limit: i64) -> Result<usize, String> {
     let valid = usize::try_from(limit).ok().filter(|_| REMOTE_LIMIT.contains(&limit));
     let (least, most) = (REMOTE_LIMIT.start(), REMOTE_LIMIT.end());
-    valid.ok_or_else(|| format!("kubernetes.remote_limit is {limit}: use {least} to {most}"))
+    valid.ok_or_else(|| format!("kubernetes.remote_limit is {limit}: give {least} to {most}"))
 }
 
 fn file(path: PathBuf) -> Result<PathBuf, String> {
