@@ -84,7 +84,7 @@ impl Naming {
         }
     }
 
-    /// Returns all waiting events after a last wait of at most [`LOOKUP_TIMEOUT`].
+    /// Returns all waiting events after a last wait of at most 100 ms.
     pub fn finish(&mut self) -> Vec<Event> {
         if let Some(owners) = &self.owners {
             let keys: Vec<_> = self.waiting.iter().map(|(_, event)| event.owner).collect();
