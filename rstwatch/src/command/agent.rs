@@ -121,7 +121,7 @@ impl Findings {
             bounds: Arc::clone(&self.bounds),
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),
-            kubernetes: capture.knowledge().cloned(),
+            kubernetes: capture.cluster_cache().cloned(),
             web: None,
             owners: Some(self.owners.clone()),
         }
