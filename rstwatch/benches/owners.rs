@@ -1,4 +1,4 @@
-//! What it costs to name an event.
+//! The cost of naming an event.
 
 use std::fs::{create_dir_all, metadata, write};
 use std::os::unix::fs::MetadataExt;
@@ -37,21 +37,21 @@ fn event(cgroup: u64) -> Judged {
     Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 } }
 }
 
-/// An event of that cgroup leaves, named.
+/// Names an event of a cgroup with this path.
 fn name(bencher: divan::Bencher<'_, '_>, path: &str) {
-    let room = tempfile::tempdir().expect("a folder");
-    let at = room.path().join("cgroup").join(path);
+    let root = tempfile::tempdir().expect("a folder");
+    let at = root.path().join("cgroup").join(path);
     create_dir_all(&at).expect("made");
-    create_dir_all(room.path().join("proc/self")).expect("made");
-    let line = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", room.path().join("cgroup").display());
-    write(room.path().join("proc/self/mountinfo"), line).expect("written");
+    create_dir_all(root.path().join("proc/self")).expect("made");
+    let line = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", root.path().join("cgroup").display());
+    write(root.path().join("proc/self/mountinfo"), line).expect("written");
     let controller = Some(Controller { kind: "Deployment".into(), name: "orders".into() });
     let containers = vec![(ID.into(), "api".into())];
     let pod = Pod { namespace: "shop".into(), name: "orders-7c9d-x".into(), controller, containers };
-    let owners = Owners::start_at(room.path().join("proc"), Some(Arc::new(One(Arc::new(pod))))).expect("a thread");
-    let mut naming = Naming::by(owners);
+    let owners = Owners::start_at(root.path().join("proc"), Some(Arc::new(One(Arc::new(pod))))).expect("a thread");
+    let mut naming = Naming::new(owners);
     let event = event(metadata(&at).expect("there").ino());
-    // The first may wait for the walk.
+    // The first one may wait for the walk.
     assert!(naming.take(event.clone(), 0).is_some() || naming.finish().len() == 1);
     bencher.with_inputs(|| event.clone()).bench_local_values(|event| naming.take(event, 0));
 }
@@ -66,8 +66,8 @@ fn pod(bencher: divan::Bencher<'_, '_>) {
     name(bencher, &format!("{POD}/cri-containerd-{ID}.scope"));
 }
 
-/// Once for each cgroup, not for each event.
+/// Runs once per cgroup, not per event.
 #[divan::bench]
-fn path() -> rstwatch::identity::owner::path::Place {
+fn path() -> rstwatch::identity::owner::path::CgroupOwner {
     parse(divan::black_box(&format!("/{POD}/cri-containerd-{ID}.scope")))
 }

@@ -1,7 +1,6 @@
-//! What each stage behind the ring takes for one reset, over records of a real kernel: `cargo bench`.
+//! The cost per reset of each stage after the ring, with records captured from a real kernel: `cargo bench`.
 //!
-//! Nothing here decides whether that is good: compare with the run before a change. `cargo xtask bench` holds the promise for
-//! the whole, 2 µs for an event.
+//! Compare the results with those from before a change. `cargo xtask bench` checks the limit for the whole, 2 µs per event.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -31,7 +30,7 @@ fn records() -> Vec<ResetRecord> {
     chunks().map(|chunk| decode(chunk).expect("a record of this wire")).collect()
 }
 
-/// The same again and again, each time between other ports and at a later time, as a flood is.
+/// A flood: the captured records many times, each time with other ports and a later time.
 fn flood(rounds: u16) -> Vec<ResetRecord> {
     let once = records();
     let mut all = Vec::new();
@@ -72,9 +71,9 @@ fn classifying(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// From bytes to the event that users see, without the flow table.
+/// From bytes to the event, without the flow table.
 #[divan::bench]
-fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
+fn bytes_to_verdict(bencher: Bencher<'_, '_>) {
     let context = context::context();
     bencher.counter(ItemsCount::new(chunks().count())).bench(|| {
         for bytes in chunks() {
@@ -86,7 +85,7 @@ fn a_verdict_of_bytes(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The flow table alone: two ends of each reset, in a flood that fills it.
+/// The flow table alone, with both ends of each reset, in a flood that fills it.
 #[divan::bench]
 fn pairing(bencher: Bencher<'_, '_>) {
     let (records, context) = (flood(2_000), context::context());

@@ -1,5 +1,5 @@
-//! Writes the man pages and the shell completions, from the command line as it is: `cargo run --example manual -- FOLDER`.
-//! The pages come into FOLDER/man, gathered from what `--help` says; the completions into FOLDER/completions.
+//! Generates the man pages and shell completions from the command line definition: `cargo run --example manual -- FOLDER`.
+//! Writes the pages to FOLDER/man and the completions to FOLDER/completions.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,10 +12,10 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use rstwatch::command::cli::Cli;
 
-/// A section that no help text holds, by its title.
+/// A section that is not in the help text: title and paragraphs.
 type Section = (&'static str, &'static [&'static str]);
 
-/// What `main` does; docs/commands.md says the same.
+/// The exit status of `main`; also in docs/commands.md.
 const EXIT: Section =
     ("EXIT STATUS", &["0: done.", "1: it could not be done; one line on stderr says why.", "2: wrong usage."]);
 
@@ -23,7 +23,7 @@ const FILES: Section = (
     "FILES",
     &[
         "/sys/kernel/btf/vmlinux: the kernel's types, required.",
-        "/etc/rstwatch/config.toml: what the systemd unit of the Debian package names with --config.",
+        "/etc/rstwatch/config.toml: the configuration that the systemd unit of the Debian package passes with --config.",
     ],
 );
 
@@ -40,14 +40,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One page for the program, and one for each command.
+/// Writes a page for the program and one for each command.
 fn pages(folder: &Path) -> Result<()> {
-    // `help` has a page of its own nowhere else either.
+    // `help` needs no page.
     let mut cli = Cli::command().disable_help_subcommand(true);
     cli.build();
     let all = std::iter::once(&cli).chain(cli.get_subcommands());
     for command in all {
-        // "rstwatch agent" is the page rstwatch-agent.
+        // The page of "rstwatch agent" is rstwatch-agent.
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
         let file = folder.join(format!("{name}.1"));
         let text = page(command.clone(), &name)?;
@@ -57,7 +57,7 @@ fn pages(folder: &Path) -> Result<()> {
 }
 
 fn page(command: Command, name: &str) -> Result<Vec<u8>> {
-    // Without a date, which would make each build another.
+    // Without a date, so that builds are reproducible.
     let title = name.to_uppercase();
     let version = concat!("rstwatch ", env!("CARGO_PKG_VERSION"));
     let has_commands = command.has_subcommands();
@@ -81,7 +81,7 @@ fn page(command: Command, name: &str) -> Result<Vec<u8>> {
         let mut section = Roff::new();
         section.control("SH", [title]);
         for (n, line) in lines.iter().enumerate() {
-            // A head begins a paragraph of itself.
+            // A heading starts a paragraph.
             if n > 0 {
                 section.control("PP", []);
             }
@@ -92,7 +92,7 @@ fn page(command: Command, name: &str) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A section whose lines stay as they are: they are a table, or a file.
+/// A preformatted section, such as a table or a file.
 fn literal(title: &str, body: &str, text: &mut Vec<u8>) -> Result<()> {
     let mut section = Roff::new();
     section.control("SH", [title]).control("nf", []);

@@ -1,4 +1,4 @@
-//! Writes the raw ring records of this host to a file, for `tests/replay.rs` and for bug reports:
+//! Captures the raw ring records of this host to a file, for `tests/replay.rs` and bug reports:
 //! `cargo run --example record -- FILE SECONDS`.
 
 use std::io::Write;
@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let path = args.next().context("usage: record FILE SECONDS")?;
     let seconds: u64 =
-        args.next().context("usage: record FILE SECONDS")?.parse().context("SECONDS is a whole number")?;
+        args.next().context("usage: record FILE SECONDS")?.parse().context("SECONDS must be a whole number")?;
     let mut file = std::fs::File::create(&path).with_context(|| format!("cannot write {path}"))?;
     let limits = Limits { ring_bytes: 1 << 22, rate: 1000, burst: 1000 };
     let mut attached = attach(&Scope::default(), &limits)?;

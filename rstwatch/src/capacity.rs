@@ -14,8 +14,8 @@ mod netns;
 pub mod procfs;
 mod queues;
 mod reconcile;
+pub mod scanned_listener;
 pub mod scanner;
-pub mod seen;
 pub mod series;
 mod totals;
 

@@ -1,7 +1,7 @@
 //! How a metric is declared: once, beside the code that feeds it.
 //!
-//! A [`Family`] holds everything that is said of a metric, and the function that feeds it. Each module with metrics keeps a
-//! table of them in its `metrics.rs`; export/metrics.rs lists the tables, and /metrics and docs/metrics.md are made from that.
+//! A [`Family`] is the description of a metric and the function that writes its samples. Each module with metrics keeps a
+//! table of them in its `metrics.rs`; export/metrics.rs lists the tables, and /metrics and docs/metrics.md are generated from it.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ impl Unit {
     }
 }
 
-/// A metric: its name, type and meaning, and how it is fed from an `S`.
+/// A metric: its description, and how its samples are written from an `S`.
 pub struct Family<S: ?Sized> {
     description: Description,
     feed: Feed<S>,
@@ -62,14 +62,14 @@ pub struct Family<S: ?Sized> {
 /// Writes the samples of a family.
 type Feed<S> = fn(&S, Writer<'_, '_>) -> fmt::Result;
 
-/// What is said of a metric, whatever feeds it.
+/// The description of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
     /// Name without prefix, unit and `_total`.
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: MetricType,
-    /// Unit of the value; none for plain numbers.
+    /// Unit of the value; `None` for plain numbers.
     pub unit: Option<Unit>,
     /// What it measures, from which source.
     pub help: &'static str,
@@ -97,19 +97,19 @@ impl<S: ?Sized> Family<S> {
         Self { description: Description { name, kind, unit: None, help, labels: &[] }, feed }
     }
 
-    /// The same in a unit.
+    /// Sets the unit.
     pub const fn unit(mut self, unit: Unit) -> Self {
         self.description.unit = Some(unit);
         self
     }
 
-    /// The same with labels.
+    /// Sets the labels.
     pub const fn labels(mut self, labels: &'static [Label]) -> Self {
         self.description.labels = labels;
         self
     }
 
-    /// What is said of it.
+    /// The description.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -118,20 +118,20 @@ impl<S: ?Sized> Family<S> {
     ///
     /// # Errors
     ///
-    /// When a feed does not keep to its own declaration.
+    /// If the samples do not match the declaration.
     pub fn encode(&self, source: &S, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         (self.feed)(source, Writer { encoder, description: &self.description })
     }
 }
 
-/// Where a feed writes its family.
+/// Writes one family.
 pub struct Writer<'a, 'e> {
     encoder: &'a mut DescriptorEncoder<'e>,
     description: &'a Description,
 }
 
 impl<'a> Writer<'a, '_> {
-    /// Name of the family, for feeds that several families share.
+    /// Name of the family, for functions that several families share.
     pub fn name(&self) -> &'static str {
         self.description.name
     }
@@ -188,7 +188,7 @@ impl Samples<'_> {
         }
     }
 
-    /// A feed that contradicts its declaration fails the tests, which write every family.
+    /// Samples that do not match their declaration fail the tests, which write every family.
     fn check(&self, fits: bool) -> fmt::Result {
         if fits { Ok(()) } else { Err(fmt::Error) }
     }
@@ -208,11 +208,11 @@ impl EncodeLabelSet for LabelValues<'_> {
     }
 }
 
-/// Writes a counter without labels that no table declares: its name is known at run time alone.
+/// Writes a counter without labels that no table declares, because its name is known only at run time.
 ///
 /// # Errors
 ///
-/// When the text cannot be written.
+/// If the text cannot be written.
 pub fn encode_undeclared_counter(
     name: &str,
     help: &str,

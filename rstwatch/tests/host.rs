@@ -1,4 +1,4 @@
-//! What the host may lack, and what the agent must leave behind: nothing.
+//! Hosts that lack a feature, and that the agent leaves nothing behind in the kernel.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -14,40 +14,40 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const RSTWATCH: &str = env!("CARGO_BIN_EXE_rstwatch");
 
-/// Whether these tests can be run on this host; says so if not.
-fn able() -> bool {
+/// Whether these tests can run on this host; otherwise prints why they are skipped.
+fn is_supported() -> bool {
     let tools = ["/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/mount"].iter().all(|tool| Path::new(tool).exists());
     if !rustix::process::geteuid().is_root() || !tools {
-        // Past the test harness, which would swallow it.
+        // Write to stderr directly: the test harness captures `eprintln`.
         _ = writeln!(std::io::stderr(), "skipped: needs root and util-linux");
         return false;
     }
     true
 }
 
-/// Runs a script in a mount namespace of its own.
+/// Runs a script in a private mount namespace.
 fn in_private_mounts(script: &str) -> Output {
     let script = script.replace("RSTWATCH", RSTWATCH);
     Command::new("unshare").args(["--mount", "sh", "-ec", &script]).output().expect("unshare starts")
 }
 
 #[track_caller]
-fn one_line(output: &Output, holds: &[&str]) {
+fn assert_one_line(output: &Output, parts: &[&str]) {
     let line = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
-    for part in holds {
+    for part in parts {
         assert!(line.contains(part), "{part:?} is not in {line:?}");
     }
 }
 
 #[test]
 fn no_btf_is_one_line() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH trace --duration 1s");
-    one_line(&output, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
+    assert_one_line(&output, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/btf; exec RSTWATCH check");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("CONFIG_DEBUG_INFO_BTF"));
@@ -55,25 +55,25 @@ fn no_btf_is_one_line() {
 
 #[test]
 fn no_privileges_is_one_line() {
-    if !able() {
+    if !is_supported() {
         return;
     }
-    let nobody =
+    let unprivileged =
         ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all", "--bounding-set", "-all"];
-    // The binary may stand in a folder that nobody else may enter.
+    // The directory of the binary may be inaccessible to other users.
     let copy = tempfile::Builder::new().prefix("rstwatch").tempdir_in("/tmp").expect("folder");
     let binary = copy.path().join("rstwatch");
     std::fs::copy(RSTWATCH, &binary).expect("copied");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(copy.path(), open).expect("opened");
-    let output = Command::new("setpriv").args(nobody).arg(&binary).arg("trace").output().expect("setpriv starts");
-    one_line(&output, &["not permitted without CAP_BPF and CAP_PERFMON", "rstwatch check"]);
+    let output = Command::new("setpriv").args(unprivileged).arg(&binary).arg("trace").output().expect("setpriv starts");
+    assert_one_line(&output, &["not permitted without CAP_BPF and CAP_PERFMON", "rstwatch check"]);
 }
 
-/// Without cgroup v2 the headers of received RSTs may be lost, the agent is not.
+/// Without cgroup v2 the headers of received RSTs may be missing, but the agent runs.
 #[test]
 fn no_cgroup2_degrades() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let script =
@@ -85,19 +85,19 @@ fn no_cgroup2_degrades() {
     assert!(by_fentry || report.contains("cgroup v2 is not mounted"), "{report}");
 }
 
-/// Nothing of ours is in tracefs: its absence must not matter.
+/// rstwatch does not use tracefs.
 #[test]
 fn no_tracefs_does_not_matter() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let output = in_private_mounts("mount -t tmpfs none /sys/kernel/tracing; exec RSTWATCH check");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Ids of the eBPF programs to which a process holds descriptors.
+/// Ids of the eBPF programs for which a process holds descriptors.
 fn programs_of(pid: u32) -> Vec<u32> {
-    // It may have ended.
+    // The process may have ended.
     let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten();
     let infos = entries.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
     infos.filter_map(|info| program_id(&info)).collect()
@@ -107,13 +107,13 @@ fn program_id(fdinfo: &str) -> Option<u32> {
     fdinfo.lines().find_map(|line| line.strip_prefix("prog_id:")).and_then(|id| id.trim().parse().ok())
 }
 
-/// Which of these programs the kernel still has.
+/// Those of these programs that are still loaded.
 fn still_loaded(ids: &[u32]) -> Vec<u32> {
     let loaded: Vec<u32> = aya::programs::loaded_programs().flatten().map(|program| program.id()).collect();
     ids.iter().copied().filter(|id| loaded.contains(id)).collect()
 }
 
-/// A running trace that does not outlive a test that fails.
+/// A running command that is killed even if the test fails.
 struct Watching(Child);
 
 impl Drop for Watching {
@@ -134,8 +134,8 @@ fn watching() -> Watching {
     watching
 }
 
-/// Programs of ours that are loaded and to which nobody holds a descriptor: pinned, or attached without an owner. Other
-/// instances on this host have theirs.
+/// Our loaded programs for which no process holds a descriptor: pinned, or attached without an owner. Programs of other
+/// instances on this host have a process.
 fn orphans() -> BTreeSet<u32> {
     let mut left: BTreeSet<_> = ours().collect();
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -145,21 +145,21 @@ fn orphans() -> BTreeSet<u32> {
     left
 }
 
-/// Ids of loaded programs that bear names of ours.
+/// Ids of loaded programs with our names.
 fn ours() -> impl Iterator<Item = u32> {
     let all = aya::programs::loaded_programs().flatten();
     all.filter(|program| program.name_as_str().is_some_and(is_ours)).map(|program| program.id())
 }
 
-/// Names of programs, as far as the kernel keeps them (BPF_OBJ_NAME_LEN, 15 bytes).
+/// Our program names, truncated as by the kernel (BPF_OBJ_NAME_LEN, 15 characters).
 fn is_ours(name: &str) -> bool {
     ["tcp_send_reset", "tcp_receive_res", "inet_sock_set_s", "ingress", "kfree_skb", "sample", "listeners", "tasks"]
         .contains(&name)
 }
 
-/// The kernel frees programs after a grace period.
+/// Waits until no program is left; the kernel frees programs after a grace period.
 #[track_caller]
-fn await_none(what: &str, mut left: impl FnMut() -> Vec<u32>) {
+fn wait_until_none(what: &str, mut left: impl FnMut() -> Vec<u32>) {
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
         let ids = left();
@@ -173,21 +173,21 @@ fn await_none(what: &str, mut left: impl FnMut() -> Vec<u32>) {
 
 #[test]
 fn kill_9_leaves_nothing_attached() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let mut trace = watching();
     let child = &mut trace.0;
     let programs = programs_of(child.id());
     assert!(programs.len() >= 3, "three probes are required: {programs:?}");
-    assert_eq!(still_loaded(&programs), programs, "what is loaded can be seen");
-    assert!(ours().filter(|id| programs.contains(id)).count() >= 3, "and is known by its names");
+    assert_eq!(still_loaded(&programs), programs, "loaded programs are listed");
+    assert!(ours().filter(|id| programs.contains(id)).count() >= 3, "and recognized by their names");
     kill_process(Pid::from_child(child), Signal::KILL).expect("killed");
     child.wait().expect("ended");
-    await_none("killed while it watched", || still_loaded(&programs));
+    wait_until_none("killed while it watched", || still_loaded(&programs));
 }
 
-/// Refused connections, as fast as they are made, until it is dropped.
+/// Makes connections that are refused, as fast as possible, until dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<u64>>,
@@ -208,7 +208,7 @@ impl Flood {
         Self { stop, thread: Some(std::thread::spawn(flood)) }
     }
 
-    /// How many were refused.
+    /// Stops, and returns how many were refused.
     fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("once").join().expect("no panic")
@@ -221,7 +221,7 @@ impl Drop for Flood {
     }
 }
 
-/// The agent, and what it logs.
+/// Starts the agent; returns it and its log.
 fn agent() -> (Watching, impl Iterator<Item = String>) {
     let mut agent = Command::new(RSTWATCH);
     agent.args(["agent", "--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -230,9 +230,9 @@ fn agent() -> (Watching, impl Iterator<Item = String>) {
     (agent, log)
 }
 
-/// Kills it, and answers which programs it died with.
-fn killed(mut agent: Watching) -> Vec<u32> {
-    // Stopped, so that no more come. Where it has ended by itself, there is nothing to stop.
+/// Kills the agent, and returns the programs that it held.
+fn kill(mut agent: Watching) -> Vec<u32> {
+    // Stop it first, so that it loads no more. It may have ended by itself.
     _ = kill_process(Pid::from_child(&agent.0), Signal::STOP);
     let programs = programs_of(agent.0.id());
     agent.0.kill().expect("killed");
@@ -240,11 +240,11 @@ fn killed(mut agent: Watching) -> Vec<u32> {
     programs
 }
 
-/// While it loads, attaches, gives up its rights, runs under a flood, and ends: whenever.
+/// Kills the agent while it loads, attaches, gives up its capabilities, runs under a flood, and ends.
 #[test]
 fn kill_9_at_any_moment_leaves_nothing_attached() {
     const ROUNDS: u32 = 8;
-    if !able() {
+    if !is_supported() {
         return;
     }
     let flood = Flood::start();
@@ -258,35 +258,35 @@ fn kill_9_at_any_moment_leaves_nothing_attached() {
             kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("it runs");
             std::thread::sleep(Duration::from_millis(u64::from(round)));
         }
-        seen.extend(killed(agent));
+        seen.extend(kill(agent));
     }
-    // The start is spread over as long as it takes here.
+    // Spread over the time that starting takes on this host.
     let start = began.elapsed() / ROUNDS;
     for round in 0..ROUNDS {
         let (agent, _log) = agent();
         std::thread::sleep(start * round / ROUNDS);
-        seen.extend(killed(agent));
+        seen.extend(kill(agent));
     }
     assert!(flood.end() > 0);
     assert!(seen.len() >= 3, "none had loaded anything: {seen:?}");
     let seen: Vec<_> = seen.into_iter().collect();
-    await_none("killed at any moment", || still_loaded(&seen));
-    // What is in nobody's hands for long, not for the moment between loading and taking.
-    await_none("in nobody's hands", || {
+    wait_until_none("killed at any moment", || still_loaded(&seen));
+    // Ignore programs that are orphans only briefly, between being loaded and getting a descriptor.
+    wait_until_none("orphans", || {
         let first = orphans();
         std::thread::sleep(Duration::from_millis(200));
         orphans().intersection(&first).copied().collect()
     });
 }
 
-/// Numbers in a line of the log.
+/// The numbers in a log line.
 fn numbers(line: &str) -> Vec<u64> {
     line.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
 #[test]
 fn a_flood_is_counted_to_the_end() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let (mut agent, mut log) = agent();
@@ -294,37 +294,37 @@ fn a_flood_is_counted_to_the_end() {
     let first = Flood::start();
     std::thread::sleep(Duration::from_secs(1));
     let refused = first.end();
-    // Another one goes on beyond the end.
+    // Another flood continues beyond the end.
     let _second = Flood::start();
     std::thread::sleep(Duration::from_millis(300));
     kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("it runs");
-    let last = log.find(|line| line.contains("ended: ")).expect("it says what it counted");
+    let last = log.find(|line| line.contains("ended: ")).expect("it logs its counts");
     assert!(agent.0.wait().expect("ended").success());
     let (_, sums) = last.split_once("ended: ").expect("found above");
     let [sent, received, _, counted_sent, counted_received] = numbers(sums)[..] else { panic!("{last}") };
     assert_eq!((sent, received), (counted_sent, counted_received), "{last}");
-    // Each refusal is sent and received here.
+    // Both ends of each refused connection are on this host.
     assert!(sent > refused && received > refused, "{refused} refused: {last}");
 }
 
-/// What the verifier refuses of our own programs degrades evidence in silence, so it must not come to that here.
+/// A program that the verifier rejects silently degrades the evidence, so this kernel must reject none.
 #[test]
-fn this_kernel_refuses_no_program_for_its_code() {
+fn the_verifier_of_this_kernel_accepts_every_program() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: not root");
         return;
     }
     let output = Command::new(env!("CARGO_BIN_EXE_rstwatch")).arg("check").output().expect("rstwatch check");
-    let said = String::from_utf8_lossy(&output.stdout);
-    // EINVAL and E2BIG come from the verifier (kernel/bpf/verifier.c); policy says EPERM.
-    for answer in ["Invalid argument", "Argument list too long"] {
-        assert!(!said.contains(answer), "{said}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    // EINVAL and E2BIG come from the verifier (kernel/bpf/verifier.c); a policy causes EPERM.
+    for error in ["Invalid argument", "Argument list too long"] {
+        assert!(!report.contains(error), "{report}");
     }
 }
 
-/// The command finds the probe that it depends on.
+/// `timeouts` knows whether the probe that it depends on is attached.
 #[test]
-fn timeouts_knows_whether_survived_silences_are_measured() {
+fn timeouts_knows_whether_survived_gaps_are_measured() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: not root");
         return;

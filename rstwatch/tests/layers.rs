@@ -59,7 +59,7 @@ fn modules_depend_only_on_those_above_them() {
         for path in sources {
             let source = fs::read_to_string(&path).expect("a source");
             let below = modules[index + 1..].iter().find(|below| named(&source).contains(below.as_str()));
-            assert_eq!(below, None, "{} uses a module that is declared below `{module}` in lib.rs", path.display());
+            assert_eq!(below, None, "{} uses what lib.rs declares below `{module}`", path.display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pods that come and go by the thousands: nothing that names owners may grow with them.
+//! Thousands of pods come and go: nothing that resolves owners may grow with their number.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
@@ -18,22 +18,22 @@ use rstwatch_verdict::identity::Identity;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::timing::Timing;
 
-/// Counts bytes that are in use.
+/// Counts the allocated bytes.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: it hands on every call as it came, and counts beside.
+// SAFETY: every call is forwarded unchanged to the system allocator; only a counter is added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's terms.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -42,15 +42,15 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 const PODS: usize = 100_000;
-/// Pods that live at the same time.
+/// Pods that exist at the same time.
 const BATCH: usize = 250;
-/// The larger map doubles by this at most: not 20 bytes for each pod that came between.
-const MAP: usize = 1 << 20;
-const MOST_BYTES: usize = 4 << 20;
+/// Allowed growth when the larger map doubles: less than 20 bytes per pod of the later quarters.
+const MAP_GROWTH: usize = 1 << 20;
+const MAX_BYTES: usize = 4 << 20;
 /// Workloads with series of their own.
 const LIMIT: usize = 1000;
 
-/// The API's side: who lives now. Every fourth pod is none of its own, as where the API is away.
+/// The existing pods as the API reports them. It lacks every fourth one, as during an outage.
 #[derive(Default)]
 struct Api(Mutex<HashMap<String, Arc<Pod>>>);
 
@@ -80,18 +80,18 @@ fn event(n: usize, cgroup: u64) -> Judged {
     Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid, start_ns: 7 } }
 }
 
-/// A /proc whose mounts name a folder as the hierarchy, and no process.
-fn proc(room: &Path) -> std::path::PathBuf {
-    let hierarchy = room.join("cgroup");
+/// A `/proc` that mounts a temporary directory as the hierarchy and has no processes.
+fn proc(root: &Path) -> std::path::PathBuf {
+    let hierarchy = root.join("cgroup");
     create_dir_all(hierarchy.join("kubepods/burstable")).expect("made");
-    create_dir_all(room.join("proc/self")).expect("made");
+    create_dir_all(root.join("proc/self")).expect("made");
     let line = format!("30 23 0:26 / {} rw - cgroup2 cgroup2 rw\n", hierarchy.display());
-    write(room.join("proc/self/mountinfo"), line).expect("written");
-    room.join("proc")
+    write(root.join("proc/self/mountinfo"), line).expect("written");
+    root.join("proc")
 }
 
 struct Node {
-    room: tempfile::TempDir,
+    root: tempfile::TempDir,
     api: Arc<Api>,
     owners: Owners,
     naming: Naming,
@@ -100,18 +100,18 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let room = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let api = Arc::new(Api::default());
         let pods: Arc<dyn Pods> = Arc::<Api>::clone(&api);
-        let owners = Owners::start_at(proc(room.path()), Some(pods)).expect("a thread");
-        let naming = Naming::by(owners.clone());
-        Self { room, api, owners, naming, aggregate: Aggregate::new(LIMIT) }
+        let owners = Owners::start_at(proc(root.path()), Some(pods)).expect("a thread");
+        let naming = Naming::new(owners.clone());
+        Self { root, api, owners, naming, aggregate: Aggregate::new(LIMIT) }
     }
 
-    /// Pods come, each has a reset, and they are gone again.
-    fn live(&mut self, first: usize) {
+    /// Creates a batch of pods with one reset each, then removes them.
+    fn run_batch(&mut self, first: usize) {
         let all: Vec<_> = (first..first + BATCH).collect();
-        let at = |n: &usize| self.room.path().join("cgroup/kubepods/burstable").join(format!("pod{}", uid(*n)));
+        let at = |n: &usize| self.root.path().join("cgroup/kubepods/burstable").join(format!("pod{}", uid(*n)));
         let mut named = Vec::new();
         for n in &all {
             if n % 4 != 0 {
@@ -137,27 +137,27 @@ impl Node {
 }
 
 #[track_caller]
-fn await_known(owners: &Owners, enough: impl Fn(usize) -> bool) {
+fn wait_for_cgroups(owners: &Owners, enough: impl Fn(usize) -> bool) {
     let began = std::time::Instant::now();
-    while !enough(owners.known().0) {
-        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{} cgroups are known", owners.known().0);
+    while !enough(owners.cache_len().0) {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{} cgroups in the cache", owners.cache_len().0);
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
-/// More than inotify may watch, so that walks find them.
-fn live_ones_are_cheap(node: &Node) {
-    const LIVE: usize = 5000;
-    // Those that went last may not have been heard of yet; when they are, as many are forgotten. Three folders are left.
-    await_known(&node.owners, |known| known <= 8192 + 3);
-    let (known, before) = (node.owners.known().0, IN_USE.load(Ordering::Relaxed));
-    for n in 0..LIVE {
-        create_dir(node.room.path().join("cgroup").join(format!("service-{n}.service"))).expect("made");
+/// Creates more cgroups than inotify may watch, so that walks find them.
+fn existing_cgroups_are_cheap(node: &Node) {
+    const EXISTING: usize = 5000;
+    // Wait until the last removals have been read; each evicts an older entry. Three directories remain.
+    wait_for_cgroups(&node.owners, |known| known <= 8192 + 3);
+    let (known, before) = (node.owners.cache_len().0, IN_USE.load(Ordering::Relaxed));
+    for n in 0..EXISTING {
+        create_dir(node.root.path().join("cgroup").join(format!("service-{n}.service"))).expect("made");
     }
-    await_known(&node.owners, |now| now >= known + LIVE);
-    let each = (IN_USE.load(Ordering::Relaxed) - before) / LIVE;
-    eprintln!("{each} bytes for each live cgroup");
-    assert!(each < 1024, "{each} bytes for each");
+    wait_for_cgroups(&node.owners, |now| now >= known + EXISTING);
+    let each = (IN_USE.load(Ordering::Relaxed) - before) / EXISTING;
+    eprintln!("{each} bytes per existing cgroup");
+    assert!(each < 1024, "{each} bytes per cgroup");
 }
 
 #[test]
@@ -165,25 +165,25 @@ fn pods_that_come_and_go_leave_nothing_behind() {
     let mut node = Node::new();
     let mut in_use = Vec::new();
     for first in (0..PODS).step_by(BATCH) {
-        node.live(first);
+        node.run_batch(first);
         if (first + BATCH).is_multiple_of(PODS / 4) {
             in_use.push(IN_USE.load(Ordering::Relaxed));
         }
     }
-    eprintln!("bytes in use after each quarter: {in_use:?}; known: {:?}", node.owners.known());
-    // What is kept for five minutes is bounded, and was full after the first quarter. A map may double once more.
-    assert!(in_use[3] < in_use[1] + MAP && in_use[3] < MOST_BYTES, "{in_use:?}");
-    let (cgroups, tasks) = node.owners.known();
+    eprintln!("bytes in use after each quarter: {in_use:?}; known: {:?}", node.owners.cache_len());
+    // Removed cgroups are kept for five minutes up to a limit, which the first quarter has reached. A map may double once more.
+    assert!(in_use[3] < in_use[1] + MAP_GROWTH && in_use[3] < MAX_BYTES, "{in_use:?}");
+    let (cgroups, tasks) = node.owners.cache_len();
     assert!(cgroups <= 8192 + 2 * BATCH + 2 && tasks <= 8192, "{cgroups} cgroups, {tasks} processes");
     let all: u64 = node.owners.counts().iter().map(|(_, count)| count).sum();
     assert_eq!(all, u64::try_from(PODS).expect("small"), "each event's owner was counted once");
-    // A batch may meet the queue of those who wait full; then some leave with their processes.
+    // A batch may fill the queue of waiting events; then some leave with only their processes.
     assert!(node.counted(Outcome::Pod) > 70_000, "{:?}", node.owners.counts());
     let totals = node.aggregate.snapshot(|| None);
     let names: std::collections::HashSet<_> =
         totals.resets().map(|(series, _)| totals.labels(series.workload).workload.clone()).collect();
     assert!(names.len() <= LIMIT + 2, "{} workloads", names.len());
-    live_ones_are_cheap(&node);
+    existing_cgroups_are_cheap(&node);
     let ids = names.iter().filter(|name| name.len() == 12 && name.starts_with('0')).count();
     assert!(ids <= LIMIT / 2 && names.len() > LIMIT / 2 + ids / 2, "{ids} of them ids");
 }

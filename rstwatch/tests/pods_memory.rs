@@ -1,23 +1,23 @@
-//! What pods cost, and that those that come and go leave nothing. Alone in its process, for it looks at all its memory.
+//! The memory that pods use, and that deleted pods leave none behind. Alone in its process, because it measures all memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::api::WatchEvent;
-use rstwatch::identity::kubernetes::names::{Directory, Names};
-use rstwatch::identity::kubernetes::pod::Seen;
-use rstwatch::identity::kubernetes::store::{MOST_GONE, Store};
+use rstwatch::identity::kubernetes::pod::WatchedPod;
+use rstwatch::identity::kubernetes::store::{MAX_DELETED, PodStore};
 use rstwatch::identity::kubernetes::watch::Sink;
+use rstwatch::identity::kubernetes::{directory::Directory, names::Names};
 
-/// Pods that live at a time, a busy node's.
+/// Pods that exist at a time, as on a busy node.
 const LIVE: usize = 250;
-/// That come and go, after the first ones.
+/// Pods that come and go after the warm-up.
 const CHURNED: usize = 100_000;
-/// By then everything has its size: those that are gone are as many as are kept, and the allocator has its holes.
+/// Pods of the warm-up: after it the queue of deleted pods is full and the heap is fragmented.
 const WARM: usize = 50_000;
-/// Less than three bytes for each pod that came and went: no string of any of them.
+/// Allowed growth: less than three bytes per pod that came and went, which is less than any of its strings.
 const SLACK_KIB: u64 = 256;
-/// The price of a live pod with one container, rounded up.
+/// Most memory of an existing pod with one container.
 const POD_BYTES: u64 = 1_024;
 
 /// Resident memory of this process, in KiB.
@@ -27,7 +27,7 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
-/// A line of a watch: a pod as Deployments make them, with as much about it as nobody here needs.
+/// A line of a watch: a pod of a Deployment, including fields that are not used.
 fn line(kind: &str, i: usize) -> String {
     let address = std::net::Ipv4Addr::from(0x0a00_0000 + u32::try_from(i % 5_000).expect("small"));
     format!(
@@ -41,19 +41,19 @@ fn line(kind: &str, i: usize) -> String {
     )
 }
 
-/// The stores, fed as the watches feed them.
-struct Stage {
-    pods: Arc<Store>,
+/// The caches, filled as the watches fill them.
+struct Fixture {
+    pods: Arc<PodStore>,
     names: Arc<Names>,
     now: Instant,
 }
 
-impl Stage {
+impl Fixture {
     fn take(&mut self, line: &str) {
-        let mut directory = Directory::<Seen>::new(&self.names);
+        let mut directory = Directory::<WatchedPod>::new(&self.names);
         match serde_json::from_str(line).expect("an event") {
             WatchEvent::Added(seen) => {
-                let seen: Seen = seen;
+                let seen: WatchedPod = seen;
                 directory.apply(seen.clone(), self.now);
                 self.pods.apply(seen, self.now);
             }
@@ -65,7 +65,7 @@ impl Stage {
         }
     }
 
-    /// Pod after pod comes, and the oldest goes; twenty a second, so that some go by age and some by number.
+    /// Adds pods and deletes the oldest, twenty per second, so that entries are evicted both by age and by number.
     fn churn(&mut self, pods: std::ops::Range<usize>) {
         for i in pods {
             self.take(&line("ADDED", i));
@@ -74,35 +74,35 @@ impl Stage {
             }
             self.now += Duration::from_millis(50);
             self.pods.expire(self.now);
-            Directory::<Seen>::new(&self.names).expire(self.now);
+            Directory::<WatchedPod>::new(&self.names).expire(self.now);
         }
     }
 }
 
-/// What so many living pods take (bytes for each), before anything else has made holes.
-fn price(count: usize) -> u64 {
-    let mut stage = Stage { pods: Arc::default(), names: Arc::new(Names::new(1)), now: Instant::now() };
+/// Bytes per existing pod, measured before the heap is fragmented.
+fn bytes_per_pod(count: usize) -> u64 {
+    let mut fixture = Fixture { pods: Arc::default(), names: Arc::new(Names::new(1)), now: Instant::now() };
     let before = resident_kib();
-    (0..count).for_each(|i| stage.take(&line("ADDED", i)));
+    (0..count).for_each(|i| fixture.take(&line("ADDED", i)));
     (resident_kib() - before) * 1_024 / u64::try_from(count).expect("small")
 }
 
 #[test]
-fn a_hundred_thousand_pods_come_and_go_and_leave_nothing() {
-    let price = price(10_000);
-    println!("{price} bytes for a pod that lives");
-    assert!(price <= POD_BYTES, "{price} bytes for a pod");
-    let mut stage = Stage { pods: Arc::default(), names: Arc::new(Names::new(10_000)), now: Instant::now() };
+fn a_hundred_thousand_deleted_pods_leave_nothing_behind() {
+    let price = bytes_per_pod(10_000);
+    println!("{price} bytes per existing pod");
+    assert!(price <= POD_BYTES, "{price} bytes per pod");
+    let mut fixture = Fixture { pods: Arc::default(), names: Arc::new(Names::new(10_000)), now: Instant::now() };
     let empty = resident_kib();
-    stage.churn(0..WARM);
+    fixture.churn(0..WARM);
     let warm = resident_kib();
-    stage.churn(WARM..WARM + CHURNED);
+    fixture.churn(WARM..WARM + CHURNED);
     let after = resident_kib();
     println!(
         "{empty} KiB at first, {warm} KiB after {WARM} pods, {after} KiB after {CHURNED} more; {:?}",
-        stage.pods.sizes()
+        fixture.pods.sizes()
     );
     assert!(after <= warm + SLACK_KIB, "{warm} KiB after {WARM} pods, {after} KiB after {CHURNED} more");
-    assert_eq!(stage.pods.len(), LIVE);
-    assert!(stage.pods.sizes().iter().all(|size| *size <= LIVE + MOST_GONE), "{:?}", stage.pods.sizes());
+    assert_eq!(fixture.pods.len(), LIVE);
+    assert!(fixture.pods.sizes().iter().all(|size| *size <= LIVE + MAX_DELETED), "{:?}", fixture.pods.sizes());
 }

@@ -1,4 +1,4 @@
-//! What the commands may do: enough with the capabilities that are documented, and next to nothing once they watch.
+//! Privileges: the documented capabilities are enough, and almost none are left after the lockdown.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,19 +14,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 const RSTWATCH: &str = env!("CARGO_BIN_EXE_rstwatch");
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whether these tests can be run on this host; says so if not.
-fn able() -> bool {
-    let able = rustix::process::geteuid().is_root() && Path::new("/usr/bin/setpriv").exists();
-    if !able {
-        // Past the test harness, which would swallow it.
+/// Whether these tests can run on this host; otherwise prints why they are skipped.
+fn is_supported() -> bool {
+    let supported = rustix::process::geteuid().is_root() && Path::new("/usr/bin/setpriv").exists();
+    if !supported {
+        // Write to stderr directly: the test harness captures `eprintln`.
         _ = writeln!(std::io::stderr(), "skipped: needs root and util-linux");
     }
-    able
+    supported
 }
 
-/// A command that does not outlive a test that fails.
+/// A running command that is killed even if the test fails.
 struct Running {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -39,9 +39,9 @@ impl Running {
         Self { child, stderr }
     }
 
-    /// The next line on stderr that holds this.
+    /// The next line on stderr that contains this part.
     #[track_caller]
-    fn says(&mut self, part: &str) -> String {
+    fn wait_for_line(&mut self, part: &str) -> String {
         let mut all = String::new();
         loop {
             let mut line = String::new();
@@ -72,32 +72,32 @@ fn free() -> SocketAddr {
 }
 
 fn get(at: SocketAddr, path: &str) -> String {
-    let ask = || -> std::io::Result<String> {
+    let request = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(at)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        Ok(response)
     };
-    ask().unwrap_or_default()
+    request().unwrap_or_default()
 }
 
-/// Asks until the answer is as it should be.
+/// Repeats a request until the response meets the condition.
 #[track_caller]
-fn await_answer(at: SocketAddr, path: &str, good: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_for_response(at: SocketAddr, path: &str, is_expected: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        let answer = get(at, path);
-        if good(&answer) {
-            return answer;
+        let response = get(at, path);
+        if is_expected(&response) {
+            return response;
         }
-        assert!(Instant::now() < deadline, "{answer}");
+        assert!(Instant::now() < deadline, "{response}");
         sleep(Duration::from_millis(100));
     }
 }
 
-/// Of each thread what /proc says under this name.
+/// The value of a field of `/proc/PID/task/TID/status`, for each thread.
 fn threads(pid: u32, name: &str) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
     let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
@@ -109,9 +109,9 @@ fn threads(pid: u32, name: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn locked_down(pid: u32, at_least: usize) {
+fn assert_locked_down(pid: u32, at_least: usize) {
     let none = "0000000000000000";
-    // A kernel before 5.19 may want one to read maps. The commands hold what the tests hold.
+    // Kernels before 5.19 may require a capability to read maps. The commands keep what the library computes here.
     let held = format!("{:016x}", rstwatch::sandbox::capabilities::to_keep().bits());
     let set_pcap = capabilities(None).expect("readable").effective.contains(CapabilitySet::SETPCAP);
     for (name, expected) in [
@@ -134,7 +134,7 @@ fn locked_down(pid: u32, at_least: usize) {
 
 #[test]
 fn every_thread_of_every_command_is_locked_down() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     for (args, ready, at_least) in [
@@ -143,19 +143,19 @@ fn every_thread_of_every_command_is_locked_down() {
         (vec!["timeouts", "--duration", "60s"], "watching", 3),
     ] {
         let mut running = Running::start(Command::new(RSTWATCH).args(&args));
-        running.says(ready);
-        locked_down(running.child.id(), at_least);
+        running.wait_for_line(ready);
+        assert_locked_down(running.child.id(), at_least);
         running.signal(Signal::TERM);
         assert!(running.child.wait().expect("ended").success(), "{args:?}");
     }
     let at = free();
     let mut agent = Running::start(Command::new(RSTWATCH).args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.says("locked down: ");
-    await_answer(at, "/readyz", |answer| answer.contains("ready"));
-    locked_down(agent.child.id(), 5);
+    agent.wait_for_line("locked down: ");
+    wait_for_response(at, "/readyz", |response| response.contains("ready"));
+    assert_locked_down(agent.child.id(), 5);
 }
 
-/// `rstwatch`, where everybody may run it.
+/// A copy of `rstwatch` that every user may run.
 struct Copy {
     folder: tempfile::TempDir,
 }
@@ -172,18 +172,18 @@ impl Copy {
         self.folder.path().join("rstwatch")
     }
 
-    /// The command as nobody, with these capabilities and no way to others.
-    fn nobody(&self, with: &str) -> Command {
+    /// The command as an unprivileged user with these capabilities, and no means to gain others.
+    fn unprivileged(&self, with: &str) -> Command {
         let mut command = Command::new("setpriv");
         let sets = format!("-all,{with}");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", &sets]);
-        // As systemd and Kubernetes do it.
+        // As systemd and Kubernetes do.
         command.args(["--inh-caps", &sets, "--ambient-caps", &sets, "--no-new-privs"]).arg(self.path());
         command
     }
 }
 
-/// Names of the probes that are attached.
+/// Names of the attached probes.
 fn attached(check: &mut Command) -> BTreeSet<String> {
     let output = check.arg("check").output().expect("it starts");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -192,33 +192,33 @@ fn attached(check: &mut Command) -> BTreeSet<String> {
     rows.filter_map(|row| row.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// The capabilities that the documentation names for this kernel.
+/// The capabilities that are documented for this kernel.
 fn documented(probes: &BTreeSet<String>) -> &'static str {
     if probes.contains("cgroup_skb") { "+bpf,+perfmon,+net_admin" } else { "+bpf,+perfmon" }
 }
 
-/// A listener whose thread is alone in a network namespace, until it is dropped.
-struct Elsewhere {
+/// A listener in another network namespace, which only its thread is in; ends when dropped.
+struct OtherNetns {
     _stop: mpsc::Sender<()>,
     port: u16,
 }
 
-impl Elsewhere {
+impl OtherNetns {
     fn new() -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (port_sender, port) = mpsc::channel();
         std::thread::spawn(move || {
-            // SAFETY: a namespace of the network alone leaves memory and files as they are.
+            // SAFETY: a new network namespace affects neither memory nor file descriptors.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("root may");
             let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bound");
-            tell.send(listener.local_addr().expect("an address").port()).expect("awaited");
+            port_sender.send(listener.local_addr().expect("an address").port()).expect("awaited");
             _ = stopped.recv();
         });
-        Self { _stop: stop, port: told.recv().expect("it listens") }
+        Self { _stop: stop, port: port.recv().expect("it listens") }
     }
 }
 
-/// Connects, and ends that by a reset.
+/// Connects, and closes the connection with an RST.
 fn abort(to: SocketAddr) {
     let client = TcpStream::connect(to).expect("connected");
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
@@ -226,51 +226,51 @@ fn abort(to: SocketAddr) {
 
 #[test]
 fn the_documented_capabilities_are_enough() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let copy = Copy::new();
     let as_root = attached(&mut Command::new(copy.path()));
     let with = documented(&as_root);
-    assert_eq!(attached(&mut copy.nobody(with)), as_root, "{with}");
+    assert_eq!(attached(&mut copy.unprivileged(with)), as_root, "{with}");
 
-    let elsewhere = Elsewhere::new();
+    let other_netns = OtherNetns::new();
     let at = free();
-    let mut agent = Running::start(copy.nobody(with).args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.says("locked down: ");
-    let port = format!("port=\"{}\"", elsewhere.port);
-    let metrics = await_answer(at, "/metrics", |metrics| metrics.contains(&port));
+    let mut agent = Running::start(copy.unprivileged(with).args(["agent", "--web.listen-address", &at.to_string()]));
+    agent.wait_for_line("locked down: ");
+    let port = format!("port=\"{}\"", other_netns.port);
+    let metrics = wait_for_response(at, "/metrics", |metrics| metrics.contains(&port));
     assert!(metrics.contains("rstwatch_netns{state=\"unreadable\"} 0"), "{metrics}");
 
     agent.signal(Signal::TERM);
-    agent.says("ended: ");
+    agent.wait_for_line("ended: ");
     assert!(agent.child.wait().expect("ended").success());
 
-    // Of this namespace alone: a busy host has more resets than are told one by one.
+    // Only of this namespace: a busy host has more resets than the rate of details allows.
     let at = free();
     let args = ["agent", "--netns", "/proc/self/ns/net", "--web.listen-address", &at.to_string()];
-    let mut agent = Running::start(copy.nobody(with).args(args));
-    agent.says("locked down: ");
-    await_answer(at, "/readyz", |answer| answer.contains("ready"));
+    let mut agent = Running::start(copy.unprivileged(with).args(args));
+    agent.wait_for_line("locked down: ");
+    wait_for_response(at, "/readyz", |response| response.contains("ready"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
     let address = listener.local_addr().expect("an address");
-    await_answer(at, "/api/v1/events?cause=linger_abort", |events| {
+    wait_for_response(at, "/api/v1/events?cause=linger_abort", |events| {
         abort(address);
         events.contains(&address.to_string())
     });
     agent.signal(Signal::TERM);
-    agent.says("ended: ");
+    agent.wait_for_line("ended: ");
     assert!(agent.child.wait().expect("ended").success());
 }
 
-/// Of the file, for who starts it by hand.
+/// File capabilities, for starting it by hand.
 #[test]
-fn capabilities_of_the_file_are_enough() {
+fn file_capabilities_are_enough() {
     let Some(setcap) = ["/usr/sbin/setcap", "/sbin/setcap"].into_iter().find(|path| Path::new(path).exists()) else {
         _ = writeln!(std::io::stderr(), "skipped: needs setcap (libcap2-bin)");
         return;
     };
-    if !able() {
+    if !is_supported() {
         return;
     }
     let copy = Copy::new();
@@ -281,42 +281,42 @@ fn capabilities_of_the_file_are_enough() {
         _ = writeln!(std::io::stderr(), "skipped: files in /tmp cannot have capabilities");
         return;
     }
-    let nobody = || {
+    let unprivileged = || {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all"]);
         command.arg(copy.path());
         command
     };
-    assert_eq!(attached(&mut nobody()), as_root);
-    let elsewhere = Elsewhere::new();
+    assert_eq!(attached(&mut unprivileged()), as_root);
+    let other_netns = OtherNetns::new();
     let at = free();
-    let mut agent = Running::start(nobody().args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.says("locked down: ");
-    let port = format!("port=\"{}\"", elsewhere.port);
-    await_answer(at, "/metrics", |metrics| metrics.contains(&port));
+    let mut agent = Running::start(unprivileged().args(["agent", "--web.listen-address", &at.to_string()]));
+    agent.wait_for_line("locked down: ");
+    let port = format!("port=\"{}\"", other_netns.port);
+    wait_for_response(at, "/metrics", |metrics| metrics.contains(&port));
 }
 
-/// Without CAP_NET_ADMIN the rest goes on.
+/// Without CAP_NET_ADMIN everything else works.
 #[test]
 fn two_capabilities_are_enough_to_run() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let copy = Copy::new();
     let mut without = attached(&mut Command::new(copy.path()));
-    let stood_in = without.remove("cgroup_skb");
-    assert_eq!(attached(&mut copy.nobody("+bpf,+perfmon")), without);
-    let said = copy.nobody("+bpf,+perfmon").arg("check").output().expect("it starts");
-    let said = String::from_utf8(said.stdout).expect("text");
-    let row = said.lines().find(|line| line.contains("CAP_NET_ADMIN  no")).expect("its row");
-    assert_eq!(row.contains("not needed here"), !stood_in, "{row}");
-    assert!(said.contains("The agent can run here"), "{said}");
+    let replaced = without.remove("cgroup_skb");
+    assert_eq!(attached(&mut copy.unprivileged("+bpf,+perfmon")), without);
+    let report = copy.unprivileged("+bpf,+perfmon").arg("check").output().expect("it starts");
+    let report = String::from_utf8(report.stdout).expect("text");
+    let row = report.lines().find(|line| line.contains("CAP_NET_ADMIN  no")).expect("its row");
+    assert_eq!(row.contains("not needed here"), !replaced, "{row}");
+    assert!(report.contains("The agent can run here"), "{report}");
 }
 
-/// The configuration is read again, though little else may be.
+/// The configuration can be read again after the lockdown.
 #[test]
 fn a_configuration_is_reloaded_after_the_lockdown() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let folder = tempfile::tempdir().expect("folder");
@@ -326,9 +326,9 @@ fn a_configuration_is_reloaded_after_the_lockdown() {
     let mut agent = Running::start(
         Command::new(RSTWATCH).args(["agent", "--web.listen-address", &at.to_string(), "--config"]).arg(&config),
     );
-    agent.says("locked down: ");
-    await_answer(at, "/readyz", |answer| answer.contains("ready"));
-    // As editors and Kubernetes do it: another file takes its place.
+    agent.wait_for_line("locked down: ");
+    wait_for_response(at, "/readyz", |response| response.contains("ready"));
+    // As editors and Kubernetes do: another file replaces it.
     let replace = |text: &str| {
         let new = folder.path().join("new");
         std::fs::write(&new, text).expect("written");
@@ -337,21 +337,21 @@ fn a_configuration_is_reloaded_after_the_lockdown() {
     replace("workload_limit = 11\n");
     agent.signal(Signal::HUP);
     let read = format!("configuration read from {}", config.display());
-    let line = agent.says(&read);
-    assert!(line.trim_end().ends_with(&read), "and nothing wants a restart: {line}");
+    let line = agent.wait_for_line(&read);
+    assert!(line.trim_end().ends_with(&read), "and no setting requires a restart: {line}");
     replace("workload_limit = 11\nlistener_series = 7\n");
     agent.signal(Signal::HUP);
-    let line = agent.says(&read);
+    let line = agent.wait_for_line(&read);
     assert!(line.contains("change with a restart only"), "{line}");
     replace("workload_limit = 0\n");
     agent.signal(Signal::HUP);
-    agent.says("keeping the previous configuration");
+    agent.wait_for_line("keeping the previous configuration");
 }
 
-/// As a kubelet does it: the file is a link into `..data`, which is swapped as a whole.
+/// As the kubelet does: the file is a link into `..data`, which is replaced as a whole.
 #[test]
-fn a_web_configuration_is_swapped_after_the_lockdown() {
-    if !able() {
+fn a_web_configuration_is_replaced_after_the_lockdown() {
+    if !is_supported() {
         return;
     }
     let folder = tempfile::tempdir().expect("folder");
@@ -363,21 +363,21 @@ fn a_web_configuration_is_swapped_after_the_lockdown() {
     }
     link("..1", "..data");
     link("..data/web.yml", "web.yml");
-    // By the link of a file, and by that of its folder.
+    // Through the link to the file, and through the link to its directory.
     let [mut by_file, mut by_folder] = ["web.yml", "..data/web.yml"].map(|path| {
         let at = free();
         let args = ["agent", "--web.listen-address", &at.to_string(), "--web.config.file"];
         (at, Running::start(Command::new(RSTWATCH).args(args).arg(folder.path().join(path))))
     });
     for (at, agent) in [&mut by_file, &mut by_folder] {
-        agent.says("locked down: ");
-        await_answer(*at, "/healthz", |answer| answer.contains("x-frame-options: deny"));
-        locked_down(agent.child.id(), 3);
+        agent.wait_for_line("locked down: ");
+        wait_for_response(*at, "/healthz", |response| response.contains("x-frame-options: deny"));
+        assert_locked_down(agent.child.id(), 3);
     }
     link("..2", "..data_tmp");
     std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).expect("swapped");
     std::fs::remove_dir_all(folder.path().join("..1")).expect("removed");
     for (at, _) in [&by_file, &by_folder] {
-        await_answer(*at, "/healthz", |answer| answer.contains("x-frame-options: sameorigin"));
+        wait_for_response(*at, "/healthz", |response| response.contains("x-frame-options: sameorigin"));
     }
 }

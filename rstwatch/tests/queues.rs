@@ -1,4 +1,4 @@
-//! Accept queues on loopback, as the agent shows them: what the lab does not ask.
+//! Accept queues on loopback as the agent exports them, in cases that the lab does not cover.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, ipproto, listen, socket};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Whether BPF may be expected to work; says so if not.
-fn able() -> bool {
+/// Whether BPF is expected to work here; otherwise prints why the test is skipped.
+fn is_supported() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        // Past the test harness, which would swallow it.
+        // Write to stderr directly: the test harness captures `eprintln`.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
     }
     root
@@ -41,19 +41,19 @@ impl Agent {
     }
 
     fn metrics(&self) -> String {
-        let ask = || -> std::io::Result<String> {
+        let request = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(self.at)?;
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
+            let mut response = String::new();
+            stream.read_to_string(&mut response)?;
+            Ok(response)
         };
-        ask().unwrap_or_default()
+        request().unwrap_or_default()
     }
 
     /// Waits for a sample of a listener of this process.
     #[track_caller]
-    fn shows(&self, metric: &str, port: u16, value: &str) {
+    fn wait_for_sample(&self, metric: &str, port: u16, value: &str) {
         let started = Instant::now();
         let port = format!("port=\"{port}\"");
         loop {
@@ -63,7 +63,7 @@ impl Agent {
             if found.is_some_and(|line| line.ends_with(value)) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "{metric} of {port} is not {value}: {found:?}");
+            assert!(started.elapsed() < TIMEOUT, "{metric} of {port} is not {value}: {found:?}");
             sleep(Duration::from_millis(50));
         }
     }
@@ -76,7 +76,7 @@ impl Drop for Agent {
     }
 }
 
-/// A listener of a protocol, with a backlog; none where the kernel does not speak it.
+/// A listener of a protocol with a backlog; `None` if the kernel does not support the protocol.
 fn listener(protocol: rustix::net::Protocol, backlog: i32) -> Option<(OwnedFd, u16)> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, Some(protocol)).ok()?;
     bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
@@ -87,19 +87,19 @@ fn listener(protocol: rustix::net::Protocol, backlog: i32) -> Option<(OwnedFd, u
 
 #[test]
 fn listeners_older_than_the_agent_are_found() {
-    if !able() {
+    if !is_supported() {
         return;
     }
     let (_tcp, tcp) = listener(ipproto::TCP, 3).expect("TCP");
     let mptcp = listener(ipproto::MPTCP, 5);
     let agent = Agent::start();
-    agent.shows("listen_queue_limit", tcp, " 3");
+    agent.wait_for_sample("listen_queue_limit", tcp, " 3");
     match &mptcp {
-        Some((_, port)) => agent.shows("listen_queue_limit", *port, " 5"),
+        Some((_, port)) => agent.wait_for_sample("listen_queue_limit", *port, " 5"),
         None => _ = writeln!(std::io::stderr(), "skipped: this kernel has no MPTCP"),
     }
     let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, tcp)).expect("connected");
     let (_younger, younger) = listener(ipproto::TCP, 4).expect("TCP");
-    agent.shows("listen_queue_length", tcp, " 1");
-    agent.shows("listen_queue_limit", younger, " 4");
+    agent.wait_for_sample("listen_queue_length", tcp, " 1");
+    agent.wait_for_sample("listen_queue_limit", younger, " 4");
 }

@@ -1,20 +1,20 @@
-//! What the watcher of queues and tables reads from the kernel side, and tells it.
+//! What the scanner of queues and tables reads from the kernel side, and reports to it.
 
 use rstwatch_common::tasks::TaskNetns;
 
-use super::seen::Seen;
+use super::scanned_listener::ScannedListener;
 use crate::kernel::listeners::Listeners;
 use crate::kernel::tables::Tables;
 
-/// The kernel side, or a test's replacement for it.
+/// The kernel side, or a fake in tests.
 pub trait KernelSide {
     /// Every listener, and each that has stopped since the last scan and had drops; `None` if the kernel refuses.
-    fn listeners(&mut self) -> Option<Vec<Seen>>;
+    fn listeners(&mut self) -> Option<Vec<ScannedListener>>;
 
     /// Tasks and their network namespaces; `None` if the kernel refuses.
     fn tasks(&mut self) -> Option<Vec<TaskNetns>>;
 
-    /// How many listeners its map had no space for.
+    /// Listeners that did not fit into its map.
     fn unlisted(&self) -> u64;
 
     /// Resets that the stack of a network namespace has sent; `None` if the kernel refuses.
@@ -26,15 +26,15 @@ pub trait KernelSide {
     /// Forgets the counts of namespaces that no longer exist.
     fn forget_sent(&mut self, exists: impl Fn(u32) -> bool);
 
-    /// Tells the programs that a namespace's conntrack table was full at that time. Their records carry it from now on.
+    /// Reports to the programs when a namespace's conntrack table was last full. Their records carry that time from then on.
     fn conntrack_was_full(&mut self, netns: u32, at_ns: u64);
 }
 
 impl KernelSide for Tables {
-    fn listeners(&mut self) -> Option<Vec<Seen>> {
+    fn listeners(&mut self) -> Option<Vec<ScannedListener>> {
         let found = self.listeners.as_mut()?.scan();
         let found = found.inspect_err(|error| tracing::debug!("accept queues cannot be read: {error}")).ok()?;
-        Some(found.into_iter().map(Seen::from).collect())
+        Some(found.into_iter().map(ScannedListener::from).collect())
     }
 
     fn tasks(&mut self) -> Option<Vec<TaskNetns>> {

@@ -197,7 +197,7 @@ struct ListenerLabels<'a> {
 
 impl<'a> ListenerLabels<'a> {
     fn of(listener: &'a Listener) -> Self {
-        // The namespace's inode tells sockets of one series apart, and the rest is measured.
+        // The namespace's inode distinguishes the sockets of one series; the rest is measured.
         let Listener { address, port, workload, netns: _, sockets: _, length: _, limit: _, overflows: _ } = listener;
         let workload = workload.as_ref().map(Labels::from).unwrap_or_default();
         Self { address, port: port.to_string(), workload }

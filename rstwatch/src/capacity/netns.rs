@@ -53,7 +53,7 @@ impl Namespaces {
     fn group_tasks(&self, tasks: &[TaskNetns]) -> BTreeMap<u32, PathBuf> {
         let mut found = BTreeMap::new();
         for task in tasks {
-            self.offer(&mut found, task.netns, folder(task));
+            self.offer(&mut found, task.netns, task_dir(task));
         }
         found
     }
@@ -102,7 +102,7 @@ pub(super) fn own_netns(proc: &Path) -> Option<u32> {
 }
 
 /// A task's directory below /proc.
-fn folder(TaskNetns { tgid, tid, .. }: &TaskNetns) -> PathBuf {
+fn task_dir(TaskNetns { tgid, tid, .. }: &TaskNetns) -> PathBuf {
     if tid == tgid { PathBuf::from(tgid.to_string()) } else { PathBuf::from(format!("{tgid}/task/{tid}")) }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::CapacitySnapshot;
 use super::attribution::{Attribution, OverflowCount, Pending, without_count};
-use super::seen::Seen;
+use super::scanned_listener::ScannedListener;
 use super::series::ListenerSeries;
 
 /// Scans that may miss a listener before it is forgotten.
@@ -25,8 +25,8 @@ pub(super) struct Queues {
 /// A listener, and how much of its counts is attributed.
 #[derive(Debug)]
 struct Tracked {
-    seen: Seen,
-    /// The attributed part of [`Seen::met_full`] and [`Seen::drops`].
+    seen: ScannedListener,
+    /// The attributed part of [`ScannedListener::met_full`] and [`ScannedListener::drops`].
     attributed: (u64, u64),
     /// A scan found the queue full.
     full: bool,
@@ -35,7 +35,7 @@ struct Tracked {
 }
 
 impl Tracked {
-    fn new(seen: &Seen) -> Self {
+    fn new(seen: &ScannedListener) -> Self {
         Self { seen: seen.clone(), attributed: (0, 0), full: false, missed_scans: 0 }
     }
 
@@ -63,7 +63,7 @@ impl Queues {
     }
 
     /// Takes the listeners that a scan found. `None`: the kernel refused, so the present state is unknown.
-    pub(super) fn update(&mut self, found: Option<&[Seen]>) {
+    pub(super) fn update(&mut self, found: Option<&[ScannedListener]>) {
         let Some(found) = found else { return self.series.update(&[]) };
         self.listeners.values_mut().for_each(|listener| listener.missed_scans += 1);
         for seen in found {

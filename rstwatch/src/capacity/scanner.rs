@@ -78,7 +78,7 @@ impl<K: KernelSide> Scanner<K> {
     ///
     /// # Errors
     ///
-    /// When no thread can be started.
+    /// If the thread cannot be started.
     pub fn start(mut self) -> std::io::Result<PeriodicScan>
     where
         K: Send + 'static,

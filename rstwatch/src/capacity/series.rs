@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::Listener;
-use super::seen::Seen;
+use super::scanned_listener::ScannedListener;
 use crate::stats::aggregate::Labels;
 use rstwatch_verdict::event::Workload;
 
@@ -31,7 +31,7 @@ impl ListenerSeries {
     }
 
     /// Replaces the state of all rows. A row with overflows stays, because a counter that vanishes loses its value.
-    pub(super) fn update(&mut self, seen: &[Seen]) {
+    pub(super) fn update(&mut self, seen: &[ScannedListener]) {
         for row in self.rows.values_mut() {
             (row.sockets, row.length, row.limit) = (0, 0, 0);
         }
@@ -48,9 +48,9 @@ impl ListenerSeries {
         self.folded = without.into_iter().filter(|listener| !self.admit(listener)).count() as u64;
     }
 
-    fn admit(&mut self, listener: &Seen) -> bool {
+    fn admit(&mut self, listener: &ScannedListener) -> bool {
         let key = key(listener);
-        if !self.make_room(&key, false) {
+        if !self.ensure_slot(&key, false) {
             return false;
         }
         add_socket(self.rows.entry(key).or_insert_with(|| new_row(listener)), listener);
@@ -58,12 +58,12 @@ impl ListenerSeries {
     }
 
     /// Counts overflows of a listener.
-    pub(super) fn add_overflows(&mut self, listener: &Seen, count: u64) {
+    pub(super) fn add_overflows(&mut self, listener: &ScannedListener, count: u64) {
         if count == 0 {
             return;
         }
         let key = key(listener);
-        if self.make_room(&key, true) {
+        if self.ensure_slot(&key, true) {
             self.rows.entry(key).or_insert_with(|| new_row(listener)).overflows += count;
         } else {
             self.folded_overflows += count;
@@ -72,7 +72,7 @@ impl ListenerSeries {
 
     /// Whether a key has a row or can get one. At the limit this evicts a row whose sockets are closed, or for an overflow
     /// (`urgent`) also a row without overflows.
-    fn make_room(&mut self, key: &Key, urgent: bool) -> bool {
+    fn ensure_slot(&mut self, key: &Key, urgent: bool) -> bool {
         if self.rows.contains_key(key) || self.rows.len() < self.limit {
             return true;
         }
@@ -103,12 +103,12 @@ impl ListenerSeries {
     }
 }
 
-fn key(listener: &Seen) -> Key {
+fn key(listener: &ScannedListener) -> Key {
     (listener.local, listener.workload.as_ref().map(Labels::from).unwrap_or_default())
 }
 
 /// A row for a listener, with nothing counted.
-fn new_row(listener: &Seen) -> Listener {
+fn new_row(listener: &ScannedListener) -> Listener {
     let workload = listener.workload.as_ref();
     Listener {
         address: listener.local.ip().to_string(),
@@ -129,7 +129,7 @@ fn shared(workload: &Workload) -> Workload {
 }
 
 /// Adds a socket to its row. The row describes its fullest socket, because a single full queue drops connections.
-fn add_socket(row: &mut Listener, listener: &Seen) {
+fn add_socket(row: &mut Listener, listener: &ScannedListener) {
     let seen = Listener { length: listener.length, limit: listener.limit, netns: listener.netns, ..row.clone() };
     if row.sockets == 0 || by_fullness(&seen, row).is_gt() {
         *row = seen;
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use rstwatch_verdict::event::WorkloadKind;
 
-    fn seen(port: u16, length: u32, limit: u32) -> Seen {
+    fn seen(port: u16, length: u32, limit: u32) -> ScannedListener {
         let workload = Workload {
             kind: WorkloadKind::Process,
             namespace: None,
@@ -157,7 +157,7 @@ mod tests {
             controller: None,
         };
         let local = SocketAddr::from(([0, 0, 0, 0], port));
-        Seen {
+        ScannedListener {
             id: (u64::from(port), 0),
             local,
             netns: u32::from(port),
@@ -175,7 +175,12 @@ mod tests {
     #[test]
     fn a_row_describes_its_fullest_socket() {
         let mut series = ListenerSeries::new(10);
-        series.update(&[seen(80, 3, 100), Seen { netns: 7, ..seen(80, 2, 1) }, seen(80, 90, 100), seen(81, 0, 0)]);
+        series.update(&[
+            seen(80, 3, 100),
+            ScannedListener { netns: 7, ..seen(80, 2, 1) },
+            seen(80, 90, 100),
+            seen(81, 0, 0),
+        ]);
         let rows = series.rows();
         assert_eq!((rows[0].port, rows[0].length, rows[0].limit, rows[0].netns, rows[0].sockets), (80, 2, 1, 7, 3));
         assert_eq!((rows[1].port, rows[1].sockets), (81, 1));
@@ -186,7 +191,7 @@ mod tests {
         let mut series = ListenerSeries::new(10);
         series.update(&[seen(80, 3, 2), seen(81, 0, 2)]);
         series.add_overflows(&seen(80, 0, 0), 5);
-        series.add_overflows(&Seen { gone: true, ..seen(82, 0, 0) }, 2);
+        series.add_overflows(&ScannedListener { gone: true, ..seen(82, 0, 0) }, 2);
         series.update(&[]);
         let rows: Vec<_> = series.rows().iter().map(|row| (row.port, row.sockets, row.overflows)).collect();
         assert_eq!(rows, [(80, 0, 5), (82, 0, 2)]);

@@ -1,4 +1,4 @@
-//! What to watch, and how much of it: resolved and checked by the commands.
+//! What to capture and at which rate; the commands resolve and check these settings.
 
 use std::path::PathBuf;
 
@@ -7,27 +7,27 @@ use rstwatch_verdict::known_timeouts::Timeout;
 use crate::identity::kubernetes::settings as kubernetes;
 use crate::sandbox::Needs;
 
-/// What to watch, and how much of it.
+/// What to capture and at which rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSettings {
-    /// Files that name network namespaces, as `/run/netns/x` or `/proc/1/ns/net`; empty: all.
+    /// Files of the network namespaces to capture, such as `/run/netns/x` or `/proc/1/ns/net`; empty: all namespaces.
     pub netns: Vec<PathBuf>,
-    /// Folder of a cgroup (v2): only its sockets and those below it.
+    /// Directory of a cgroup (v2): captures only its sockets and those of its descendants.
     pub cgroup: Option<PathBuf>,
-    /// Size of the ring buffer; a power of two.
+    /// Size of the ring buffer in bytes; a power of two.
     pub ring_buffer_bytes: u32,
-    /// Details per second, for each kind of reset on each CPU.
+    /// Details per second, per kind of reset and CPU.
     pub detail_rate_per_second: u32,
-    /// How many details may run ahead of that rate.
+    /// Details that may exceed that rate at once.
     pub detail_burst: u32,
-    /// Well-known timeouts beside the shipped ones, or instead of them.
+    /// Well-known timeouts that extend or replace the built-in ones.
     pub timeouts: Vec<Timeout>,
-    /// What is asked of the Kubernetes API; none: nothing.
+    /// How to watch the Kubernetes API; `None`: not at all.
     pub kubernetes: Option<kubernetes::Settings>,
 }
 
 impl CaptureSettings {
-    /// What has to stay within reach while it runs.
+    /// Files and ports that must stay accessible after the lockdown.
     pub fn needs(&self) -> Needs {
         let source = self.kubernetes.as_ref().map(|kubernetes| &kubernetes.source);
         source.map(|source| source.needs(|name| std::env::var(name).ok())).unwrap_or_default()

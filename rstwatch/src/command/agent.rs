@@ -121,7 +121,7 @@ impl Findings {
             idle_timeouts: Arc::clone(&self.idle_timeouts),
             counts: capture.counts_handle(),
             capacity: Arc::clone(&self.capacity),
-            kubernetes: capture.knowledge().cloned(),
+            kubernetes: capture.cluster_cache().cloned(),
             web: None,
             owners: Some(self.owners.clone()),
         }

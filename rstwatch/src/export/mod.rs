@@ -13,7 +13,7 @@ use exporter_web::{Server, WebConfig};
 use tokio::sync::Semaphore;
 
 use crate::capacity::Capacity;
-use crate::identity::kubernetes::Knowledge;
+use crate::identity::kubernetes::ClusterCache;
 use crate::identity::owner::Owners;
 use crate::kernel::probe::Probes;
 use crate::stats::aggregate::metrics::EventCounts;
@@ -64,7 +64,7 @@ pub struct AppState {
     /// Queues and tables that fill up.
     pub capacity: Arc<Capacity>,
     /// Names from the Kubernetes API; `None`: the API is not used.
-    pub kubernetes: Option<Knowledge>,
+    pub kubernetes: Option<ClusterCache>,
     /// TLS and users; `None`: plain HTTP without passwords.
     pub web: Option<Arc<WebConfig>>,
     /// Names owners; `None`: owners are not named.
@@ -84,7 +84,7 @@ impl AppState {
             totals,
             idle_timeouts: self.idle_timeouts.shown(),
             capacity: self.capacity.get(),
-            kubernetes: self.kubernetes.as_ref().map(Knowledge::snapshot),
+            kubernetes: self.kubernetes.as_ref().map(ClusterCache::snapshot),
             owners: self.owners.as_ref().map(|owners| owners.counts().to_vec()).unwrap_or_default(),
             web_config: self.web.as_ref().map(|web| web.is_up_to_date()),
             probes: Arc::clone(&self.probes),

@@ -1,4 +1,4 @@
-//! Whose connection it was: owners from cgroups and /proc, and what the Kubernetes API adds.
+//! Who owns a connection: owners from cgroups and `/proc`, and names from the Kubernetes API.
 
 pub mod owner;
 pub mod kubernetes;

@@ -41,7 +41,7 @@ impl SharedIdleTimeouts {
         Self { timeouts: Mutex::new(IdleTimeouts::new(limit)), gaps, shown }
     }
 
-    /// Takes one event.
+    /// Records one event.
     pub fn record(&self, judged: &Judged) {
         self.lock().record(judged);
     }
@@ -127,7 +127,7 @@ impl IdleTimeouts {
         }
     }
 
-    /// Takes an event. Only connections that this host opened and that ended idle say something about timeouts.
+    /// Records an event. Only connections that this host opened and that ended idle are evidence of a timeout.
     pub fn record(&mut self, Judged { event, timing, .. }: &Judged) {
         let ours = event.direction == Direction::Received && event.role == Role::Client;
         let device = event.cause == Cause::MiddleboxIdle;
@@ -135,25 +135,25 @@ impl IdleTimeouts {
             return;
         };
         let used = event.idle_ms.map(Duration::from_millis);
-        let destination = self.seen(event.remote, event.time);
+        let destination = self.touch(event.remote, event.time);
         destination.resets += 1;
         destination.longest_use = destination.longest_use.max(used);
         destination.died(Death { after: timer.after, exact: timer.exact, device, reset: true, count: 1 });
     }
 
-    /// Takes what the kernel side has measured so far. Destinations without news since the last reading stay untouched.
+    /// Adds what the kernel side has measured so far. Destinations whose counts have not grown since the last reading stay unchanged.
     pub fn absorb(&mut self, gaps: &[PeerGaps], now: Timestamp) {
         let before = std::mem::take(&mut self.read);
         for gap in gaps {
             let counts = (gap.survived_count, gap.closed_count);
             let known = before.get(&(gap.peer, gap.netns)).copied().unwrap_or_default();
             self.read.insert((gap.peer, gap.netns), counts);
-            let (survived, closed) = (fresh(counts.0, known.0), fresh(counts.1, known.1));
+            let (survived, closed) = (growth(counts.0, known.0), growth(counts.1, known.1));
             if let Some(longest) = gap.survived.filter(|_| survived > 0) {
-                self.seen(gap.peer, now).survived(longest, survived);
+                self.touch(gap.peer, now).survived(longest, survived);
             }
             if let Some(shortest) = gap.closed.filter(|_| closed > 0) {
-                let destination = self.seen(gap.peer, now);
+                let destination = self.touch(gap.peer, now);
                 destination.closes += closed;
                 destination.died(Death { after: shortest, exact: true, device: false, reset: false, count: closed });
             }
@@ -184,8 +184,8 @@ impl IdleTimeouts {
         all.into_iter().map(|((_, _, peer), it)| IdleTimeout::of(peer, it)).collect()
     }
 
-    /// The destination, now the most recent one; inserted if it is new.
-    fn seen(&mut self, peer: SocketAddr, now: Timestamp) -> &mut Destination {
+    /// Marks a destination as the most recent one, and inserts it if it is new.
+    fn touch(&mut self, peer: SocketAddr, now: Timestamp) -> &mut Destination {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.tick += 1;
         if let Some(known) = self.known.get(&peer) {
@@ -205,7 +205,7 @@ impl IdleTimeouts {
 }
 
 /// Growth of a total; one that shrank was reset to 0.
-fn fresh(total: u64, before: u64) -> u64 {
+fn growth(total: u64, before: u64) -> u64 {
     total.checked_sub(before).unwrap_or(total)
 }
 

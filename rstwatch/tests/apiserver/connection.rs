@@ -1,4 +1,4 @@
-//! One connection of the double: requests in, answers out, as its mood is.
+//! One connection of the fake server: reads requests and responds according to the behavior.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Mood, Request, Shared, Stream};
+use super::{Behavior, Request, Shared, Stream};
 
-/// One connection, request after request.
+/// One connection, which serves requests in order.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     shared: Arc<Shared>,
@@ -22,20 +22,20 @@ impl Connection {
 
     pub(super) fn serve(mut self) -> io::Result<()> {
         while let Some(request) = self.request()? {
-            let (mood, generation) = {
+            let (behavior, generation) = {
                 let mut state = self.shared.lock();
                 state.requests.push(request.clone());
-                (state.mood.clone(), state.generation)
+                (state.behavior.clone(), state.generation)
             };
             self.shared.changed.notify_all();
-            if !self.answer(&request, mood, generation)? {
+            if !self.respond(&request, behavior, generation)? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// The next one; none at the end.
+    /// Reads the next request; `None` at the end.
     fn request(&mut self) -> io::Result<Option<Request>> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
@@ -61,27 +61,27 @@ impl Connection {
         Ok(Some(Request { method, path: path.to_owned(), query, authorization }))
     }
 
-    /// Whether the connection goes on.
-    fn answer(&mut self, request: &Request, mood: Mood, generation: u64) -> io::Result<bool> {
+    /// Responds to a request. Returns whether the connection stays open.
+    fn respond(&mut self, request: &Request, behavior: Behavior, generation: u64) -> io::Result<bool> {
         let watch = request.is_watch();
-        match mood {
-            Mood::Status(code, body) => self.whole(code, &body),
-            Mood::WatchStatus(code) if watch => self.whole(code, &status(code).to_string()),
-            Mood::Silent => {
+        match behavior {
+            Behavior::Status(code, body) => self.complete(code, &body),
+            Behavior::WatchStatus(code) if watch => self.complete(code, &status(code).to_string()),
+            Behavior::Silent => {
                 self.wait_for_change(generation);
                 Ok(false)
             }
-            Mood::Says(body) => self.whole(200, &body),
-            Mood::Trickle if !watch => self.trickle(generation),
-            Mood::Huge(bytes) => self.huge(bytes),
-            Mood::WatchSays(line) if watch => self.whole(200, &format!("{line}\n")),
-            Mood::WatchEnds if watch => self.whole(200, ""),
-            Mood::WatchCut if watch => {
+            Behavior::Body(body) => self.complete(200, &body),
+            Behavior::Trickle if !watch => self.trickle(generation),
+            Behavior::Huge(bytes) => self.huge(bytes),
+            Behavior::WatchBody(line) if watch => self.complete(200, &format!("{line}\n")),
+            Behavior::WatchEnds if watch => self.complete(200, ""),
+            Behavior::WatchTruncated if watch => {
                 self.head(200, None)?;
                 self.chunk("{\"type\":\"ADDED\",\"object\":{\"meta")?;
                 Ok(false)
             }
-            _ if request.method != "GET" => self.whole(405, &status(405).to_string()),
+            _ if request.method != "GET" => self.complete(405, &status(405).to_string()),
             _ if watch => self.watch(request, generation),
             _ => self.list(request),
         }
@@ -95,7 +95,7 @@ impl Connection {
         stream.flush()
     }
 
-    fn whole(&mut self, code: u16, body: &str) -> io::Result<bool> {
+    fn complete(&mut self, code: u16, body: &str) -> io::Result<bool> {
         self.head(code, Some(body.len()))?;
         self.write(body.as_bytes())?;
         Ok(true)
@@ -125,7 +125,7 @@ impl Connection {
         while self.shared.lock().generation == generation {
             self.chunk(" ")?;
             let state = self.shared.lock();
-            // A trickle has a pace.
+            // One byte per interval.
             drop(self.shared.wait(state, Duration::from_millis(5)));
         }
         Ok(false)
@@ -162,13 +162,13 @@ impl Connection {
         })
         .to_string();
         drop(state);
-        self.whole(200, &body)
+        self.complete(200, &body)
     }
 
     fn watch(&mut self, request: &Request, generation: u64) -> io::Result<bool> {
         let mut from: u64 = request.value("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
         self.head(200, None)?;
-        if from < self.shared.lock().forgotten {
+        if from < self.shared.lock().expired {
             self.chunk(&format!("{}\n", json!({"type": "ERROR", "object": status(410)})))?;
             self.write(b"0\r\n\r\n")?;
             return Ok(true);
@@ -192,12 +192,12 @@ impl Connection {
         [from, bookmarks]: [&mut u64; 2],
         generation: u64,
     ) -> io::Result<()> {
-        let wants_bookmarks = request.value("allowWatchBookmarks") == Some("true");
+        let sends_bookmarks = request.value("allowWatchBookmarks") == Some("true");
         loop {
             let mut lines = String::new();
             let mut state = self.shared.lock();
-            // What was to be said before the cut is said.
-            let cut = state.generation != generation;
+            // Events from before the behavior changed are still sent.
+            let closing = state.generation != generation;
             let first = state.changes.partition_point(|(version, ..)| version <= from);
             for (_, changed, kind, object) in &state.changes[first..] {
                 if changed == plural && (*kind == "RAW" || selects(request, object)) {
@@ -207,14 +207,14 @@ impl Connection {
                 }
             }
             *from = state.version;
-            if wants_bookmarks && state.bookmarks > *bookmarks {
+            if sends_bookmarks && state.bookmarks > *bookmarks {
                 *bookmarks = state.bookmarks;
                 let object =
                     json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": from.to_string()}});
                 lines += &format!("{}\n", json!({"type": "BOOKMARK", "object": object}));
             }
             if lines.is_empty() {
-                if cut {
+                if closing {
                     return Ok(());
                 }
                 state = self.shared.wait(state, Duration::from_secs(1));
@@ -227,7 +227,7 @@ impl Connection {
     }
 }
 
-/// Whether the field selector takes it; the API knows `spec.nodeName` of pods.
+/// Whether the field selector selects the object; only `spec.nodeName` is supported.
 fn selects(request: &Request, object: &Value) -> bool {
     match request.value("fieldSelector").map(|selector| selector.split_once('=')) {
         None => true,

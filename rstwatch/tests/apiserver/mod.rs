@@ -1,6 +1,6 @@
-//! A double of the Kubernetes API over real HTTP: list (in pages), watch, bookmarks, 410 Gone; and every way to fail.
+//! A fake Kubernetes API over real HTTP: lists with pages, watches, bookmarks, 410 Gone, and many failures.
 //!
-//! It knows nothing of rstwatch and needs the standard library and serde_json alone, so that the lab uses it too.
+//! Depends only on the standard library and serde_json, because the lab uses it too.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -15,24 +15,24 @@ use self::connection::Connection;
 
 mod connection;
 
-/// How long anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a condition.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Its method.
     pub method: String,
     /// Its path.
     pub path: String,
-    /// Its query, decoded.
+    /// Its decoded query.
     pub query: BTreeMap<String, String>,
-    /// Its `Authorization`.
+    /// Its `Authorization` header.
     pub authorization: Option<String>,
 }
 
 impl Request {
-    /// Whether it is a watch; else a list.
+    /// Whether it is a watch; otherwise a list.
     pub fn is_watch(&self) -> bool {
         self.value("watch") == Some("true")
     }
@@ -43,29 +43,29 @@ impl Request {
     }
 }
 
-/// How requests are answered.
+/// How the server responds to requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
-    /// As the API does.
+pub enum Behavior {
+    /// As the real API does.
     #[default]
-    Well,
-    /// With this status, and this body.
+    Normal,
+    /// With this status and body.
     Status(u16, String),
-    /// Not at all.
+    /// Accepts the request and sends nothing.
     Silent,
-    /// With this body, as the success of a list or the line of a watch.
-    Says(String),
-    /// Lists only: the body comes a byte at a time, and never ends.
+    /// With status 200 and this body.
+    Body(String),
+    /// Lists: sends the body a byte at a time, without end.
     Trickle,
-    /// A body of one line of so many bytes.
+    /// With a body of one line with this many bytes.
     Huge(u64),
-    /// Watches only: answered with this event, then ended.
-    WatchSays(String),
-    /// Watches only: answered with this status.
+    /// Watches: sends this event, then ends.
+    WatchBody(String),
+    /// Watches: responds with this status.
     WatchStatus(u16),
-    /// Watches only: answered with half a line, then cut off.
-    WatchCut,
-    /// Watches only: answered, and ended at once.
+    /// Watches: sends half a line, then closes the connection.
+    WatchTruncated,
+    /// Watches: ends at once.
     WatchEnds,
 }
 
@@ -74,15 +74,15 @@ struct State {
     /// Objects by plural and by key.
     objects: BTreeMap<String, BTreeMap<String, Value>>,
     version: u64,
-    /// Versions up to this one are forgotten.
-    forgotten: u64,
+    /// Versions below this one have expired.
+    expired: u64,
     /// Changes: version, plural, type, object.
     changes: Vec<(u64, String, &'static str, Value)>,
-    /// Each bookmark that is asked for counts one up.
+    /// Number of bookmarks to send.
     bookmarks: u64,
-    /// Connections of a lower generation are cut off.
+    /// Connections of an earlier generation are closed.
     generation: u64,
-    mood: Mood,
+    behavior: Behavior,
     requests: Vec<Request>,
     watching: usize,
     stopped: bool,
@@ -93,17 +93,17 @@ pub trait Stream: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Stream for T {}
 
-/// What is made of an accepted connection: itself, or TLS over it.
+/// Wraps an accepted connection, for example in TLS.
 pub type Wrap = Arc<dyn Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync>;
 
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes of bodies that were taken by clients.
+    /// Bytes of bodies written to clients.
     written: AtomicU64,
 }
 
-/// The server; it ends with this.
+/// The server; dropping it stops it.
 pub struct ApiServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -115,7 +115,7 @@ impl ApiServer {
         Self::wrapped(Arc::new(|stream| Ok(Box::new(stream))))
     }
 
-    /// The same, over what the wrap makes of connections.
+    /// Serves on a free port of loopback over wrapped connections.
     pub fn wrapped(wrap: Wrap) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -130,7 +130,7 @@ impl ApiServer {
                 let Ok(stream) = stream else { continue };
                 let (shared, wrap) = (Arc::clone(&accepting), Arc::clone(&wrap));
                 _ = std::thread::Builder::new().spawn(move || {
-                    // Who goes away is no failure of the server.
+                    // A client that disconnects is not an error.
                     _ = wrap(stream).and_then(|stream| Connection::new(stream, shared).serve());
                 });
             }
@@ -138,17 +138,17 @@ impl ApiServer {
         Ok(Self { address, shared })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A kubeconfig that leads to it over plain HTTP.
+    /// A kubeconfig for this server over plain HTTP.
     pub fn kubeconfig(&self) -> String {
         kubeconfig(&format!("server: http://{}", self.address))
     }
 
-    /// Adds or changes an object of this plural; its resource version is set here.
+    /// Adds or changes an object of this plural, and sets its resource version.
     pub fn put(&self, plural: &str, mut object: Value) {
         let mut state = self.shared.lock();
         state.version += 1;
@@ -161,8 +161,8 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
-    /// Adds an object, and tells of it what nobody can read.
-    pub fn garble(&self, plural: &str, mut object: Value) {
+    /// Adds an object, and sends an unreadable event for it.
+    pub fn put_unreadable(&self, plural: &str, mut object: Value) {
         let mut state = self.shared.lock();
         state.version += 1;
         object["metadata"]["resourceVersion"] = state.version.to_string().into();
@@ -181,15 +181,15 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
-    /// Sends a line of any kind to all that watch this plural.
-    pub fn say(&self, plural: &str, kind: &'static str, object: Value) {
+    /// Sends an event of any kind to all watches of this plural.
+    pub fn send(&self, plural: &str, kind: &'static str, object: Value) {
         let mut state = self.shared.lock();
         state.version += 1;
         state.change(plural, kind, object);
         self.shared.changed.notify_all();
     }
 
-    /// Sends a bookmark to all that watch and want it.
+    /// Sends a bookmark to all watches that requested bookmarks.
     pub fn bookmark(&self) {
         let mut state = self.shared.lock();
         state.version += 1;
@@ -197,18 +197,18 @@ impl ApiServer {
         self.shared.changed.notify_all();
     }
 
-    /// Forgets what is older than now: who watches from there is told 410.
-    pub fn forget(&self) {
+    /// Expires all versions so far: a watch from one of them gets 410.
+    pub fn expire_versions(&self) {
         let mut state = self.shared.lock();
         state.version += 1;
-        state.forgotten = state.version;
+        state.expired = state.version;
         state.changes.clear();
     }
 
-    /// Changes how requests are answered, and cuts off what is under way.
-    pub fn set(&self, mood: Mood) {
+    /// Changes how the server responds, and closes the current connections.
+    pub fn set_behavior(&self, behavior: Behavior) {
         let mut state = self.shared.lock();
-        state.mood = mood;
+        state.behavior = behavior;
         state.generation += 1;
         self.shared.changed.notify_all();
     }
@@ -223,20 +223,20 @@ impl ApiServer {
         self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many watches are under way. Whether they came.
+    /// Waits until this many watches are active. Returns false on timeout.
     pub fn wait_for_watches(&self, count: usize) -> bool {
         self.wait(|state| state.watching >= count)
     }
 
-    /// Waits until the requests are as wanted. Whether they came.
-    pub fn wait_for_requests(&self, wanted: impl Fn(&[Request]) -> bool) -> bool {
-        self.wait(|state| wanted(&state.requests))
+    /// Waits until the requests meet the condition. Returns false on timeout.
+    pub fn wait_for_requests(&self, condition: impl Fn(&[Request]) -> bool) -> bool {
+        self.wait(|state| condition(&state.requests))
     }
 
-    fn wait(&self, wanted: impl Fn(&State) -> bool) -> bool {
-        let end = Instant::now() + PATIENCE;
+    fn wait(&self, condition: impl Fn(&State) -> bool) -> bool {
+        let end = Instant::now() + TIMEOUT;
         let mut state = self.shared.lock();
-        while !wanted(&state) {
+        while !condition(&state) {
             let Some(left) = end.checked_duration_since(Instant::now()) else { return false };
             state = self.shared.wait(state, left);
         }
@@ -251,12 +251,12 @@ impl Drop for ApiServer {
         state.generation += 1;
         drop(state);
         self.shared.changed.notify_all();
-        // Wakes the accept.
+        // Wakes the accepting thread.
         _ = TcpStream::connect(self.address);
     }
 }
 
-/// A kubeconfig of one cluster, described by a line.
+/// A kubeconfig of one cluster, given as a line of YAML.
 pub fn kubeconfig(cluster: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: it\ncontexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n\

@@ -1,12 +1,12 @@
-//! How the API is reached.
+//! Connecting to the API.
 
 use rstwatch::identity::kubernetes::failure::Kind;
 
 use crate::NODE;
 use crate::apiserver::{self, ApiServer, pod};
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 
-/// A certificate authority and a server's certificate of it.
+/// A certificate authority and the TLS configuration of a server that it certifies.
 pub(crate) fn certificates() -> (String, std::sync::Arc<rustls::ServerConfig>) {
     let ca_key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
@@ -23,7 +23,7 @@ pub(crate) fn certificates() -> (String, std::sync::Arc<rustls::ServerConfig>) {
     (ca.pem(), std::sync::Arc::new(config.expect("a certificate")))
 }
 
-/// A server of one pod over TLS.
+/// A TLS server with one pod.
 pub(crate) fn serve_tls(config: std::sync::Arc<rustls::ServerConfig>) -> ApiServer {
     let wrap = move |stream| {
         let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config));
@@ -36,7 +36,7 @@ pub(crate) fn serve_tls(config: std::sync::Arc<rustls::ServerConfig>) -> ApiServ
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_of_the_clusters_authority_and_no_other() {
+async fn only_the_authority_of_the_cluster_is_trusted() {
     let (ca, config) = certificates();
     let folder = tempfile::tempdir().expect("a folder");
     let ca_file = folder.path().join("ca.crt");
@@ -48,23 +48,23 @@ async fn tls_of_the_clusters_authority_and_no_other() {
     std::fs::write(&ca_file, &ca).expect("written");
     let api = serve_tls(std::sync::Arc::clone(&config));
     let kubeconfig = to(&api);
-    let stage = Stage::new(api, &kubeconfig, None);
-    stage.in_sync().await;
-    assert_eq!(stage.name("uid-shop-orders").as_deref(), Some("shop/orders"));
+    let fixture = Fixture::new(api, &kubeconfig, None);
+    fixture.in_sync().await;
+    assert_eq!(fixture.name("uid-shop-orders").as_deref(), Some("shop/orders"));
 
     std::fs::write(&ca_file, certificates().0).expect("written");
     let api = serve_tls(config);
     let kubeconfig = to(&api);
-    let stage = Stage::new(api, &kubeconfig, None);
-    stage.until("refused", |it| it.errors(Kind::Connect) > 1).await;
-    assert_eq!(stage.api.requests(), [], "not even the token was sent");
-    // The file is read anew.
+    let fixture = Fixture::new(api, &kubeconfig, None);
+    fixture.wait_until("refused", |it| it.errors(Kind::Connect) > 1).await;
+    assert_eq!(fixture.api.requests(), [], "no request was sent, so no token either");
+    // The file is read again.
     std::fs::write(&ca_file, ca).expect("written");
-    stage.in_sync().await;
+    fixture.in_sync().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_kubeconfig_holds_it_is_tried_again() {
+async fn an_unusable_kubeconfig_is_tried_again() {
     let api = ApiServer::start().expect("a server");
     api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
     let good = api.kubeconfig();
@@ -72,16 +72,16 @@ async fn whatever_the_kubeconfig_holds_it_is_tried_again() {
         good.replace("token: secret", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}");
     let unreachable = good.replace(&api.address().to_string(), "127.0.0.1:1");
     let unresolvable = good.replace(&api.address().to_string(), "nowhere.invalid");
-    let stage = Stage::new(api, "", None);
-    let path = stage.folder.path().join("kubeconfig");
+    let fixture = Fixture::new(api, "", None);
+    let path = fixture.folder.path().join("kubeconfig");
     for bad in ["", "{", "\u{0}", "apiVersion: v1\nkind: Config\n", &program, &unreachable, &unresolvable] {
         std::fs::write(&path, bad).expect("written");
-        let errors = |it: &Stage| it.errors(Kind::Other) + it.errors(Kind::Connect);
-        let before = errors(&stage);
-        stage.until(bad, |it| errors(it) > before + 1).await;
-        assert!(!stage.known().health.is_up());
+        let errors = |it: &Fixture| it.errors(Kind::Other) + it.errors(Kind::Connect);
+        let before = errors(&fixture);
+        fixture.wait_until(bad, |it| errors(it) > before + 1).await;
+        assert!(!fixture.cache().health.is_up());
     }
-    assert_eq!(stage.api.requests(), []);
+    assert_eq!(fixture.api.requests(), []);
     std::fs::write(&path, good).expect("written");
-    stage.in_sync().await;
+    fixture.in_sync().await;
 }

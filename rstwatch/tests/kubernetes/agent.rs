@@ -1,11 +1,11 @@
-//! The stages and the agent beside an API that hangs.
+//! The stages and the agent while the API hangs.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rstwatch::identity::kubernetes::Knowledge;
+use rstwatch::identity::kubernetes::ClusterCache;
 use rstwatch::identity::kubernetes::failure::Kind;
 use rstwatch::identity::owner::pods::{Lookup, Pods};
 use rstwatch_common::record::ResetRecord;
@@ -14,16 +14,16 @@ use rstwatch_verdict::stages::Stages;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::access::{certificates, serve_tls};
-use crate::apiserver::{ApiServer, Mood, pod};
-use crate::stage::Stage;
+use crate::apiserver::{ApiServer, Behavior, pod};
+use crate::fixture::Fixture;
 use crate::{NODE, context};
 
 const RECORDS: &[u8] = include_bytes!("../records/loopback-6.18.bin");
 
-/// Who asks is answered from memory, and the stages run at their rate, while the API takes connections and is silent.
+/// Lookups are answered from the cache and the stages keep their rate while the API accepts connections and does not respond.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_flow_while_the_api_hangs() {
-    let events = |known: Option<&Knowledge>| {
+    let events = |known: Option<&ClusterCache>| {
         let start = Instant::now();
         let mut stages = Stages::new(context::context());
         let mut count = 0;
@@ -43,20 +43,20 @@ async fn events_flow_while_the_api_hangs() {
         count
     };
     let api = ApiServer::start().expect("a server");
-    api.set(Mood::Silent);
+    api.set_behavior(Behavior::Silent);
     let kubeconfig = api.kubeconfig();
-    let stage = Stage::new(api, &kubeconfig, Some(1_000));
-    assert!(stage.api.wait_for_requests(|requests| requests.len() >= 4));
-    // In turns, so that others on this machine slow down both.
+    let fixture = Fixture::new(api, &kubeconfig, Some(1_000));
+    assert!(fixture.api.wait_for_requests(|requests| requests.len() >= 4));
+    // In turns, so that other load on this machine slows down both.
     let (mut alone, mut hanging) = (0_u64, 0_u64);
     for _ in 0..5 {
         alone += events(None);
-        hanging += events(Some(stage.known()));
+        hanging += events(Some(fixture.cache()));
     }
     println!("{alone} events without, {hanging} while the API hangs");
-    // Waiting for any one answer would leave nothing of the rate; the rest of the difference is other tests' work.
+    // Waiting for a single response would reduce the rate to almost nothing; other tests may cause smaller differences.
     assert!(hanging * 2 >= alone, "{hanging} while the API hangs, {alone} without");
-    assert!(!stage.known().health.is_up() && stage.errors(Kind::Connect) > 0);
+    assert!(!fixture.cache().health.is_up() && fixture.errors(Kind::Connect) > 0);
 }
 
 /// Any event.
@@ -68,17 +68,17 @@ pub(crate) fn event() -> rstwatch_verdict::event::Event {
     stages.pop().expect("an event").event
 }
 
-/// The agent starts, serves and ends in time, whatever the API does.
+/// The agent starts, serves and stops in time even if the API does not respond.
 #[test]
 fn the_agent_does_not_wait_for_the_api() {
     if !rustix::process::geteuid().is_root() {
-        // Past the test harness, which would swallow it.
+        // Write to stderr directly: the test harness captures `eprintln`.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
         return;
     }
     let api = ApiServer::start().expect("a server");
     api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
-    api.set(Mood::Silent);
+    api.set_behavior(Behavior::Silent);
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -106,15 +106,15 @@ fn the_agent_does_not_wait_for_the_api() {
     let ready = get(&address, "/readyz");
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 0\n"));
-    assert!(api.wait_for_requests(|requests| !requests.is_empty()), "it asks");
-    // kube's own log would have it whole, and again at each attempt.
-    api.set(Mood::Says("{\"of others\": [".into()));
+    assert!(api.wait_for_requests(|requests| !requests.is_empty()), "a first request");
+    // kube's own log would contain the whole response, at each attempt.
+    api.set_behavior(Behavior::Body("{\"of others\": [".into()));
     says("cannot be read");
-    assert!(api.wait_for_requests(|requests| requests.len() >= 4), "it asks again");
-    api.set(Mood::Well);
+    assert!(api.wait_for_requests(|requests| requests.len() >= 4), "further requests");
+    api.set_behavior(Behavior::Normal);
     says("in sync, 1 known");
     assert!(get(&address, "/metrics").contains("\nrstwatch_kubernetes_up 1\n"));
-    api.set(Mood::Silent);
+    api.set_behavior(Behavior::Silent);
     let start = Instant::now();
     kill_process(Pid::from_child(&agent.0), Signal::TERM).expect("signalled");
     assert!(agent.0.wait().expect("ended").success());
@@ -122,11 +122,11 @@ fn the_agent_does_not_wait_for_the_api() {
     assert!(!log.contains("of others") && log.matches("cannot be read").count() == 1, "{log}");
 }
 
-/// In a pod: the environment, and the files of the service account, in a mount namespace of its own.
+/// In a pod, simulated by the environment and by the files of the service account in a mount namespace.
 #[test]
 fn a_pod_needs_no_settings() {
     if !rustix::process::geteuid().is_root() {
-        // Past the test harness, which would swallow it.
+        // Write to stderr directly: the test harness captures `eprintln`.
         _ = writeln!(std::io::stderr(), "skipped: needs root");
         return;
     }
@@ -149,12 +149,12 @@ fn a_pod_needs_no_settings() {
     assert_eq!(request.authorization.as_deref(), Some("Bearer of-the-pod"));
 }
 
-/// A child that does not outlive a test that fails.
+/// A child process that is killed even if the test fails.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Neither can be mended here; an ended child is not an error.
+        // Nothing to do about errors here; the child may have ended already.
         _ = self.0.kill();
         _ = self.0.wait();
     }

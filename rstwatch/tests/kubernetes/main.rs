@@ -1,4 +1,4 @@
-//! The watches of the Kubernetes API against a server that speaks as it does, and fails in every way it can.
+//! Tests the watches of the Kubernetes API against a fake server that can fail in many ways.
 
 #[path = "../apiserver/mod.rs"]
 pub mod apiserver;
@@ -7,10 +7,10 @@ pub mod context;
 
 mod access;
 mod agent;
-mod failing;
-mod knowing;
+mod failures;
+mod fixture;
 mod listing;
-mod stage;
+mod objects;
 
-/// The node whose pods are asked for.
+/// The node of the watched pods.
 const NODE: &str = "node-a";

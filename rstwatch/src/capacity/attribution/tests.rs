@@ -159,7 +159,7 @@ fn an_unreadable_namespace_counts_drops_at_full_queues() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Overflow(usize),
-    /// A drop that is no overflow.
+    /// A drop that is not an overflow.
     Other(usize),
     Scan,
 }

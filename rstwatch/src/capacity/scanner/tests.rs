@@ -3,7 +3,7 @@ use std::path::Path;
 use rstwatch_common::tasks::TaskNetns;
 
 use super::*;
-use crate::capacity::seen::Seen;
+use crate::capacity::scanned_listener::ScannedListener;
 use rstwatch_verdict::event::{Workload, WorkloadKind};
 
 // Namespaces of the fixture.
@@ -16,7 +16,7 @@ const EMPTY: u32 = 4_026_532_400;
 
 #[derive(Default)]
 struct Fake {
-    seen: Vec<Seen>,
+    seen: Vec<ScannedListener>,
     sent: u64,
     full: Vec<u32>,
     tasks: Option<Vec<TaskNetns>>,
@@ -25,7 +25,7 @@ struct Fake {
 }
 
 impl KernelSide for Fake {
-    fn listeners(&mut self) -> Option<Vec<Seen>> {
+    fn listeners(&mut self) -> Option<Vec<ScannedListener>> {
         self.then.take().into_iter().for_each(|then| then());
         Some(self.seen.clone())
     }
@@ -46,8 +46,8 @@ impl KernelSide for Fake {
         0
     }
 
-    fn forget_sent(&mut self, there: impl Fn(u32) -> bool) {
-        assert!(there(POD) && !there(EMPTY));
+    fn forget_sent(&mut self, exists: impl Fn(u32) -> bool) {
+        assert!(exists(POD) && !exists(EMPTY));
     }
 
     fn conntrack_was_full(&mut self, netns: u32, _: u64) {
@@ -65,7 +65,7 @@ fn scanner(proc: PathBuf, scope: Scope) -> Scanner<Fake> {
     scanner
 }
 
-fn listener(port: u16, netns: u32, drops: u64) -> Seen {
+fn listener(port: u16, netns: u32, drops: u64) -> ScannedListener {
     let workload = Workload {
         kind: WorkloadKind::Process,
         namespace: None,
@@ -73,7 +73,7 @@ fn listener(port: u16, netns: u32, drops: u64) -> Seen {
         container: None,
         controller: None,
     };
-    Seen {
+    ScannedListener {
         id: (port.into(), 1),
         local: ([0, 0, 0, 0], port).into(),
         netns,
@@ -140,7 +140,7 @@ fn two_scans_find_what_proc_shows() {
 
 /// Without the links below `ns`, namespaces are known from the kernel side alone.
 #[test]
-fn namespaces_from_the_kernel_side_need_no_right_to_trace() {
+fn namespaces_from_the_kernel_side_need_no_ptrace_permission() {
     let folder = copy();
     let proc = folder.path().join("proc");
     let mut rm = std::process::Command::new("find");
@@ -225,7 +225,7 @@ fn absent_files_are_absent() {
 #[test]
 fn a_closed_listener_is_counted_before_it_is_forgotten() {
     let mut scanner = scanner(fixture(), Scope::default());
-    scanner.kernel.seen = vec![Seen { gone: true, ..listener(80, POD, 7) }];
+    scanner.kernel.seen = vec![ScannedListener { gone: true, ..listener(80, POD, 7) }];
     let found = scan(&mut scanner);
     assert_eq!(found.listeners.iter().map(|it| (it.overflows, it.sockets)).collect::<Vec<_>>(), [(7, 0)]);
     scanner.kernel.seen.clear();
@@ -238,7 +238,7 @@ fn overflows_during_the_first_scan_are_not_taken_for_older() {
     let folder = copy();
     let proc = folder.path().join("proc");
     let mut scanner = scanner(proc.clone(), Scope::default());
-    let met = |met_full| Seen { met_full, ..listener(80, POD, 0) };
+    let met = |met_full| ScannedListener { met_full, ..listener(80, POD, 0) };
     scanner.kernel.seen = vec![met(5)];
     scanner.kernel.then = Some(Box::new(move || change(&proc, "77/net/netstat", " 7 7 ", " 11 11 ")));
     scan(&mut scanner);

@@ -42,11 +42,11 @@ fn errors_name_the_line() {
         ("[[timeout]]\nwho = \"a\"\nseconds = 1\nwhen = 3", 4, "unknown field `when`"),
         ("workload_limit = 7\nworkload_limit = 8", 2, "duplicate key"),
         ("[kubernetes]\nenable = true", 2, "unknown field `enable`"),
-        ("[kubernetes]\nenabled = 1", 2, "kubernetes.enabled is neither true nor false nor \"auto\""),
-        ("[kubernetes]\n\nnode_name = \"a,b\"", 3, "kubernetes.node_name is no name of a node: give 1 to 253 of"),
+        ("[kubernetes]\nenabled = 1", 2, "kubernetes.enabled must be true, false or \"auto\""),
+        ("[kubernetes]\n\nnode_name = \"a,b\"", 3, "kubernetes.node_name is not a valid node name: give 1 to 253 of"),
         ("[kubernetes]\nremote_limit = 0", 2, "kubernetes.remote_limit is 0: give 1 to 1000000"),
         ("[kubernetes]\nremote = \"yes\"", 2, "invalid type: string \"yes\", expected a boolean"),
-        ("[kubernetes]\nkubeconfig = \"k\"", 2, "kubernetes.kubeconfig is no absolute path"),
+        ("[kubernetes]\nkubeconfig = \"k\"", 2, "kubernetes.kubeconfig is not an absolute path"),
     ];
     for (text, line, what) in cases {
         let (found_line, message) = parse(text).expect_err("refused");

@@ -1,4 +1,4 @@
-//! A client of the API, of the files that say how: read anew for each client.
+//! Builds a client of the API from the environment or a kubeconfig file, which it reads again for each client.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,59 +8,60 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::failure::{Failure, Kind};
-use super::guard::Guard;
+use super::limits::LimitLayer;
 
-/// Until a connection stands (TCP and TLS).
-const CONNECT: Duration = Duration::from_secs(10);
+/// Longest time to connect (TCP and TLS).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where it is written how the API is reached.
+/// Where the address and the credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The environment and the files that Kubernetes gives to each pod; kube re-reads the token and the CA each minute.
+    /// The environment and files that Kubernetes provides to each pod; kube re-reads the token and the CA every minute.
     InCluster,
     /// A kubeconfig file.
     Kubeconfig(PathBuf),
 }
 
 impl Source {
-    /// A client within bounds.
+    /// Builds a client whose responses are limited.
     ///
     /// # Errors
-    /// If what is written cannot be used.
-    pub async fn client(&self, guard: &Guard) -> Result<Client, Failure> {
-        // Twice is no harm: whoever installed one installed this one.
+    /// If the configuration cannot be read or used.
+    pub async fn client(&self, limits: &LimitLayer) -> Result<Client, Failure> {
+        // Fails if a provider is installed already, which is then the same one.
         _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = match self {
             Self::InCluster => Config::incluster().map_err(|error| Failure::new(Kind::Other, &error))?,
             Self::Kubeconfig(path) => kubeconfig(path).await?,
         };
-        config.connect_timeout = Some(CONNECT);
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
         if config.cluster_url.scheme_str() == Some("http") {
-            // Else kube reads the host's authorities, and fails where there are none.
+            // Otherwise kube reads the host's certificate authorities and fails if there are none.
             config.root_cert = Some(Vec::new());
         }
-        // Errors are to be seen and counted here.
+        // Errors must reach this crate, which counts them and backs off.
         config.default_retry = false;
         let builder = ClientBuilder::try_from(config).map_err(|error| Failure::new(Kind::Other, &error))?;
-        Ok(builder.with_layer(guard).build())
+        Ok(builder.with_layer(limits).build())
     }
 }
 
 async fn kubeconfig(path: &Path) -> Result<Config, Failure> {
-    let failure = |error: &dyn std::fmt::Display| Failure::said(Kind::Other, &format!("{}: {error}", path.display()));
+    let failure =
+        |error: &dyn std::fmt::Display| Failure::with_message(Kind::Other, &format!("{}: {error}", path.display()));
     let file = Kubeconfig::read_from(path).map_err(|error| failure(&error))?;
     let runs = |user: &kube::config::NamedAuthInfo| {
         user.auth_info.as_ref().is_some_and(|auth| auth.exec.is_some() || auth.auth_provider.is_some())
     };
     if file.auth_infos.iter().any(runs) {
         return Err(failure(
-            &"a user's credentials come from a program: give a token or a certificate, for none is run here",
+            &"a user's credentials come from a program, which rstwatch does not run: use a token or a client certificate",
         ));
     }
     let proxied = file.clusters.iter().filter_map(|named| named.cluster.as_ref()).any(|it| it.proxy_url.is_some());
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     let mut config = config.map_err(|error| failure(&error))?;
-    // The environment's proxy is for others: a cluster is reached as its file says.
+    // Ignore the proxy of the environment: only the kubeconfig decides how its cluster is reached.
     config.proxy_url = config.proxy_url.filter(|_| proxied);
     Ok(config)
 }

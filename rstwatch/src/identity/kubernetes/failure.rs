@@ -1,36 +1,36 @@
-//! What went wrong with the API: its sort, and one line that can be shown.
+//! An error of the API: its kind, and a message of one printable line.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use kube::runtime::watcher;
 
-use super::guard::Refusal;
+use super::response_error::ResponseError;
 use rstwatch_verdict::escape::printable;
 
-/// Longest message of an error that is logged (characters).
-const MESSAGE: usize = 300;
+/// Longest logged message in characters.
+const MAX_MESSAGE: usize = 300;
 
-/// What sort of error it was.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No connection, or it broke, or no answer came in time.
+    /// Not connected, connection lost, or no response in time.
     Connect,
-    /// Not allowed: status 401 or 403.
+    /// Not authorized: status 401 or 403.
     Forbidden,
-    /// What was asked for is too old (status 410): everything is listed again.
+    /// The requested resource version is too old (status 410); the list is read again.
     Gone,
-    /// What came is not what the API speaks, or too long.
+    /// The response cannot be decoded or is too long.
     Decode,
-    /// Any other status, and bad settings.
+    /// Any other status, or an unusable configuration.
     Other,
 }
 
 impl Kind {
-    /// In the order of the metric.
+    /// Every kind, in the order of the metric.
     pub const ALL: [Self; 5] = [Self::Connect, Self::Forbidden, Self::Gone, Self::Decode, Self::Other];
 
-    /// As in labels.
+    /// The value of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -53,27 +53,27 @@ impl Kind {
 /// An error with its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What sort.
+    /// Its kind.
     pub kind: Kind,
     /// One printable line.
     pub message: String,
-    /// A watch that had been answered broke off: that alone is no news, it is taken up again.
-    pub broke_off: bool,
+    /// An established watch lost its connection. That is normal; the watch resumes.
+    pub interrupted: bool,
 }
 
 impl Failure {
-    /// Something that is no error of a watch.
+    /// An error with the messages of its causes.
     pub fn new(kind: Kind, error: &(dyn StdError + 'static)) -> Self {
-        Self::said(kind, &message(error))
+        Self::with_message(kind, &message(error))
     }
 
-    /// The same, in words.
-    pub fn said(kind: Kind, words: &str) -> Self {
-        Self { kind, message: printable(words).chars().take(MESSAGE).collect(), broke_off: false }
+    /// An error with this message.
+    pub fn with_message(kind: Kind, message: &str) -> Self {
+        Self { kind, message: printable(message).chars().take(MAX_MESSAGE).collect(), interrupted: false }
     }
 
     fn of_status(code: u16, message: &str) -> Self {
-        Self::said(Kind::of_status(code), &format!("status {code}: {message}"))
+        Self::with_message(Kind::of_status(code), &format!("status {code}: {message}"))
     }
 }
 
@@ -84,7 +84,7 @@ impl From<&watcher::Error> for Failure {
             InitialListFailed(error) | WatchStartFailed(error) => error.into(),
             WatchFailed(error) => {
                 let failure = Self::from(error);
-                Self { broke_off: failure.kind == Kind::Connect, ..failure }
+                Self { interrupted: failure.kind == Kind::Connect, ..failure }
             }
             WatchError(status) => Self::of_status(status.code, &status.message),
             NoResourceVersion => Self::new(Kind::Decode, error),
@@ -94,18 +94,20 @@ impl From<&watcher::Error> for Failure {
 
 impl From<&kube::Error> for Failure {
     fn from(error: &kube::Error) -> Self {
-        if let Some(refusal) = refusal(error) {
-            let kind = match refusal {
-                Refusal::Status(code) => Kind::of_status(*code),
-                Refusal::TooLong(_) => Kind::Decode,
-                Refusal::Silent(_) | Refusal::Slow(_) => Kind::Connect,
+        if let Some(cause) = response_error(error) {
+            let kind = match cause {
+                ResponseError::Status(code) => Kind::of_status(*code),
+                ResponseError::TooLong(_) => Kind::Decode,
+                ResponseError::Timeout(_) | ResponseError::ListTimeout(_) => Kind::Connect,
             };
-            return Self::new(kind, refusal);
+            return Self::new(kind, cause);
         }
         use kube::Error::{Api, FromUtf8, HyperError, ReadEvents, SerdeError, Service};
         match error {
-            // kube takes any object for a status.
-            Api(status) if status.code == 0 => Self::said(Kind::Decode, "neither an event nor a status in a watch"),
+            // kube decodes any object as a status.
+            Api(status) if status.code == 0 => {
+                Self::with_message(Kind::Decode, "a watch sent neither an event nor a status")
+            }
             Api(status) => Self::of_status(status.code, &status.message),
             FromUtf8(_) | SerdeError(_) => Self::new(Kind::Decode, error),
             HyperError(_) | ReadEvents(_) | Service(_) => Self::new(Kind::Connect, error),
@@ -114,7 +116,7 @@ impl From<&kube::Error> for Failure {
     }
 }
 
-fn refusal<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Refusal> {
+fn response_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a ResponseError> {
     causes(error).find_map(|error| error.downcast_ref())
 }
 
@@ -127,29 +129,29 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     })
 }
 
-/// The chain of causes in one line, each said once.
+/// The chain of causes in one line, without repetitions.
 fn message(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for error in causes(error) {
-        let said = error.to_string();
-        if !text.contains(&said) {
+        let message = error.to_string();
+        if !text.contains(&message) {
             let colon = if text.is_empty() { "" } else { ": " };
-            text = text + colon + &said;
+            text = text + colon + &message;
         }
     }
     text
 }
 
 impl fmt::Display for Kind {
-    /// What it means, for people.
+    /// What happened and what to do about it, for the log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Connect => "the Kubernetes API cannot be reached",
             Self::Forbidden => {
-                "the Kubernetes API does not allow it: give the service account the verbs list and watch"
+                "the Kubernetes API does not allow it: grant the service account the verbs list and watch"
             }
-            Self::Gone => "the Kubernetes API has forgotten what was asked for",
-            Self::Decode => "what the Kubernetes API sent cannot be read",
+            Self::Gone => "the Kubernetes API no longer has the requested version",
+            Self::Decode => "the response of the Kubernetes API cannot be read",
             Self::Other => "the Kubernetes API cannot be used",
         })
     }
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn messages_are_one_printable_line() {
-        let failure = Failure::said(Kind::Other, &format!("a\n\u{1b}[2J{}", "x".repeat(10_000)));
-        assert!(failure.message.starts_with("a\\n\\u{1b}[2Jxxx") && failure.message.chars().count() == MESSAGE);
+        let failure = Failure::with_message(Kind::Other, &format!("a\n\u{1b}[2J{}", "x".repeat(10_000)));
+        assert!(failure.message.starts_with("a\\n\\u{1b}[2Jxxx") && failure.message.chars().count() == MAX_MESSAGE);
     }
 }

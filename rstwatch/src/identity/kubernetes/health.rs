@@ -1,4 +1,4 @@
-//! How the watches fare: for the metrics, and a line in the log when it changes.
+//! The state of the watches, for the metrics, and a log line whenever it changes.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::{Failure, Kind};
 
-/// How all watches fare, for the metrics.
+/// The state of all watches, for the metrics.
 #[derive(Debug, Default)]
 pub struct Health {
     up: AtomicBool,
@@ -31,97 +31,97 @@ impl Health {
     }
 }
 
-/// How one watch fares.
+/// The state of one watch.
 #[derive(Debug)]
-pub struct Condition {
+pub struct WatchHealth {
     health: Arc<Health>,
-    /// What is watched, for the log.
-    what: String,
-    /// Whether [`Health::is_up`] is about it.
-    shown: bool,
-    /// How long an answered watch must go on to count as well.
+    /// The watched objects, for the log.
+    subject: String,
+    /// Whether [`Health::is_up`] reports this watch.
+    reported: bool,
+    /// How long an accepted watch must last to count as healthy.
     settling: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A whole list was seen, and nothing was missed since.
+    /// A list was completed, and nothing has been missed since.
     listed: bool,
-    /// What was told of the last error; none: it is well, or nothing was told yet.
+    /// The kind of the last logged error; `None` while healthy, or if nothing was logged.
     failing: Option<Kind>,
-    /// Whether it was ever told that it is well.
-    told: bool,
-    /// When a watch was answered that has not failed since.
-    answered: Option<Instant>,
-    /// Since when it is well.
-    well: Option<Instant>,
+    /// Whether recovery was ever logged.
+    logged: bool,
+    /// When a watch was accepted that has not failed since.
+    accepted: Option<Instant>,
+    /// Since when the watch is healthy.
+    healthy: Option<Instant>,
 }
 
-impl Condition {
-    /// Nothing happened yet.
-    pub fn new(health: Arc<Health>, what: String, shown: bool, settling: Duration) -> Self {
-        Self { health, what, shown, settling, state: Mutex::default() }
+impl WatchHealth {
+    /// The state before the first request.
+    pub fn new(health: Arc<Health>, subject: String, reported: bool, settling: Duration) -> Self {
+        Self { health, subject, reported, settling, state: Mutex::default() }
     }
 
-    /// A watch was answered with success.
-    pub fn answered(&self, now: Instant) {
+    /// The API accepted a watch.
+    pub fn watch_accepted(&self, now: Instant) {
         let mut state = self.state();
-        state.answered = state.answered.or(Some(now));
+        state.accepted = state.accepted.or(Some(now));
     }
 
-    /// A list was seen to its end.
-    pub fn complete(&self, held: usize, now: Instant) {
+    /// A list was completed.
+    pub fn list_completed(&self, held: usize, now: Instant) {
         let mut state = self.state();
         state.listed = true;
         self.recover(&mut state, held, now);
     }
 
-    /// Time goes on: whether a watch that was answered has gone on for long enough.
+    /// Checks whether an accepted watch has lasted long enough; call it periodically.
     pub fn settle(&self, held: impl FnOnce() -> usize, now: Instant) {
         let mut state = self.state();
-        let settled = state.answered.is_some_and(|since| now.duration_since(since) >= self.settling);
-        if state.listed && state.well.is_none() && settled {
+        let settled = state.accepted.is_some_and(|since| now.duration_since(since) >= self.settling);
+        if state.listed && state.healthy.is_none() && settled {
             self.recover(&mut state, held(), now);
         }
     }
 
-    /// Something went wrong. Answers how long all was well before.
+    /// Notes an error. Returns how long the watch was healthy before it.
     pub fn failed(&self, failure: &Failure, now: Instant) -> Duration {
-        let Failure { kind, message, broke_off } = failure;
+        let Failure { kind, message, interrupted } = failure;
         self.health.count(*kind);
         let mut state = self.state();
-        let well = state.well.take().map_or(Duration::ZERO, |since| now.duration_since(since));
-        state.answered = None;
-        self.show(false);
+        let healthy = state.healthy.take().map_or(Duration::ZERO, |since| now.duration_since(since));
+        state.accepted = None;
+        self.report(false);
         if matches!(kind, Kind::Gone | Kind::Decode) {
             state.listed = false;
         }
         if *kind == Kind::Gone {
-            // An everyday matter of every watch.
-            tracing::debug!("{}: listed again: {message}", self.what);
-        } else if *broke_off || state.failing.replace(*kind) == Some(*kind) {
-            tracing::debug!("{}: {message}", self.what);
+            // Normal for any watch.
+            tracing::debug!("{}: reading the list again: {message}", self.subject);
+        } else if *interrupted || state.failing.replace(*kind) == Some(*kind) {
+            tracing::debug!("{}: {message}", self.subject);
         } else {
             tracing::warn!(
-                "{}: {kind}: {message}; what is known stays, what is new has no name until it answers",
-                self.what
+                "{}: {kind}: {message}; known names remain, new objects have no names until this is resolved",
+                self.subject
             );
         }
-        well
+        healthy
     }
 
     fn recover(&self, state: &mut State, held: usize, now: Instant) {
-        state.well = state.well.or(Some(now));
-        self.show(true);
-        if state.failing.take().is_some() || !state.told {
-            state.told = true;
-            tracing::info!("{}: in sync, {held} known", self.what);
+        state.healthy = state.healthy.or(Some(now));
+        self.report(true);
+        if state.failing.take().is_some() || !state.logged {
+            state.logged = true;
+            tracing::info!("{}: in sync, {held} known", self.subject);
         }
     }
 
-    fn show(&self, up: bool) {
-        if self.shown {
+    fn report(&self, up: bool) {
+        if self.reported {
             self.health.up.store(up, Ordering::Relaxed);
         }
     }

@@ -1,7 +1,7 @@
-//! Pods by name, and on request the other ends: from the Kubernetes API.
+//! Names of pods, and optionally of remote ends, from the Kubernetes API.
 //!
-//! Nothing here is waited for. Watches run beside everything else and fill stores in memory; who asks gets what is known.
-//! The only requests are GETs that list and watch: pods of this node, and with `remote = true` all pods, services, nodes.
+//! Nothing waits for the API. Watches run in the background and fill caches; a lookup returns what is cached. The only requests
+//! are GETs that list and watch: the pods of this node, and with `remote = true` all pods, services and nodes.
 
 use std::sync::Arc;
 
@@ -14,91 +14,93 @@ use rstwatch_verdict::event::Event;
 pub mod client;
 pub mod controller;
 pub mod failure;
-pub mod guard;
+pub mod directory;
 pub mod health;
-pub mod loose;
+pub mod lenient;
+pub mod limits;
 pub mod metrics;
 pub mod names;
+pub mod needs;
 pub mod object;
 pub mod pod;
-pub mod reach;
+pub mod response_error;
 pub mod settings;
 pub mod store;
 pub mod watch;
 
+use directory::Directory;
 use failure::Kind;
-use health::{Condition, Health};
-use names::{Directory, Names};
+use health::{Health, WatchHealth};
+use names::Names;
 use object::{Node, Service};
-use pod::Seen;
+use pod::WatchedPod;
 use settings::Settings;
-use store::Store;
-use watch::{PAGE, Patience, Sink, Watch};
+use store::PodStore;
+use watch::{PAGE_SIZE, Sink, Watch, WatchTimeouts};
 
-/// Watches that run until this is dropped, and what they know.
+/// The running watches, which end when this is dropped, and their cache.
 #[derive(Debug)]
 pub struct Kubernetes {
-    knowledge: Knowledge,
+    cache: ClusterCache,
     _watches: JoinSet<()>,
 }
 
-/// What the watches know; cheap to clone.
+/// The objects that the watches have seen; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Knowledge {
+pub struct ClusterCache {
     /// Pods of this node.
-    pub pods: Arc<Store>,
-    /// Names by address, where the other end gets one.
+    pub pods: Arc<PodStore>,
+    /// Names by address; `None` unless remote ends are named.
     pub names: Option<Arc<Names>>,
-    /// How the watches fare.
+    /// The state of the watches.
     pub health: Arc<Health>,
 }
 
 impl Kubernetes {
-    /// Starts to watch; it answers at once and cannot fail.
+    /// Starts the watches. Returns at once; errors are logged, counted and retried.
     pub fn start(settings: &Settings) -> Self {
-        Self::with_patience(settings, Patience::default())
+        Self::with_timeouts(settings, WatchTimeouts::default())
     }
 
-    /// The same, of another patience.
-    pub fn with_patience(settings: &Settings, patience: Patience) -> Self {
+    /// Starts the watches with other timeouts.
+    pub fn with_timeouts(settings: &Settings, timeouts: WatchTimeouts) -> Self {
         let health = Arc::new(Health::default());
-        let pods = Arc::new(Store::default());
+        let pods = Arc::new(PodStore::default());
         let names = settings.remote_limit.map(|limit| Arc::new(Names::new(limit)));
-        let mut start = Start { settings, patience, health: &health, watches: JoinSet::new() };
-        // From the API server's cache, in one piece: it finds a node's pods by index there, where etcd goes through all
-        // pods for each node that asks.
+        let mut watches = Watches { settings, timeouts, health: Arc::clone(&health), tasks: JoinSet::new() };
+        // Read the list from the API server's cache, and whole: the cache has an index of pods by node, while etcd would read
+        // all pods for each node.
         let own = watcher::Config { page_size: None, ..watcher::Config::default() }.any_semantic();
         let own = own.fields(&format!("spec.nodeName={}", settings.node));
-        start.watch(&format!("pods of node {}", settings.node), true, own, Arc::clone(&pods));
+        watches.start(&format!("pods of node {}", settings.node), true, own, Arc::clone(&pods));
         if let Some(names) = &names {
-            let all = || watcher::Config::default().page_size(PAGE);
-            start.watch("all pods", false, all(), Directory::<Seen>::new(names));
-            start.watch("services", false, all(), Directory::<Service>::new(names));
-            start.watch("nodes", false, all(), Directory::<Node>::new(names));
+            let all = || watcher::Config::default().page_size(PAGE_SIZE);
+            watches.start("all pods", false, all(), Directory::<WatchedPod>::new(names));
+            watches.start("services", false, all(), Directory::<Service>::new(names));
+            watches.start("nodes", false, all(), Directory::<Node>::new(names));
         }
-        let watches = start.watches;
-        Self { knowledge: Knowledge { pods, names, health }, _watches: watches }
+        Self { cache: ClusterCache { pods, names, health }, _watches: watches.tasks }
     }
 
-    /// What the watches know.
-    pub fn knowledge(&self) -> &Knowledge {
-        &self.knowledge
+    /// The objects that the watches have seen.
+    pub fn cache(&self) -> &ClusterCache {
+        &self.cache
     }
 }
 
-impl Knowledge {
-    /// The pods of this node, for owners.
+impl ClusterCache {
+    /// The pods of this node, for the resolution of owners.
     pub fn pods(&self) -> Arc<dyn Pods> {
         Arc::clone(&self.pods) as Arc<dyn Pods>
     }
 
-    /// Names the other end of an event's connection, if it has a name.
+    /// Sets the name of an event's remote end, if its address has one.
     pub fn name_remote(&self, event: &mut Event) {
         let Some(names) = &self.names else { return };
         event.remote_workload = names.find(event.remote.ip());
     }
 
-    /// What the metrics show.
+    /// The values of the metrics.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             up: self.health.is_up(),
@@ -110,44 +112,45 @@ impl Knowledge {
     }
 }
 
-/// The metrics' view of it.
+/// The values of the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Whether the watch of this node's pods is in sync.
     pub up: bool,
     /// Errors so far, by kind.
     pub errors: [(Kind, u64); Kind::ALL.len()],
-    /// Pods of this node that live.
+    /// Existing pods of this node.
     pub pods: usize,
-    /// Pods that there was no room for.
+    /// Pods not kept because the limit was reached.
     pub pods_refused: u64,
-    /// Addresses with a name, and those that there was no room for.
+    /// Addresses with a name, and those not kept because the limit was reached.
     pub addresses: Option<(usize, u64)>,
 }
 
-struct Start<'a> {
+/// Starts watches with the same settings.
+struct Watches<'a> {
     settings: &'a Settings,
-    patience: Patience,
-    health: &'a Arc<Health>,
-    watches: JoinSet<()>,
+    timeouts: WatchTimeouts,
+    health: Arc<Health>,
+    tasks: JoinSet<()>,
 }
 
-impl Start<'_> {
-    fn watch<S>(&mut self, what: &str, shown: bool, config: watcher::Config, sink: S)
+impl Watches<'_> {
+    fn start<S>(&mut self, subject: &str, reported: bool, config: watcher::Config, sink: S)
     where
         S: Sink + 'static,
         S::Object:
             kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
     {
-        let settling = self.patience.settling;
-        let condition = Condition::new(Arc::clone(self.health), format!("kubernetes: {what}"), shown, settling);
+        let settling = self.timeouts.settling;
+        let health = WatchHealth::new(Arc::clone(&self.health), format!("kubernetes: {subject}"), reported, settling);
         let watch = Watch {
             source: self.settings.source.clone(),
             config,
             sink,
-            condition: Arc::new(condition),
-            patience: self.patience,
+            health: Arc::new(health),
+            timeouts: self.timeouts,
         };
-        self.watches.spawn(watch.run());
+        self.tasks.spawn(watch.run());
     }
 }

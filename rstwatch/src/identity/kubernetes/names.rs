@@ -1,72 +1,79 @@
-//! Who has which address in the cluster, for the other end of connections. Bounded; addresses change hands.
+//! Names of pods, services and nodes by address, for the remote ends of connections. Bounded; addresses are reused.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use super::object::{Named, Node, Service};
-use super::pod::Seen;
-use super::store::AFTERLIFE;
-use super::watch::Sink;
+use super::store::RETENTION;
 use rstwatch_verdict::event::{RemoteKind, RemoteWorkload};
 
 /// Names by address.
 #[derive(Debug)]
-pub struct Names(RwLock<Known>);
+pub struct Names(RwLock<State>);
 
 #[derive(Debug)]
-struct Known {
+struct State {
     limit: usize,
     by_address: HashMap<IpAddr, Holder>,
-    /// Who has such an address, too, and gets it from its living holder: by uid, the last that was told of.
-    waiting: HashMap<IpAddr, Arc<str>>,
+    /// Uids of objects that share an address with its existing holder and take it over later; the last one reported.
+    successors: HashMap<IpAddr, Arc<str>>,
     /// Objects with addresses, by uid.
     objects: HashMap<Arc<str>, Object>,
-    /// Addresses without a living holder, by the time that they lost it.
-    gone: VecDeque<(Instant, IpAddr)>,
-    /// Addresses that there was no room for, ever.
+    /// Addresses whose holder was deleted, oldest first.
+    released: VecDeque<(Instant, IpAddr)>,
+    /// Addresses not kept so far because the limit was reached.
     refused: u64,
-    /// The current list of each kind.
+    /// Number of lists begun, per kind.
     lists: [u64; 3],
 }
 
 #[derive(Debug)]
 struct Holder {
     uid: Arc<str>,
-    who: Arc<RemoteWorkload>,
-    /// When its holder went.
-    gone: Option<Instant>,
+    name: Arc<RemoteWorkload>,
+    /// When the holder released it.
+    released: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Object {
-    who: Arc<RemoteWorkload>,
-    /// Those that it waits for, too.
+    name: Arc<RemoteWorkload>,
+    /// Including those that it may take over later.
     addresses: Vec<IpAddr>,
     list: u64,
 }
 
+/// An object with its addresses.
+#[derive(Debug)]
+pub struct NamedObject {
+    pub(super) uid: Arc<str>,
+    pub(super) name: RemoteWorkload,
+    pub(super) addresses: Vec<IpAddr>,
+    /// It opted out of being named.
+    pub(super) opted_out: bool,
+}
+
 impl Names {
-    /// No names yet; at most so many addresses.
+    /// An empty table of at most `limit` addresses.
     pub fn new(limit: usize) -> Self {
-        Self(RwLock::new(Known {
+        Self(RwLock::new(State {
             limit,
             by_address: HashMap::new(),
-            waiting: HashMap::new(),
+            successors: HashMap::new(),
             objects: HashMap::new(),
-            gone: VecDeque::new(),
+            released: VecDeque::new(),
             refused: 0,
             lists: [0; 3],
         }))
     }
 
-    /// Who has this address, or had it within the last five minutes and nobody since.
+    /// The holder of an address, or the last holder if it released the address within [`RETENTION`].
     pub fn find(&self, address: IpAddr) -> Option<Arc<RemoteWorkload>> {
-        self.read().by_address.get(&address.to_canonical()).map(|holder| Arc::clone(&holder.who))
+        self.read().by_address.get(&address.to_canonical()).map(|holder| Arc::clone(&holder.name))
     }
 
-    /// Addresses with a name.
+    /// Number of addresses with a name.
     pub fn len(&self) -> usize {
         self.read().by_address.len()
     }
@@ -76,21 +83,46 @@ impl Names {
         self.len() == 0
     }
 
-    /// Addresses that there was no room for, ever.
+    /// Addresses not kept so far because the limit was reached.
     pub fn refused(&self) -> u64 {
         self.read().refused
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    pub(super) fn begin_list(&self, kind: RemoteKind) {
+        *self.write().list(kind) += 1;
+    }
+
+    pub(super) fn apply(&self, object: NamedObject, now: Instant) {
+        self.write().apply(object, now);
+    }
+
+    pub(super) fn delete(&self, uid: &Arc<str>, now: Instant) {
+        self.write().delete(uid, now);
+    }
+
+    pub(super) fn delete_unlisted(&self, kind: RemoteKind, now: Instant) {
+        self.write().delete_unlisted(kind, now);
+    }
+
+    pub(super) fn expire(&self, now: Instant) {
+        self.write().expire(now);
+    }
+
+    /// Number of existing objects of a kind.
+    pub(super) fn count(&self, kind: RemoteKind) -> usize {
+        self.read().objects.values().filter(|object| object.name.kind == kind).count()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl State {
     fn list(&mut self, kind: RemoteKind) -> &mut u64 {
         let [pods, services, nodes] = &mut self.lists;
         match kind {
@@ -100,65 +132,65 @@ impl Known {
         }
     }
 
-    fn apply(&mut self, Found { uid, who, addresses, hidden }: Found, now: Instant) {
+    fn apply(&mut self, NamedObject { uid, name, addresses, opted_out }: NamedObject, now: Instant) {
         let before = self.objects.remove(&uid).map_or(Vec::new(), |object| object.addresses);
-        if hidden {
+        if opted_out {
             return before.into_iter().chain(addresses).for_each(|address| self.hide(address, &uid));
         }
         for address in before.iter().filter(|address| !addresses.contains(address)) {
-            self.leave(*address, &uid, now);
+            self.release(*address, &uid, now);
         }
-        let who = Arc::new(who);
-        let mut held = Vec::new();
+        let name = Arc::new(name);
+        let mut kept = Vec::new();
         for address in addresses {
-            if self.is_kept(&address, &uid, before.contains(&address) || who.kind == RemoteKind::Service) {
-                self.waiting.insert(address, Arc::clone(&uid));
-                held.push(address);
+            if self.holder_keeps(&address, &uid, before.contains(&address) || name.kind == RemoteKind::Service) {
+                self.successors.insert(address, Arc::clone(&uid));
+                kept.push(address);
                 continue;
             }
             let known = self.by_address.contains_key(&address);
-            if !known && !self.make_room() {
+            if !known && !self.evict_if_full() {
                 self.refused += 1;
                 continue;
             }
-            self.by_address.insert(address, Holder { uid: Arc::clone(&uid), who: Arc::clone(&who), gone: None });
-            held.push(address);
+            self.by_address.insert(address, Holder { uid: Arc::clone(&uid), name: Arc::clone(&name), released: None });
+            kept.push(address);
         }
-        if !held.is_empty() {
-            held.shrink_to_fit();
-            let list = *self.list(who.kind);
-            self.objects.insert(uid, Object { who, addresses: held, list });
+        if !kept.is_empty() {
+            kept.shrink_to_fit();
+            let list = *self.list(name.kind);
+            self.objects.insert(uid, Object { name, addresses: kept, list });
         }
     }
 
-    /// Whether its holder lives and keeps it. An address goes to a pod or a node that is new to it, whose old holder's end may be
-    /// told of later. A late word of one that had it before takes nothing, nor does a service: anybody may give it any
-    /// address (`externalIPs`), and that of a load balancer may be its nodes'.
-    fn is_kept(&self, address: &IpAddr, uid: &Arc<str>, gives_way: bool) -> bool {
-        let other = |holder: &Holder| holder.gone.is_none() && holder.uid != *uid;
-        gives_way && self.by_address.get(address).is_some_and(other)
+    /// Whether the existing holder keeps the address. A pod or node that is new to an address takes it: the deletion of the old
+    /// holder may be reported later. An object that had the address before does not, since its event may be late. Nor does a
+    /// service: users may give it any address (`externalIPs`), and a load balancer may have those of its nodes.
+    fn holder_keeps(&self, address: &IpAddr, uid: &Arc<str>, yields: bool) -> bool {
+        let other = |holder: &Holder| holder.released.is_none() && holder.uid != *uid;
+        yields && self.by_address.get(address).is_some_and(other)
     }
 
-    /// Its address has no name any more: neither its own, nor that of one before it.
+    /// Removes the name of an opted-out object's address, and that of a former holder.
     fn hide(&mut self, address: IpAddr, uid: &Arc<str>) {
-        if self.by_address.get(&address).is_some_and(|holder| holder.uid == *uid || holder.gone.is_some()) {
+        if self.by_address.get(&address).is_some_and(|holder| holder.uid == *uid || holder.released.is_some()) {
             self.by_address.remove(&address);
-            self.inherit(address);
+            self.hand_over(address);
         }
     }
 
-    /// Who waited for an address gets it, if there is one that still has it.
-    fn inherit(&mut self, address: IpAddr) {
-        let Some(uid) = self.waiting.remove(&address) else { return };
+    /// Gives an address to its successor, if that still has it.
+    fn hand_over(&mut self, address: IpAddr) {
+        let Some(uid) = self.successors.remove(&address) else { return };
         let Some(object) = self.objects.get(&uid).filter(|object| object.addresses.contains(&address)) else { return };
-        self.by_address.insert(address, Holder { uid, who: Arc::clone(&object.who), gone: None });
+        self.by_address.insert(address, Holder { uid, name: Arc::clone(&object.name), released: None });
     }
 
-    /// Room for one more: whose holder is gone gives way.
-    fn make_room(&mut self) -> bool {
+    /// Evicts released addresses while the table is full. Returns whether there is a free slot.
+    fn evict_if_full(&mut self) -> bool {
         while self.by_address.len() >= self.limit {
-            let Some((at, address)) = self.gone.pop_front() else { return false };
-            self.end(address, at);
+            let Some((at, address)) = self.released.pop_front() else { return false };
+            self.evict(address, at);
         }
         true
     }
@@ -166,137 +198,43 @@ impl Known {
     fn delete(&mut self, uid: &Arc<str>, now: Instant) {
         let Some(object) = self.objects.remove(uid) else { return };
         for address in object.addresses {
-            self.leave(address, uid, now);
+            self.release(address, uid, now);
         }
     }
 
-    fn leave(&mut self, address: IpAddr, uid: &Arc<str>, now: Instant) {
-        // Another may have taken it already.
+    fn release(&mut self, address: IpAddr, uid: &Arc<str>, now: Instant) {
+        // Another object may have taken it already.
         let Some(holder) = self.by_address.get_mut(&address).filter(|holder| holder.uid == *uid) else { return };
-        holder.gone = Some(now);
-        self.gone.push_back((now, address));
-        self.inherit(address);
-        // Those that were taken again stand here too.
-        if self.gone.len() > self.limit
-            && let Some((at, address)) = self.gone.pop_front()
+        holder.released = Some(now);
+        self.released.push_back((now, address));
+        self.hand_over(address);
+        // The queue also holds addresses that have been taken again, so it needs a limit of its own.
+        if self.released.len() > self.limit
+            && let Some((at, address)) = self.released.pop_front()
         {
-            self.end(address, at);
+            self.evict(address, at);
         }
     }
 
     fn delete_unlisted(&mut self, kind: RemoteKind, now: Instant) {
         let list = *self.list(kind);
-        let unlisted = self.objects.iter().filter(|(_, object)| object.who.kind == kind && object.list < list);
+        let unlisted = self.objects.iter().filter(|(_, object)| object.name.kind == kind && object.list < list);
         for uid in unlisted.map(|(uid, _)| Arc::clone(uid)).collect::<Vec<_>>() {
             self.delete(&uid, now);
         }
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.gone.front().is_some_and(|(at, _)| now.duration_since(*at) >= AFTERLIFE) {
-            let Some((at, address)) = self.gone.pop_front() else { return };
-            self.end(address, at);
+        while self.released.front().is_some_and(|(at, _)| now.duration_since(*at) >= RETENTION) {
+            let Some((at, address)) = self.released.pop_front() else { return };
+            self.evict(address, at);
         }
     }
 
-    fn end(&mut self, address: IpAddr, at: Instant) {
-        if self.by_address.get(&address).is_some_and(|holder| holder.gone == Some(at)) {
+    fn evict(&mut self, address: IpAddr, at: Instant) {
+        if self.by_address.get(&address).is_some_and(|holder| holder.released == Some(at)) {
             self.by_address.remove(&address);
         }
-    }
-}
-
-/// An object with addresses. Without uid it is nothing.
-#[derive(Debug)]
-pub struct Found {
-    uid: Arc<str>,
-    who: RemoteWorkload,
-    addresses: Vec<IpAddr>,
-    /// It is not to be named.
-    hidden: bool,
-}
-
-/// What has addresses.
-pub trait Addressed {
-    /// Its kind.
-    const KIND: RemoteKind;
-    /// Itself with its addresses; none if nothing can be made of it.
-    fn found(self) -> Option<Found>;
-}
-
-impl Addressed for Seen {
-    const KIND: RemoteKind = RemoteKind::Pod;
-
-    fn found(self) -> Option<Found> {
-        let who = RemoteWorkload { kind: Self::KIND, namespace: Some(self.pod.namespace), name: self.pod.name };
-        Some(Found { uid: self.uid?, who, addresses: self.addresses, hidden: self.opted_out })
-    }
-}
-
-impl Addressed for Service {
-    const KIND: RemoteKind = RemoteKind::Service;
-
-    fn found(self) -> Option<Found> {
-        named(Self::KIND, self.0)
-    }
-}
-
-impl Addressed for Node {
-    const KIND: RemoteKind = RemoteKind::Node;
-
-    fn found(self) -> Option<Found> {
-        named(Self::KIND, self.0)
-    }
-}
-
-fn named(kind: RemoteKind, Named { uid, namespace, name, addresses, opted_out, .. }: Named) -> Option<Found> {
-    Some(Found { uid: uid?, who: RemoteWorkload { kind, namespace, name }, addresses, hidden: opted_out })
-}
-
-/// Takes the objects of one kind.
-#[derive(Debug)]
-pub struct Directory<T> {
-    names: Arc<Names>,
-    object: std::marker::PhantomData<fn(T)>,
-}
-
-impl<T> Directory<T> {
-    /// Into these names.
-    pub fn new(names: &Arc<Names>) -> Self {
-        Self { names: Arc::clone(names), object: std::marker::PhantomData }
-    }
-}
-
-impl<T: Addressed> Sink for Directory<T> {
-    type Object = T;
-
-    fn begin(&mut self) {
-        *self.names.write().list(T::KIND) += 1;
-    }
-
-    fn apply(&mut self, object: T, now: Instant) {
-        if let Some(found) = object.found() {
-            self.names.write().apply(found, now);
-        }
-    }
-
-    fn delete(&mut self, object: T, now: Instant) {
-        if let Some(found) = object.found() {
-            self.names.write().delete(&found.uid, now);
-        }
-    }
-
-    fn complete(&mut self, now: Instant) {
-        self.names.write().delete_unlisted(T::KIND, now);
-    }
-
-    fn expire(&mut self, now: Instant) {
-        self.names.write().expire(now);
-    }
-
-    fn held(&self) -> usize {
-        let known = self.names.read();
-        known.objects.values().filter(|object| object.who.kind == T::KIND).count()
     }
 }
 

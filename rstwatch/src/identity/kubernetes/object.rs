@@ -1,4 +1,4 @@
-//! Services and nodes as the API sends them, and what all objects share.
+//! Services and nodes as the API sends them, and what these objects have in common.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use kube::Resource;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectMeta};
 use serde::Deserialize;
 
-use super::loose::{List, Loose, Text};
+use super::lenient::{Lenient, List, Text};
 
-/// The value of the annotation `rstwatch.dev/ignore-names` that asks for it.
+/// The value of the annotation `rstwatch.dev/ignore-names` that opts out.
 pub(super) const OPT_OUT: &str = "true";
 
-/// Addresses of hosts: not of everyone, not of nobody, each once.
+/// Parses addresses, and drops duplicates and those that identify no single host (loopback, unspecified, multicast).
 pub(super) fn addresses<'a>(texts: impl IntoIterator<Item = &'a Text>) -> Vec<IpAddr> {
     let parsed = texts.into_iter().filter_map(|text| text.get()?.parse::<IpAddr>().ok());
     let mut addresses: Vec<_> = parsed.map(|address| address.to_canonical()).collect();
@@ -30,7 +30,7 @@ struct Metadata {
     namespace: Text,
     uid: Text,
     resource_version: Text,
-    annotations: Loose<Annotations>,
+    annotations: Lenient<Annotations>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,17 +43,17 @@ struct Annotations {
 /// What services and nodes have in common.
 #[derive(Clone, Debug)]
 pub struct Named {
-    /// Of it only the resource version.
+    /// Holds only the resource version.
     meta: ObjectMeta,
-    /// Names it for ever; none: nothing can be made of it.
+    /// Unique over time; an object without it is ignored.
     pub uid: Option<Arc<str>>,
-    /// Its namespace; none for a node.
+    /// Its namespace; `None` for a node.
     pub namespace: Option<Arc<str>>,
     /// Its name.
     pub name: Arc<str>,
-    /// Where it is reached.
+    /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its annotation asks that it is not named.
+    /// Its annotation opts out of being named.
     pub opted_out: bool,
 }
 
@@ -87,9 +87,9 @@ pub struct Node(pub Named);
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawService {
-    metadata: Loose<Metadata>,
-    spec: Loose<ServiceSpec>,
-    status: Loose<ServiceStatus>,
+    metadata: Lenient<Metadata>,
+    spec: Lenient<ServiceSpec>,
+    status: Lenient<ServiceStatus>,
 }
 
 #[derive(Default, Deserialize)]
@@ -106,13 +106,13 @@ struct ServiceSpec {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct ServiceStatus {
-    load_balancer: Loose<LoadBalancer>,
+    load_balancer: Lenient<LoadBalancer>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct LoadBalancer {
-    ingress: List<Loose<Ingress>, 64>,
+    ingress: List<Lenient<Ingress>, 64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -122,9 +122,11 @@ struct Ingress {
 }
 
 impl From<RawService> for Service {
-    /// With the addresses that kube-proxy takes for it: a client's socket shows these, not the backend's.
-    fn from(RawService { metadata: Loose(metadata), spec: Loose(spec), status: Loose(status) }: RawService) -> Self {
-        let ingress = status.load_balancer.0.ingress.0.iter().map(|Loose(ingress)| &ingress.ip);
+    /// Collects the addresses that kube-proxy redirects: a client's socket shows these, not the backend's.
+    fn from(
+        RawService { metadata: Lenient(metadata), spec: Lenient(spec), status: Lenient(status) }: RawService,
+    ) -> Self {
+        let ingress = status.load_balancer.0.ingress.0.iter().map(|Lenient(ingress)| &ingress.ip);
         let texts = spec.cluster_ips.0.iter().chain([&spec.cluster_ip]).chain(&spec.external_ips.0).chain(ingress);
         Self(Named::new(metadata, addresses(texts)))
     }
@@ -133,14 +135,14 @@ impl From<RawService> for Service {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RawNode {
-    metadata: Loose<Metadata>,
-    status: Loose<NodeStatus>,
+    metadata: Lenient<Metadata>,
+    status: Lenient<NodeStatus>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NodeStatus {
-    addresses: List<Loose<NodeAddress>, 64>,
+    addresses: List<Lenient<NodeAddress>, 64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -150,13 +152,13 @@ struct NodeAddress {
 }
 
 impl From<RawNode> for Node {
-    /// Its names among the addresses are none.
-    fn from(RawNode { metadata: Loose(metadata), status: Loose(status) }: RawNode) -> Self {
-        Self(Named::new(metadata, addresses(status.addresses.0.iter().map(|Loose(address)| &address.address))))
+    /// Collects the addresses; host names among them are dropped.
+    fn from(RawNode { metadata: Lenient(metadata), status: Lenient(status) }: RawNode) -> Self {
+        Self(Named::new(metadata, addresses(status.addresses.0.iter().map(|Lenient(address)| &address.address))))
     }
 }
 
-/// Where the API keeps a type.
+/// Implements [`Resource`], which names the type's path in the API.
 macro_rules! resource {
     ($type:ty, $scope:ty, $kind:literal, $plural:literal) => {
         impl Resource for $type {
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn services_by_every_address_that_clients_use() {
+    fn services_have_every_address_that_clients_use() {
         let value = json!({
             "metadata": {"name": "db", "namespace": "shop", "uid": "s1"},
             "spec": {"clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9", "fd00::9"], "externalIPs": ["192.0.2.1"]},
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_by_their_addresses() {
+    fn nodes_have_their_addresses() {
         let value = json!({
             "metadata": {"name": "node-a", "uid": "n1"},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}, {"type": "Hostname", "address": "node-a"}, {"address": "127.0.0.1"}]},
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_want_to_be_named_is_marked() {
+    fn an_opted_out_object_is_marked() {
         let value = json!({
             "metadata": {"name": "db", "uid": "s1", "annotations": {"rstwatch.dev/ignore-names": "true"}},
             "spec": {"clusterIP": "10.96.0.9"},

@@ -1,4 +1,4 @@
-//! The table `[kubernetes]` of the configuration, and what becomes of it here.
+//! The `[kubernetes]` table of the configuration, and the settings that it resolves to on this host.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use toml::Spanned;
 
 use super::client::Source;
 
-/// Names by address that are kept unless the configuration says otherwise.
+/// Default limit of addresses with a name.
 pub const DEFAULT_REMOTE_LIMIT: usize = 50_000;
 const REMOTE_LIMIT: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
-/// The table, checked.
+/// The checked table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Whether the API is asked; none: where this is a pod, or a kubeconfig is named.
+    /// Whether to watch the API; `None`: if this is a pod, or a kubeconfig is configured.
     pub enabled: Option<bool>,
-    /// This node's name in the API; none: `NODE_NAME` of the environment, else the name of this host.
+    /// This node's name in the API; `None`: the environment variable `NODE_NAME`, else the host name.
     pub node_name: Option<String>,
-    /// Whether the other end of connections gets a name.
+    /// Whether to name the remote ends of connections.
     pub remote: bool,
-    /// Names by address.
+    /// Most addresses with a name.
     pub remote_limit: usize,
-    /// How the API is reached, if not as a pod does.
+    /// The kubeconfig file; `None`: the service account of this pod.
     pub kubeconfig: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Default for Table {
     }
 }
 
-/// The table as written.
+/// The table as written, unchecked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Written {
@@ -46,7 +46,7 @@ pub struct Written {
 /// Checks the table.
 ///
 /// # Errors
-/// The byte at which the faulty value begins, and what is wrong with it.
+/// The byte offset of the invalid value, and what is wrong with it.
 pub fn checked(written: Option<Written>) -> Result<Table, (usize, String)> {
     let Some(Written { enabled, node_name, remote, remote_limit, kubeconfig }) = written else {
         return Ok(Table::default());
@@ -70,48 +70,52 @@ fn switch(value: toml::Value) -> Result<Option<bool>, String> {
     match value {
         toml::Value::Boolean(on) => Ok(Some(on)),
         toml::Value::String(word) if word == "auto" => Ok(None),
-        _ => Err("kubernetes.enabled is neither true nor false nor \"auto\"".to_owned()),
+        _ => Err("kubernetes.enabled must be true, false or \"auto\"".to_owned()),
     }
 }
 
 fn node(name: String) -> Result<String, String> {
-    if is_node_name(&name) { Ok(name) } else { Err(format!("kubernetes.node_name is no name of a node: {NODE_NAMES}")) }
+    if is_node_name(&name) {
+        Ok(name)
+    } else {
+        Err(format!("kubernetes.node_name is not a valid node name: {NODE_NAMES}"))
+    }
 }
 
-const NODE_NAMES: &str = "give 1 to 253 of a-z, 0-9, . and -, as kubectl get nodes shows it";
+const NODE_NAMES: &str = "give 1 to 253 of a-z, 0-9, . and -, as shown by kubectl get nodes";
 
 fn limit_of(limit: i64) -> Result<usize, String> {
-    let fitting = usize::try_from(limit).ok().filter(|_| REMOTE_LIMIT.contains(&limit));
+    let valid = usize::try_from(limit).ok().filter(|_| REMOTE_LIMIT.contains(&limit));
     let (least, most) = (REMOTE_LIMIT.start(), REMOTE_LIMIT.end());
-    fitting.ok_or_else(|| format!("kubernetes.remote_limit is {limit}: give {least} to {most}"))
+    valid.ok_or_else(|| format!("kubernetes.remote_limit is {limit}: give {least} to {most}"))
 }
 
 fn file(path: PathBuf) -> Result<PathBuf, String> {
-    if path.is_absolute() { Ok(path) } else { Err("kubernetes.kubeconfig is no absolute path".to_owned()) }
+    if path.is_absolute() { Ok(path) } else { Err("kubernetes.kubeconfig is not an absolute path".to_owned()) }
 }
 
-/// Whether this can be a node's name. It goes into a field selector.
+/// Whether this is a valid node name. It becomes part of a field selector, so other characters could widen the selection.
 fn is_node_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.' || byte == b'-';
     (1..=253).contains(&name.len()) && name.bytes().all(plain)
 }
 
-/// What is asked of the API.
+/// How to watch the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How the API is reached.
+    /// Where the address and the credentials come from.
     pub source: Source,
     /// This node's name in the API.
     pub node: String,
-    /// Most names by address; none: the other end gets no names.
+    /// Most addresses with a name; `None`: remote ends are not named.
     pub remote_limit: Option<usize>,
 }
 
 impl Settings {
-    /// What the table means with this environment, on a host of this name; none: the API is not asked.
+    /// Resolves the table with this host name and environment; `None`: the API is not watched.
     ///
     /// # Errors
-    /// If what the environment calls the node cannot be its name.
+    /// If the node name that results is invalid.
     pub fn resolve(
         table: &Table,
         host: &str,
@@ -122,11 +126,13 @@ impl Settings {
             return Ok(None);
         }
         let given = || environment("NODE_NAME").filter(|name| !name.is_empty());
-        // The kubelet registers the node with its host's name in small letters.
+        // The kubelet registers the node with the host name in lower case.
         let node = table.node_name.clone().or_else(given).unwrap_or_else(|| host.to_ascii_lowercase());
         if !is_node_name(&node) {
             let node = rstwatch_verdict::escape::printable(&node);
-            return Err(format!("{node} is no name of a node: set NODE_NAME or kubernetes.node_name: {NODE_NAMES}"));
+            return Err(format!(
+                "{node} is not a valid node name: set NODE_NAME or kubernetes.node_name: {NODE_NAMES}"
+            ));
         }
         let source = table.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig);
         Ok(Some(Self { source, node, remote_limit: table.remote.then_some(table.remote_limit) }))
@@ -145,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_where_there_is_one() {
+    fn the_api_is_watched_in_a_pod_or_with_a_kubeconfig() {
         const POD: (&str, &str) = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
         let auto = Table::default();
         assert_eq!(resolved(&auto, &[]), Ok(None));
@@ -166,7 +172,7 @@ mod tests {
         for name in ["a,status.phase=Running", "a b", "A_B", "ä", "a=b", "a\n"] {
             let environment = [("KUBERNETES_SERVICE_HOST", "x"), ("NODE_NAME", name)];
             let error = resolved(&Table::default(), &environment).expect_err("refused");
-            assert!(error.contains("no name of a node") && error.lines().count() == 1, "{error}");
+            assert!(error.contains("not a valid node name") && error.lines().count() == 1, "{error}");
         }
     }
 }

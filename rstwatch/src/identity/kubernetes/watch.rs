@@ -1,4 +1,4 @@
-//! One watch, for ever: list, follow, and begin again where that fails. It never gives up and never hurries.
+//! One watch: reads the list, follows the changes, and starts over after an error. Retries forever, with backoff.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -13,75 +13,75 @@ use serde::de::DeserializeOwned;
 
 use super::client::Source;
 use super::failure::{Failure, Kind};
-use super::guard::{Guard, Limits};
-use super::health::Condition;
+use super::health::WatchHealth;
+use super::limits::{LimitLayer, ResponseLimits};
 
-/// Who takes what is watched.
+/// Receives the objects of a watch.
 pub trait Sink: Send {
-    /// What is watched.
+    /// The watched type.
     type Object;
-    /// A list begins.
-    fn begin(&mut self);
-    /// It is there, or has changed.
+    /// A list starts.
+    fn begin_list(&mut self);
+    /// An object was added or has changed.
     fn apply(&mut self, object: Self::Object, now: Instant);
-    /// It is gone.
+    /// An object was deleted.
     fn delete(&mut self, object: Self::Object, now: Instant);
-    /// The list was seen to its end: what was not in it is gone.
-    fn complete(&mut self, now: Instant);
-    /// Time goes on; called about once a second.
+    /// The list is complete: objects that were not in it have been deleted.
+    fn complete_list(&mut self, now: Instant);
+    /// Evicts expired objects; called about once per second.
     fn expire(&mut self, now: Instant);
-    /// How many are there.
-    fn held(&self) -> usize;
+    /// Number of existing objects.
+    fn count(&self) -> usize;
 }
 
-/// How patient a watch is.
+/// Timeouts and backoff of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Of the answers.
-    pub limits: Limits,
-    /// First wait after an error; each further one doubles it, up to `longest`, and less of it by chance.
-    pub shortest: Duration,
-    /// Longest wait.
-    pub longest: Duration,
-    /// After so long without error the next wait is short again.
-    pub calm: Duration,
-    /// How long a watch must go on after an error to count as well.
+pub struct WatchTimeouts {
+    /// The limits of responses.
+    pub limits: ResponseLimits,
+    /// The first backoff after an error. It doubles with each further error up to `max_backoff`, minus a random part.
+    pub min_backoff: Duration,
+    /// The longest backoff.
+    pub max_backoff: Duration,
+    /// The backoff starts over after this time without errors.
+    pub backoff_reset: Duration,
+    /// How long a watch must last after an error to count as healthy.
     pub settling: Duration,
-    /// Between two looks at the time.
+    /// Interval at which expiry and health are checked.
     pub tick: Duration,
 }
 
-impl Default for Patience {
+impl Default for WatchTimeouts {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
-            shortest: Duration::from_millis(800),
-            longest: Duration::from_secs(30),
-            calm: Duration::from_secs(60),
+            limits: ResponseLimits::default(),
+            min_backoff: Duration::from_millis(800),
+            max_backoff: Duration::from_secs(30),
+            backoff_reset: Duration::from_secs(60),
             settling: Duration::from_secs(2),
             tick: Duration::from_secs(1),
         }
     }
 }
 
-/// Objects in a page of a list.
-pub const PAGE: u32 = 100;
+/// Objects per page of a list.
+pub const PAGE_SIZE: u32 = 100;
 
-/// Errors in a row after which the client and the list are made anew: certificates and addresses change.
-const ANEW: u32 = 5;
+/// Consecutive errors after which the client is rebuilt and the list read again: certificates and addresses may have changed.
+const RESTART_AFTER: u32 = 5;
 
 /// One watch.
 pub struct Watch<S> {
-    /// How the API is reached.
+    /// Where the address and the credentials come from.
     pub source: Source,
-    /// What is asked for.
+    /// What to list and watch.
     pub config: watcher::Config,
-    /// Who takes it.
+    /// Receives the objects.
     pub sink: S,
-    /// How it fares.
-    pub condition: Arc<Condition>,
-    /// How patient it is.
-    pub patience: Patience,
+    /// The state of the watch.
+    pub health: Arc<WatchHealth>,
+    /// Timeouts and backoff.
+    pub timeouts: WatchTimeouts,
 }
 
 impl<S> Watch<S>
@@ -91,20 +91,20 @@ where
 {
     /// Watches until it is dropped.
     pub async fn run(mut self) {
-        let mut waits = Waits::default();
-        let guard = Guard { limits: self.patience.limits, condition: Arc::clone(&self.condition) };
+        let mut backoff = ErrorBackoff::default();
+        let layer = LimitLayer { limits: self.timeouts.limits, health: Arc::clone(&self.health) };
         loop {
-            match self.source.client(&guard).await {
-                Ok(client) => self.follow(Api::all(client), &mut waits).await,
-                Err(failure) => self.fail(&failure, &mut waits).await,
+            match self.source.client(&layer).await {
+                Ok(client) => self.follow(Api::all(client), &mut backoff).await,
+                Err(failure) => self.fail(&failure, &mut backoff).await,
             }
         }
     }
 
-    /// Until everything is to be made anew.
-    async fn follow(&mut self, api: Api<S::Object>, waits: &mut Waits) {
+    /// Follows the changes until the client must be rebuilt.
+    async fn follow(&mut self, api: Api<S::Object>, backoff: &mut ErrorBackoff) {
         let mut events = pin!(watcher(api, self.config.clone()));
-        let mut ticks = tokio::time::interval(self.patience.tick);
+        let mut ticks = tokio::time::interval(self.timeouts.tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
@@ -115,19 +115,19 @@ where
                 }
             };
             match event {
-                Some(Ok(event)) => self.take(event),
+                Some(Ok(event)) => self.apply(event),
                 Some(Err(error)) => {
                     let failure = Failure::from(&error);
-                    self.fail(&failure, waits).await;
-                    // kube's watcher would ask for the forgotten version for ever where the status says so, and go on behind what
-                    // it cannot read, which would be lost.
+                    self.fail(&failure, backoff).await;
+                    // After status 410, kube's watcher would request the expired version forever. After an unreadable event it
+                    // would continue and lose that event.
                     let missed = matches!(failure.kind, Kind::Gone | Kind::Decode);
                     let listing = matches!(error, watcher::Error::InitialListFailed(_));
                     if listing && failure.kind == Kind::Decode {
-                        // The cache of an API server knows no pages, and this one's answer may be too long.
-                        self.config = self.config.clone().list_semantic(ListSemantic::MostRecent).page_size(PAGE);
+                        // The list may have been too long. The API server's cache does not support pages, so read from etcd.
+                        self.config = self.config.clone().list_semantic(ListSemantic::MostRecent).page_size(PAGE_SIZE);
                     }
-                    if missed || listing || waits.in_a_row.is_multiple_of(ANEW) {
+                    if missed || listing || backoff.errors.is_multiple_of(RESTART_AFTER) {
                         return;
                     }
                 }
@@ -136,15 +136,15 @@ where
         }
     }
 
-    fn take(&mut self, event: Event<S::Object>) {
+    fn apply(&mut self, event: Event<S::Object>) {
         let now = Instant::now();
         match event {
-            Event::Init => self.sink.begin(),
+            Event::Init => self.sink.begin_list(),
             Event::InitApply(object) | Event::Apply(object) => self.sink.apply(object, now),
             Event::Delete(object) => self.sink.delete(object, now),
             Event::InitDone => {
-                self.sink.complete(now);
-                self.condition.complete(self.sink.held(), now);
+                self.sink.complete_list(now);
+                self.health.list_completed(self.sink.count(), now);
             }
         }
     }
@@ -152,33 +152,34 @@ where
     fn tick(&mut self) {
         let now = Instant::now();
         self.sink.expire(now);
-        self.condition.settle(|| self.sink.held(), now);
+        self.health.settle(|| self.sink.count(), now);
     }
 
-    /// Tells, and waits before the next attempt.
-    async fn fail(&mut self, failure: &Failure, waits: &mut Waits) {
-        let well = self.condition.failed(failure, Instant::now());
-        if well >= self.patience.calm {
-            *waits = Waits::default();
+    /// Reports the error, and waits for the backoff.
+    async fn fail(&mut self, failure: &Failure, backoff: &mut ErrorBackoff) {
+        let healthy = self.health.failed(failure, Instant::now());
+        if healthy >= self.timeouts.backoff_reset {
+            *backoff = ErrorBackoff::default();
         }
-        tokio::time::sleep(waits.next(&self.patience)).await;
+        tokio::time::sleep(backoff.next(&self.timeouts)).await;
         self.sink.expire(Instant::now());
     }
 }
 
-/// The waits after errors.
+/// The backoff after errors.
 #[derive(Debug, Default)]
-struct Waits {
-    in_a_row: u32,
+struct ErrorBackoff {
+    /// Consecutive errors.
+    errors: u32,
 }
 
-impl Waits {
-    /// Between half and all of twice the last one: a cluster's nodes must not come back as one.
-    fn next(&mut self, Patience { shortest, longest, .. }: &Patience) -> Duration {
-        let full = shortest.saturating_mul(1 << self.in_a_row.min(16)).min(*longest);
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        let chance = RandomState::new().build_hasher().finish() % 1_000;
-        full / 2 + full.mul_f64(f64::from(u32::try_from(chance).unwrap_or(0)) / 2_000.0)
+impl ErrorBackoff {
+    /// The next backoff: a random time between half and all of the doubled limit, so that nodes do not retry in step.
+    fn next(&mut self, WatchTimeouts { min_backoff, max_backoff, .. }: &WatchTimeouts) -> Duration {
+        let full = min_backoff.saturating_mul(1 << self.errors.min(16)).min(*max_backoff);
+        self.errors = self.errors.saturating_add(1);
+        let random = RandomState::new().build_hasher().finish() % 1_000;
+        full / 2 + full.mul_f64(f64::from(u32::try_from(random).unwrap_or(0)) / 2_000.0)
     }
 }
 
@@ -187,13 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_bound_and_differ() {
-        let patience = Patience::default();
-        let mut waits = Waits::default();
-        let all: Vec<_> = (0..40).map(|_| waits.next(&patience)).collect();
+    fn the_backoff_grows_to_a_limit_and_is_random() {
+        let timeouts = WatchTimeouts::default();
+        let mut backoff = ErrorBackoff::default();
+        let all: Vec<_> = (0..40).map(|_| backoff.next(&timeouts)).collect();
         assert!((Duration::from_millis(400)..=Duration::from_millis(800)).contains(&all[0]), "{all:?}");
         assert!((Duration::from_millis(1_600)..=Duration::from_millis(3_200)).contains(&all[2]), "{all:?}");
-        assert!(all[10..].iter().all(|wait| (15_000..=30_000).contains(&wait.as_millis())), "{all:?}");
+        assert!(all[10..].iter().all(|backoff| (15_000..=30_000).contains(&backoff.as_millis())), "{all:?}");
         let mut late = all[10..].to_vec();
         late.sort_unstable();
         late.dedup();

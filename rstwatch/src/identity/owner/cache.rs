@@ -1,46 +1,46 @@
-//! What is known of cgroups and processes: read by the event loop, written by the one thread that asks. Bounded.
+//! The cache of cgroups and processes: read by the event loop, written by the worker thread alone. Bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::path::Place;
+use super::path::CgroupOwner;
 use rstwatch_verdict::identity::Identity;
 
-/// Cgroups that are gone are known for so long: a reset may be seen after its container.
-pub(super) const REMEMBER: Duration = Duration::from_secs(300);
-/// Most cgroups that are gone and still known; the oldest leave first.
-const MOST_GONE: usize = 8192;
-/// Most processes that are known by `/proc`; those first asked for leave first.
-const MOST_TASKS: usize = 8192;
+/// How long a removed cgroup still resolves: its resets may be read after the container has ended.
+pub(super) const RETENTION: Duration = Duration::from_secs(300);
+/// Most removed cgroups that still resolve; beyond it the oldest are evicted.
+const MAX_REMOVED: usize = 8192;
+/// Most processes read from `/proc`; beyond it the oldest are evicted.
+const MAX_TASKS: usize = 8192;
 
-/// Tells one process from all others.
+/// Process id and start time: unique, although ids are reused.
 type TaskId = (u32, u64);
 
-/// What is found of an owner.
+/// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It lives there.
-    Place(Arc<Place>),
-    /// Nowhere in particular, as far as can be known.
-    Nowhere,
-    /// Its cgroup is not known, nor its process: both may be gone.
+pub(super) enum Resolution {
+    /// A container, pod or unit.
+    Owner(Arc<CgroupOwner>),
+    /// None of these, as far as cgroups show.
+    Unmanaged,
+    /// Neither the cgroup nor the process is known; both may have ended.
     Unknown,
-    /// `/proc` has not been asked.
-    NotAsked,
+    /// `/proc` has not been read for this process yet.
+    Pending,
 }
 
-/// Both maps. A reader waits for a writer no longer than one entry takes.
+/// Cgroups by id, and processes by id and start time. Writers hold a lock for one entry at a time.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    /// Controllers of version 1 are mounted here: a version 2 path may not tell the container.
+    /// Cgroup v1 controllers are mounted on this host, so a v2 path may not name the container.
     pub(super) v1: bool,
-    cgroups: RwLock<HashMap<u64, Arc<Place>>>,
-    tasks: RwLock<HashMap<TaskId, Option<Arc<Place>>>>,
+    cgroups: RwLock<HashMap<u64, Arc<CgroupOwner>>>,
+    tasks: RwLock<HashMap<TaskId, Option<Arc<CgroupOwner>>>>,
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    // An entry is written whole or not at all.
+    // A panic cannot leave an entry half written.
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -53,97 +53,101 @@ impl Cache {
         Self { v1, ..Self::default() }
     }
 
-    /// The owner's cgroup decides: the socket's may be that of who made it for another. What `/proc` says counts where that is
-    /// not known, and on hosts with version 1, where the container may stand in other hierarchies. The socket's own is the
-    /// last resort.
-    pub(super) fn find(&self, key: &Identity) -> Found {
-        let (owners, sockets) = {
+    /// Resolves an owner. The process's cgroup comes first: a socket may have been created for another process. `/proc`
+    /// decides if that cgroup is unknown, and on hosts with cgroup v1, where another hierarchy may name the container. The
+    /// socket's cgroup is the last resort.
+    pub(super) fn resolve(&self, key: &Identity) -> Resolution {
+        let (by_process, by_socket) = {
             let cgroups = read(&self.cgroups);
             match cgroups.get(&key.cgroup) {
-                Some(place) if place.is_container() || !self.v1 => return known(place),
-                owners => (owners.cloned(), cgroups.get(&key.socket).cloned()),
+                Some(owner) if owner.is_container() || !self.v1 => return resolution(owner),
+                owner => (owner.cloned(), cgroups.get(&key.socket).cloned()),
             }
         };
-        let asked = if key.tgid == 0 { None } else { read(&self.tasks).get(&(key.tgid, key.start_ns)).cloned() };
-        let told = match asked {
-            None if key.tgid != 0 => return Found::NotAsked,
-            told => told.flatten(),
+        let task = if key.tgid == 0 { None } else { read(&self.tasks).get(&(key.tgid, key.start_ns)).cloned() };
+        let by_proc = match task {
+            None if key.tgid != 0 => return Resolution::Pending,
+            task => task.flatten(),
         };
-        let best = match (told, owners) {
-            (Some(told), Some(place)) if place.rank() >= told.rank() => Some(place),
-            (told, owners) => told.or(owners).or(sockets),
+        let best = match (by_proc, by_process) {
+            (Some(by_proc), Some(owner)) if owner.rank() >= by_proc.rank() => Some(owner),
+            (by_proc, by_process) => by_proc.or(by_process).or(by_socket),
         };
-        best.as_ref().map_or(Found::Unknown, known)
+        best.as_ref().map_or(Resolution::Unknown, resolution)
     }
 
-    pub(super) fn knows_cgroup(&self, id: u64) -> bool {
+    pub(super) fn contains_cgroup(&self, id: u64) -> bool {
         read(&self.cgroups).contains_key(&id)
     }
 
-    /// How many cgroups and processes are known.
+    /// Number of cgroups and of processes in the cache.
     pub(super) fn len(&self) -> (usize, usize) {
         (read(&self.cgroups).len(), read(&self.tasks).len())
     }
 }
 
-fn known(place: &Arc<Place>) -> Found {
-    if **place == Place::Nothing { Found::Nowhere } else { Found::Place(Arc::clone(place)) }
+fn resolution(owner: &Arc<CgroupOwner>) -> Resolution {
+    if **owner == CgroupOwner::Unmanaged { Resolution::Unmanaged } else { Resolution::Owner(Arc::clone(owner)) }
 }
 
-/// The writer's side: the cache, and in which order things leave it.
+/// The only writer of a [`Cache`]; keeps the order in which entries are evicted.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct CacheWriter {
     cache: Arc<Cache>,
-    gone: VecDeque<(Instant, u64)>,
-    asked: VecDeque<TaskId>,
+    /// Removed cgroups, oldest first.
+    removed: VecDeque<(Instant, u64)>,
+    /// Processes, oldest first.
+    task_order: VecDeque<TaskId>,
 }
 
-impl Keeper {
+impl CacheWriter {
     pub(super) fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, gone: VecDeque::new(), asked: VecDeque::new() }
+        Self { cache, removed: VecDeque::new(), task_order: VecDeque::new() }
     }
 
-    /// A cgroup and where it stands. What lives in the same place as its parent shares it.
-    pub(super) fn came(&mut self, id: u64, parent: u64, place: Place) {
-        let parent = read(&self.cache.cgroups).get(&parent).filter(|known| ***known == place).cloned();
-        let place = parent.unwrap_or_else(|| Arc::new(place));
-        let before = write(&self.cache.cgroups).insert(id, place);
-        // inotify tells of an end by name: that of one before it may have been taken for its own.
+    /// Inserts a cgroup. A child with its parent's owner shares the allocation.
+    pub(super) fn insert_cgroup(&mut self, id: u64, parent: u64, owner: CgroupOwner) {
+        let parent = read(&self.cache.cgroups).get(&parent).filter(|known| ***known == owner).cloned();
+        let owner = parent.unwrap_or_else(|| Arc::new(owner));
+        let before = write(&self.cache.cgroups).insert(id, owner);
+        // inotify reports a removal by name, so a removal that was noted for this id may have been that of an earlier
+        // cgroup of the same name.
         if before.is_some() {
-            self.gone.retain(|(_, gone)| *gone != id);
+            self.removed.retain(|(_, removed)| *removed != id);
         }
     }
 
-    /// A cgroup is gone; its id is not given again. Unless it is told of once more: then it was another's end.
-    pub(super) fn went(&mut self, id: u64, now: Instant) {
-        self.gone.push_back((now, id));
-        if self.gone.len() > MOST_GONE {
-            self.forget_first();
+    /// Notes that a cgroup was removed; its entry expires later. Ids are not reused. A later insertion of the same id
+    /// cancels this: the removal was then that of another cgroup.
+    pub(super) fn remove_cgroup(&mut self, id: u64, now: Instant) {
+        self.removed.push_back((now, id));
+        if self.removed.len() > MAX_REMOVED {
+            self.evict_oldest();
         }
     }
 
-    /// `/proc` was asked for a process; `None`: it is not there any more.
-    pub(super) fn told(&mut self, key: &Identity, place: Option<Place>) {
+    /// Inserts what `/proc` shows of a process; `None`: it has ended.
+    pub(super) fn insert_task(&mut self, key: &Identity, owner: Option<CgroupOwner>) {
         let task = (key.tgid, key.start_ns);
-        if write(&self.cache.tasks).insert(task, place.map(Arc::new)).is_none() {
-            self.asked.push_back(task);
+        if write(&self.cache.tasks).insert(task, owner.map(Arc::new)).is_none() {
+            self.task_order.push_back(task);
         }
-        if self.asked.len() > MOST_TASKS
-            && let Some(first) = self.asked.pop_front()
+        if self.task_order.len() > MAX_TASKS
+            && let Some(first) = self.task_order.pop_front()
         {
             write(&self.cache.tasks).remove(&first);
         }
     }
 
-    /// Forgets what is gone for long enough.
-    pub(super) fn forget(&mut self, now: Instant) {
-        while self.gone.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= REMEMBER) {
-            self.forget_first();
+    /// Evicts cgroups that were removed at least [`RETENTION`] ago.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.removed.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= RETENTION) {
+            self.evict_oldest();
         }
     }
 
-    fn forget_first(&mut self) {
-        if let Some((_, id)) = self.gone.pop_front() {
+    fn evict_oldest(&mut self) {
+        if let Some((_, id)) = self.removed.pop_front() {
             write(&self.cache.cgroups).remove(&id);
         }
     }
@@ -153,12 +157,12 @@ impl Keeper {
 mod tests {
     use super::*;
 
-    fn unit(name: &str) -> Place {
-        Place::Unit(name.into())
+    fn unit(name: &str) -> CgroupOwner {
+        CgroupOwner::Unit(name.into())
     }
 
-    fn keeper(v1: bool) -> Keeper {
-        Keeper::new(Arc::new(Cache::new(v1)))
+    fn writer(v1: bool) -> CacheWriter {
+        CacheWriter::new(Arc::new(Cache::new(v1)))
     }
 
     fn key(cgroup: u64, socket: u64, tgid: u32) -> Identity {
@@ -166,101 +170,102 @@ mod tests {
     }
 
     #[track_caller]
-    fn finds(keeper: &Keeper, key: Identity, name: &str) {
-        assert_eq!(keeper.cache.find(&key), Found::Place(Arc::new(unit(name))));
+    fn finds(writer: &CacheWriter, key: Identity, name: &str) {
+        assert_eq!(writer.cache.resolve(&key), Resolution::Owner(Arc::new(unit(name))));
     }
 
     #[test]
     fn the_owners_cgroup_decides() {
-        let mut keeper = keeper(false);
-        keeper.came(10, 1, unit("nginx.service"));
-        keeper.came(11, 1, unit("systemd.socket"));
-        keeper.came(1, 1, Place::Nothing);
-        finds(&keeper, key(10, 11, 5), "nginx.service");
-        assert_eq!(keeper.cache.find(&key(1, 11, 5)), Found::Nowhere, "the root tells enough");
-        assert_eq!(keeper.cache.find(&key(0, 11, 5)), Found::NotAsked, "the owner's process may tell");
-        keeper.told(&key(0, 0, 5), Some(unit("cron.service")));
-        finds(&keeper, key(0, 11, 5), "cron.service");
+        let mut writer = writer(false);
+        writer.insert_cgroup(10, 1, unit("nginx.service"));
+        writer.insert_cgroup(11, 1, unit("systemd.socket"));
+        writer.insert_cgroup(1, 1, CgroupOwner::Unmanaged);
+        finds(&writer, key(10, 11, 5), "nginx.service");
+        assert_eq!(writer.cache.resolve(&key(1, 11, 5)), Resolution::Unmanaged, "the root cgroup is enough");
+        assert_eq!(writer.cache.resolve(&key(0, 11, 5)), Resolution::Pending, "`/proc` may know");
+        writer.insert_task(&key(0, 0, 5), Some(unit("cron.service")));
+        finds(&writer, key(0, 11, 5), "cron.service");
         assert_eq!(
-            keeper.cache.find(&Identity { start_ns: 8, ..key(0, 0, 5) }),
-            Found::NotAsked,
-            "another of that number"
+            writer.cache.resolve(&Identity { start_ns: 8, ..key(0, 0, 5) }),
+            Resolution::Pending,
+            "another process of that id"
         );
-        keeper.told(&key(0, 0, 6), None);
-        finds(&keeper, key(0, 11, 6), "systemd.socket");
-        finds(&keeper, key(99, 11, 0), "systemd.socket");
-        assert_eq!(keeper.cache.find(&key(99, 0, 6)), Found::Unknown);
+        writer.insert_task(&key(0, 0, 6), None);
+        finds(&writer, key(0, 11, 6), "systemd.socket");
+        finds(&writer, key(99, 11, 0), "systemd.socket");
+        assert_eq!(writer.cache.resolve(&key(99, 0, 6)), Resolution::Unknown);
     }
 
     /// Docker with the cgroupfs driver on a hybrid host: version 2 says docker.service.
     #[test]
-    fn with_version_1_a_process_tells_more() {
-        let mut keeper = keeper(true);
-        keeper.came(10, 1, unit("docker.service"));
-        keeper.came(1, 1, Place::Nothing);
-        assert_eq!(keeper.cache.find(&key(10, 0, 5)), Found::NotAsked);
-        let container = Place::Container { runtime: super::super::path::Runtime::Docker, id: "a".into(), pod: None };
-        keeper.told(&key(0, 0, 5), Some(container.clone()));
-        assert_eq!(keeper.cache.find(&key(10, 0, 5)), Found::Place(Arc::new(container.clone())));
-        keeper.told(&key(0, 0, 6), Some(unit("system.slice")));
-        finds(&keeper, key(10, 0, 6), "docker.service");
-        keeper.told(&key(0, 0, 7), None);
-        finds(&keeper, key(10, 0, 7), "docker.service");
-        assert_eq!(keeper.cache.find(&key(1, 0, 7)), Found::Nowhere);
-        keeper.came(12, 1, container);
-        assert!(matches!(keeper.cache.find(&key(12, 0, 99)), Found::Place(_)), "a container is enough");
+    fn with_cgroup_v1_a_process_shows_more() {
+        let mut writer = writer(true);
+        writer.insert_cgroup(10, 1, unit("docker.service"));
+        writer.insert_cgroup(1, 1, CgroupOwner::Unmanaged);
+        assert_eq!(writer.cache.resolve(&key(10, 0, 5)), Resolution::Pending);
+        let container =
+            CgroupOwner::Container { runtime: super::super::path::Runtime::Docker, id: "a".into(), pod: None };
+        writer.insert_task(&key(0, 0, 5), Some(container.clone()));
+        assert_eq!(writer.cache.resolve(&key(10, 0, 5)), Resolution::Owner(Arc::new(container.clone())));
+        writer.insert_task(&key(0, 0, 6), Some(unit("system.slice")));
+        finds(&writer, key(10, 0, 6), "docker.service");
+        writer.insert_task(&key(0, 0, 7), None);
+        finds(&writer, key(10, 0, 7), "docker.service");
+        assert_eq!(writer.cache.resolve(&key(1, 0, 7)), Resolution::Unmanaged);
+        writer.insert_cgroup(12, 1, container);
+        assert!(matches!(writer.cache.resolve(&key(12, 0, 99)), Resolution::Owner(_)), "a container is enough");
     }
 
     #[test]
-    fn what_is_gone_is_known_for_five_minutes() {
-        let mut keeper = keeper(false);
+    fn removed_cgroups_resolve_for_five_minutes() {
+        let mut writer = writer(false);
         let start = Instant::now();
-        keeper.came(10, 1, unit("a.service"));
-        keeper.went(10, start);
-        keeper.forget(start + REMEMBER - Duration::from_millis(1));
-        finds(&keeper, key(10, 0, 0), "a.service");
-        keeper.forget(start + REMEMBER);
-        assert_eq!(keeper.cache.find(&key(10, 0, 0)), Found::Unknown);
+        writer.insert_cgroup(10, 1, unit("a.service"));
+        writer.remove_cgroup(10, start);
+        writer.expire(start + RETENTION - Duration::from_millis(1));
+        finds(&writer, key(10, 0, 0), "a.service");
+        writer.expire(start + RETENTION);
+        assert_eq!(writer.cache.resolve(&key(10, 0, 0)), Resolution::Unknown);
     }
 
-    /// The queue may hold the end of one before it, of its name, when a walk finds it.
+    /// The event queue may still hold the removal of an earlier cgroup of that name when a walk finds the new one.
     #[test]
-    fn what_comes_again_stays() {
-        let mut keeper = keeper(false);
+    fn a_cgroup_found_again_stays() {
+        let mut writer = writer(false);
         let start = Instant::now();
-        keeper.came(10, 1, unit("a.service"));
-        keeper.went(10, start);
-        keeper.came(10, 1, unit("a.service"));
-        keeper.forget(start + 2 * REMEMBER);
-        finds(&keeper, key(10, 0, 0), "a.service");
-        assert!(keeper.gone.is_empty());
-        keeper.went(10, start + 2 * REMEMBER);
-        keeper.forget(start + 3 * REMEMBER);
-        assert_eq!(keeper.cache.find(&key(10, 0, 0)), Found::Unknown, "its own end counts");
+        writer.insert_cgroup(10, 1, unit("a.service"));
+        writer.remove_cgroup(10, start);
+        writer.insert_cgroup(10, 1, unit("a.service"));
+        writer.expire(start + 2 * RETENTION);
+        finds(&writer, key(10, 0, 0), "a.service");
+        assert!(writer.removed.is_empty());
+        writer.remove_cgroup(10, start + 2 * RETENTION);
+        writer.expire(start + 3 * RETENTION);
+        assert_eq!(writer.cache.resolve(&key(10, 0, 0)), Resolution::Unknown, "its own removal counts");
     }
 
     #[test]
-    fn both_are_bounded() {
-        let mut keeper = keeper(false);
+    fn cgroups_and_processes_are_bounded() {
+        let mut writer = writer(false);
         let now = Instant::now();
         for id in 1..=100_000_u64 {
-            keeper.came(id, 0, unit("a.service"));
-            keeper.went(id, now);
+            writer.insert_cgroup(id, 0, unit("a.service"));
+            writer.remove_cgroup(id, now);
             let tgid = u32::try_from(id).expect("small");
-            keeper.told(&key(0, 0, tgid), None);
-            keeper.told(&key(0, 0, tgid), None);
+            writer.insert_task(&key(0, 0, tgid), None);
+            writer.insert_task(&key(0, 0, tgid), None);
         }
-        assert_eq!(keeper.cache.len(), (MOST_GONE, MOST_TASKS));
-        assert_eq!((keeper.gone.len(), keeper.asked.len()), (MOST_GONE, MOST_TASKS));
-        finds(&keeper, key(100_000, 0, 0), "a.service");
+        assert_eq!(writer.cache.len(), (MAX_REMOVED, MAX_TASKS));
+        assert_eq!((writer.removed.len(), writer.task_order.len()), (MAX_REMOVED, MAX_TASKS));
+        finds(&writer, key(100_000, 0, 0), "a.service");
     }
 
     #[test]
-    fn children_in_the_same_place_share_it() {
-        let mut keeper = keeper(false);
-        keeper.came(10, 1, unit("a.service"));
-        keeper.came(11, 10, unit("a.service"));
-        let cgroups = read(&keeper.cache.cgroups);
+    fn children_share_their_parents_owner() {
+        let mut writer = writer(false);
+        writer.insert_cgroup(10, 1, unit("a.service"));
+        writer.insert_cgroup(11, 10, unit("a.service"));
+        let cgroups = read(&writer.cache.cgroups);
         assert!(Arc::ptr_eq(&cgroups[&10], &cgroups[&11]));
     }
 }

@@ -1,45 +1,43 @@
-//! Whose connection it was: the process, and the pod, container or unit that it belongs to.
+//! Who owns a connection: the process, and the pod, container or systemd unit that it belongs to.
 //!
-//! A record bears ids alone. [`path`] reads what a cgroup's path says; `tree` keeps which id has which path, and `tasks`
-//! asks `/proc` where that is not enough, both on a thread of their own (`worker`) that fills a bounded `cache`.
-//! [`Owners`] answers from there, and names what it finds with what the Kubernetes API said ([`pods`]). When an event's owner
-//! is decided for good is decided in one place: [`naming`].
+//! A record carries only ids. [`path`] derives the owner from a cgroup's path; `tree` maps cgroup ids to paths, and `tasks`
+//! reads `/proc` where that is not enough. Both run on a thread of their own (`worker`), which fills a bounded `cache`.
+//! [`Owners`] resolves from that cache and adds names from the Kubernetes API ([`pods`]). [`naming`] decides when an event's
+//! owner is final.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::kernel::mounts::Mounts;
-use rstwatch_verdict::escape;
 
 mod cache;
+mod inotify;
 pub mod metrics;
 pub mod naming;
+mod outcome;
 mod owners;
 pub mod path;
 pub mod pods;
+mod shared;
 mod tasks;
 mod tree;
 mod worker;
+mod workload;
 
-pub use owners::{Outcome, Owners};
+pub use outcome::Outcome;
+pub use owners::Owners;
 
-/// What limits the naming of owners on this host, in words; nothing where nothing does.
+/// What limits the resolution of owners on this host, in words; `None` if nothing does.
 pub fn limits() -> Option<&'static str> {
     match Mounts::read(Path::new("/proc")) {
         Mounts { hosts: true, .. } => None,
         Mounts { unified: Some(_), .. } => Some(
-            "the cgroup hierarchy here is this container's own: mount the host's /sys/fs/cgroup to know owners that are gone",
+            "this container has its own view of the cgroup hierarchy: mount the host's /sys/fs/cgroup to resolve owners that have ended",
         ),
         Mounts { v1: true, .. } => {
-            Some("cgroup2 is not mounted here: owners are known as long as their processes live")
+            Some("cgroup2 is not mounted here: owners are resolved only while their processes live")
         }
         Mounts { .. } => {
-            Some("no cgroups are mounted here: owners are told by /proc alone, as long as their processes live")
+            Some("no cgroups are mounted here: owners are resolved from /proc, only while their processes live")
         }
     }
-}
-
-/// A name out of a path or the API, fit to be shown.
-fn shown(name: &Arc<str>) -> String {
-    escape::printable(name).into_owned()
 }

@@ -1,8 +1,8 @@
-//! The one place where it is decided when an event's owner stands for good.
+//! Names the owner of each event, and is the only place that decides when the name is final.
 //!
-//! An event whose owner is known leaves at once. One whose owner nobody has looked up yet, as of a cgroup that was made just
-//! now, waits for that local look: a tenth of a second at most, and few at once. Others pass it meanwhile, as sent resets pass
-//! received ones that wait for their sender: an event bears its own time. The Kubernetes API is never waited for.
+//! An event with a cached owner leaves at once. An event with a pending lookup, for example of a cgroup created just now, waits
+//! for that lookup: at most 100 ms, and a bounded number at a time. Other events may overtake it, as sent resets overtake
+//! received ones that are held for their sender; every event carries its own time. Nothing waits for the Kubernetes API.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,113 +10,113 @@ use std::time::Duration;
 use super::owners::Owners;
 use rstwatch_verdict::judged::Judged;
 
-/// An event waits so long for its owner.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// So many wait at once; beyond them the oldest leave as they are.
-const MOST: usize = 1024;
+/// Longest wait of an event for its owner.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(100);
+/// Most waiting events; beyond it the oldest leaves as it is.
+const MAX_WAITING: usize = 1024;
 
-/// Events on their way out, named where their owners are known.
+/// Names events, and keeps those with pending lookups.
 #[derive(Debug, Default)]
 pub struct Naming {
     owners: Option<Owners>,
-    /// With the time (monotonic nanoseconds) at which each leaves, named or not. In that order.
+    /// Events with pending lookups, and the deadline of each (monotonic nanoseconds). Ordered by deadline.
     waiting: VecDeque<(u64, Judged)>,
-    /// Done waiting.
+    /// Named events that were waiting.
     done: VecDeque<Judged>,
-    /// The thread's answers that those who wait have seen.
-    seen: u64,
+    /// The worker's generation at the last retry.
+    generation: u64,
 }
 
 impl Naming {
-    /// Named by these. By default nobody names owners, and events know their processes alone.
-    pub fn by(owners: Owners) -> Self {
+    /// Names events with these owners. The default names none, so events show only their processes.
+    pub fn new(owners: Owners) -> Self {
         Self { owners: Some(owners), ..Self::default() }
     }
 
-    /// Names an event; `None`: it waits.
+    /// Names an event, or keeps it if its lookup is pending. Returns an event that may leave.
     pub fn take(&mut self, mut judged: Judged, now_ns: u64) -> Option<Judged> {
         let Some(owners) = self.owners.as_ref().filter(|_| !judged.identity.is_empty()) else { return Some(judged) };
-        let answered = owners.answered();
+        let generation = owners.shared().generation();
         if let Some((workload, outcome)) = owners.name(&judged.identity, judged.event.process.as_ref()) {
             owners.count(outcome);
             judged.event.workload = workload;
             return Some(judged);
         }
         if self.waiting.is_empty() {
-            self.seen = answered;
+            self.generation = generation;
         }
-        self.waiting.push_back((now_ns + nanos(PATIENCE), judged));
-        if self.waiting.len() <= MOST {
+        self.waiting.push_back((now_ns + nanos(LOOKUP_TIMEOUT), judged));
+        if self.waiting.len() <= MAX_WAITING {
             return None;
         }
-        let first = self.waiting.pop_front()?;
-        Some(self.freeze(first))
+        let oldest = self.waiting.pop_front()?;
+        Some(self.finalize(oldest))
     }
 
-    /// Whether an event waits.
-    pub fn is_waiting(&self) -> bool {
+    /// Whether events are waiting or can be popped.
+    pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || !self.done.is_empty()
     }
 
-    /// An event that waits no longer, at this monotonic time.
+    /// An event whose lookup is done or whose deadline has passed at this monotonic time.
     pub fn pop(&mut self, now_ns: u64) -> Option<Judged> {
-        if let Some(event) = self.done.pop_front() {
-            return Some(event);
+        if let Some(judged) = self.done.pop_front() {
+            return Some(judged);
         }
-        self.look_again();
-        if self.waiting.front().is_some_and(|(until, _)| *until <= now_ns) {
-            let late = self.waiting.pop_front()?;
-            return Some(self.freeze(late));
+        self.retry();
+        if self.waiting.front().is_some_and(|(deadline, _)| *deadline <= now_ns) {
+            let overdue = self.waiting.pop_front()?;
+            return Some(self.finalize(overdue));
         }
         self.done.pop_front()
     }
 
-    /// Until an event leaves, answered or not.
-    pub fn until(&self, now_ns: u64) -> Option<Duration> {
-        self.waiting.front().map(|(until, _)| Duration::from_nanos(until.saturating_sub(now_ns)))
+    /// Time until the next deadline.
+    pub fn until_deadline(&self, now_ns: u64) -> Option<Duration> {
+        self.waiting.front().map(|(deadline, _)| Duration::from_nanos(deadline.saturating_sub(now_ns)))
     }
 
-    /// Resolves when an owner may have become known; never, where nobody asks.
-    pub async fn news(&self) {
+    /// Resolves when lookups have finished; never, if there are no owners.
+    pub async fn changed(&self) {
         match &self.owners {
-            Some(owners) => owners.news().await,
+            Some(owners) => owners.shared().changed().await,
             None => std::future::pending().await,
         }
     }
 
-    /// All that wait, named as far as that is possible within one more wait.
+    /// Returns all waiting events after a last wait of at most 100 ms.
     pub fn finish(&mut self) -> Vec<Judged> {
         if let Some(owners) = &self.owners {
             let keys: Vec<_> = self.waiting.iter().map(|(_, judged)| judged.identity).collect();
-            owners.await_answers(&keys, PATIENCE);
+            owners.shared().wait_for(&keys, LOOKUP_TIMEOUT);
         }
         let mut all: Vec<_> = std::mem::take(&mut self.done).into();
-        all.extend(std::mem::take(&mut self.waiting).into_iter().map(|late| self.freeze(late)));
+        all.extend(std::mem::take(&mut self.waiting).into_iter().map(|waiting| self.finalize(waiting)));
         all
     }
 
-    /// Moves those that are known by now, once for each batch of answers.
-    fn look_again(&mut self) {
+    /// Names the waiting events whose lookups are done. Does nothing until the worker has finished another batch.
+    fn retry(&mut self) {
         let Some(owners) = self.owners.as_ref().filter(|_| !self.waiting.is_empty()) else { return };
-        let answered = owners.answered();
-        if answered == self.seen {
+        let generation = owners.shared().generation();
+        if generation == self.generation {
             return;
         }
-        self.seen = answered;
-        for (until, mut judged) in std::mem::take(&mut self.waiting) {
+        self.generation = generation;
+        for (deadline, mut judged) in std::mem::take(&mut self.waiting) {
             match owners.name(&judged.identity, judged.event.process.as_ref()) {
                 Some((workload, outcome)) => {
                     owners.count(outcome);
                     judged.event.workload = workload;
                     self.done.push_back(judged);
                 }
-                None => self.waiting.push_back((until, judged)),
+                None => self.waiting.push_back((deadline, judged)),
             }
         }
     }
 
-    /// Its owner stands from here on.
-    fn freeze(&self, (_, mut judged): (u64, Judged)) -> Judged {
+    /// Names an event with what is known now; its owner is final.
+    fn finalize(&self, (_, mut judged): (u64, Judged)) -> Judged {
         if let Some(owners) = &self.owners {
             let (workload, outcome) = owners.name_now(&judged.identity, judged.event.process.as_ref());
             owners.count(outcome);

@@ -1,42 +1,42 @@
-//! What a cgroup's path says of who lives there. No I/O.
+//! Parses a cgroup's path into its owner: a container, pod or systemd unit. No I/O.
 //!
-//! Runtimes name cgroups as they like; their shapes are in the table of the tests. Two rules hold for all: the outermost
-//! container counts, and a pod's container counts before any other (a node may itself be a container, as with kind). So nobody
-//! inside a pod's container passes for another. Who may make cgroups elsewhere, as other containers or users with delegated
-//! cgroups, can pass for a pod whose uid they know: a path tells shapes, not who made it.
+//! Every runtime names cgroups in its own format; the tests list them. Two rules hold for all: the outermost container wins, and
+//! a pod's container wins over any other (a node may itself be a container, as with kind). So a process in a pod's container
+//! cannot pass for another pod. A process that can create cgroups elsewhere, in another container or a delegated cgroup, can
+//! pass for a pod of a known uid: a path shows a format, not its creator.
 
 use std::sync::Arc;
 
-/// The kernel's limit of a path (PATH_MAX); what is longer says nothing.
-const LONGEST: usize = 4096;
-/// A container's or machine's name that is not an id may be so long.
-const LONGEST_NAME: usize = 128;
+/// Longest path parsed (PATH_MAX).
+const MAX_PATH: usize = 4096;
+/// Longest name of a container or machine.
+const MAX_NAME: usize = 128;
 
-/// Who lives in a cgroup.
+/// The owner that a cgroup path shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Nobody in particular: the root, a login session, or what no rule knows.
-    Nothing,
-    /// A systemd unit, by its name as systemd escapes it.
+pub enum CgroupOwner {
+    /// No container, pod or unit: the root, a login session, or an unknown format.
+    Unmanaged,
+    /// A systemd unit, by its escaped name.
     Unit(Arc<str>),
-    /// A pod, outside of its containers.
+    /// A pod, by its uid; the process is outside of its containers.
     Pod(Arc<str>),
     /// A container.
     Container {
-        /// Whose it is.
+        /// The runtime that created it.
         runtime: Runtime,
-        /// 64 hexadecimal digits, or a name where the runtime has names.
+        /// 64 hexadecimal digits, or a name if the runtime uses names.
         id: Arc<str>,
-        /// The pod's uid, where the path tells it.
+        /// The pod's uid, if the path contains it.
         pod: Option<Arc<str>>,
     },
 }
 
-impl Place {
-    /// Which of several paths of one process says more. A slice alone says little.
+impl CgroupOwner {
+    /// How specific the owner is. Of several paths of a process, the one with the highest rank wins.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Nothing => 0,
+            Self::Unmanaged => 0,
             Self::Unit(name) if name.ends_with(".slice") => 1,
             Self::Unit(_) => 2,
             Self::Pod(_) => 3,
@@ -51,63 +51,63 @@ impl Place {
     }
 }
 
-/// Who made a container.
+/// A container runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
-    /// containerd, by CRI or by itself, nerdctl too.
+    /// containerd, through CRI or directly, including nerdctl.
     Containerd,
     /// CRI-O.
     Crio,
-    /// Docker, and Amazon ECS, which runs it.
+    /// Docker, including Amazon ECS.
     Docker,
     /// Podman.
     Podman,
-    /// A step of an image's build.
+    /// BuildKit: a step of an image build.
     Buildkit,
     /// LXC, LXD, Incus, Proxmox.
     Lxc,
-    /// A machine of systemd's: nspawn and others that register.
+    /// systemd-nspawn, and other machines registered with systemd.
     Nspawn,
     /// Cloud Foundry.
     Garden,
-    /// Below a pod; the path does not tell.
+    /// Unknown, within a pod.
     Kubernetes,
-    /// The path does not tell.
+    /// Unknown.
     Other,
 }
 
-/// Reads a path as it stands in `/proc/PID/cgroup`, or below the hierarchy's root.
-pub fn parse(path: &str) -> Place {
-    if path.len() > LONGEST {
-        return Place::Nothing;
+/// Parses a path as shown in `/proc/PID/cgroup`, or relative to the root of the hierarchy.
+pub fn parse(path: &str) -> CgroupOwner {
+    if path.len() > MAX_PATH {
+        return CgroupOwner::Unmanaged;
     }
-    // A removed cgroup's path says so while a task is still in it (kernel/cgroup/cgroup.c, proc_cgroup_show).
+    // The kernel marks a removed cgroup that still has a task (kernel/cgroup/cgroup.c, proc_cgroup_show).
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    let mut reading = Reading::default();
+    let mut parser = Parser::default();
     for name in path.split('/').filter(|name| !name.is_empty()) {
-        reading.take(name);
+        parser.push(name);
     }
-    reading.place()
+    parser.finish()
 }
 
-/// What was met on the way from the root.
+/// What the components from the root down have shown so far.
 #[derive(Default)]
-struct Reading<'a> {
-    /// The component before.
+struct Parser<'a> {
+    /// The previous component.
     parent: &'a str,
-    /// And the one before that.
+    /// The component before the parent.
     grandparent: &'a str,
     pod: Option<String>,
     in_pod: Option<(Runtime, String)>,
     container: Option<(Runtime, String)>,
     unit: Option<&'a str>,
     slice: Option<&'a str>,
-    /// In somebody's login session.
+    /// Within a login session.
     session: bool,
 }
 
-impl<'a> Reading<'a> {
-    fn take(&mut self, name: &'a str) {
+impl<'a> Parser<'a> {
+    fn push(&mut self, name: &'a str) {
         if let Some(pod) = pod(name).filter(|_| self.pod.is_none()) {
             self.pod = Some(pod);
         }
@@ -143,51 +143,54 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// What a component would be that has no other mark than where it stands.
+    /// The runtime of a component whose name has no prefix, judged by its parents.
     fn expected(&self) -> Option<Runtime> {
         match self.parent {
-            // cgroupfs drivers: the id alone.
+            // cgroupfs drivers use the bare id.
             "docker" | "moby" => Some(Runtime::Docker),
             "libpod_parent" | "libpod" => Some(Runtime::Podman),
-            // containerd without a parent: /NAMESPACE/ID.
+            // containerd without a cgroup parent: /NAMESPACE/ID.
             "k8s.io" | "default" | "containerd" | "nerdctl" | "cri-containerd" => Some(Runtime::Containerd),
             "crio" => Some(Runtime::Crio),
             "buildkit" => Some(Runtime::Buildkit),
             "lxc" | "lxc.payload" => Some(Runtime::Lxc),
             "garden" => Some(Runtime::Garden),
             "good" if self.grandparent == "garden" => Some(Runtime::Garden),
-            // Out of a cgroup namespace a sibling is ../ID: pods' containers alone are seen so.
+            // From within a cgroup namespace a sibling is ../ID; only containers of the same pod appear like that.
             ".." => Some(Runtime::Kubernetes),
             parent if self.is_task(parent) => Some(Runtime::Docker),
             parent if pod(parent).is_some() => Some(Runtime::Kubernetes),
-            // `docker run --cgroup-parent`, as GitHub's runners have it. What a unit calls so is the unit's affair.
+            // `docker run --cgroup-parent`, as GitHub's runners use it. Within a unit such a name is the unit's own.
             _ => self.unit.is_none().then_some(Runtime::Other),
         }
     }
 
-    /// `/ecs/TASK/ID`, and `/ecs/CLUSTER/TASK/ID` before.
+    /// Amazon ECS: `/ecs/TASK/ID`, formerly `/ecs/CLUSTER/TASK/ID`.
     fn is_task(&self, parent: &str) -> bool {
         let plain = |task: &str| !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         self.grandparent == "ecs" && plain(parent)
     }
 
-    fn place(self) -> Place {
+    fn finish(self) -> CgroupOwner {
         let Self { pod, in_pod, container, unit, slice, session, .. } = self;
-        let of =
-            |(runtime, id): (Runtime, String), pod: Option<Arc<str>>| Place::Container { runtime, id: id.into(), pod };
+        let of = |(runtime, id): (Runtime, String), pod: Option<Arc<str>>| CgroupOwner::Container {
+            runtime,
+            id: id.into(),
+            pod,
+        };
         match (pod.map(Arc::from), in_pod, container) {
             (Some(pod), Some(found), _) => of(found, Some(pod)),
-            (Some(pod), None, _) => Place::Pod(pod),
+            (Some(pod), None, _) => CgroupOwner::Pod(pod),
             (None, _, Some(found)) => of(found, None),
             (None, ..) => match unit.or(slice) {
-                Some(name) if !session && !is_monitor(name) => Place::Unit(name.into()),
-                _ => Place::Nothing,
+                Some(name) if !session && !is_monitor(name) => CgroupOwner::Unit(name.into()),
+                _ => CgroupOwner::Unmanaged,
             },
         }
     }
 }
 
-/// Components that say themselves that they are containers.
+/// Components whose prefix names the runtime.
 fn by_name(name: &str) -> Option<(Runtime, String)> {
     const PREFIXES: [(&str, Runtime); 6] = [
         ("cri-containerd-", Runtime::Containerd),
@@ -206,7 +209,7 @@ fn by_name(name: &str) -> Option<(Runtime, String)> {
     by_colons(name).or_else(|| machine(name))
 }
 
-/// A systemd path that a runtime without the systemd driver took for a folder: `SLICE:PREFIX:ID`.
+/// `SLICE:PREFIX:ID`: a path for the systemd driver that a runtime without that driver used as a directory name.
 fn by_colons(name: &str) -> Option<(Runtime, String)> {
     let mut parts = name.splitn(3, ':');
     let (slice, prefix, id) = (parts.next()?, parts.next()?, parts.next()?);
@@ -222,11 +225,11 @@ fn by_colons(name: &str) -> Option<(Runtime, String)> {
     (slice && (is_id(id) || runtime == Runtime::Buildkit)).then(|| (runtime, id.to_owned()))
 }
 
-/// Containers that are machines, with names.
+/// System containers, which have names.
 fn machine(name: &str) -> Option<(Runtime, String)> {
     let nspawn = name.strip_prefix("systemd-nspawn@").and_then(|rest| rest.strip_suffix(".service"));
     let scope = name.strip_prefix("machine-").and_then(|rest| rest.strip_suffix(".scope"));
-    // A virtual machine's scope holds qemu, which is a process of this host.
+    // The scope of a virtual machine contains qemu, which is a process of this host.
     let scope = scope.filter(|name| !name.starts_with("qemu"));
     let (runtime, name) = match nspawn.or(scope) {
         Some(name) => (Runtime::Nspawn, name),
@@ -235,12 +238,13 @@ fn machine(name: &str) -> Option<(Runtime, String)> {
     is_name(name).then(|| (runtime, name.to_owned()))
 }
 
-/// A pod's uid: `podUID` of the cgroupfs driver, or `…kubepods[-QOS]-podUID.slice` of systemd's, whose dashes are `_`.
+/// A pod's uid: `podUID` with the cgroupfs driver, `…kubepods[-QOS]-podUID.slice` with the systemd driver, where dashes are
+/// written `_`.
 fn pod(name: &str) -> Option<String> {
     if let Some(uid) = name.strip_prefix("pod") {
         return is_uid(uid).then(|| uid.to_owned());
     }
-    // Where the slice is followed by a prefix and an id, the runtime has taken a systemd path for a folder.
+    // A prefix and an id may follow the slice; see `by_colons`.
     let slice = name.split(':').next()?.strip_suffix(".slice")?;
     let (above, uid) = slice.rsplit_once("-pod")?;
     let above = above.strip_suffix("-burstable").or_else(|| above.strip_suffix("-besteffort")).unwrap_or(above);
@@ -249,7 +253,7 @@ fn pod(name: &str) -> Option<String> {
     (kubepods && is_uid(&uid)).then_some(uid)
 }
 
-/// A uid of the API (8-4-4-4-12), or a static pod's, which is a hash of its configuration (32).
+/// A uid assigned by the API (8-4-4-4-12), or that of a static pod, a hash of its manifest (32 digits).
 fn is_uid(uid: &str) -> bool {
     let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let dashed = || uid.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && uid.split('-').all(hex);
@@ -260,30 +264,30 @@ fn is_id(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// A build's step: 25 digits and small letters.
+/// A build step: 25 digits and lower-case letters.
 fn is_build(id: &str) -> bool {
     id.len() == 25 && id.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase())
 }
 
-/// On Fargate a container is `TASK-NUMBER`.
+/// A container on Fargate: `TASK-NUMBER`.
 fn is_fargate(name: &str, task: &str) -> bool {
     let number = name.strip_prefix(task).and_then(|rest| rest.strip_prefix('-'));
     number.is_some_and(|number| (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A name that somebody gave. systemd escapes what is not in it as `\xNN`.
+/// A name chosen by a user. systemd escapes other characters as `\xNN`.
 fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.\\:".contains(&byte);
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.')
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('.')
 }
 
-/// Units in whose cgroups processes live.
+/// Unit types whose cgroups contain processes.
 fn is_unit(name: &str) -> bool {
     const SUFFIXES: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
     SUFFIXES.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rest| !rest.is_empty()))
 }
 
-/// A container's monitor is a process of its own, in a scope that is named by the container's id.
+/// The scope of a container's monitor (conmon), which contains the container's id but is not the container.
 fn is_monitor(unit: &str) -> bool {
     unit.strip_suffix(".scope").is_some_and(|name| name.contains("conmon-"))
 }

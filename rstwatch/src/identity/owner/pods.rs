@@ -1,20 +1,21 @@
-//! Pods of this node by the ids that cgroup paths bear.
+//! The lookup of this node's pods by the ids in cgroup paths.
+
 use std::sync::Arc;
 
-/// A pod as far as owners need it.
+/// A pod, with the fields that owners show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
-    /// What made it.
+    /// The workload that created it.
     pub controller: Option<Controller>,
-    /// Its containers: id without the runtime's prefix, and name.
+    /// Its containers: id, without the prefix of the runtime, and name.
     pub containers: Vec<(Arc<str>, Arc<str>)>,
 }
 
-/// The workload that a pod belongs to: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, or any other kind of its owner.
+/// The workload that created a pod, such as a `Deployment`, `StatefulSet`, `DaemonSet`, `Job` or `CronJob`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controller {
     /// Kind, as in the API.
@@ -23,19 +24,19 @@ pub struct Controller {
     pub name: Arc<str>,
 }
 
-/// What the Kubernetes API said of a pod.
+/// The result of a pod lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// It is this one.
+    /// A known pod.
     Pod(Arc<Pod>),
-    /// Its annotation asks that it is not named.
+    /// A pod whose annotation opts out of being named.
     OptedOut,
-    /// The API has not told of it (yet).
+    /// Not reported by the API, or not yet.
     Unknown,
 }
 
-/// Who knows pods. Answers at once, from memory.
+/// A lookup table of pods. It never blocks on the API.
 pub trait Pods: Send + Sync {
-    /// By uid, else by the id of one of its containers.
+    /// Finds a pod by its uid, else by the id of one of its containers.
     fn find(&self, uid: Option<&str>, container: Option<&str>) -> Lookup;
 }

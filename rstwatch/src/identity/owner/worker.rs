@@ -1,4 +1,4 @@
-//! The thread that looks: at the tree of cgroups, and at processes that were asked for.
+//! The worker thread: follows the cgroup hierarchy and reads `/proc` for the processes that were requested.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,110 +7,110 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::cache::{Found, Keeper};
-use super::owners::Shared;
-use super::path::{Place, parse};
+use super::cache::{CacheWriter, Resolution};
+use super::path::{CgroupOwner, parse};
+use super::shared::Shared;
 use super::tasks::{self, Clocks};
 use super::tree::{Change, Tree};
 use crate::kernel::clock::thread_time;
 use rstwatch_verdict::identity::Identity;
 
-/// Between two walks, where folders come and go unheard.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Walks may take this part of a CPU's time: 1 %.
-const SHARE: u32 = 100;
-/// What is gone is forgotten on time within this.
-const TIDY: Duration = Duration::from_secs(30);
-/// Inode of the hierarchy's own root.
+/// Shortest interval between walks, which run only if inotify misses changes.
+const WALK_INTERVAL: Duration = Duration::from_secs(1);
+/// Walks take at most one part in this many of a CPU's time: 1 %.
+const WALK_SHARE: u32 = 100;
+/// Longest wait, so that removed cgroups expire on time.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Inode number of the root of the whole hierarchy.
 const ROOT: u64 = 1;
 
-/// Works until it is told to stop.
+/// Runs until `shared.stop` is set.
 pub(super) fn run(shared: &Shared, proc: &Path, unified: Option<PathBuf>) {
-    let mut work = Work {
-        keeper: Keeper::new(Arc::clone(&shared.cache)),
+    let mut worker = Worker {
+        writer: CacheWriter::new(Arc::clone(&shared.cache)),
         tree: unified.map(Tree::new),
         next_walk: Instant::now(),
-        began: Clocks::now(),
+        started: Clocks::now(),
     };
-    work.begin();
-    shared.tell();
+    worker.insert_root();
+    worker.walk();
+    shared.notify();
     while !shared.stop.load(Ordering::Acquire) {
-        work.wait(shared);
-        work.hear();
-        let asked = shared.take_asked();
-        asked.iter().for_each(|key| work.answer(key, shared, proc));
-        work.walk_if_due();
-        work.keeper.forget(Instant::now());
-        shared.tell();
+        worker.wait(shared);
+        worker.apply_events();
+        let requests = shared.take_requests();
+        requests.iter().for_each(|key| worker.resolve(key, shared, proc));
+        worker.walk_if_due();
+        worker.writer.expire(Instant::now());
+        shared.notify();
     }
 }
 
-struct Work {
-    keeper: Keeper,
+struct Worker {
+    writer: CacheWriter,
     tree: Option<Tree>,
-    /// No sooner, where walks are needed.
+    /// The earliest time of the next walk, if walks are needed.
     next_walk: Instant,
-    began: Clocks,
+    started: Clocks,
 }
 
-impl Work {
-    fn begin(&mut self) {
+impl Worker {
+    fn insert_root(&mut self) {
         if let Some(tree) = self.tree.as_ref().filter(|tree| tree.root_id() == ROOT) {
-            self.keeper.came(tree.root_id(), 0, Place::Nothing);
+            self.writer.insert_cgroup(tree.root_id(), 0, CgroupOwner::Unmanaged);
         }
-        self.walk();
     }
 
-    /// Until folders come or go, somebody asks, or a walk is due.
+    /// Waits for inotify events, requests, or the next walk.
     fn wait(&self, shared: &Shared) {
-        let deaf = self.tree.as_ref().is_some_and(Tree::is_deaf);
-        let until = if deaf { self.next_walk.saturating_duration_since(Instant::now()).min(TIDY) } else { TIDY };
+        let walks = self.tree.as_ref().is_some_and(Tree::needs_walks);
+        let timeout =
+            if walks { self.next_walk.saturating_duration_since(Instant::now()).min(MAX_WAIT) } else { MAX_WAIT };
         let mut ready = vec![PollFd::new(&shared.wake, PollFlags::IN)];
-        ready.extend(
-            self.tree.as_ref().and_then(Tree::heard).map(|heard| PollFd::from_borrowed_fd(heard, PollFlags::IN)),
-        );
-        // A signal that ends it early is as good as news. The time is short, so it fits.
-        _ = poll(&mut ready, Timespec::try_from(until).ok().as_ref());
-        // Empty or not: what has been asked is looked at next.
+        let events = self.tree.as_ref().and_then(Tree::event_fd);
+        ready.extend(events.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        // A signal merely ends the wait early. The conversion cannot fail for so short a time.
+        _ = poll(&mut ready, Timespec::try_from(timeout).ok().as_ref());
+        // Resets the eventfd; the requests are taken next, whether or not it was set.
         _ = rustix::io::read(&shared.wake, &mut [0; 8]);
     }
 
-    fn hear(&mut self) {
-        let Self { keeper, tree: Some(tree), .. } = self else { return };
-        tree.hear(&mut |change| apply(keeper, change));
+    fn apply_events(&mut self) {
+        let Self { writer, tree: Some(tree), .. } = self else { return };
+        tree.apply_events(&mut |change| apply(writer, change));
     }
 
     fn walk_if_due(&mut self) {
-        if self.tree.as_ref().is_some_and(Tree::is_deaf) && Instant::now() >= self.next_walk {
+        if self.tree.as_ref().is_some_and(Tree::needs_walks) && Instant::now() >= self.next_walk {
             self.walk();
         }
     }
 
     fn walk(&mut self) {
-        let Self { keeper, tree: Some(tree), .. } = self else { return };
-        let began = thread_time();
-        tree.walk(&mut |change| apply(keeper, change));
-        let cost = thread_time().saturating_sub(began) * SHARE;
-        self.next_walk = Instant::now() + INTERVAL.max(cost);
+        let Self { writer, tree: Some(tree), .. } = self else { return };
+        let start = thread_time();
+        tree.walk(&mut |change| apply(writer, change));
+        let pause = thread_time().saturating_sub(start) * WALK_SHARE;
+        self.next_walk = Instant::now() + WALK_INTERVAL.max(pause);
     }
 
-    /// One owner. Its cgroup may have come unheard.
-    fn answer(&mut self, key: &Identity, shared: &Shared, proc: &Path) {
-        if shared.cache.find(key) != Found::NotAsked {
+    /// Resolves one owner. Its cgroup may be new and missed by inotify, so a walk comes before `/proc`.
+    fn resolve(&mut self, key: &Identity, shared: &Shared, proc: &Path) {
+        if shared.cache.resolve(key) != Resolution::Pending {
             return;
         }
-        if key.cgroup != 0 && !shared.cache.knows_cgroup(key.cgroup) {
+        if key.cgroup != 0 && !shared.cache.contains_cgroup(key.cgroup) {
             self.walk_if_due();
         }
-        if shared.cache.find(key) == Found::NotAsked {
-            self.keeper.told(key, tasks::read(proc, key.tgid, key.start_ns, self.began));
+        if shared.cache.resolve(key) == Resolution::Pending {
+            self.writer.insert_task(key, tasks::read(proc, key.tgid, key.start_ns, self.started));
         }
     }
 }
 
-fn apply(keeper: &mut Keeper, change: Change) {
+fn apply(writer: &mut CacheWriter, change: Change) {
     match change {
-        Change::Came { id, parent, path } => keeper.came(id, parent, parse(&path)),
-        Change::Went(id) => keeper.went(id, Instant::now()),
+        Change::Added { id, parent, path } => writer.insert_cgroup(id, parent, parse(&path)),
+        Change::Removed(id) => writer.remove_cgroup(id, Instant::now()),
     }
 }

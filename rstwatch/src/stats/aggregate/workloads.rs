@@ -75,12 +75,12 @@ impl Workloads {
         let labels = Labels::from(workload);
         match ids.get(&labels) {
             Some(id) => *id,
-            None if self.has_room(workload.kind, ids.len()) => self.admit(workload.kind, labels, ids),
+            None if self.has_free_slot(workload.kind, ids.len()) => self.admit(workload.kind, labels, ids),
             None => WorkloadId::OTHER,
         }
     }
 
-    fn has_room(&self, kind: WorkloadKind, named: usize) -> bool {
+    fn has_free_slot(&self, kind: WorkloadKind, named: usize) -> bool {
         // Rounded up, so that a limit of 1 admits a container.
         let containers = self.limit.div_ceil(CONTAINERS);
         named < self.limit && (kind != WorkloadKind::Container || self.containers < containers)

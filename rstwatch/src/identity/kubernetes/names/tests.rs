@@ -4,13 +4,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::identity::kubernetes::directory::{Addressed, Directory};
+use crate::identity::kubernetes::object::{Node, Service};
+use crate::identity::kubernetes::pod::WatchedPod;
+use crate::identity::kubernetes::watch::Sink;
 
-struct Stage {
+struct Fixture {
     names: Arc<Names>,
     now: Instant,
 }
 
-impl Stage {
+impl Fixture {
     fn new(limit: usize) -> Self {
         Self { names: Arc::new(Names::new(limit)), now: Instant::now() }
     }
@@ -23,15 +27,15 @@ impl Stage {
         Directory::<T>::new(&self.names).delete(read(object), self.now);
     }
 
-    fn pass(&mut self, seconds: u64) {
+    fn advance(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        Directory::<Seen>::new(&self.names).expire(self.now);
+        Directory::<WatchedPod>::new(&self.names).expire(self.now);
     }
 
-    fn who(&self, address: &str) -> Option<String> {
-        let who = self.names.find(address.parse().expect("an address"))?;
-        let namespace = who.namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
-        Some(format!("{} {namespace}{}", who.kind.as_str(), who.name))
+    fn name(&self, address: &str) -> Option<String> {
+        let name = self.names.find(address.parse().expect("an address"))?;
+        let namespace = name.namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
+        Some(format!("{} {namespace}{}", name.kind.as_str(), name.name))
     }
 }
 
@@ -52,180 +56,184 @@ fn node(name: &str, address: &str) -> Value {
 }
 
 #[test]
-fn everyone_is_found_by_address() {
-    let stage = Stage::new(100);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Service>(&service("db", "10.96.0.9"));
-    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"));
-    assert_eq!(stage.who("::ffff:10.0.0.1").as_deref(), Some("pod shop/a"));
-    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/db"));
-    assert_eq!(stage.who("192.168.0.1").as_deref(), Some("node node-a"));
-    assert_eq!(stage.who("10.0.0.2"), None);
+fn pods_services_and_nodes_are_found_by_address() {
+    let fixture = Fixture::new(100);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<Service>(&service("db", "10.96.0.9"));
+    fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/a"));
+    assert_eq!(fixture.name("::ffff:10.0.0.1").as_deref(), Some("pod shop/a"));
+    assert_eq!(fixture.name("10.96.0.9").as_deref(), Some("service shop/db"));
+    assert_eq!(fixture.name("192.168.0.1").as_deref(), Some("node node-a"));
+    assert_eq!(fixture.name("10.0.0.2"), None);
 }
 
 #[test]
 fn pods_in_their_nodes_network_do_not_take_its_name() {
-    let stage = Stage::new(100);
-    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
+    let fixture = Fixture::new(100);
+    fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
     let mut hosted = pod("proxy", "192.168.0.1");
     hosted["spec"]["hostNetwork"] = true.into();
-    stage.apply::<Seen>(&hosted);
-    stage.delete::<Seen>(&hosted);
-    assert_eq!(stage.who("192.168.0.1").as_deref(), Some("node node-a"));
+    fixture.apply::<WatchedPod>(&hosted);
+    fixture.delete::<WatchedPod>(&hosted);
+    assert_eq!(fixture.name("192.168.0.1").as_deref(), Some("node node-a"));
 }
 
 #[test]
-fn addresses_change_hands() {
-    let mut stage = Stage::new(100);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.delete::<Seen>(&pod("a", "10.0.0.1"));
-    stage.pass(299);
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"), "for five minutes, while nobody takes it");
-    stage.apply::<Seen>(&pod("b", "10.0.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/b"));
-    stage.pass(300);
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/b"));
-    // The news of the old holder's end may come after that of the new one.
-    stage.apply::<Seen>(&pod("c", "10.0.0.1"));
-    stage.delete::<Seen>(&pod("b", "10.0.0.1"));
-    stage.pass(300);
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/c"));
-    stage.delete::<Seen>(&pod("c", "10.0.0.1"));
-    stage.pass(300);
-    assert_eq!((stage.who("10.0.0.1"), stage.names.len()), (None, 0));
+fn addresses_are_reused() {
+    let mut fixture = Fixture::new(100);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.delete::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.advance(299);
+    assert_eq!(
+        fixture.name("10.0.0.1").as_deref(),
+        Some("pod shop/a"),
+        "for five minutes, unless another object takes it"
+    );
+    fixture.apply::<WatchedPod>(&pod("b", "10.0.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/b"));
+    fixture.advance(300);
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/b"));
+    // The deletion of the old holder may be reported after the new one.
+    fixture.apply::<WatchedPod>(&pod("c", "10.0.0.1"));
+    fixture.delete::<WatchedPod>(&pod("b", "10.0.0.1"));
+    fixture.advance(300);
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/c"));
+    fixture.delete::<WatchedPod>(&pod("c", "10.0.0.1"));
+    fixture.advance(300);
+    assert_eq!((fixture.name("10.0.0.1"), fixture.names.len()), (None, 0));
 }
 
-/// Anybody may give a service any address, and a load balancer's may be its nodes'.
+/// Users may give a service any address, and a load balancer may have those of its nodes.
 #[test]
-fn a_service_takes_no_address_of_who_lives() {
-    let mut stage = Stage::new(100);
+fn a_service_takes_no_address_of_an_existing_object() {
+    let mut fixture = Fixture::new(100);
     let mut greedy = service("greedy", "10.96.0.9");
     greedy["spec"]["externalIPs"] = json!(["10.0.0.1", "192.168.0.1", "10.96.0.10"]);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Service>(&service("db", "10.96.0.10"));
-    stage.apply::<Service>(&greedy);
-    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
-    stage.apply::<Service>(&greedy);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<Service>(&service("db", "10.96.0.10"));
+    fixture.apply::<Service>(&greedy);
+    fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
+    fixture.apply::<Service>(&greedy);
     let expected = ["pod shop/a", "service shop/db", "node node-a", "service shop/greedy"];
     let addresses = ["10.0.0.1", "10.96.0.10", "192.168.0.1", "10.96.0.9"];
-    assert_eq!(addresses.map(|address| stage.who(address).unwrap_or_default()), expected);
-    stage.delete::<Seen>(&pod("a", "10.0.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("service shop/greedy"), "when it is free");
-    stage.delete::<Service>(&greedy);
-    stage.delete::<Node>(&node("node-a", "192.168.0.1"));
-    stage.pass(300);
-    assert_eq!(addresses.map(|address| stage.who(address).unwrap_or_default()), ["", "service shop/db", "", ""]);
-    stage.delete::<Service>(&service("db", "10.96.0.10"));
-    stage.pass(300);
-    assert!(stage.names.is_empty() && stage.names.read().waiting.is_empty());
+    assert_eq!(addresses.map(|address| fixture.name(address).unwrap_or_default()), expected);
+    fixture.delete::<WatchedPod>(&pod("a", "10.0.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("service shop/greedy"), "once it is released");
+    fixture.delete::<Service>(&greedy);
+    fixture.delete::<Node>(&node("node-a", "192.168.0.1"));
+    fixture.advance(300);
+    assert_eq!(addresses.map(|address| fixture.name(address).unwrap_or_default()), ["", "service shop/db", "", ""]);
+    fixture.delete::<Service>(&service("db", "10.96.0.10"));
+    fixture.advance(300);
+    assert!(fixture.names.is_empty() && fixture.names.read().successors.is_empty());
 }
 
 #[test]
-fn a_late_word_of_the_old_holder_takes_nothing() {
-    let stage = Stage::new(100);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Seen>(&pod("b", "10.0.0.1"));
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/b"));
-    stage.delete::<Seen>(&pod("b", "10.0.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"), "who lives gets it");
+fn a_late_event_of_the_old_holder_takes_nothing() {
+    let fixture = Fixture::new(100);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&pod("b", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/b"));
+    fixture.delete::<WatchedPod>(&pod("b", "10.0.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/a"), "the existing object takes over");
 }
 
-/// A list tells of the new one before it is known that the old one is not in it.
+/// A list contains the new service before it is known to lack the old one.
 #[test]
 fn an_address_goes_to_the_next_service_of_a_list() {
-    let stage = Stage::new(100);
-    stage.apply::<Service>(&service("old", "10.96.0.9"));
-    let mut services = Directory::<Service>::new(&stage.names);
-    services.begin();
-    services.apply(read(&service("new", "10.96.0.9")), stage.now);
-    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/old"));
-    services.complete(stage.now);
-    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/new"));
+    let fixture = Fixture::new(100);
+    fixture.apply::<Service>(&service("old", "10.96.0.9"));
+    let mut services = Directory::<Service>::new(&fixture.names);
+    services.begin_list();
+    services.apply(read(&service("new", "10.96.0.9")), fixture.now);
+    assert_eq!(fixture.name("10.96.0.9").as_deref(), Some("service shop/old"));
+    services.complete_list(fixture.now);
+    assert_eq!(fixture.name("10.96.0.9").as_deref(), Some("service shop/new"));
 }
 
 #[test]
-fn who_opts_out_is_not_named_from_then_on() {
-    let stage = Stage::new(100);
+fn an_opted_out_object_loses_its_name() {
+    let fixture = Fixture::new(100);
     let quiet = |mut object: Value| {
         object["metadata"]["annotations"]["rstwatch.dev/ignore-names"] = "true".into();
         object
     };
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Seen>(&quiet(pod("a", "10.0.0.1")));
-    stage.apply::<Service>(&service("db", "10.96.0.9"));
-    stage.apply::<Service>(&quiet(service("db", "10.96.0.9")));
-    stage.apply::<Node>(&node("node-a", "192.168.0.1"));
-    stage.apply::<Node>(&quiet(node("node-a", "192.168.0.1")));
-    assert_eq!(["10.0.0.1", "10.96.0.9", "192.168.0.1"].map(|address| stage.who(address)), [None, None, None]);
-    assert_eq!((stage.names.len(), stage.names.read().objects.len()), (0, 0));
-    stage.apply::<Seen>(&pod("b", "10.0.0.2"));
-    stage.delete::<Seen>(&pod("b", "10.0.0.2"));
-    stage.apply::<Seen>(&quiet(pod("c", "10.0.0.2")));
-    assert_eq!(stage.who("10.0.0.2"), None, "it is no longer the one before's");
-    stage.apply::<Seen>(&pod("d", "10.0.0.3"));
-    stage.apply::<Service>(&quiet(service("other", "10.0.0.3")));
-    assert_eq!(stage.who("10.0.0.3").as_deref(), Some("pod shop/d"), "who lives keeps its name");
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/a"), "and back");
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&quiet(pod("a", "10.0.0.1")));
+    fixture.apply::<Service>(&service("db", "10.96.0.9"));
+    fixture.apply::<Service>(&quiet(service("db", "10.96.0.9")));
+    fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
+    fixture.apply::<Node>(&quiet(node("node-a", "192.168.0.1")));
+    assert_eq!(["10.0.0.1", "10.96.0.9", "192.168.0.1"].map(|address| fixture.name(address)), [None, None, None]);
+    assert_eq!((fixture.names.len(), fixture.names.read().objects.len()), (0, 0));
+    fixture.apply::<WatchedPod>(&pod("b", "10.0.0.2"));
+    fixture.delete::<WatchedPod>(&pod("b", "10.0.0.2"));
+    fixture.apply::<WatchedPod>(&quiet(pod("c", "10.0.0.2")));
+    assert_eq!(fixture.name("10.0.0.2"), None, "the former holder's name is removed too");
+    fixture.apply::<WatchedPod>(&pod("d", "10.0.0.3"));
+    fixture.apply::<Service>(&quiet(service("other", "10.0.0.3")));
+    assert_eq!(fixture.name("10.0.0.3").as_deref(), Some("pod shop/d"), "an existing object keeps its name");
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/a"), "and back");
 }
 
 #[test]
-fn a_pod_that_has_finished_leaves_its_address() {
-    let mut stage = Stage::new(100);
+fn a_finished_pod_releases_its_address() {
+    let mut fixture = Fixture::new(100);
     let mut job = pod("job", "10.0.0.1");
-    stage.apply::<Seen>(&job);
+    fixture.apply::<WatchedPod>(&job);
     job["status"]["phase"] = "Succeeded".into();
-    stage.apply::<Seen>(&job);
-    assert_eq!(stage.who("10.0.0.1").as_deref(), Some("pod shop/job"));
-    stage.pass(300);
-    assert_eq!(stage.who("10.0.0.1"), None);
+    fixture.apply::<WatchedPod>(&job);
+    assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/job"));
+    fixture.advance(300);
+    assert_eq!(fixture.name("10.0.0.1"), None);
 }
 
 #[test]
-fn a_list_ends_its_own_kind_only() {
-    let mut stage = Stage::new(100);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Service>(&service("db", "10.96.0.9"));
-    let mut pods = Directory::<Seen>::new(&stage.names);
-    pods.begin();
-    pods.apply(read(&pod("b", "10.0.0.2")), stage.now);
-    pods.complete(stage.now);
-    assert_eq!(pods.held(), 1);
-    stage.pass(300);
-    assert_eq!((stage.who("10.0.0.1"), stage.who("10.0.0.2").as_deref()), (None, Some("pod shop/b")));
-    assert_eq!(stage.who("10.96.0.9").as_deref(), Some("service shop/db"));
+fn a_list_deletes_only_its_own_kind() {
+    let mut fixture = Fixture::new(100);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<Service>(&service("db", "10.96.0.9"));
+    let mut pods = Directory::<WatchedPod>::new(&fixture.names);
+    pods.begin_list();
+    pods.apply(read(&pod("b", "10.0.0.2")), fixture.now);
+    pods.complete_list(fixture.now);
+    assert_eq!(pods.count(), 1);
+    fixture.advance(300);
+    assert_eq!((fixture.name("10.0.0.1"), fixture.name("10.0.0.2").as_deref()), (None, Some("pod shop/b")));
+    assert_eq!(fixture.name("10.96.0.9").as_deref(), Some("service shop/db"));
 }
 
 #[test]
-fn beyond_the_limit_the_dead_give_way_first() {
-    let stage = Stage::new(2);
-    stage.apply::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Seen>(&pod("b", "10.0.0.2"));
-    stage.apply::<Seen>(&pod("c", "10.0.0.3"));
-    assert_eq!((stage.who("10.0.0.3"), stage.names.refused()), (None, 1));
-    stage.delete::<Seen>(&pod("a", "10.0.0.1"));
-    stage.apply::<Seen>(&pod("c", "10.0.0.3"));
-    assert_eq!((stage.who("10.0.0.1"), stage.who("10.0.0.3").as_deref()), (None, Some("pod shop/c")));
+fn beyond_the_limit_released_addresses_are_evicted_first() {
+    let fixture = Fixture::new(2);
+    fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&pod("b", "10.0.0.2"));
+    fixture.apply::<WatchedPod>(&pod("c", "10.0.0.3"));
+    assert_eq!((fixture.name("10.0.0.3"), fixture.names.refused()), (None, 1));
+    fixture.delete::<WatchedPod>(&pod("a", "10.0.0.1"));
+    fixture.apply::<WatchedPod>(&pod("c", "10.0.0.3"));
+    assert_eq!((fixture.name("10.0.0.1"), fixture.name("10.0.0.3").as_deref()), (None, Some("pod shop/c")));
 }
 
 #[test]
-fn churn_takes_bounded_room() {
-    let mut stage = Stage::new(1_000);
+fn churn_is_bounded() {
+    let mut fixture = Fixture::new(1_000);
     for i in 0..100_000_u32 {
-        // Some addresses are taken again at once, others never.
+        // Half of the pods share one address, the others have one each.
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + if i % 2 == 0 { i } else { 1 });
         let churned = pod(&format!("p{i}"), &address.to_string());
-        stage.apply::<Seen>(&churned);
-        stage.delete::<Seen>(&churned);
+        fixture.apply::<WatchedPod>(&churned);
+        fixture.delete::<WatchedPod>(&churned);
     }
-    let sizes = |stage: &Stage| {
-        let known = stage.names.read();
-        [known.by_address.len(), known.objects.len(), known.gone.len()]
+    let sizes = |fixture: &Fixture| {
+        let known = fixture.names.read();
+        [known.by_address.len(), known.objects.len(), known.released.len()]
     };
-    assert!(sizes(&stage).iter().all(|size| *size <= 1_000), "{:?}", sizes(&stage));
-    stage.pass(300);
-    assert_eq!(sizes(&stage), [0; 3]);
+    assert!(sizes(&fixture).iter().all(|size| *size <= 1_000), "{:?}", sizes(&fixture));
+    fixture.advance(300);
+    assert_eq!(sizes(&fixture), [0; 3]);
 }

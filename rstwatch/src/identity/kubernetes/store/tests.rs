@@ -2,34 +2,34 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A clock that is set, and a store.
-struct Stage {
-    store: Arc<Store>,
+/// A store and its clock.
+struct Fixture {
+    store: Arc<PodStore>,
     now: Instant,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         Self { store: Arc::default(), now: Instant::now() }
     }
 
-    fn pass(&mut self, seconds: u64) {
+    fn advance(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.store.expire(self.now);
     }
 
     fn apply(&mut self, pod: &Value) {
-        self.store.apply(seen(pod), self.now);
+        self.store.apply(watched(pod), self.now);
     }
 
     fn delete(&mut self, pod: &Value) {
-        self.store.delete(seen(pod), self.now);
+        self.store.delete(watched(pod), self.now);
     }
 
     fn list(&mut self, pods: &[Value]) {
-        self.store.begin();
+        self.store.begin_list();
         pods.iter().for_each(|pod| self.apply(pod));
-        self.store.complete(self.now);
+        self.store.complete_list(self.now);
     }
 
     fn by_uid(&self, uid: &str) -> String {
@@ -41,7 +41,7 @@ impl Stage {
     }
 }
 
-fn seen(pod: &Value) -> Seen {
+fn watched(pod: &Value) -> WatchedPod {
     serde_json::from_str(&pod.to_string()).expect("a pod")
 }
 
@@ -73,188 +73,188 @@ fn mirror(name: &str, hash: &str) -> Value {
 
 #[test]
 fn pods_are_found_by_uid_and_by_container() {
-    let mut stage = Stage::new();
-    stage.apply(&pod("a", &["c1", "c2"]));
-    assert_eq!([stage.by_uid("uid-a"), stage.by_container("c2")], ["a", "a"]);
-    assert_eq!([stage.by_uid("uid-b"), stage.by_container("c3"), stage.by_uid("")], ["unknown"; 3]);
-    assert_eq!(shown(stage.store.find(Some("other"), Some("c1"))), "a", "the container where the uid is not known");
-    assert_eq!(shown(stage.store.find(None, None)), "unknown");
+    let mut fixture = Fixture::new();
+    fixture.apply(&pod("a", &["c1", "c2"]));
+    assert_eq!([fixture.by_uid("uid-a"), fixture.by_container("c2")], ["a", "a"]);
+    assert_eq!([fixture.by_uid("uid-b"), fixture.by_container("c3"), fixture.by_uid("")], ["unknown"; 3]);
+    assert_eq!(shown(fixture.store.find(Some("other"), Some("c1"))), "a", "the container where the uid is not known");
+    assert_eq!(shown(fixture.store.find(None, None)), "unknown");
 }
 
 #[test]
 fn static_pods_are_found_by_the_hash_of_their_manifest() {
-    let mut stage = Stage::new();
-    stage.apply(&mirror("etcd-node-a", HASH));
-    assert_eq!([stage.by_uid(HASH), stage.by_uid("uid-etcd-node-a")], ["etcd-node-a"; 2]);
-    stage.apply(&mirror("etcd-node-a", NEXT_HASH));
-    assert_eq!([stage.by_uid(HASH), stage.by_uid(NEXT_HASH)], ["unknown", "etcd-node-a"]);
+    let mut fixture = Fixture::new();
+    fixture.apply(&mirror("etcd-node-a", HASH));
+    assert_eq!([fixture.by_uid(HASH), fixture.by_uid("uid-etcd-node-a")], ["etcd-node-a"; 2]);
+    fixture.apply(&mirror("etcd-node-a", NEXT_HASH));
+    assert_eq!([fixture.by_uid(HASH), fixture.by_uid(NEXT_HASH)], ["unknown", "etcd-node-a"]);
 }
 
 #[test]
-fn a_hash_stays_with_the_pod_that_lives() {
-    let mut stage = Stage::new();
+fn a_hash_stays_with_the_existing_pod() {
+    let mut fixture = Fixture::new();
     let (etcd, tenant) = (mirror("etcd-node-a", HASH), mirror("tenant", HASH));
-    stage.apply(&etcd);
-    stage.apply(&tenant);
-    assert_eq!(stage.by_uid(HASH), "etcd-node-a");
-    stage.apply(&mirror("tenant", NEXT_HASH));
-    stage.delete(&tenant);
-    stage.pass(300);
-    assert_eq!(stage.by_uid(HASH), "etcd-node-a", "whatever becomes of the other");
-    stage.delete(&etcd);
-    stage.apply(&mirror("heir", HASH));
-    assert_eq!(stage.by_uid(HASH), "heir", "who had it is gone");
+    fixture.apply(&etcd);
+    fixture.apply(&tenant);
+    assert_eq!(fixture.by_uid(HASH), "etcd-node-a");
+    fixture.apply(&mirror("tenant", NEXT_HASH));
+    fixture.delete(&tenant);
+    fixture.advance(300);
+    assert_eq!(fixture.by_uid(HASH), "etcd-node-a", "whatever becomes of the other");
+    fixture.delete(&etcd);
+    fixture.apply(&mirror("heir", HASH));
+    assert_eq!(fixture.by_uid(HASH), "heir", "who had it is gone");
 }
 
-/// The kubelet makes a mirror anew where somebody deletes it; a list may tell of the new one before the end of the old.
+/// The kubelet recreates a deleted mirror pod; a list may contain the new one before the old one is known to be deleted.
 #[test]
-fn a_mirror_made_anew_has_the_hash() {
-    let mut stage = Stage::new();
+fn a_recreated_mirror_pod_has_the_hash() {
+    let mut fixture = Fixture::new();
     let mut etcd = mirror("etcd-node-a", HASH);
-    stage.list(&[etcd.clone()]);
+    fixture.list(&[etcd.clone()]);
     etcd["metadata"]["uid"] = "uid-new".into();
-    stage.list(&[etcd]);
-    stage.pass(300);
-    assert_eq!([stage.by_uid(HASH), stage.by_uid("uid-etcd-node-a")], ["etcd-node-a", "unknown"]);
+    fixture.list(&[etcd]);
+    fixture.advance(300);
+    assert_eq!([fixture.by_uid(HASH), fixture.by_uid("uid-etcd-node-a")], ["etcd-node-a", "unknown"]);
 }
 
 #[test]
-fn who_opts_out_is_not_named() {
-    let mut stage = Stage::new();
+fn an_opted_out_pod_is_not_named() {
+    let mut fixture = Fixture::new();
     let mut quiet = pod("a", &["c1"]);
     quiet["metadata"]["annotations"]["rstwatch.dev/ignore-names"] = "true".into();
-    stage.apply(&quiet);
-    assert_eq!([stage.by_uid("uid-a"), stage.by_container("c1")], ["opted out"; 2]);
-    stage.apply(&pod("a", &["c1"]));
-    assert_eq!(stage.by_uid("uid-a"), "a");
+    fixture.apply(&quiet);
+    assert_eq!([fixture.by_uid("uid-a"), fixture.by_container("c1")], ["opted out"; 2]);
+    fixture.apply(&pod("a", &["c1"]));
+    assert_eq!(fixture.by_uid("uid-a"), "a");
 }
 
 #[test]
-fn what_is_gone_resolves_for_five_minutes() {
-    let mut stage = Stage::new();
+fn deleted_pods_resolve_for_five_minutes() {
+    let mut fixture = Fixture::new();
     let a = pod("a", &["c1"]);
-    stage.apply(&a);
-    stage.delete(&a);
-    assert_eq!(stage.store.len(), 0);
-    stage.pass(299);
-    assert_eq!([stage.by_uid("uid-a"), stage.by_container("c1")], ["a"; 2]);
-    stage.pass(1);
-    assert_eq!([stage.by_uid("uid-a"), stage.by_container("c1")], ["unknown"; 2]);
-    assert_eq!(stage.store.sizes(), [0; 3]);
+    fixture.apply(&a);
+    fixture.delete(&a);
+    assert_eq!(fixture.store.len(), 0);
+    fixture.advance(299);
+    assert_eq!([fixture.by_uid("uid-a"), fixture.by_container("c1")], ["a"; 2]);
+    fixture.advance(1);
+    assert_eq!([fixture.by_uid("uid-a"), fixture.by_container("c1")], ["unknown"; 2]);
+    assert_eq!(fixture.store.sizes(), [0; 3]);
 }
 
 #[test]
-fn who_comes_back_stays() {
-    let mut stage = Stage::new();
+fn a_pod_that_comes_back_stays() {
+    let mut fixture = Fixture::new();
     let a = pod("a", &["c1"]);
-    stage.apply(&a);
-    stage.delete(&a);
-    stage.pass(200);
-    stage.apply(&a);
-    stage.pass(200);
-    assert_eq!((stage.by_uid("uid-a"), stage.store.len()), ("a".to_owned(), 1));
-    stage.delete(&a);
-    stage.delete(&a);
-    stage.pass(299);
-    assert_eq!((stage.by_container("c1"), stage.store.len()), ("a".to_owned(), 0));
-    stage.pass(1);
-    assert_eq!(stage.store.sizes(), [0; 3]);
+    fixture.apply(&a);
+    fixture.delete(&a);
+    fixture.advance(200);
+    fixture.apply(&a);
+    fixture.advance(200);
+    assert_eq!((fixture.by_uid("uid-a"), fixture.store.len()), ("a".to_owned(), 1));
+    fixture.delete(&a);
+    fixture.delete(&a);
+    fixture.advance(299);
+    assert_eq!((fixture.by_container("c1"), fixture.store.len()), ("a".to_owned(), 0));
+    fixture.advance(1);
+    assert_eq!(fixture.store.sizes(), [0; 3]);
 }
 
 #[test]
-fn containers_that_were_replaced_resolve_for_five_minutes() {
-    let mut stage = Stage::new();
-    stage.apply(&pod("a", &["c1"]));
-    stage.pass(10);
-    stage.apply(&pod("a", &["c2"]));
-    stage.pass(200);
-    stage.apply(&pod("a", &["c3"]));
-    assert_eq!(["c1", "c2", "c3"].map(|id| stage.by_container(id)), ["a"; 3]);
-    let Lookup::Pod(found) = stage.store.find(None, Some("c1")) else { panic!("known") };
+fn replaced_containers_resolve_for_five_minutes() {
+    let mut fixture = Fixture::new();
+    fixture.apply(&pod("a", &["c1"]));
+    fixture.advance(10);
+    fixture.apply(&pod("a", &["c2"]));
+    fixture.advance(200);
+    fixture.apply(&pod("a", &["c3"]));
+    assert_eq!(["c1", "c2", "c3"].map(|id| fixture.by_container(id)), ["a"; 3]);
+    let Lookup::Pod(found) = fixture.store.find(None, Some("c1")) else { panic!("known") };
     assert!(found.containers.iter().any(|(id, name)| &**id == "c1" && &**name == "main"), "with its name");
-    stage.pass(100);
-    assert_eq!(["c1", "c2", "c3"].map(|id| stage.by_container(id)), ["unknown", "a", "a"]);
-    stage.pass(300);
-    assert_eq!(["c1", "c2", "c3"].map(|id| stage.by_container(id)), ["unknown", "unknown", "a"]);
-    assert_eq!(stage.store.sizes(), [1, 1, 0]);
+    fixture.advance(100);
+    assert_eq!(["c1", "c2", "c3"].map(|id| fixture.by_container(id)), ["unknown", "a", "a"]);
+    fixture.advance(300);
+    assert_eq!(["c1", "c2", "c3"].map(|id| fixture.by_container(id)), ["unknown", "unknown", "a"]);
+    assert_eq!(fixture.store.sizes(), [1, 1, 0]);
 }
 
 #[test]
-fn a_container_in_a_crash_loop_takes_bounded_room() {
-    let mut stage = Stage::new();
+fn a_crash_loop_is_bounded() {
+    let mut fixture = Fixture::new();
     for i in 0..10_000 {
-        stage.apply(&pod("a", &[&format!("c{i}")]));
+        fixture.apply(&pod("a", &[&format!("c{i}")]));
     }
-    let [pods, also, gone] = stage.store.sizes();
-    assert!(pods == 1 && also <= 1 + MOST_REPLACED && gone <= MOST_GONE, "{:?}", stage.store.sizes());
-    assert_eq!(stage.by_container("c9999"), "a");
-    stage.pass(300);
-    assert_eq!(stage.store.sizes(), [1, 1, 0]);
+    let [pods, also, gone] = fixture.store.sizes();
+    assert!(pods == 1 && also <= 1 + MAX_REPLACED && gone <= MAX_DELETED, "{:?}", fixture.store.sizes());
+    assert_eq!(fixture.by_container("c9999"), "a");
+    fixture.advance(300);
+    assert_eq!(fixture.store.sizes(), [1, 1, 0]);
 }
 
 #[test]
-fn a_list_ends_what_is_not_in_it_and_a_half_one_ends_nothing() {
-    let mut stage = Stage::new();
+fn only_a_complete_list_deletes_what_it_lacks() {
+    let mut fixture = Fixture::new();
     let [a, b, c] = ["a", "b", "c"].map(|name| pod(name, &[]));
-    stage.list(&[a.clone(), b.clone()]);
-    stage.store.begin();
-    stage.apply(&c);
-    // The connection broke; another list begins.
-    assert_eq!((stage.store.len(), stage.by_uid("uid-a")), (3, "a".to_owned()));
-    stage.list(&[b]);
-    assert_eq!(stage.store.len(), 1);
-    assert_eq!(["uid-a", "uid-b", "uid-c"].map(|uid| stage.by_uid(uid)), ["a", "b", "c"], "they resolve for a while");
-    stage.pass(300);
-    assert_eq!(["uid-a", "uid-b", "uid-c"].map(|uid| stage.by_uid(uid)), ["unknown", "b", "unknown"]);
+    fixture.list(&[a.clone(), b.clone()]);
+    fixture.store.begin_list();
+    fixture.apply(&c);
+    // The connection was lost; another list starts.
+    assert_eq!((fixture.store.len(), fixture.by_uid("uid-a")), (3, "a".to_owned()));
+    fixture.list(&[b]);
+    assert_eq!(fixture.store.len(), 1);
+    assert_eq!(["uid-a", "uid-b", "uid-c"].map(|uid| fixture.by_uid(uid)), ["a", "b", "c"], "they resolve for a while");
+    fixture.advance(300);
+    assert_eq!(["uid-a", "uid-b", "uid-c"].map(|uid| fixture.by_uid(uid)), ["unknown", "b", "unknown"]);
 }
 
 #[test]
-fn a_new_pod_of_an_old_name_or_container_is_another() {
-    let mut stage = Stage::new();
+fn a_new_pod_with_an_old_name_or_container_is_distinct() {
+    let mut fixture = Fixture::new();
     let mut old = pod("db-0", &["c1"]);
-    stage.apply(&old);
-    stage.delete(&old);
+    fixture.apply(&old);
+    fixture.delete(&old);
     old["metadata"]["uid"] = "uid-new".into();
-    stage.apply(&old);
-    stage.pass(300);
-    assert_eq!((stage.by_uid("uid-db-0"), stage.by_container("c1")), ("unknown".to_owned(), "db-0".to_owned()));
+    fixture.apply(&old);
+    fixture.advance(300);
+    assert_eq!((fixture.by_uid("uid-db-0"), fixture.by_container("c1")), ("unknown".to_owned(), "db-0".to_owned()));
 }
 
 #[test]
-fn beyond_the_limit_nobody_is_forgotten_and_it_is_counted() {
-    let mut stage = Stage::new();
-    for i in 0..MOST_PODS + 10 {
-        stage.apply(&json!({"metadata": {"name": "p", "uid": format!("u{i}")}}));
+fn beyond_the_limit_new_pods_are_refused_and_counted() {
+    let mut fixture = Fixture::new();
+    for i in 0..MAX_PODS + 10 {
+        fixture.apply(&json!({"metadata": {"name": "p", "uid": format!("u{i}")}}));
     }
-    assert_eq!((stage.store.len(), stage.store.refused()), (MOST_PODS, 10));
-    assert_eq!(stage.by_uid("u0"), "p");
-    stage.delete(&json!({"metadata": {"name": "p", "uid": "u0"}}));
-    stage.apply(&json!({"metadata": {"name": "late", "uid": "late"}}));
-    assert_eq!(stage.by_uid("late"), "late");
+    assert_eq!((fixture.store.len(), fixture.store.refused()), (MAX_PODS, 10));
+    assert_eq!(fixture.by_uid("u0"), "p");
+    fixture.delete(&json!({"metadata": {"name": "p", "uid": "u0"}}));
+    fixture.apply(&json!({"metadata": {"name": "late", "uid": "late"}}));
+    assert_eq!(fixture.by_uid("late"), "late");
 }
 
-/// 100,000 pods come and go within the five minutes: the oldest that are gone give way.
+/// 100,000 pods come and go within five minutes: the oldest deleted ones are evicted.
 #[test]
-fn churn_takes_bounded_room() {
-    let mut stage = Stage::new();
+fn churn_is_bounded() {
+    let mut fixture = Fixture::new();
     for i in 0..100_000 {
         let churned = pod(&format!("p{i}"), &[&format!("c{i}")]);
-        stage.apply(&churned);
-        stage.delete(&churned);
+        fixture.apply(&churned);
+        fixture.delete(&churned);
     }
-    assert_eq!(stage.store.sizes(), [MOST_GONE; 3]);
-    stage.pass(300);
-    assert_eq!(stage.store.sizes(), [0; 3]);
+    assert_eq!(fixture.store.sizes(), [MAX_DELETED; 3]);
+    fixture.advance(300);
+    assert_eq!(fixture.store.sizes(), [0; 3]);
 }
 
 #[test]
-fn who_asks_does_not_wait_for_a_panic_of_another() {
-    let stage = Stage::new();
-    let store = Arc::clone(&stage.store);
+fn a_panic_of_a_writer_does_not_block_readers() {
+    let fixture = Fixture::new();
+    let store = Arc::clone(&fixture.store);
     _ = std::thread::spawn(move || {
         let _guard = store.write();
         std::panic::resume_unwind(Box::new(()));
     })
     .join();
-    assert_eq!(stage.by_uid("u"), "unknown");
+    assert_eq!(fixture.by_uid("u"), "unknown");
 }

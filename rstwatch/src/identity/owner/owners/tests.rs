@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::identity::owner::cache::Keeper;
+use crate::identity::owner::cache::CacheWriter;
 use crate::identity::owner::path::parse;
-use crate::identity::owner::pods::Controller;
+use crate::identity::owner::pods::{Controller, Lookup, Pod};
 
 const ID: &str = "1a2b3c4d5e6f48c0f51401c069cd2189f0e659af17d5a2daca3bddf59d8a870b";
 const UID: &str = "b57320a0-e7eb-4ac8-a791-4c4472796867";
@@ -30,9 +30,9 @@ fn pod(controller: Option<(&str, &str)>) -> Lookup {
 
 fn owners(paths: &[(u64, &str)], pods: Option<Fake>) -> Owners {
     let cache = Arc::new(Cache::default());
-    let mut keeper = Keeper::new(Arc::clone(&cache));
-    paths.iter().for_each(|(id, path)| keeper.came(*id, 0, parse(path)));
-    Owners::of_cache(cache, pods.map(|pods| Arc::new(pods) as Arc<dyn Pods>))
+    let mut writer = CacheWriter::new(Arc::clone(&cache));
+    paths.iter().for_each(|(id, path)| writer.insert_cgroup(*id, 0, parse(path)));
+    Owners::with_cache(cache, pods.map(|pods| Arc::new(pods) as Arc<dyn Pods>)).expect("a descriptor")
 }
 
 fn in_cgroup(cgroup: u64) -> Identity {
@@ -43,7 +43,7 @@ fn nginx() -> Process {
     Process { pid: 12, comm: "nginx".into() }
 }
 
-/// Of a path: the workload as JSON, and what it counts as.
+/// Checks a path's workload, as JSON, and what it counts as.
 #[track_caller]
 fn check(path: &str, pods: Option<Fake>, json: &str, outcome: Outcome) {
     let (workload, counted) = owners(&[(7, path)], pods).name(&in_cgroup(7), Some(&nginx())).expect("known");
@@ -79,7 +79,7 @@ fn with_kubernetes() {
     check(&format!("/kubepods/pod{UID}"), fake(pod(None)), bare, Outcome::Pod);
     let opted_out = r#"{"kind":"pod","namespace":null,"name":"_opted_out","container":null,"controller":null}"#;
     check(&in_pod(), fake(Lookup::OptedOut), opted_out, Outcome::Pod);
-    // By its container alone, where the path tells no uid.
+    // By its container alone, if the path does not contain the uid.
     let by_container = Some(Fake([(ID, pod(Some(("Deployment", "orders"))))].into()));
     check(&format!("/../cri-containerd-{ID}.scope"), by_container, named, Outcome::Pod);
     // The sandbox is not among the pod's containers.
@@ -89,7 +89,7 @@ fn with_kubernetes() {
 }
 
 #[test]
-fn what_the_api_has_not_told_stays_a_container() {
+fn a_pod_unknown_to_the_api_stays_a_container() {
     let container = format!(
         r#"{{"kind":"container","namespace":null,"name":"1a2b3c4d5e6f","container":"{ID}","controller":null}}"#
     );
@@ -100,7 +100,7 @@ fn what_the_api_has_not_told_stays_a_container() {
 }
 
 #[test]
-fn names_cannot_steer() {
+fn control_characters_in_names_are_escaped() {
     let hostile = Lookup::Pod(Arc::new(Pod {
         namespace: "a\x1b".into(),
         name: "b\u{202e}".into(),
@@ -115,64 +115,64 @@ fn names_cannot_steer() {
 }
 
 #[test]
-fn nobody_known_is_the_process() {
+fn an_unknown_owner_is_shown_as_its_process() {
     let owners = owners(&[], None);
-    let (workload, outcome) = owners.name(&in_cgroup(9), Some(&nginx())).expect("nobody to ask");
+    let (workload, outcome) = owners.name(&in_cgroup(9), Some(&nginx())).expect("no lookup to wait for");
     assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("nginx"), Outcome::Unresolved));
     assert_eq!(owners.name_now(&in_cgroup(9), None).0, None, "no process, no name");
     let key = Identity { tgid: 5, ..in_cgroup(9) };
     assert_eq!(owners.name(&key, None), None);
-    assert_eq!(owners.0.0.take_asked(), [key], "asked for once");
+    assert_eq!(owners.shared().take_requests(), [key], "requested once");
 }
 
-/// The thread, with this host's own hierarchy: whatever it says of this process, it says it.
+/// The worker on this host's own hierarchy resolves this process to something.
 #[test]
-fn the_thread_answers_for_this_process() {
+fn the_worker_resolves_this_process() {
     let owners = Owners::start(None).expect("a thread");
     let stat = std::fs::read_to_string("/proc/self/stat").expect("read");
     let (_, fields) = stat.rsplit_once(')').expect("a name");
     let ticks: u64 = fields.split_ascii_whitespace().nth(19).expect("a start").parse().expect("a number");
     let key = Identity { tgid: std::process::id(), start_ns: ticks * 10_000_000, ..Identity::default() };
-    assert_eq!(owners.name(&key, Some(&nginx())), None, "not asked yet");
-    owners.await_answers(&[key], Duration::from_secs(20));
-    let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("answered");
+    assert_eq!(owners.name(&key, Some(&nginx())), None, "pending");
+    owners.shared().wait_for(&[key], Duration::from_secs(20));
+    let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("resolved");
     assert!(workload.is_some() && outcome != Outcome::Unresolved, "{outcome:?}");
     let gone = Identity { tgid: u32::MAX >> 1, start_ns: 1, ..Identity::default() };
-    owners.await_answers(&[gone], Duration::from_secs(20));
+    owners.shared().wait_for(&[gone], Duration::from_secs(20));
     assert_eq!(owners.name(&gone, None), Some((None, Outcome::Unresolved)));
 }
 
-/// A /proc with such mounts, and process 42, which began five seconds after the boot.
+/// A `/proc` with these mounts and a process 42 that started five seconds after boot.
 fn host(mounts: &str, cgroup: &str) -> (tempfile::TempDir, Owners) {
-    let room = tempfile::tempdir().expect("a folder");
+    let root = tempfile::tempdir().expect("a folder");
     for folder in ["self", "42"] {
-        std::fs::create_dir(room.path().join(folder)).expect("made");
+        std::fs::create_dir(root.path().join(folder)).expect("made");
     }
-    let write = |name: &str, text: &str| std::fs::write(room.path().join(name), text).expect("written");
+    let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).expect("written");
     write("self/mountinfo", mounts);
     write("42/stat", "42 (nginx) S 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 500 1 2 3\n");
     write("42/cgroup", cgroup);
-    let owners = Owners::start_at(room.path().to_owned(), None).expect("a thread");
-    (room, owners)
+    let owners = Owners::start_at(root.path().to_owned(), None).expect("a thread");
+    (root, owners)
 }
 
 fn of_42(owners: &Owners, cgroup: u64) -> (String, Outcome) {
     let key = Identity { cgroup, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
-    owners.await_answers(&[key], Duration::from_secs(20));
-    let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("answered");
+    owners.shared().wait_for(&[key], Duration::from_secs(20));
+    let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("resolved");
     (workload.map(|it| it.name).unwrap_or_default(), outcome)
 }
 
 const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
 
-/// There every task is in the root of version 2, whose id is 1.
+/// Every task is then in the root of the v2 hierarchy, whose id is 1.
 #[test]
-fn with_version_1_alone() {
-    let (_room, owners) = host(V1, &format!("4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n"));
+fn with_cgroup_v1_alone() {
+    let (_root, owners) = host(V1, &format!("4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n"));
     assert_eq!(of_42(&owners, 1), ("1a2b3c4d5e6f".into(), Outcome::Container));
 }
 
-/// Version 2 knows the runtime's service alone, version 1 the container.
+/// The v2 hierarchy shows only the runtime's service, v1 shows the container.
 #[test]
 fn on_a_hybrid_host() {
     let unified = tempfile::tempdir().expect("a folder");
@@ -180,26 +180,26 @@ fn on_a_hybrid_host() {
     std::fs::create_dir(&service).expect("made");
     let id = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&service).expect("there"));
     let mounts = format!("{V1}41 31 0:38 / {} rw - cgroup2 cgroup2 rw\n", unified.path().display());
-    let (_room, owners) = host(&mounts, &format!("4:memory:/docker/{ID}\n0::/docker.service\n"));
+    let (_root, owners) = host(&mounts, &format!("4:memory:/docker/{ID}\n0::/docker.service\n"));
     assert_eq!(of_42(&owners, id), ("1a2b3c4d5e6f".into(), Outcome::Container));
-    // Its process is gone: the service is better than nothing.
+    // The process has ended: fall back to the service.
     let gone = Identity { cgroup: id, tgid: 43, start_ns: 1, socket: 0 };
-    owners.await_answers(&[gone], Duration::from_secs(20));
-    let (workload, outcome) = owners.name(&gone, None).expect("answered");
+    owners.shared().wait_for(&[gone], Duration::from_secs(20));
+    let (workload, outcome) = owners.name(&gone, None).expect("resolved");
     assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("docker.service"), Outcome::Unit));
 }
 
-/// Out of a container with a hierarchy of its own, ids say nothing; the host's processes do.
+/// In a container with its own hierarchy, cgroup ids cannot be resolved; the host's processes can.
 #[test]
 fn in_a_cgroup_namespace() {
-    let (_room, owners) =
+    let (_root, owners) =
         host("", &format!("0::/../../kubepods-pod{}.slice/cri-containerd-{ID}.scope\n", UID.replace('-', "_")));
     assert_eq!(of_42(&owners, 4711), ("1a2b3c4d5e6f".into(), Outcome::Container));
 }
 
 #[test]
-fn listeners_are_named_at_their_first_look() {
-    let (_room, owners) = host("", "0::/system.slice/nginx.service\n");
+fn listeners_are_named_in_their_first_scan() {
+    let (_root, owners) = host("", "0::/system.slice/nginx.service\n");
     let key = Identity { cgroup: 0, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
     let gone = Identity { tgid: 43, ..key };
     let process = || Some(rstwatch_verdict::identity::workload(&nginx()));
@@ -207,5 +207,5 @@ fn listeners_are_named_at_their_first_look() {
     owners.name_all(all.iter_mut().map(|(key, workload)| (&*key, workload)), Duration::from_secs(20));
     let names = all.map(|(_, workload)| workload.map(|it| it.name).unwrap_or_default());
     assert_eq!(names, ["nginx.service", "nginx"]);
-    assert_eq!(owners.counts().iter().map(|(_, count)| count).sum::<u64>(), 0, "they are no events");
+    assert_eq!(owners.counts().iter().map(|(_, count)| count).sum::<u64>(), 0, "listeners are not events");
 }

@@ -9,7 +9,7 @@ const ESCAPED: &str = "b57320a0_e7eb_4ac8_a791_4c4472796867";
 const STATIC: &str = "d8992f589d8dd12c4342376ccb459375";
 const BUILD: &str = "jvifp9a6b1lxa1kuw8bwfcovf";
 
-/// A path with its ids filled in.
+/// A path with ids filled in.
 fn path(shape: &str) -> String {
     let names = [
         ("{id}", ID),
@@ -22,12 +22,12 @@ fn path(shape: &str) -> String {
     names.iter().fold(shape.to_owned(), |path, (from, to)| path.replace(from, to))
 }
 
-fn container(runtime: Runtime, id: &str, pod: Option<&str>) -> Place {
-    Place::Container { runtime, id: id.into(), pod: pod.map(Into::into) }
+fn container(runtime: Runtime, id: &str, pod: Option<&str>) -> CgroupOwner {
+    CgroupOwner::Container { runtime, id: id.into(), pod: pod.map(Into::into) }
 }
 
 #[track_caller]
-fn all(shapes: &[&str], expected: &Place) {
+fn all(shapes: &[&str], expected: &CgroupOwner) {
     for shape in shapes {
         assert_eq!(parse(&path(shape)), *expected, "{shape}");
     }
@@ -48,15 +48,15 @@ fn containerd_in_a_pod() {
             "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{_uid}.slice/cri-containerd/{id}",
             // k3s, RKE2.
             "/system.slice/k3s.service/kubepods-burstable-pod{_uid}.slice:cri-containerd:{id}",
-            // kind: a node is a container of Docker's or Podman's.
+            // kind: a node is a Docker or Podman container.
             "/docker/{other}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/system.slice/docker-{other}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/machine.slice/libpod-{other}.scope/container/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{_uid}.slice/cri-containerd-{id}.scope",
-            // systemd, or Docker, inside the container.
+            // systemd or Docker inside the container.
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/init.scope",
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/system.slice/nginx.service",
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/docker/{other}",
-            // Out of a cgroup namespace (an agent without its host's).
+            // From within a cgroup namespace (an agent without the host's namespace).
             "/../../kubepods-burstable-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/../../../kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope",
         ],
@@ -71,9 +71,9 @@ fn containerd_in_a_pod() {
     );
 }
 
-/// The cgroupfs driver: GKE, minikube, k3s, and Docker before 1.24 alike.
+/// The cgroupfs driver: GKE, minikube, k3s, and Docker before 1.24.
 #[test]
-fn folders_in_a_pod() {
+fn cgroupfs_in_a_pod() {
     all(
         &[
             "/kubepods/burstable/pod{uid}/{id}",
@@ -102,15 +102,15 @@ fn crio() {
         ],
         &container(Runtime::Crio, ID, Some(UID)),
     );
-    // The monitor is no container.
+    // The monitor is not the container.
     all(
         &[
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{_uid}.slice/crio-conmon-{id}.scope",
             "/kubepods/burstable/pod{uid}/crio-conmon-{id}",
         ],
-        &Place::Pod(UID.into()),
+        &CgroupOwner::Pod(UID.into()),
     );
-    all(&["/machine.slice/crio-conmon-{id}.scope", "/system.slice/crio-conmon-{id}.scope"], &Place::Nothing);
+    all(&["/machine.slice/crio-conmon-{id}.scope", "/system.slice/crio-conmon-{id}.scope"], &CgroupOwner::Unmanaged);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn pods_themselves() {
             "/docker/{id}/kubelet/kubepods/pod{uid}",
             "/kubepods/pod{uid}/kata_{id}",
         ],
-        &Place::Pod(UID.into()),
+        &CgroupOwner::Pod(UID.into()),
     );
 }
 
@@ -137,10 +137,10 @@ fn docker() {
             "/system.slice/docker-{id}.scope/system.slice/nginx.service",
             "/system.slice:docker:{id}",
             "/moby/{id}",
-            // Docker in Docker: this host knows the outer one.
+            // Docker in Docker: this host sees the outer container.
             "/docker/{id}/docker/{other}",
             "/system.slice/docker-{id}.scope/docker/{other}",
-            // Amazon ECS, by its present and by its older paths.
+            // Amazon ECS, current and former paths.
             "/ecs/0123456789abcdef0123456789abcdef/{id}",
             "/ecs/55091c13-b8cf-4801-b527-f4601742204d/{id}",
         ],
@@ -175,11 +175,11 @@ fn podman() {
         ],
         &container(Runtime::Podman, ID, None),
     );
-    all(&["/machine.slice/libpod-conmon-{id}.scope"], &Place::Nothing);
+    all(&["/machine.slice/libpod-conmon-{id}.scope"], &CgroupOwner::Unmanaged);
 }
 
 #[test]
-fn containerd_by_itself() {
+fn containerd_without_kubernetes() {
     all(
         &[
             // OBI#481.
@@ -232,23 +232,23 @@ fn units() {
         ("/system.slice/docker-abc.scope", "docker-abc.scope"),
         ("/system.slice/cri-containerd-{id}x.scope", "cri-containerd-{id}x.scope"),
         ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", "machine-qemu\\x2d1\\x2dvm.scope"),
-        // A container that is a service (Podman's cgroups=split, Quadlet): its name says more than its id.
+        // A container that is a service (Podman's cgroups=split, Quadlet): the service's name is more useful than the id.
         ("/system.slice/web.service/libpod-payload-{id}", "web.service"),
         ("/system.slice/ci.service/{id}", "ci.service"),
         ("/system.slice/mnt-data.mount", "mnt-data.mount"),
-        // A slice where there is nothing else.
+        // A slice, if there is nothing more specific.
         ("/system.slice", "system.slice"),
         ("/kubepods.slice/kubepods-burstable.slice", "kubepods-burstable.slice"),
         ("/podinfo.slice/x", "podinfo.slice"),
         ("/kubepods.slice/kubepods-podshop.slice", "kubepods-podshop.slice"),
         ("/notkubepods-pod{_uid}.slice", "notkubepods-pod{_uid}.slice"),
     ] {
-        assert_eq!(parse(&path(shape)), Place::Unit(path(unit).into()), "{shape}");
+        assert_eq!(parse(&path(shape)), CgroupOwner::Unit(path(unit).into()), "{shape}");
     }
 }
 
 #[test]
-fn nobody_in_particular() {
+fn unmanaged_paths() {
     all(
         &[
             "",
@@ -256,9 +256,9 @@ fn nobody_in_particular() {
             "/..",
             "/../..",
             "//",
-            // A login session's number says nothing to anybody.
+            // A login session's number does not identify an owner.
             "/user.slice/user-1000.slice/session-3.scope",
-            // Hexadecimal folders that are no containers.
+            // Hexadecimal names that are not container ids.
             "/build/{id}0",
             "/memory/0123456789abcdef0123456789abcdef",
             "/docker/0123456789abcdef",
@@ -281,13 +281,13 @@ fn nobody_in_particular() {
             "/a:cri-containerd:{id}",
             "/ecs/0123456789abcdef",
         ],
-        &Place::Nothing,
+        &CgroupOwner::Unmanaged,
     );
 }
 
-/// Who may make cgroups inside a container cannot pass for another.
+/// A process that creates cgroups inside its container cannot pass for another container.
 #[test]
-fn nobody_passes_for_another() {
+fn a_container_cannot_pass_for_another() {
     let forged = "/kubepods/pod{uid}/{id}/kubepods.slice/kubepods-pod729d2f46_480d_4796_a76c_e227e2671d31.slice/cri-containerd-{other}.scope";
     all(&[forged], &container(Runtime::Kubernetes, ID, Some(UID)));
     all(&["/docker/{id}/lxc.payload.bank"], &container(Runtime::Docker, ID, None));
@@ -295,10 +295,10 @@ fn nobody_passes_for_another() {
 
 #[test]
 fn lengths_are_bounded() {
-    let long = format!("/system.slice/{}.service", "x".repeat(LONGEST));
-    assert_eq!(parse(&long), Place::Nothing);
-    assert_eq!(parse(&format!("/lxc.payload.{}", "x".repeat(LONGEST_NAME + 1))), Place::Nothing);
-    assert_eq!(parse(&"/docker".repeat(500)), Place::Nothing);
+    let long = format!("/system.slice/{}.service", "x".repeat(MAX_PATH));
+    assert_eq!(parse(&long), CgroupOwner::Unmanaged);
+    assert_eq!(parse(&format!("/lxc.payload.{}", "x".repeat(MAX_NAME + 1))), CgroupOwner::Unmanaged);
+    assert_eq!(parse(&"/docker".repeat(500)), CgroupOwner::Unmanaged);
 }
 
 proptest! {
@@ -313,8 +313,8 @@ proptest! {
         "lxc", "ecs", "garden", UID, ESCAPED, ID, BUILD, "é", " (deleted)",
     ]), 0..20)) {
         let place = parse(&words.concat());
-        if let Place::Container { id, .. } = place {
-            prop_assert!(!id.is_empty() && id.len() <= LONGEST_NAME);
+        if let CgroupOwner::Container { id, .. } = place {
+            prop_assert!(!id.is_empty() && id.len() <= MAX_NAME);
         }
     }
 }

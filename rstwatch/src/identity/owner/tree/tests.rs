@@ -8,11 +8,11 @@ use rustix::thread::{Uid, set_thread_res_uid};
 
 use super::*;
 
-/// Any folder behaves as the hierarchy's does, but for its numbers of links.
-fn tree(folders: &[&str]) -> (tempfile::TempDir, Tree) {
-    // In memory, where there is such a place: folders are made by the thousands.
+/// A temporary directory behaves like the hierarchy, except for its link counts.
+fn tree(directories: &[&str]) -> (tempfile::TempDir, Tree) {
+    // In memory if possible: a test creates thousands of directories.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
-    folders.iter().for_each(|folder| create_dir_all(root.path().join(folder)).expect("made"));
+    directories.iter().for_each(|path| create_dir_all(root.path().join(path)).expect("made"));
     let tree = Tree::new(root.path().to_owned());
     (root, tree)
 }
@@ -23,14 +23,14 @@ fn walk(tree: &mut Tree) -> Vec<Change> {
     changes
 }
 
-/// Changes as they are told, until there are so many.
-fn hear(tree: &mut Tree, count: usize) -> Vec<Change> {
+/// Reads events until at least `count` changes have been reported.
+fn changes(tree: &mut Tree, count: usize) -> Vec<Change> {
     let mut changes = Vec::new();
     while changes.len() < count {
-        let heard = tree.heard().expect("inotify");
-        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
-        assert_eq!(poll(&mut [PollFd::from_borrowed_fd(heard, PollFlags::IN)], Some(&patience)), Ok(1), "{changes:?}");
-        tree.hear(&mut |change| changes.push(change));
+        let fd = tree.event_fd().expect("inotify");
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)), Ok(1), "{changes:?}");
+        tree.apply_events(&mut |change| changes.push(change));
     }
     changes
 }
@@ -39,8 +39,8 @@ fn paths(changes: &[Change]) -> Vec<&str> {
     let mut paths: Vec<_> = changes
         .iter()
         .filter_map(|change| match change {
-            Change::Came { path, .. } => Some(&**path),
-            Change::Went(_) => None,
+            Change::Added { path, .. } => Some(&**path),
+            Change::Removed(_) => None,
         })
         .collect();
     paths.sort_unstable();
@@ -48,7 +48,7 @@ fn paths(changes: &[Change]) -> Vec<&str> {
 }
 
 #[test]
-fn a_walk_finds_all() {
+fn a_walk_finds_every_directory() {
     let (root, mut tree) = tree(&["a.slice/b.service", "a.slice/c.scope/d"]);
     std::fs::write(root.path().join("a.slice/cgroup.procs"), "").expect("written");
     std::os::unix::fs::symlink("/", root.path().join("a.slice/everything")).expect("linked");
@@ -58,65 +58,69 @@ fn a_walk_finds_all() {
     assert!(
         changes
             .iter()
-            .any(|it| matches!(it, Change::Came { id, path, .. } if *id == inode && path.ends_with("b.service")))
+            .any(|it| matches!(it, Change::Added { id, path, .. } if *id == inode && path.ends_with("b.service")))
     );
     assert_eq!(walk(&mut tree), [], "nothing new");
-    assert!(!tree.is_deaf());
+    assert!(!tree.needs_walks());
 }
 
 #[test]
-fn folders_that_come_and_go_are_heard_of() {
+fn inotify_reports_created_and_removed_directories() {
     let (root, mut tree) = tree(&["a.slice"]);
     walk(&mut tree);
-    // What is below is there before the first is heard of.
+    // The subdirectory exists before the first event is read.
     create_dir_all(root.path().join("a.slice/b.service/c")).expect("made");
     create_dir(root.path().join("d.scope")).expect("made");
-    let came = hear(&mut tree, 3);
-    assert_eq!(paths(&came), ["/a.slice/b.service", "/a.slice/b.service/c", "/d.scope"]);
+    let added = changes(&mut tree, 3);
+    assert_eq!(paths(&added), ["/a.slice/b.service", "/a.slice/b.service/c", "/d.scope"]);
     remove_dir(root.path().join("a.slice/b.service/c")).expect("removed");
     remove_dir(root.path().join("a.slice/b.service")).expect("removed");
-    let went = hear(&mut tree, 2);
-    assert!(went.iter().all(|change| matches!(change, Change::Went(_))), "{went:?}");
+    let removed = changes(&mut tree, 2);
+    assert!(removed.iter().all(|change| matches!(change, Change::Removed(_))), "{removed:?}");
     create_dir(root.path().join("a.slice/b.service")).expect("made");
-    assert_eq!(paths(&hear(&mut tree, 1)), ["/a.slice/b.service"], "again, with another id");
-    assert_eq!((tree.len(), tree.names.len(), tree.watches.len()), (3, 3, 4));
+    assert_eq!(paths(&changes(&mut tree, 1)), ["/a.slice/b.service"], "created again, with another id");
+    assert_eq!((tree.len(), tree.names.len(), tree.inotify.watches.len()), (3, 3, 4));
 }
 
 #[test]
-fn what_was_missed_is_found_by_the_next_walk() {
+fn a_walk_finds_what_inotify_missed() {
     let (root, mut tree) = tree(&["a", "b"]);
     walk(&mut tree);
-    tree.inotify = None;
-    assert!(tree.is_deaf());
+    tree.inotify.fd = None;
+    assert!(tree.needs_walks());
     remove_dir(root.path().join("a")).expect("removed");
     create_dir(root.path().join("c")).expect("made");
     let changes = walk(&mut tree);
-    assert_eq!((changes.len(), paths(&changes)), (2, vec!["/c"]), "even where its number is that of the one that went");
+    assert_eq!(
+        (changes.len(), paths(&changes)),
+        (2, vec!["/c"]),
+        "even if the inode number is that of the removed one"
+    );
     assert_eq!((tree.len(), tree.names.len()), (2, 2));
 }
 
 #[test]
-fn it_is_bounded() {
+fn the_tree_is_bounded() {
     let (root, mut tree) = tree(&["a", "b", "c"]);
-    tree.most = 2;
+    tree.max_directories = 2;
     assert_eq!(walk(&mut tree).len(), 2);
-    assert!(tree.is_deaf(), "so it is walked again");
-    let deep = root.path().join(vec!["x"; 2 * DEEPEST].join("/"));
+    assert!(tree.needs_walks(), "so it walks again");
+    let deep = root.path().join(vec!["x"; 2 * MAX_DEPTH].join("/"));
     create_dir_all(deep).expect("made");
-    tree.most = 1000;
-    assert_eq!(walk(&mut tree).len(), 1 + DEEPEST);
+    tree.max_directories = 1000;
+    assert_eq!(walk(&mut tree).len(), 1 + MAX_DEPTH);
 }
 
-/// The queue is as long as the kernel allows by default (`fs.inotify.max_queued_events`); here it overflows.
+/// Overflows the event queue, whose length is `fs.inotify.max_queued_events`.
 #[test]
-fn an_overflow_is_made_good() {
+fn an_overflow_causes_a_walk() {
     let (root, mut tree) = tree(&[]);
     walk(&mut tree);
     let most: usize = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events")
         .ok()
         .and_then(|most| most.trim().parse().ok())
         .expect("a limit");
-    // Each one is told of twice.
+    // Each causes two events.
     for n in 0..most.min(32_768) {
         create_dir(root.path().join(n.to_string())).expect("made");
         if n >= 10 {
@@ -124,71 +128,71 @@ fn an_overflow_is_made_good() {
         }
     }
     let mut changes = Vec::new();
-    tree.hear(&mut |change| changes.push(change));
-    let came = changes.iter().filter(|change| matches!(change, Change::Came { .. })).count();
-    let went = changes.len() - came;
-    assert_eq!((came - went, tree.len()), (10, 10));
+    tree.apply_events(&mut |change| changes.push(change));
+    let added = changes.iter().filter(|change| matches!(change, Change::Added { .. })).count();
+    let removed = changes.len() - added;
+    assert_eq!((added - removed, tree.len()), (10, 10));
 }
 
-/// Past the test harness, which would swallow it.
+/// Writes to stderr directly: the test harness captures `eprintln`.
 fn skipped(why: &str) {
     _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// On a host with cgroup2 that this user may write: ids are inodes, and rmdir is heard of there, too.
+/// With the real cgroup2, if this user may write to it: ids are inode numbers, and inotify reports rmdir.
 #[test]
-fn the_real_hierarchy_behaves_so() {
+fn the_real_hierarchy_behaves_alike() {
     let mounts = crate::kernel::mounts::Mounts::read(Path::new("/proc"));
-    let Some(root) = mounts.unified else { return skipped("there is no cgroup2") };
+    let Some(root) = mounts.unified else { return skipped("no cgroup2 mount") };
     let name = format!("rstwatch-test-{}.service", std::process::id());
     let at = root.join(&name);
     let mut tree = Tree::new(root);
     walk(&mut tree);
     if create_dir(&at).is_err() {
-        return skipped("cgroups cannot be made");
+        return skipped("cannot create cgroups");
     }
-    let came = hear_of(&mut tree, &|change| matches!(change, Change::Came { path, .. } if path.ends_with(&name)));
+    let added = wait_for(&mut tree, &|change| matches!(change, Change::Added { path, .. } if path.ends_with(&name)));
     let inode = std::fs::metadata(&at).expect("there").ino();
-    assert!(matches!(came, Change::Came { id, .. } if id == inode));
+    assert!(matches!(added, Change::Added { id, .. } if id == inode));
     remove_dir(&at).expect("removed");
-    hear_of(&mut tree, &|change| *change == Change::Went(inode));
+    wait_for(&mut tree, &|change| *change == Change::Removed(inode));
 }
 
-/// Others make cgroups, too.
-fn hear_of(tree: &mut Tree, wanted: &dyn Fn(&Change) -> bool) -> Change {
+/// Reads events until one matches; other programs may create cgroups meanwhile.
+fn wait_for(tree: &mut Tree, wanted: &dyn Fn(&Change) -> bool) -> Change {
     loop {
-        if let Some(change) = hear(tree, 1).into_iter().find(|change| wanted(change)) {
+        if let Some(change) = changes(tree, 1).into_iter().find(|change| wanted(change)) {
             return change;
         }
     }
 }
 
-/// As when this process has no descriptor left.
+/// Such as when this process has run out of file descriptors.
 #[test]
-fn what_cannot_be_read_is_not_gone() {
+fn directories_that_cannot_be_read_are_kept() {
     let (root, mut tree) = tree(&["a/b", "c"]);
     walk(&mut tree);
     std::fs::write(root.path().join("file"), "").expect("written");
     tree.walk += 1;
     tree.scan(0, "file".into(), &mut |change| panic!("{change:?}"));
-    tree.forget_unmet(&mut |change| panic!("{change:?}"));
-    assert!(tree.is_deaf(), "it is walked again");
+    tree.remove_not_found(&mut |change| panic!("{change:?}"));
+    assert!(tree.needs_walks(), "it walks again");
     remove_dir(root.path().join("c")).expect("removed");
-    assert_eq!(walk(&mut tree).len(), 1, "only what was removed went");
-    assert!(!tree.is_deaf());
+    assert_eq!(walk(&mut tree).len(), 1, "only the removed one");
+    assert!(!tree.needs_walks());
 }
 
-/// As with a cgroup that was given to a user, and that the user closed to us.
+/// Such as a delegated cgroup that its user has made inaccessible.
 #[test]
-fn what_is_hidden_keeps_nothing_else() {
+fn an_inaccessible_directory_does_not_keep_others() {
     let (root, mut tree) = tree(&["hidden/a", "c"]);
     let set = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
     set(root.path(), 0o755);
     walk(&mut tree);
     set(&root.path().join("hidden"), 0);
     remove_dir(root.path().join("c")).expect("removed");
-    // Root reads everything, but a thread alone can be somebody else.
-    let went = std::thread::scope(|scope| {
+    // Root may read everything, so drop to another user, in one thread alone.
+    let removed = std::thread::scope(|scope| {
         scope
             .spawn(|| {
                 if rustix::process::geteuid().is_root() {
@@ -205,6 +209,6 @@ fn what_is_hidden_keeps_nothing_else() {
             .expect("walked")
     });
     set(&root.path().join("hidden"), 0o755);
-    assert_eq!(went, 2, "what was removed, and what is hidden");
+    assert_eq!(removed, 2, "the removed and the inaccessible one");
     assert!(!tree.partial);
 }

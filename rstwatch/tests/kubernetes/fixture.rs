@@ -1,73 +1,73 @@
-//! A server, and a client of it.
+//! A fake API server and the watches of it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rstwatch::identity::kubernetes::client::Source;
 use rstwatch::identity::kubernetes::failure::Kind;
-use rstwatch::identity::kubernetes::guard::Limits;
+use rstwatch::identity::kubernetes::limits::ResponseLimits;
 use rstwatch::identity::kubernetes::settings::Settings;
-use rstwatch::identity::kubernetes::watch::Patience;
-use rstwatch::identity::kubernetes::{Knowledge, Kubernetes};
+use rstwatch::identity::kubernetes::watch::WatchTimeouts;
+use rstwatch::identity::kubernetes::{ClusterCache, Kubernetes};
 use rstwatch::identity::owner::pods::{Lookup, Pods};
 use tempfile::TempDir;
 
 use crate::NODE;
 use crate::apiserver::{ApiServer, pod};
 
-/// As the default, in small.
-pub(crate) fn impatient() -> Patience {
-    Patience {
-        limits: Limits {
-            answer: Duration::from_millis(500),
-            list: Duration::from_millis(800),
-            pace: Duration::from_millis(5),
-            ..Limits::default()
+/// Much shorter than the defaults.
+pub(crate) fn short_timeouts() -> WatchTimeouts {
+    WatchTimeouts {
+        limits: ResponseLimits {
+            response_timeout: Duration::from_millis(500),
+            list_timeout: Duration::from_millis(800),
+            watch_interval: Duration::from_millis(5),
+            ..ResponseLimits::default()
         },
-        shortest: Duration::from_millis(10),
-        longest: Duration::from_millis(50),
-        calm: Duration::from_millis(100),
+        min_backoff: Duration::from_millis(10),
+        max_backoff: Duration::from_millis(50),
+        backoff_reset: Duration::from_millis(100),
         settling: Duration::from_millis(20),
         tick: Duration::from_millis(5),
     }
 }
 
-/// A server, and a client of it.
-pub(crate) struct Stage {
+/// A fake API server and the watches of it.
+pub(crate) struct Fixture {
     /// The server.
     pub api: ApiServer,
     kubernetes: Kubernetes,
-    /// Where the kubeconfig is.
+    /// Contains the kubeconfig.
     pub folder: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) fn new(api: ApiServer, kubeconfig: &str, remote_limit: Option<usize>) -> Self {
-        Self::with(api, kubeconfig, remote_limit, impatient())
+        Self::with(api, kubeconfig, remote_limit, short_timeouts())
     }
 
-    pub(crate) fn with(api: ApiServer, kubeconfig: &str, remote_limit: Option<usize>, patience: Patience) -> Self {
+    pub(crate) fn with(api: ApiServer, kubeconfig: &str, remote_limit: Option<usize>, timeouts: WatchTimeouts) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path: PathBuf = folder.path().join("kubeconfig");
         std::fs::write(&path, kubeconfig).expect("written");
         let settings = Settings { source: Source::Kubeconfig(path), node: NODE.into(), remote_limit };
-        let kubernetes = Kubernetes::with_patience(&settings, patience);
+        let kubernetes = Kubernetes::with_timeouts(&settings, timeouts);
         Self { api, kubernetes, folder }
     }
 
-    pub(crate) fn plain() -> Self {
+    pub(crate) fn with_one_pod() -> Self {
         let api = ApiServer::start().expect("a server");
         api.put("pods", pod("shop", "orders", NODE, "10.0.0.1"));
         let kubeconfig = api.kubeconfig();
         Self::new(api, &kubeconfig, None)
     }
 
-    pub(crate) fn known(&self) -> &Knowledge {
-        self.kubernetes.knowledge()
+    pub(crate) fn cache(&self) -> &ClusterCache {
+        self.kubernetes.cache()
     }
 
     pub(crate) fn name(&self, uid: &str) -> Option<String> {
-        match self.known().pods.find(Some(uid), None) {
+        match self.cache().pods.find(Some(uid), None) {
             Lookup::Pod(pod) => Some(format!("{}/{}", pod.namespace, pod.name)),
             Lookup::OptedOut => Some("opted out".to_owned()),
             Lookup::Unknown => None,
@@ -75,16 +75,16 @@ impl Stage {
     }
 
     pub(crate) fn errors(&self, kind: Kind) -> u64 {
-        self.known().health.errors().iter().find(|(counted, _)| *counted == kind).map_or(0, |(_, count)| *count)
+        self.cache().health.errors().iter().find(|(counted, _)| *counted == kind).map_or(0, |(_, count)| *count)
     }
 
-    pub(crate) async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn wait_until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(30);
         while !is(self) {
             assert!(
                 Instant::now() < end,
                 "never: {what}; {:?}; {:?}",
-                self.known().snapshot(),
+                self.cache().snapshot(),
                 self.api.requests().last()
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -92,6 +92,6 @@ impl Stage {
     }
 
     pub(crate) async fn in_sync(&self) {
-        self.until("in sync", |it| it.known().health.is_up()).await;
+        self.wait_until("in sync", |it| it.cache().health.is_up()).await;
     }
 }

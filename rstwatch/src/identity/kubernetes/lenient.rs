@@ -1,4 +1,4 @@
-//! Reading JSON that may be anything: what does not fit is as if it were not there, and nothing grows without bound.
+//! Lenient JSON types: a value of the wrong type decodes to the default, and sizes are bounded.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,65 +6,65 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Longest text that is kept (bytes): names in Kubernetes have at most 253.
-pub const TEXT_BYTES: usize = 256;
+/// Longest text kept, in bytes; Kubernetes names have at most 253.
+pub const MAX_TEXT: usize = 256;
 
-/// A text, if it is one of at most [`TEXT_BYTES`] and not empty.
+/// A non-empty string of at most [`MAX_TEXT`] bytes; otherwise `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text(pub Option<Box<str>>);
 
 impl Text {
-    /// As text.
+    /// The string.
     pub fn get(&self) -> Option<&str> {
         self.0.as_deref()
     }
 }
 
-/// A truth, if it is one; else false.
+/// A boolean; otherwise false.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// An object, if it is one; else the default.
+/// An object; otherwise the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loose<T>(pub T);
+pub struct Lenient<T>(pub T);
 
-/// The first `MOST` of a list, if it is one; else none.
+/// The first `MAX` elements of a list; otherwise empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List<T, const MOST: usize>(pub Vec<T>);
+pub struct List<T, const MAX: usize>(pub Vec<T>);
 
-impl<T, const MOST: usize> Default for List<T, MOST> {
+impl<T, const MAX: usize> Default for List<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-/// The visits that a type does not care for.
-macro_rules! otherwise {
+/// Visitor methods for values of the wrong type, which decode to the default.
+macro_rules! default_for {
     ($visit:ident($value:ty) $($rest:tt)*) => {
         fn $visit<E>(self, _: $value) -> Result<Self::Value, E> {
             Ok(Self::Value::default())
         }
-        otherwise! { $($rest)* }
+        default_for! { $($rest)* }
     };
-    (nothing $($rest:tt)*) => {
+    (null $($rest:tt)*) => {
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
             Ok(Self::Value::default())
         }
-        otherwise! { $($rest)* }
+        default_for! { $($rest)* }
     };
     (list $($rest:tt)*) => {
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             while list.next_element::<IgnoredAny>()?.is_some() {}
             Ok(Self::Value::default())
         }
-        otherwise! { $($rest)* }
+        default_for! { $($rest)* }
     };
     (object $($rest:tt)*) => {
         fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
             while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             Ok(Self::Value::default())
         }
-        otherwise! { $($rest)* }
+        default_for! { $($rest)* }
     };
     () => {
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,10 +79,10 @@ impl<'de> Visitor<'de> for AsText {
     type Value = Text;
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text((1..=TEXT_BYTES).contains(&text.len()).then(|| text.into())))
+        Ok(Text((1..=MAX_TEXT).contains(&text.len()).then(|| text.into())))
     }
 
-    otherwise! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) nothing list object }
+    default_for! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) null list object }
 }
 
 struct AsFlag;
@@ -94,29 +94,29 @@ impl<'de> Visitor<'de> for AsFlag {
         Ok(Flag(flag))
     }
 
-    otherwise! { visit_str(&str) visit_i64(i64) visit_u64(u64) visit_f64(f64) nothing list object }
+    default_for! { visit_str(&str) visit_i64(i64) visit_u64(u64) visit_f64(f64) null list object }
 }
 
 struct AsObject<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for AsObject<T> {
-    type Value = Loose<T>;
+    type Value = Lenient<T>;
 
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Loose<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(object)).map(Loose)
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Lenient<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(object)).map(Lenient)
     }
 
-    otherwise! { visit_str(&str) visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) nothing list }
+    default_for! { visit_str(&str) visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) null list }
 }
 
-struct AsList<T, const MOST: usize>(PhantomData<T>);
+struct AsList<T, const MAX: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for AsList<T, MOST> {
-    type Value = List<T, MOST>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AsList<T, MAX> {
+    type Value = List<T, MAX>;
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T, MOST>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T, MAX>, A::Error> {
         let mut kept = Vec::new();
-        while kept.len() < MOST {
+        while kept.len() < MAX {
             let Some(element) = list.next_element()? else { return Ok(List(kept)) };
             kept.push(element);
         }
@@ -124,7 +124,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for AsList<T, MOS
         Ok(List(kept))
     }
 
-    otherwise! { visit_str(&str) visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) nothing object }
+    default_for! { visit_str(&str) visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64) null object }
 }
 
 impl<'de> Deserialize<'de> for Text {
@@ -139,13 +139,13 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Loose<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AsObject(PhantomData))
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, MOST> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AsList(PhantomData))
     }
@@ -163,7 +163,7 @@ mod tests {
         text: Text,
         flag: Flag,
         list: List<Text, 2>,
-        inner: Loose<Inner>,
+        inner: Lenient<Inner>,
     }
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_read() {
+    fn values_of_the_right_type_are_decoded() {
         let read = serde_json::from_str(
             r#"{"text":"a","flag":true,"list":["b","c","d",{"e":[1]}],"inner":{"text":"f"},"new":[{"x":1}]}"#,
         );
@@ -185,18 +185,18 @@ mod tests {
             text: text("a"),
             flag: Flag(true),
             list: List(vec![text("b"), text("c")]),
-            inner: Loose(Inner { text: text("f") }),
+            inner: Lenient(Inner { text: text("f") }),
         };
         assert_eq!(read.map_err(|error: serde_json::Error| error.to_string()), Ok(expected));
     }
 
     #[test]
-    fn what_does_not_fit_is_not_there() {
-        let long = format!("\"{}\"", "x".repeat(TEXT_BYTES + 1));
+    fn values_of_the_wrong_type_are_ignored() {
+        let long = format!("\"{}\"", "x".repeat(MAX_TEXT + 1));
         for value in ["null", "1", "-1", "1.5", "\"\"", "[]", "[[1],{\"a\":2}]", "{}", "{\"a\":{\"b\":[]}}", &long] {
             for key in ["text", "flag", "list", "inner"] {
-                let json = format!("{{\"{key}\":{value},\"flag\":false}}").replace("\"flag\":[", "\"flag\":[");
-                // A key twice is no object that an API server writes.
+                let json = format!("{{\"{key}\":{value},\"flag\":false}}");
+                // Do not write the key twice.
                 let json = if key == "flag" { format!("{{\"flag\":{value}}}") } else { json };
                 let mut read: Thing = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{json}: {error}"));
                 if key == "list" {

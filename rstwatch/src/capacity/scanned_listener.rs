@@ -8,7 +8,7 @@ use rstwatch_verdict::identity::{self, Identity};
 
 /// A listener at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ScannedListener {
     /// Identifies the listener: its socket's address, and when it began to listen or was first seen.
     pub id: (u64, u64),
     /// Where it listens.
@@ -33,7 +33,7 @@ pub struct Seen {
     pub gone: bool,
 }
 
-impl From<AcceptQueue> for Seen {
+impl From<AcceptQueue> for ScannedListener {
     fn from(queue: AcceptQueue) -> Self {
         let AcceptQueue { id, local, netns, owner, length, limit, met_full, drops, gone } = queue;
         Self {
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn the_process_is_the_first_workload() {
         let mut owner = Task::new_zeroed();
-        assert_eq!(Seen::from(queue(owner)).workload, None);
+        assert_eq!(ScannedListener::from(queue(owner)).workload, None);
         owner.tgid = 5;
         owner.comm[..2].copy_from_slice(b"\x1ba");
-        let seen = Seen::from(queue(owner));
+        let seen = ScannedListener::from(queue(owner));
         assert_eq!(seen.workload.map(|workload| workload.name).as_deref(), Some("\\u{1b}a"), "escaped");
         assert_eq!((seen.pid, seen.owner.tgid), (5, 5));
     }

@@ -1,4 +1,4 @@
-//! What has to stay within reach once rights are given up, so that the API can be asked.
+//! Files and ports that must stay accessible after the lockdown so that the API can be watched.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use kube::config::Kubeconfig;
 use super::client::Source;
 use crate::sandbox::Needs;
 
-/// What Kubernetes mounts into each pod; the token there is replaced while we run.
+/// Mounted into each pod by Kubernetes, which replaces the token at run time.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Where hosts keep the authorities that they trust.
+/// Directories of the host's trusted certificate authorities.
 const AUTHORITIES: [&str; 4] =
     ["/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
-/// Of HTTPS, where a URL names no port.
+/// The default port of HTTPS.
 const HTTPS: u16 = 443;
 
 impl Source {
-    /// Files that are read, and ports that are connected to. A kubeconfig that cannot be read needs nothing: it is read again
-    /// later, and the error is told there. One that changes its port later needs a restart.
+    /// The files read and the ports connected to. A kubeconfig that cannot be read needs nothing: it is read again later, and
+    /// the error is logged then. If its port changes later, a restart is needed.
     pub fn needs(&self, environment: impl Fn(&str) -> Option<String>) -> Needs {
         match self {
             Self::InCluster => Needs {
@@ -29,12 +29,12 @@ impl Source {
                     environment("KUBERNETES_SERVICE_PORT").and_then(|port| port.parse().ok()).unwrap_or(HTTPS),
                 ],
             },
-            Self::Kubeconfig(path) => of_kubeconfig(path),
+            Self::Kubeconfig(path) => kubeconfig_needs(path),
         }
     }
 }
 
-fn of_kubeconfig(path: &Path) -> Needs {
+fn kubeconfig_needs(path: &Path) -> Needs {
     let file = Kubeconfig::read_from(path).unwrap_or_default();
     let clusters = || file.clusters.iter().filter_map(|named| named.cluster.as_ref());
     let users = || file.auth_infos.iter().filter_map(|named| named.auth_info.as_ref());
@@ -42,7 +42,7 @@ fn of_kubeconfig(path: &Path) -> Needs {
     let credentials = users()
         .flat_map(|user| [user.client_certificate.clone(), user.client_key.clone(), user.token_file.clone()])
         .flatten();
-    // Whoever names no authority has the host's.
+    // Clusters without an authority of their own use the host's.
     let of_host = clusters()
         .any(|cluster| cluster.certificate_authority.is_none() && cluster.certificate_authority_data.is_none());
     let files = authorities.chain(credentials).map(PathBuf::from).chain([path.to_owned()]);
@@ -51,7 +51,8 @@ fn of_kubeconfig(path: &Path) -> Needs {
         read: if of_host { AUTHORITIES.map(PathBuf::from).into() } else { Vec::new() },
         files: Vec::new(),
         names: servers().next().is_none() || servers().any(|url| !host(url).is_some_and(|host| is_address(&host))),
-        // Where no server is named, kube would say so; a port keeps sockets from being refused altogether before that.
+        // A kubeconfig without a server is reported by kube. Always allow one port, so that the sandbox does not refuse all
+        // sockets before that.
         connect: servers().map(port).chain([HTTPS]).collect(),
     };
     needs.add_files(files.collect());
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_needs_its_account_and_the_services_port() {
+    fn a_pod_needs_its_service_account_and_the_services_port() {
         let port = |value: Option<&str>| {
             let needs = Source::InCluster.needs(|name| value.filter(|_| name.ends_with("_PORT")).map(str::to_owned));
             assert_eq!(needs.read, [PathBuf::from(SERVICE_ACCOUNT)]);
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_where_the_service_has_one() {
+    fn a_host_name_needs_name_resolution() {
         for (host, names) in
             [(Some("10.96.0.1"), false), (Some("fd00::1"), false), (Some("api.example"), true), (None, false)]
         {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubeconfig_needs_what_it_names() {
+    fn a_kubeconfig_needs_the_files_it_names() {
         let root = tempfile::tempdir().expect("folder");
         let root = root.path().canonicalize().expect("a path");
         for folder in ["pki", "keys"] {
