@@ -23,6 +23,7 @@ mod steps;
 mod strip;
 mod test;
 mod toolchain;
+mod words;
 mod wrapper;
 
 use std::process::ExitCode;

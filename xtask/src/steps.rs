@@ -27,6 +27,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "tests", quick: true, run: unit_tests },
     Step { name: "documentation", quick: true, run: documentation },
     Step { name: "links", quick: true, run: crate::links::step },
+    Step { name: "words", quick: true, run: crate::words::step },
     Step { name: "Prometheus rules", quick: true, run: rules::rules },
     Step { name: "packaging", quick: true, run: packaging::step },
     Step { name: "eBPF object", quick: false, run: ebpf::check },
