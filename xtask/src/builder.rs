@@ -8,12 +8,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use dev_support::{command, paths};
 
+use crate::flags::TARGET;
 use crate::linker::{self, Linker};
 use crate::toolchain::{self, Toolchain};
 use crate::{flags, lock, strip, wrapper};
-
-/// The eBPF virtual machine, little-endian.
-pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 /// The folder of a build.
 pub(crate) enum BuildDir {

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::toolchain::Toolchain;
 use dev_support::paths;
 
+/// The eBPF virtual machine, little-endian.
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
+
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\u{1f}";
 

@@ -14,7 +14,7 @@ use std::process::{self, Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::builder::TARGET;
+use crate::flags::TARGET;
 
 /// Environment variable that requests this role.
 pub(crate) const ROLE: &str = "RSTWATCH_XTASK_IS_RUSTC_WRAPPER";

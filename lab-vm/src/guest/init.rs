@@ -19,9 +19,9 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
 use rustix::system::{RebootCommand, init_module, reboot, sethostname};
 use rustix::termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr};
-use serde::{Deserialize, Serialize};
 
-use super::{rootfs, transfer};
+use super::rootfs::{self, Task};
+use super::transfer;
 
 /// On the kernel's command line, and so in the environment of the first process.
 pub(crate) const REQUEST: &str = "RSTWATCH_VM_INIT=1";
@@ -51,12 +51,6 @@ const MOUNTS: [(&str, &str); 8] = [
     ("bpf", "/sys/fs/bpf"),
     ("cgroup2", "/sys/fs/cgroup"),
 ];
-
-/// The task of the first process.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Task {
-    pub(crate) command: Vec<String>,
-}
 
 /// To be called first in `main`: runs as a VM's first process if this is one, else returns.
 pub fn run_if_requested() {

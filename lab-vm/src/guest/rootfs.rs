@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use dev_support::paths;
+use serde::{Deserialize, Serialize};
 
 use super::cpio::Cpio;
-use super::init::Task;
 use super::modules::Module;
 
 /// Programs that the lab needs.
@@ -83,6 +83,12 @@ pub(crate) const TASK: &str = "/task.json";
 /// Paths of our own programs in the VM.
 pub(crate) const RSTWATCH: &str = "/usr/bin/rstwatch";
 pub(crate) const XTASK: &str = "/usr/bin/xtask";
+
+/// The task of the first process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) command: Vec<String>,
+}
 
 /// The part of the initramfs that all kernels share.
 pub(crate) fn common(rstwatch: &Path, task: &Task) -> Result<Cpio> {
