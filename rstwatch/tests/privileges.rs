@@ -342,7 +342,7 @@ fn a_configuration_is_reloaded_after_the_lockdown() {
     replace("workload_limit = 11\nlistener_series = 7\n");
     agent.signal(Signal::HUP);
     let line = agent.wait_for_line(&read);
-    assert!(line.contains("change with a restart only"), "{line}");
+    assert!(line.contains("the other changes need a restart"), "{line}");
     replace("workload_limit = 0\n");
     agent.signal(Signal::HUP);
     agent.wait_for_line("keeping the previous configuration");
