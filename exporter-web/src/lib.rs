@@ -1,15 +1,15 @@
 //! The HTTP server of a Prometheus exporter, with `--web.config.file`.
 //!
-//! Exporters written in Go get their web server from the Prometheus [exporter toolkit]. This crate serves the
-//! [`axum::Router`] of an exporter written in Rust in the same way, configured by the same file.
+//! Exporters written in Go get their web server from the Prometheus [exporter toolkit]. This crate is its counterpart in
+//! Rust: it serves an [`axum::Router`], configured by the same file.
 //!
-//! * **TLS** 1.2 and 1.3 by rustls; client certificates, optionally restricted to some subject alternative names.
-//! * **Passwords** hashed with bcrypt, checked at a bounded CPU cost; a known valid password is not checked again.
+//! * **TLS** 1.2 and 1.3 by rustls; client certificates, optionally restricted to certain subject alternative names.
+//! * **Passwords** hashed with bcrypt, checked at a bounded CPU cost; correct ones are cached.
 //! * **Response headers** and a **rate limit**, as in the toolkit.
-//! * **Reload**: certificates, keys and users are read again when their files change. While the new files are invalid, the
+//! * **Reload**: certificates, keys and users are reloaded when their files change. While the new files are invalid, the
 //!   last valid configuration stays in use; see [`WebConfig::is_up_to_date`].
-//! * **Limits**: a client that connects without sending a request, or does not read its response, is cut off in time, or
-//!   earlier if another request needs its slot. A thousand slow clients do not delay a scrape.
+//! * **Limits**: a client that sends no request, or does not read its response, is disconnected after a timeout, or sooner
+//!   if another client needs its slot. A thousand slow clients do not delay a scrape.
 //! * **DNS rebinding**: on loopback without TLS and passwords, only requests for this host's own names are answered.
 //! * **Listening addresses** as `--web.listen-address` takes them: [`ListenAddress`].
 //!
@@ -49,8 +49,8 @@
 //! # Differences from the toolkit
 //!
 //! HTTP/1.1 only, one request per connection. No CBC suites and no P-521. `VerifyClientCertIfGiven` and
-//! `RequireAndVerifyClientCert` need a CA of their own. A configuration with anything else is rejected when it is
-//! read, with its line; nothing is ignored silently.
+//! `RequireAndVerifyClientCert` need a client CA. Any other setting is rejected on load, with its line number; nothing is
+//! silently ignored.
 //!
 //! [exporter toolkit]: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 

@@ -1,6 +1,7 @@
-//! The cost per reset of each stage after the ring, with records captured from a real kernel: `cargo bench`.
+//! Benchmarks of the stages after the ring buffer, on records captured from a real kernel. Run them with `cargo bench`.
 //!
-//! Compare the results with those from before a change. `cargo xtask bench` checks the limit for the whole, 2 µs per event.
+//! Compare the results before and after a change. `cargo xtask bench` enforces the limit for all stages together: 2 µs per
+//! event.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -22,20 +23,20 @@ fn main() {
     divan::main();
 }
 
-fn chunks() -> impl Iterator<Item = &'static [u8]> {
+fn raw_records() -> impl Iterator<Item = &'static [u8]> {
     CAPTURED.chunks_exact(size_of::<ResetRecord>())
 }
 
 fn records() -> Vec<ResetRecord> {
-    chunks().map(|chunk| decode(chunk).expect("a record of this wire")).collect()
+    raw_records().map(|chunk| decode(chunk).expect("a valid record")).collect()
 }
 
-/// A flood: the captured records many times, each time with other ports and a later time.
+/// A flood: the captured records, repeated with different ports and increasing times.
 fn flood(rounds: u16) -> Vec<ResetRecord> {
-    let once = records();
+    let captured = records();
     let mut all = Vec::new();
     for round in 0..rounds {
-        for record in &once {
+        for record in &captured {
             let mut record = *record;
             let shifted = |port: u16| port ^ (round << 3);
             let (local, remote) = (record.flow.local_port, record.flow.remote_port);
@@ -48,14 +49,14 @@ fn flood(rounds: u16) -> Vec<ResetRecord> {
 }
 
 #[divan::bench]
-fn decoding(bencher: Bencher<'_, '_>) {
-    bencher.counter(ItemsCount::new(chunks().count())).bench(|| {
-        chunks().for_each(|bytes| _ = black_box(decode(black_box(bytes))));
+fn decode_records(bencher: Bencher<'_, '_>) {
+    bencher.counter(ItemsCount::new(raw_records().count())).bench(|| {
+        raw_records().for_each(|bytes| _ = black_box(decode(black_box(bytes))));
     });
 }
 
 #[divan::bench]
-fn gathering_evidence(bencher: Bencher<'_, '_>) {
+fn gather_evidence(bencher: Bencher<'_, '_>) {
     let (records, context) = (records(), context::context());
     bencher.counter(ItemsCount::new(records.len())).bench(|| {
         records.iter().for_each(|record| _ = black_box(evidence::of_record(record, &context)));
@@ -63,7 +64,7 @@ fn gathering_evidence(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn classifying(bencher: Bencher<'_, '_>) {
+fn classify_evidence(bencher: Bencher<'_, '_>) {
     let context = context::context();
     let evidence: Vec<_> = records().iter().map(|record| evidence::of_record(record, &context)).collect();
     bencher.counter(ItemsCount::new(evidence.len())).bench(|| {
@@ -71,13 +72,13 @@ fn classifying(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// From bytes to the event, without the flow table.
+/// Bytes to event, without the flow table.
 #[divan::bench]
-fn bytes_to_verdict(bencher: Bencher<'_, '_>) {
+fn bytes_to_event(bencher: Bencher<'_, '_>) {
     let context = context::context();
-    bencher.counter(ItemsCount::new(chunks().count())).bench(|| {
-        for bytes in chunks() {
-            let record = decode(bytes).expect("a record of this wire");
+    bencher.counter(ItemsCount::new(raw_records().count())).bench(|| {
+        for bytes in raw_records() {
+            let record = decode(bytes).expect("a valid record");
             let evidence = evidence::of_record(&record, &context);
             let verdict = classify(&evidence);
             black_box(assemble::judged(&record, &evidence, verdict, &context));
@@ -85,12 +86,12 @@ fn bytes_to_verdict(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The flow table alone, with both ends of each reset, in a flood that fills it.
+/// The flow table alone, fed both ends of each reset until it is full.
 #[divan::bench]
-fn pairing(bencher: Bencher<'_, '_>) {
+fn pair_records(bencher: Bencher<'_, '_>) {
     let (records, context) = (flood(2_000), context::context());
     let verdict = classify(&evidence::of_record(&records[0], &context));
-    let saw = SenderVerdict {
+    let sender_verdict = SenderVerdict {
         cause: verdict.cause,
         sender: verdict.sender,
         confidence: verdict.confidence,
@@ -101,14 +102,14 @@ fn pairing(bencher: Bencher<'_, '_>) {
             if record.kind == kind::RECEIVED {
                 black_box(pairing.received(*record));
             } else {
-                black_box(pairing.sent(record, saw.clone()));
+                black_box(pairing.sent(record, sender_verdict.clone()));
             }
         }
         black_box(pairing.expired(u64::MAX));
     });
 }
 
-/// Everything between the ring and the totals.
+/// Everything between the ring buffer and the totals.
 #[divan::bench]
 fn all_stages(bencher: Bencher<'_, '_>) {
     let records = flood(2_000);

@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`. To add one, add it to the table.
+//! The steps of `cargo xtask test`. To add one, add it to [`STEPS`].
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
@@ -9,13 +9,13 @@ use dev_support::{command, paths};
 
 use crate::{Cli, Task, browser, dashboards, deb, ebpf, image, licences, packaging, rules, shared_build};
 
-/// A step.
+/// One step of `cargo xtask test`.
 pub(crate) struct Step {
-    /// The name in its header.
+    /// The name that is printed before it runs.
     pub(crate) name: &'static str,
-    /// Whether it needs neither root nor another toolchain, and takes seconds.
+    /// Whether `--quick` includes it: it takes seconds, and needs neither root nor another toolchain.
     pub(crate) quick: bool,
-    /// Runs it.
+    /// Runs the step.
     pub(crate) run: fn() -> Result<Outcome>,
 }
 
@@ -58,7 +58,7 @@ fn tools() -> Result<Outcome> {
 
 fn format() -> Result<Outcome> {
     command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    // These workspaces are not members of this one.
+    // Workspaces of their own, which `--all` does not cover.
     for manifest in ["rstwatch-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         command::run(&mut cargo(&["fmt", "--manifest-path", manifest, "--check"]))?;
     }
@@ -66,12 +66,12 @@ fn format() -> Result<Outcome> {
 }
 
 fn clippy() -> Result<Outcome> {
-    let what = ["clippy", "--workspace", "--all-targets", "--locked"];
-    command::run(cargo(&what).args(["--", "-D", "warnings"]))?;
+    let args = ["clippy", "--workspace", "--all-targets", "--locked"];
+    command::run(cargo(&args).args(["--", "-D", "warnings"]))?;
     Ok(Outcome::Passed)
 }
 
-/// As root, these tests also load eBPF programs; otherwise they print that they are skipped.
+/// Some of these tests load eBPF programs. Without root, those print that they are skipped.
 fn unit_tests() -> Result<Outcome> {
     command::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     Ok(Outcome::Passed)
@@ -89,8 +89,8 @@ fn lab_rows() -> Result<Outcome> {
     }
     cargo::build_release()?;
     let rstwatch = paths::rstwatch();
-    let words = ["xtask".as_ref(), "lab".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
-    if let Task::Lab(args) = Cli::try_parse_from(words)?.task {
+    let args = ["xtask".as_ref(), "lab".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
+    if let Task::Lab(args) = Cli::try_parse_from(args)?.task {
         lab::lab(&args)?;
     }
     Ok(Outcome::Passed)
@@ -103,8 +103,8 @@ fn short_soak() -> Result<Outcome> {
     }
     match Cli::try_parse_from(["xtask", "soak", "--events", "400000"])?.task {
         Task::Soak(args) if bench::soak::soak(&args)? => Ok(Outcome::Passed),
-        Task::Soak(_) => bail!("see the lines with WRONG above"),
-        _ => bail!("`xtask soak` is another command"),
+        Task::Soak(_) => bail!("the soak failed: see the lines marked WRONG above"),
+        _ => bail!("`xtask soak` was parsed as another command"),
     }
 }
 
@@ -116,17 +116,17 @@ fn page_in_a_browser() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Runs the lab on other kernels than that of this machine.
+/// Runs the lab on other kernels, in VMs.
 fn kernel_vms() -> Result<Outcome> {
     if !is_root() {
         return Ok(Outcome::Skipped("not root".to_owned()));
     }
     cargo::build_release()?;
     let rstwatch = paths::rstwatch();
-    let words = ["xtask".as_ref(), "vm".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
-    match Cli::try_parse_from(words)?.task {
+    let args = ["xtask".as_ref(), "vm".as_ref(), "--rstwatch".as_ref(), rstwatch.as_os_str()];
+    match Cli::try_parse_from(args)?.task {
         Task::Vm(args) => lab_vm::step(&args),
-        _ => bail!("`xtask vm` is another command"),
+        _ => bail!("`xtask vm` was parsed as another command"),
     }
 }
 

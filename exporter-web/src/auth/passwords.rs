@@ -1,8 +1,8 @@
 //! Checks passwords at a bounded cost.
 //!
-//! bcrypt is slow by design, so a client that sends wrong passwords causes work. One password is checked at a time, on a
-//! thread of its own, and after a wrong one the next check waits as long as this one took: half a CPU at most, whatever is
-//! sent. A valid password is remembered, so scrapes do not wait.
+//! bcrypt is slow by design, so wrong passwords could exhaust the CPU. Passwords are therefore checked one at a time, on a
+//! blocking thread, and a wrong one delays the next check by as long as its own check took: checks never use more than half
+//! a CPU. Correct passwords are cached, so scrapes do not wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,20 +16,20 @@ use tokio::sync::Semaphore;
 use super::users::Users;
 use crate::peer::network;
 
-/// How many checks may be queued; more are refused.
+/// Limit of queued checks; further ones are refused.
 const MAX_QUEUED: usize = 64;
 
-/// How many of them one peer may have.
-const MAX_QUEUED_BY_PEER: usize = 8;
+/// Limit of queued checks per peer; see [`network`].
+const MAX_QUEUED_PER_PEER: usize = 8;
 
-/// How many wrong passwords are remembered, so that a client that repeats one causes no work.
+/// Number of wrong passwords that are cached, so that repeating one costs nothing.
 const MAX_WRONG: usize = 256;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PasswordResult {
     /// The user's password.
-    Right,
+    Correct,
     /// Another password, or no such user.
     Wrong,
     /// Not checked: too many checks are queued.
@@ -39,33 +39,33 @@ pub(crate) enum PasswordResult {
 /// A keyed digest of a name, its hash and a password; without the key it reveals nothing.
 type Fingerprint = [u8; 32];
 
-/// Checks passwords, and remembers results.
+/// Checks passwords and caches the results.
 pub(crate) struct PasswordChecker {
     /// Key of the fingerprints.
     key: [u8; 32],
     state: Mutex<CheckerState>,
-    /// One check at a time.
-    turn: Arc<Semaphore>,
+    /// Admits one check at a time.
+    semaphore: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct CheckerState {
-    /// The last right password of each user. Wrong ones cannot evict it.
-    right: HashMap<String, Fingerprint>,
+    /// The last correct password of each user. Wrong ones cannot evict it.
+    correct: HashMap<String, Fingerprint>,
     wrong: VecDeque<Fingerprint>,
     queued: usize,
     queued_by_peer: HashMap<IpAddr, usize>,
 }
 
 impl PasswordChecker {
-    /// A checker that remembers nothing yet.
+    /// Creates a checker with an empty cache.
     ///
     /// # Errors
-    /// If the system provides no random numbers.
+    /// If the system's random number generator fails.
     pub(crate) fn new() -> Result<Arc<Self>, GetRandomFailed> {
         let mut key = [0; 32];
         ring::default_provider().secure_random.fill(&mut key)?;
-        Ok(Arc::new(Self { key, state: Mutex::default(), turn: Arc::new(Semaphore::new(1)) }))
+        Ok(Arc::new(Self { key, state: Mutex::default(), semaphore: Arc::new(Semaphore::new(1)) }))
     }
 
     /// Whether this is the user's password.
@@ -78,37 +78,37 @@ impl PasswordChecker {
     ) -> PasswordResult {
         let Some((hash, is_user)) = users.hash(user) else { return PasswordResult::Wrong };
         let fingerprint = self.fingerprint(user, &hash, password);
-        if let Some(known) = self.known(user, &fingerprint) {
-            return known;
+        if let Some(result) = self.cached(user, &fingerprint) {
+            return result;
         }
         let Some(_slot) = QueueSlot::take(self, peer) else { return PasswordResult::Busy };
-        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return PasswordResult::Busy };
-        // Another request may have had the same password checked meanwhile.
-        if let Some(known) = self.known(user, &fingerprint) {
-            return known;
+        let Ok(permit) = Arc::clone(&self.semaphore).acquire_owned().await else { return PasswordResult::Busy };
+        // Another request may have checked the same password in the meantime.
+        if let Some(result) = self.cached(user, &fingerprint) {
+            return result;
         }
         let (checker, user, password) = (Arc::clone(self), user.to_owned(), password.to_owned());
-        // A task of its own: it completes even if the client disconnects, and the next request finds the result.
+        // Spawned, so that it completes even if the client disconnects; the next request then finds the result.
         let check = tokio::spawn(async move {
             let began = Instant::now();
             let matches = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
-            let is_right = is_user && matches.unwrap_or(false);
-            checker.remember(user, fingerprint, is_right);
+            let is_correct = is_user && matches.unwrap_or(false);
+            checker.cache(user, fingerprint, is_correct);
             let took = began.elapsed();
             tokio::spawn(async move {
-                if !is_right {
+                if !is_correct {
                     tokio::time::sleep(took).await;
                 }
-                drop(turn);
+                drop(permit);
             });
-            is_right
+            is_correct
         });
-        if check.await.unwrap_or(false) { PasswordResult::Right } else { PasswordResult::Wrong }
+        if check.await.unwrap_or(false) { PasswordResult::Correct } else { PasswordResult::Wrong }
     }
 
     /// Forgets the passwords of users that no longer exist.
     pub(crate) fn retain(&self, users: &Users) {
-        self.state().right.retain(|user, _| users.contains(user));
+        self.state().correct.retain(|user, _| users.contains(user));
     }
 
     fn fingerprint(&self, user: &str, hash: &str, password: &[u8]) -> Fingerprint {
@@ -120,18 +120,18 @@ impl PasswordChecker {
         digest.finalize().into()
     }
 
-    fn known(&self, user: &str, fingerprint: &Fingerprint) -> Option<PasswordResult> {
+    fn cached(&self, user: &str, fingerprint: &Fingerprint) -> Option<PasswordResult> {
         let state = self.state();
-        if state.right.get(user) == Some(fingerprint) {
-            return Some(PasswordResult::Right);
+        if state.correct.get(user) == Some(fingerprint) {
+            return Some(PasswordResult::Correct);
         }
         state.wrong.contains(fingerprint).then_some(PasswordResult::Wrong)
     }
 
-    fn remember(&self, user: String, fingerprint: Fingerprint, is_right: bool) {
+    fn cache(&self, user: String, fingerprint: Fingerprint, is_correct: bool) {
         let mut state = self.state();
-        if is_right {
-            state.right.insert(user, fingerprint);
+        if is_correct {
+            state.correct.insert(user, fingerprint);
             return;
         }
         if state.wrong.len() >= MAX_WRONG {
@@ -141,12 +141,12 @@ impl PasswordChecker {
     }
 
     fn state(&self) -> MutexGuard<'_, CheckerState> {
-        // No change of the state can be left half done by a panic.
+        // No panic can leave the state half updated.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A slot in the queue of checks, until it is dropped.
+/// A slot in the queue of checks, released on drop.
 struct QueueSlot<'a> {
     checker: &'a PasswordChecker,
     peer: IpAddr,
@@ -156,7 +156,7 @@ impl<'a> QueueSlot<'a> {
     fn take(checker: &'a PasswordChecker, peer: IpAddr) -> Option<Self> {
         let (peer, mut state) = (network(peer), checker.state());
         let by_peer = state.queued_by_peer.get(&peer).copied().unwrap_or(0);
-        if state.queued >= MAX_QUEUED || by_peer >= MAX_QUEUED_BY_PEER {
+        if state.queued >= MAX_QUEUED || by_peer >= MAX_QUEUED_PER_PEER {
             return None;
         }
         state.queued += 1;
@@ -184,12 +184,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_network_shares_the_slots_of_a_peer() {
+    fn an_ipv6_network_counts_as_one_peer() {
         let checker = PasswordChecker::new().expect("random numbers");
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let slots: Vec<_> =
             (0..20).filter_map(|n| QueueSlot::take(&checker, ip(&format!("2001:db8::{n:x}:1")))).collect();
-        assert_eq!(slots.len(), MAX_QUEUED_BY_PEER);
+        assert_eq!(slots.len(), MAX_QUEUED_PER_PEER);
         for other in ["2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.2"] {
             assert!(QueueSlot::take(&checker, ip(other)).is_some(), "{other}");
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::files;
 
-/// Reads files and keeps what they contained.
+/// Reads files, and keeps their contents and metadata.
 #[derive(Debug, Default)]
 pub(super) struct SourceFiles(Vec<SourceFile>);
 
@@ -20,9 +20,9 @@ struct SourceFile {
 }
 
 impl SourceFiles {
-    /// The bytes of a file.
+    /// Reads a file and keeps its bytes.
     pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, Error> {
-        // Before the bytes are read: a change meanwhile makes the stamp differ afterwards.
+        // Taken before the bytes are read: if the file changes in between, the stamp no longer matches.
         let stamp = Stamp::of(path);
         let bytes = files::read(path)?;
         self.0.push(SourceFile { path: path.to_owned(), stamp, bytes: bytes.clone() });
@@ -34,12 +34,12 @@ impl SourceFiles {
         self.0.iter().map(|file| file.path.clone()).collect()
     }
 
-    /// Whether a file differs from what was read, judged by its metadata.
+    /// Whether a file's metadata differs from when it was read.
     pub(super) fn have_changed(&self) -> bool {
         self.0.iter().any(|file| Stamp::of(&file.path) != file.stamp)
     }
 
-    /// Whether a further change might leave the metadata as they are.
+    /// Whether a file changed so recently that another change might not show in its metadata.
     pub(super) fn are_recent(&self) -> bool {
         self.0.iter().any(|file| file.stamp.is_none_or(Stamp::is_recent))
     }
@@ -51,7 +51,7 @@ impl SourceFiles {
     }
 }
 
-/// Metadata that differ when a file has changed, or when a symbolic link points to another file.
+/// Metadata that differs once a file has changed, or a symbolic link points to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -74,7 +74,7 @@ impl Stamp {
         })
     }
 
-    /// Whether a further change could carry the same time: file systems' clocks are coarse.
+    /// Whether another change could get the same timestamp: file systems have coarse clocks.
     fn is_recent(self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(now.as_secs()).unwrap_or(0).saturating_sub(self.changed.0) < 2

@@ -1,8 +1,8 @@
 //! Handles one request: checks its host, the rate limit and its password, then passes it to the router.
 //!
-//! Health probes need no password and are not limited: a kubelet has no secret to send, and a refused liveness probe
-//! restarts the exporter. The toolkit has no such exception (prometheus/prometheus#9166), so its users write passwords into
-//! pod templates. While there are users, probes reveal success or failure only.
+//! Health probes are exempt from the password and the rate limit: a kubelet has no secret to send, and a refused liveness
+//! probe restarts the exporter. The exporter toolkit has no such exemption (prometheus/prometheus#9166), so its users write
+//! passwords into pod templates. If users are configured, a failed probe reveals nothing but its status.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::host::HostNames;
 use crate::auth::{PasswordResult, credentials};
 use crate::config::{LoadedConfig, WebConfig};
 
-/// Response extension: the response has no end, as that of a route which sends events as they come.
+/// Response extension that marks an endless response, such as a stream of events.
 ///
-/// It has no time limit and does not count as one of the requests handled at once; the route limits how many there are. A
-/// client that reads nothing is cut off as any other.
+/// A streaming response has no time limit and does not count towards the limit of concurrent requests, so the route must
+/// limit how many are open. A client that stops reading is disconnected all the same.
 ///
 /// ```
 /// use axum::Extension;
@@ -37,7 +37,7 @@ use crate::config::{LoadedConfig, WebConfig};
 #[derive(Clone, Copy, Debug)]
 pub struct Streaming;
 
-/// Checks requests and routes them.
+/// Checks requests and passes them to the router.
 pub(super) struct Handler {
     pub(super) router: Router,
     pub(super) config: Option<Arc<WebConfig>>,
@@ -45,18 +45,18 @@ pub(super) struct Handler {
     pub(super) probe_paths: Vec<String>,
 }
 
-/// The connection that a request came on.
+/// The connection on which a request arrived.
 pub(super) struct Client {
     /// The client's address.
     pub(super) peer: SocketAddr,
     /// This host's address.
     pub(super) local: SocketAddr,
-    /// The connection's entry in the table.
+    /// The connection's slot in the table of open connections.
     pub(super) slot: Arc<Slot>,
 }
 
 impl Handler {
-    /// The response to one request.
+    /// Returns the response to one request.
     pub(super) async fn handle(&self, request: Request<Incoming>, client: &Client) -> Response {
         let loaded = match &self.config {
             Some(config) => Some(config.current().await),
@@ -91,15 +91,15 @@ impl Handler {
         response
     }
 
-    /// The response to a request that must not reach the router.
+    /// Returns the error response to a request that must not reach the router, or `None` if it may.
     async fn refuse(
         &self,
         request: &Request<Incoming>,
         client: &Client,
         loaded: Option<&LoadedConfig>,
     ) -> Option<Response> {
-        let is_open = loaded.is_none_or(|loaded| loaded.tls.is_none() && loaded.users.is_empty());
-        if is_open && client.local.ip().to_canonical().is_loopback() && !self.host_names.accept(request) {
+        let is_unprotected = loaded.is_none_or(|loaded| loaded.tls.is_none() && loaded.users.is_empty());
+        if is_unprotected && client.local.ip().to_canonical().is_loopback() && !self.host_names.accept(request) {
             let text = "unknown host name: use an address of this host, its name or localhost\n";
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
@@ -117,7 +117,7 @@ impl Handler {
             Some((user, password)) => config.passwords().check(&loaded.users, &user, &password, client.peer.ip()).await,
             None => PasswordResult::Wrong,
         };
-        refuse_password(result)
+        password_refusal(result)
     }
 
     fn is_probe(&self, uri: &Uri) -> bool {
@@ -125,9 +125,9 @@ impl Handler {
     }
 }
 
-fn refuse_password(result: PasswordResult) -> Option<Response> {
+fn password_refusal(result: PasswordResult) -> Option<Response> {
     match result {
-        PasswordResult::Right => None,
+        PasswordResult::Correct => None,
         PasswordResult::Wrong => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic")];
             Some((StatusCode::UNAUTHORIZED, challenge, "Unauthorized\n").into_response())

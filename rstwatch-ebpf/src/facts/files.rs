@@ -1,4 +1,4 @@
-//! The sockets behind open files, for iterators over the files of all tasks.
+//! The sockets behind open files, for `task_file` iterators.
 
 use core::ffi::c_void;
 
@@ -11,30 +11,31 @@ const IPPROTO_TCP: u16 = 6;
 /// include/uapi/linux/in.h.
 const IPPROTO_MPTCP: u16 = 262;
 
-/// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c; each pointer is aligned to eight bytes.
+/// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c; each pointer is aligned to 8 bytes.
 #[repr(C)]
 pub struct TaskFile {
-    /// The iterator's own state.
+    /// Metadata that all iterators have.
     pub meta: *const Meta,
     task: *mut c_void,
     fd: u64,
     file: *mut c_void,
 }
 
-/// The head of `struct bpf_iter_meta`, include/linux/bpf.h.
+/// The first field of `struct bpf_iter_meta`, include/linux/bpf.h.
 #[repr(C)]
 pub struct Meta {
-    /// Where the program writes what the daemon reads.
+    /// The `seq_file` that the program writes to and the daemon reads.
     pub seq: *mut c_void,
 }
 
-/// The task, and the TCP socket behind its file, typed as the storage helper requires; `None` for other files, and at the end.
+/// Returns the task and the TCP socket behind its file, as the BTF pointer that the storage helper requires. `None` for other
+/// files, and at the end of the iteration.
 #[inline(always)]
 pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {
     socket_of(ctx, IPPROTO_TCP)
 }
 
-/// The task, and the first subflow of the MPTCP socket behind its file; a listener's first subflow is the one that listens.
+/// Returns the task and the first subflow of the MPTCP socket behind its file. Of a listener, the first subflow listens.
 #[inline(always)]
 pub fn mptcp_first(ctx: *mut TaskFile) -> Option<(u64, u64)> {
     let (task, sk) = socket_of(ctx, IPPROTO_MPTCP)?;
@@ -43,12 +44,12 @@ pub fn mptcp_first(ctx: *mut TaskFile) -> Option<(u64, u64)> {
 
 #[inline(always)]
 fn socket_of(ctx: *mut TaskFile, protocol: u16) -> Option<(u64, *mut c_void)> {
-    // SAFETY: the context that the kernel passes.
+    // SAFETY: the kernel passes a valid context.
     let (task, file) = unsafe { ((*ctx).task, (*ctx).file) };
     if task.is_null() || file.is_null() {
         return None;
     }
-    // SAFETY: typed by the verifier; returns NULL for files that are no socket.
+    // SAFETY: the verifier knows the pointer's type; the helper returns NULL for files that are not sockets.
     let socket = unsafe { bpf_sock_from_file(file.cast()) };
     if socket.is_null() {
         return None;
@@ -60,13 +61,13 @@ fn socket_of(ctx: *mut TaskFile, protocol: u16) -> Option<(u64, *mut c_void)> {
     Some((task as u64, typed))
 }
 
-/// `socket->sk`, by a typed load.
+/// Loads `socket->sk` as a BTF pointer.
 #[inline(always)]
 fn socket_sk(socket: *mut u8) -> *mut c_void {
     let offset = offset!(socket_sk);
     if offset == ABSENT {
         return core::ptr::null_mut();
     }
-    // SAFETY: a typed pointer plus a constant; the verifier checks that it holds a pointer to a sock.
+    // SAFETY: a BTF pointer plus a constant; the verifier checks that a pointer to a `struct sock` is there.
     unsafe { *socket.add(offset as usize).cast::<*mut c_void>() }
 }

@@ -1,6 +1,7 @@
-//! `nf_send_reset`, `nf_send_reset6`: netfilter answers a packet with an RST. No tracepoint, no OutRsts.
+//! `nf_send_reset`, `nf_send_reset6`: netfilter rejects a packet with an RST. No tracepoint fires, and OutRsts does not count
+//! it.
 //!
-//! Most kernels have them in modules, where only a kprobe can attach; if they are built in, fentry can.
+//! Most kernels have them in modules, where only a kprobe can attach. Where they are built in, fentry attaches too.
 
 use core::ffi::c_void;
 
@@ -27,13 +28,13 @@ pub fn nf_send_reset6(ctx: FEntryContext) -> i32 {
     answered(ctx.as_ptr(), argument)
 }
 
-/// The same by a kprobe.
+/// [`nf_send_reset`] as a kprobe.
 #[kprobe]
 pub fn k_nf_reset(ctx: ProbeContext) -> u32 {
     answered(ctx.as_ptr(), register) as u32
 }
 
-/// The same by a kprobe.
+/// [`nf_send_reset6`] as a kprobe.
 #[kprobe]
 pub fn k_nf_reset6(ctx: ProbeContext) -> u32 {
     answered(ctx.as_ptr(), register) as u32
@@ -56,8 +57,8 @@ fn answered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
     0
 }
 
-/// The packet is the third argument, or the second if the third is the hook's number: addresses have their highest bit set,
-/// the number has not.
+/// The packet is the third argument, or the second if the third is the hook's number: a kernel address has its highest bit
+/// set, a hook's number does not.
 #[inline(always)]
 fn rejected_packet(second: u64, third: u64) -> u64 {
     if (third as i64) < 0 { third } else { second }

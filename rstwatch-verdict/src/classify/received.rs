@@ -233,7 +233,11 @@ pub(super) fn say_unread(evidence: &Evidence) -> String {
 /// An idle timer that sends an RST: only where the idle time fits a well-known timeout.
 pub(super) fn peer_reaped_idle(evidence: &Evidence) -> bool {
     holds(evidence, |it| {
-        abort(it) && it.delivery.outstanding == 0 && it.gap.is_idle() && it.gap.fits_timeout && !it.delivery.owing
+        abort(it)
+            && it.delivery.outstanding == 0
+            && it.gap.is_idle()
+            && it.gap.fits_timeout
+            && !it.delivery.response_pending
     })
 }
 

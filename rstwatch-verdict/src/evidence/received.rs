@@ -1,4 +1,4 @@
-//! Evidence of received resets: times, state and the RST's own header.
+//! Evidence of received resets: times, connection state and the RST's header.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_fl
 
 use super::{Context, Correlation, Received, forgery, idle};
 
-/// The shape of an RST segment. Linux sends two, and most other stacks do likewise.
+/// The shape of an RST segment. Linux sends two shapes, as do most other stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// RST and ACK, with the numbers of a live socket: that socket was aborted.
@@ -26,12 +26,12 @@ pub struct Delivery {
     pub unanswered: bool,
     /// The peer has acknowledged nothing since the handshake.
     pub nothing_acknowledged: bool,
-    /// This end is a client with a long one-way request; hardly any segments came back.
+    /// This end is a client that sends far more data segments than it receives.
     pub uploading: bool,
     /// Data was retransmitted.
     pub retransmitted: bool,
-    /// This end is the server, and a request was unanswered.
-    pub owing: bool,
+    /// This end is the server, and had yet to respond to a request.
+    pub response_pending: bool,
     /// This end is the server.
     pub we_serve: bool,
     /// This end has sent payload.
@@ -40,13 +40,14 @@ pub struct Delivery {
     pub received_any: bool,
 }
 
-/// An upload sends at least this many data segments for each that comes back.
-const UPLOAD: u32 = 8;
+/// An upload sends more than this many data segments for each one it receives.
+const UPLOAD_RATIO: u32 = 8;
 
-/// Shorter than any retransmission timeout (TCP_RTO_MIN, include/net/tcp.h).
-const MOMENTS: Duration = Duration::from_millis(100);
+/// An ACK within this time of the handshake counts as the handshake's: jiffies are coarse. Shorter than any retransmission
+/// timeout (TCP_RTO_MIN, include/net/tcp.h).
+const HANDSHAKE_ACK_TOLERANCE: Duration = Duration::from_millis(100);
 
-/// How recent a keepalive probe from the peer must be.
+/// A keepalive probe from the peer is evidence only if it arrived within this time.
 const PROBED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
@@ -55,9 +56,9 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         outstanding: idle::payload_outstanding(record),
         unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || sent_last(record)),
         nothing_acknowledged: acknowledged_nothing(record, context),
-        uploading: record.conn.role == role::CLIENT && tcp.data_segs_out / UPLOAD > tcp.data_segs_in,
+        uploading: record.conn.role == role::CLIENT && tcp.data_segs_out / UPLOAD_RATIO > tcp.data_segs_in,
         retransmitted: tcp.retransmits > 0,
-        owing: record.conn.role == role::SERVER && tcp.received_age < tcp.sent_age,
+        response_pending: record.conn.role == role::SERVER && tcp.received_age < tcp.sent_age,
         we_serve: record.conn.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
@@ -82,30 +83,29 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     }
 }
 
-/// Whether the last accepted ACK is the handshake's. Jiffies are coarse, so an ACK shortly after the handshake passes
-/// too.
+/// Whether the last accepted ACK is the handshake's.
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
     let age = idle::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
-    age.zip(heard).is_some_and(|(age, heard)| heard + MOMENTS >= age)
+    age.zip(heard).is_some_and(|(age, heard)| heard + HANDSHAKE_ACK_TOLERANCE >= age)
 }
 
-/// Whether our last payload was sent after the peer's last. If both have the same time, the server's was the later one,
-/// or that of a client which has sent more data segments than it received.
+/// Whether our last payload was sent after the peer's last. If both fall within the same jiffy, the server is assumed to
+/// have sent last, or a client that has sent more data segments than it has received.
 fn sent_last(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
     let tie_is_ours = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
     tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && tie_is_ours)
 }
 
-/// Whether the peer's FIN had arrived. The state shows it even if the FIN arrived before the agent started.
+/// Whether the peer's FIN had arrived. The TCP state shows it even if that was before the agent started.
 fn peer_closed(record: &ResetRecord) -> bool {
     let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
     closed || record.conn.fin.time_ns != 0
 }
 
-/// The header of the RST that was accepted: the last one that reached the socket, if it is one that the socket accepts
-/// (net/ipv4/tcp_input.c, tcp_validate_incoming).
+/// The header of the accepted RST: the last RST that reached the socket, provided that the socket accepts its sequence
+/// number (tcp_validate_incoming, net/ipv4/tcp_input.c).
 pub fn header(record: &ResetRecord) -> Option<&Segment> {
     let rst = &record.segment;
     let seen = rst.present & present::SEGMENT != 0 && rst.flags & tcp_flag::RST != 0;
@@ -120,7 +120,7 @@ pub fn header(record: &ResetRecord) -> Option<&Segment> {
 }
 
 fn shape(record: &ResetRecord, rst: &Segment) -> Shape {
-    // An answer to a SYN has ACK set too (RFC 9293 section 3.10.7.1).
+    // An RST that answers a SYN also has ACK set (RFC 9293 section 3.10.7.1).
     if record.state == state::SYN_SENT || rst.flags & tcp_flag::ACK == 0 { Shape::NoConnection } else { Shape::Abort }
 }
 

@@ -1,4 +1,4 @@
-//! Evidence of sent resets, mostly the kernel's own reasons.
+//! Evidence of sent resets: mostly the kernel's own reason.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_f
 
 use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
 
-/// A full conntrack table explains a timeout for at most this long.
-const TIMED_OUT_WHILE_FULL: Duration = Duration::from_secs(120);
-/// A reject this soon after the conntrack table was full may be its consequence.
-const REJECTED_WHILE_FULL: Duration = Duration::from_secs(10);
+/// A full conntrack table explains a timeout only if it was full at most this long before.
+const MAX_FULL_BEFORE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A full conntrack table explains a reject only if it was full at most this long before.
+const MAX_FULL_BEFORE_REJECT: Duration = Duration::from_secs(10);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
     let mut end = end::of(record, context);
-    // For an active reset the connection state holds the kernel's number; the derived reason counts where it has no
-    // name.
+    // For an active reset, the connection state holds the kernel's number of the reason. Where that has no name, use the
+    // derived reason.
     if let Some(end) = &mut end
         && let Ending::Aborted(abort) = &mut end.ending
         && !given
@@ -34,7 +34,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         resumed: resumed(record),
         ended_by: None,
         conntrack_full: conntrack_full(record)
-            .filter(|full| *full <= unheard(record, context).min(TIMED_OUT_WHILE_FULL)),
+            .filter(|full| *full <= peer_silence(record, context).min(MAX_FULL_BEFORE_TIMEOUT)),
         actor: actor(&record.task),
     }
 }
@@ -57,8 +57,8 @@ fn answered(record: &ResetRecord) -> Option<Answered> {
     })
 }
 
-/// Whether the segment lies beyond the RST that had ended the connection. Not if a firewall on the peer's host may have
-/// sent that RST: then it has the shape of a reject and the peer's TTL.
+/// Whether the segment lies beyond the RST that ended the connection. An RST that a firewall on the peer's host may have
+/// sent does not count: one with the shape of a reject and with the peer's TTL.
 fn resumed(record: &ResetRecord) -> bool {
     let rst = &record.conn.rst.segment;
     let ended_by_rst = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
@@ -71,12 +71,12 @@ fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
     idle::since(record, record.conntrack_full_ns)
 }
 
-/// Time since the peer was last heard, for a connection that timed out.
-fn unheard(record: &ResetRecord, context: &Context) -> Duration {
-    let ended = idle::since(record, record.conn.closed.time_ns).unwrap_or_default();
+/// How long the peer has been silent.
+fn peer_silence(record: &ResetRecord, context: &Context) -> Duration {
+    let since_close = idle::since(record, record.conn.closed.time_ns).unwrap_or_default();
     let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
-    let gone = context.jiffies(record.conn.closing.received_age).unwrap_or_default() + ended;
-    if record.flags & flags::TOMBSTONE != 0 { gone } else { live.unwrap_or_default() }
+    let closed = context.jiffies(record.conn.closing.received_age).unwrap_or_default() + since_close;
+    if record.flags & flags::TOMBSTONE != 0 { closed } else { live.unwrap_or_default() }
 }
 
 fn socket_class(class: u8) -> SocketClass {
@@ -92,6 +92,6 @@ pub(super) fn firewall(record: &ResetRecord) -> Firewall {
     Firewall {
         syn: record.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN,
         inferred: record.flags & flags::INFERRED != 0,
-        conntrack_full: conntrack_full(record).filter(|full| *full <= REJECTED_WHILE_FULL),
+        conntrack_full: conntrack_full(record).filter(|full| *full <= MAX_FULL_BEFORE_REJECT),
     }
 }

@@ -1,4 +1,4 @@
-//! The metrics as text, in the format of OpenMetrics or of Prometheus.
+//! Encodes the metrics as text, in the OpenMetrics or the Prometheus format.
 //!
 //! Metrics are declared beside the code that feeds them (see [`crate::metric`]). This module lists their tables.
 
@@ -24,22 +24,22 @@ use crate::{capacity, kernel};
 
 mod agent;
 
-/// All metrics, in the order of the text: tables of declarations, and the part of an exposition that feeds each.
+/// All metrics, in output order: each table of declarations, and the part of an exposition that holds its values.
 const TABLES: &[&dyn Table] = &[
-    &Fed(aggregate::metrics::RESETS, |it| Some(&it.totals)),
-    &Fed(idle_timeouts::metrics::FAMILIES, |it| Some(&*it.idle_timeouts)),
-    &Fed(capacity::metrics::LISTENERS, |it| Some(&*it.capacity)),
-    &Fed(capacity::metrics::CONNTRACK, |it| Some(&*it.capacity)),
-    &Fed(capacity::metrics::STACK, |it| Some(&*it.capacity)),
-    &Fed(capacity::metrics::counters::COUNTERS, |it| Some(&*it.capacity)),
+    &Declared(aggregate::metrics::RESETS, |it| Some(&it.totals)),
+    &Declared(idle_timeouts::metrics::FAMILIES, |it| Some(&*it.idle_timeouts)),
+    &Declared(capacity::metrics::LISTENERS, |it| Some(&*it.capacity)),
+    &Declared(capacity::metrics::CONNTRACK, |it| Some(&*it.capacity)),
+    &Declared(capacity::metrics::STACK, |it| Some(&*it.capacity)),
+    &Declared(capacity::metrics::counters::COUNTERS, |it| Some(&*it.capacity)),
     &Undeclared(|it, encoder| capacity::metrics::counters::encode_undeclared(&it.capacity, encoder)),
-    &Fed(capacity::metrics::OUT_RSTS, |it| Some(&*it.capacity)),
-    &Fed(kubernetes::metrics::FAMILIES, |it| it.kubernetes.as_ref()),
-    &Fed(aggregate::metrics::EVENTS, |it| Some(&it.events)),
-    &Fed(owner::metrics::FAMILIES, |it| Some(&*it.owners)),
-    &Fed(kernel::metrics::FAMILIES, |it| Some(&*it.probes)),
-    &Fed(agent::WEB_CONFIG, |it| it.web_config.as_ref()),
-    &Fed(agent::BUILD, |it| Some(&it.build)),
+    &Declared(capacity::metrics::OUT_RSTS, |it| Some(&*it.capacity)),
+    &Declared(kubernetes::metrics::FAMILIES, |it| it.kubernetes.as_ref()),
+    &Declared(aggregate::metrics::EVENTS, |it| Some(&it.events)),
+    &Declared(owner::metrics::FAMILIES, |it| Some(&*it.owners)),
+    &Declared(kernel::metrics::FAMILIES, |it| Some(&*it.probes)),
+    &Declared(agent::WEB_CONFIG, |it| it.web_config.as_ref()),
+    &Declared(agent::BUILD, |it| Some(&it.build)),
 ];
 
 /// A text format of the metrics.
@@ -52,7 +52,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// OpenMetrics if an `Accept` header names it, as Prometheus does; else the older format.
+    /// OpenMetrics if an `Accept` header names it, as that of Prometheus does; otherwise the older format.
     pub fn accepted<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let named = |range: &str| range.trim_start().starts_with("application/openmetrics-text");
         let is_named = accept.into_iter().flat_map(|header| header.split(',')).any(named);
@@ -71,19 +71,19 @@ impl Format {
 /// Everything that one scrape exports.
 #[derive(Debug)]
 pub struct Exposition {
-    /// Totals with the kernel's counts.
+    /// Totals of resets, with the kernel side's counts.
     pub totals: Totals,
     /// Idle timeouts of destinations, at most `timeout_series`.
     pub idle_timeouts: Vec<IdleTimeout>,
-    /// Queues and tables that fill up.
+    /// How full queues and tables are.
     pub capacity: Arc<CapacitySnapshot>,
-    /// State of the Kubernetes watches; `None`: the API is not used.
+    /// State of the Kubernetes watches; `None` if the API is not used.
     pub kubernetes: Option<KubernetesSnapshot>,
-    /// Events that were classified, lost or folded.
+    /// Counts of events that were classified, lost or folded.
     pub events: EventCounts,
-    /// Whether the current web configuration is in use; `None`: there is no such file.
+    /// Whether the web configuration in use is up to date; `None` without a configuration file.
     pub web_config: Option<bool>,
-    /// Events by the outcome of naming their owner; empty if owners are not named.
+    /// Events by the outcome of looking up their owner; empty if owners are not looked up.
     pub owners: Vec<(Outcome, u64)>,
     /// State of each probe.
     pub probes: Arc<Probes>,
@@ -91,10 +91,10 @@ pub struct Exposition {
     pub build: Build,
 }
 
-/// Writes the whole text.
+/// Encodes an exposition.
 ///
 /// # Errors
-/// If a feed contradicts its declaration. Writing to a string cannot fail.
+/// If a family's samples contradict its declaration. Writing to a string cannot fail.
 pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("rstwatch");
     registry.register_collector(Box::new(exposition));
@@ -102,17 +102,17 @@ pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Err
     text::encode(&mut out, &registry)?;
     Ok(match format {
         Format::OpenMetrics => out,
-        Format::Prometheus => downgrade(&out),
+        Format::Prometheus => to_prometheus(&out),
     })
 }
 
-/// Translates OpenMetrics text into the Prometheus format: counter families get the suffix of their samples, and the lines
-/// UNIT and EOF are removed.
-fn downgrade(openmetrics: &str) -> String {
+/// Converts OpenMetrics text to the Prometheus format: appends `_total` to the names of counter families, and drops the
+/// `# UNIT` and `# EOF` lines.
+fn to_prometheus(openmetrics: &str) -> String {
     let mut out = String::with_capacity(openmetrics.len());
     let mut lines = openmetrics.lines().peekable();
     while let Some(line) = lines.next() {
-        // Samples, which are most of the lines, stay as they are.
+        // Samples, which are most of the lines, are the same in both formats.
         if !line.starts_with('#') {
             out.extend([line, "\n"]);
             continue;
@@ -137,7 +137,7 @@ impl Collector for Exposition {
     }
 }
 
-/// Metrics that are declared and fed together.
+/// Metrics that are encoded from the same part of an exposition.
 trait Table {
     fn encode(&self, exposition: &Exposition, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result;
 
@@ -146,10 +146,10 @@ trait Table {
     fn descriptions(&self) -> Vec<crate::metric::Description>;
 }
 
-/// A table of families, and the part of an exposition that feeds them. Without that part the families are absent.
-struct Fed<S: ?Sized + 'static>(&'static [Family<S>], fn(&Exposition) -> Option<&S>);
+/// A table of families, and the part of an exposition that holds their values. Without that part, the families are absent.
+struct Declared<S: ?Sized + 'static>(&'static [Family<S>], fn(&Exposition) -> Option<&S>);
 
-impl<S: ?Sized> Table for Fed<S> {
+impl<S: ?Sized> Table for Declared<S> {
     fn encode(&self, exposition: &Exposition, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let Self(families, source) = self;
         let Some(source) = source(exposition) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Constants that the programs get before they are loaded; see `rstwatch-common/src/settings.rs`.
+//! Read-only settings of the programs, written before they are loaded; see `rstwatch-common/src/settings.rs`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
@@ -10,27 +10,27 @@ use super::clock;
 use super::features::{RESET_REASONS, SOCKET_STORAGE, drop_reason, enumerator};
 use super::scope::Scope;
 
-/// How much detail leaves the kernel.
+/// Limits for details of resets that the kernel side sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Size of the ring buffer in bytes, rounded up to a power of two of pages.
     pub ring_bytes: u32,
-    /// Detail events per second of one kind on one CPU, on average.
+    /// Average number of details per second, for each kind of record and each CPU.
     pub rate: u32,
-    /// How many of them may come at once.
+    /// Burst size: the number of details that may come at once.
     pub burst: u32,
 }
 
 /// Offsets of a function's first three arguments in `struct pt_regs` (arch/*/include/asm/ptrace.h).
 #[cfg(target_arch = "x86_64")]
-const ARGUMENT_AT: [u16; 3] = [112, 104, 96];
+const ARGUMENT_OFFSETS: [u16; 3] = [112, 104, 96];
 /// Offsets of a function's first three arguments in `struct pt_regs` (arch/*/include/asm/ptrace.h).
 #[cfg(target_arch = "aarch64")]
-const ARGUMENT_AT: [u16; 3] = [0, 8, 16];
+const ARGUMENT_OFFSETS: [u16; 3] = [0, 8, 16];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("add the offsets of a function's arguments in pt_regs on this architecture");
 
-/// The constants of one load.
+/// Computes the settings for this kernel, scope and limits.
 pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
     let interval = 1_000_000_000 / u64::from(limits.rate.max(1));
     let has_reason = RESET_REASONS.is_in(btf);
@@ -39,9 +39,9 @@ pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         filter_netns: (!scope.netns.is_empty()).into(),
         filter_cgroup: scope.cgroup.is_some().into(),
         sk_storage: SOCKET_STORAGE.is_in(btf).into(),
-        argument_at: ARGUMENT_AT,
+        argument_at: ARGUMENT_OFFSETS,
         netfilter_drop: drop_reason(btf, "NETFILTER_DROP").unwrap_or(u32::MAX),
-        // Without reasons in the event there is nothing to compare with.
+        // Without a reason in the tracepoint, there is nothing to compare.
         invalid_syn: enumerator(btf, "sk_rst_reason", "SK_RST_REASON_INVALID_SYN")
             .filter(|_| has_reason)
             .unwrap_or(u32::MAX),
@@ -51,13 +51,13 @@ pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),
-        // RandomState takes its keys from the system's random numbers.
+        // The keys of RandomState come from the system's random number generator.
         hash_seed: RandomState::new().hash_one(()),
         ..Settings::UNSET
     }
 }
 
-/// The network namespace of the host's first process, if the agent may read it.
+/// The network namespace of process 1, if the agent may read it.
 pub(super) fn host_netns() -> Option<u32> {
     std::fs::metadata("/proc/1/ns/net").ok().and_then(|found| u32::try_from(found.ino()).ok())
 }

@@ -1,4 +1,4 @@
-//! Runs the query of every panel on a Prometheus that scrapes real agents while the lab makes real resets.
+//! Runs every panel's queries on a Prometheus server that scrapes real agents while the lab generates resets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,18 +15,18 @@ use serde_json::Value;
 use super::dashboard::Dashboard;
 use super::picture;
 
-/// A round takes about ten seconds. The first creates the series, the others their rates.
+/// Rounds of traffic, of about ten seconds each. The first creates the series; rates need the later ones.
 const ROUNDS: u32 = 8;
-/// Long enough for visible time series, and for idle timeouts to expire.
+/// How long traffic runs before pictures are drawn: idle timeouts must expire, and graphs need more than a few points.
 const PICTURE_DURATION: Duration = Duration::from_secs(200);
 /// Name of the agent that observes the whole machine.
 const HOST: &str = "host";
 
-/// Whether something on this machine prevents data.
-type Obstacle = fn() -> bool;
+/// Whether a panel cannot have data on this machine.
+type Condition = fn() -> bool;
 
-/// Panels that may be empty, under which condition, and why.
-const MAY_BE_EMPTY: [(&str, Obstacle, &str); 4] = [
+/// Panels that may be empty: title, condition, reason.
+const MAY_BE_EMPTY: [(&str, Condition, &str); 4] = [
     ("Fullest conntrack table", no_conntrack, NO_CONNTRACK),
     ("Conntrack tables", no_conntrack, NO_CONNTRACK),
     ("Conntrack drops", no_conntrack, NO_CONNTRACK),
@@ -57,7 +57,7 @@ pub(super) struct Variables {
     since: SystemTime,
 }
 
-/// Makes resets until every query has returned data. An error lists the queries that never did.
+/// Generates resets until every query has returned data; lists those that never do, and fails.
 pub(super) fn live(dashboards: &[(&'static str, Dashboard)], pictures: bool) -> Result<()> {
     let mut traffic = Traffic::build()?;
     let (agents, prometheus) = start_agents(&traffic)?;
@@ -69,7 +69,7 @@ pub(super) fn live(dashboards: &[(&'static str, Dashboard)], pictures: bool) -> 
         for query in queries.iter_mut().filter(|it| it.result.is_empty()) {
             query.run(&prometheus, variables)?;
         }
-        if queries.iter().all(|it| !it.result.is_empty() || it.excuse().is_some()) {
+        if queries.iter().all(|it| !it.result.is_empty() || it.skip_reason().is_some()) {
             break;
         }
     }
@@ -90,41 +90,41 @@ fn start_agents(traffic: &Traffic) -> Result<(Vec<Agent>, Prometheus)> {
     let mut scraped = Vec::new();
     let hosts = traffic.hosts().map(|(name, path)| (name, vec!["--netns".into(), path.into_os_string()]));
     for (name, filter) in [(HOST, Vec::new())].into_iter().chain(hosts) {
-        let at = free()?;
-        agents.push(agent(at, filter)?);
-        scraped.push((name, at));
+        let address = free()?;
+        agents.push(start_agent(address, filter)?);
+        scraped.push((name, address));
     }
     let prometheus = Prometheus::start(&scraped, None)?;
     Ok((agents, prometheus))
 }
 
-fn agent(at: SocketAddr, filter: Vec<OsString>) -> Result<Agent> {
+fn start_agent(address: SocketAddr, filter: Vec<OsString>) -> Result<Agent> {
     let mut args: Vec<OsString> = ["--log-level", "error", "--web.listen-address"].map(Into::into).into();
-    args.push(at.to_string().into());
+    args.push(address.to_string().into());
     args.extend(filter);
     let mut agent = Agent::start(&args)?;
-    ensure!(agent.wait_ready(&format!("http://{at}"))?, "interrupted");
+    ensure!(agent.wait_ready(&format!("http://{address}"))?, "interrupted");
     Ok(agent)
 }
 
 fn panel_queries(dashboard: &'static str, json: &Value) -> Vec<PanelQuery> {
-    let list = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
-    let word = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
-    let mut all = Vec::new();
-    for panel in list(json, "panels") {
-        for target in list(&panel, "targets") {
-            all.push(PanelQuery {
+    let array = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
+    let string = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
+    let mut queries = Vec::new();
+    for panel in array(json, "panels") {
+        for target in array(&panel, "targets") {
+            queries.push(PanelQuery {
                 dashboard,
-                title: word(&panel, "title"),
+                title: string(&panel, "title"),
                 panel: panel["id"].as_u64().unwrap_or_default(),
-                target: word(&target, "refId"),
-                expr: word(&target, "expr"),
+                target: string(&target, "refId"),
+                expr: string(&target, "expr"),
                 instant: target["instant"] == true,
                 result: Vec::new(),
             });
         }
     }
-    all
+    queries
 }
 
 impl PanelQuery {
@@ -139,9 +139,9 @@ impl PanelQuery {
     }
 
     /// Why the query may return no data on this machine.
-    fn excuse(&self) -> Option<&'static str> {
-        let excused = MAY_BE_EMPTY.iter().find(|(title, obstacle, _)| *title == self.title && obstacle());
-        excused.map(|(_, _, why)| *why)
+    fn skip_reason(&self) -> Option<&'static str> {
+        let entry = MAY_BE_EMPTY.iter().find(|(title, condition, _)| *title == self.title && condition());
+        entry.map(|(_, _, reason)| *reason)
     }
 }
 
@@ -164,16 +164,16 @@ fn seconds(at: SystemTime) -> u64 {
 
 /// Whether a series has a finite value.
 fn has_data(series: &Value) -> bool {
-    let number =
+    let is_finite =
         |sample: &Value| sample[1].as_str().and_then(|value| value.parse::<f64>().ok()).is_some_and(f64::is_finite);
-    number(&series["value"]) || series["values"].as_array().is_some_and(|all| all.iter().any(number))
+    is_finite(&series["value"]) || series["values"].as_array().is_some_and(|all| all.iter().any(is_finite))
 }
 
 fn draw(dashboards: &[(&'static str, Dashboard)], prometheus: &Prometheus, variables: Variables) -> Result<()> {
     for (name, dashboard) in dashboards {
-        // Two hosts for dashboards about a fleet; the whole machine for its limits.
+        // Fleet dashboards show the two hosts of the lab; the capacity dashboard shows the whole machine.
         let instance = if *name == "capacity" { HOST } else { "client|server" };
-        // The dashboard's default.
+        // What the dashboard selects by default.
         let cause = "idle_reaped|middlebox_idle|no_such_connection";
         let mut queries = panel_queries(name, &dashboard.json());
         for query in &mut queries {
@@ -188,8 +188,8 @@ fn report(queries: &[PanelQuery]) -> Result<()> {
     let mut empty = BTreeMap::new();
     for query in queries.iter().filter(|it| it.result.is_empty()) {
         let panel = format!("{} / {}", query.dashboard, query.title);
-        match query.excuse() {
-            Some(why) => println!("skipped: {panel}: {why}"),
+        match query.skip_reason() {
+            Some(reason) => println!("skipped: {panel}: {reason}"),
             None => empty.entry(panel).or_insert_with(Vec::new).push(query.target.as_str()),
         }
     }
@@ -229,11 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn excused_panels_exist() {
+    fn panels_that_may_be_empty_exist() {
         let dashboards = crate::dashboards::all().unwrap();
         let queries: Vec<_> = dashboards.iter().flat_map(|(name, it)| panel_queries(name, &it.json())).collect();
-        for (title, _, why) in MAY_BE_EMPTY {
-            assert!(queries.iter().any(|it| it.title == title) && !why.is_empty(), "{title}");
+        for (title, _, reason) in MAY_BE_EMPTY {
+            assert!(queries.iter().any(|it| it.title == title) && !reason.is_empty(), "{title}");
         }
     }
 }
