@@ -30,13 +30,17 @@ pub struct Drop {
     pub time_ns: u64,
     pub netns: u32,
     pub segment: Segment,
+    /// Padding, written so that no verifier reads uninitialised stack.
+    pub reserved: u32,
 }
+
+const _: () = assert!(size_of::<Drop>() == size_of::<u64>() + 2 * size_of::<u32>() + size_of::<Segment>());
 
 /// Keeps a segment that netfilter dropped in `netns`.
 #[inline(always)]
 pub fn insert(seen: &Seen, netns: u32) {
     let time_ns = now();
-    let drop = Drop { time_ns, netns, segment: seen.segment };
+    let drop = Drop { time_ns, netns, segment: seen.segment, reserved: 0 };
     if let Some(last) = LAST_DROP.get_ptr_mut(0) {
         // SAFETY: a slot of the map; CPUs may write at once, and their clocks differ by less than matters.
         unsafe { *last = time_ns };

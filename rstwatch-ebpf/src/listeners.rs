@@ -19,9 +19,12 @@ use crate::facts::task::read_current_process;
 use crate::kernel::{Base, offset, read_into, read_or_zero, value};
 use crate::words::{add_one, copy};
 
+/// Maximum listeners.
+pub const MAX: u32 = 16_384;
+
 /// Listeners by the address of their socket.
 #[map]
-static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(16_384, 0);
+static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(MAX, 0);
 
 /// How many listeners found the map full.
 #[map]

@@ -15,7 +15,7 @@ static RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 /// Slot of `RATES` that holds when this CPU last woke the reader.
 const WOKEN: u32 = 7;
 
-/// Kinds of detail events, each with a rate of its own, so that a scan of closed ports crowds out nothing else.
+/// Kinds of detail events, each with a rate of its own, so that a scan of closed ports delays nothing else.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Rate {

@@ -21,11 +21,13 @@ pub struct TaskFile {
     file: *mut c_void,
 }
 
-/// The first field of `struct bpf_iter_meta`, include/linux/bpf.h.
+/// The first fields of `struct bpf_iter_meta`, include/linux/bpf.h; each is aligned to 8 bytes.
 #[repr(C)]
 pub struct Meta {
     /// The `seq_file` that the program writes to and the daemon reads.
     pub seq: *mut c_void,
+    /// Differs for each run of the iterator.
+    pub session_id: u64,
 }
 
 /// Returns the task and the TCP socket behind its file, as the BTF pointer that the storage helper requires. `None` for other

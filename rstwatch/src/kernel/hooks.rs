@@ -201,7 +201,7 @@ pub const HOOKS: &[Hook] = &[
         fallback: Some(Fallback {
             hook: HELD_LISTENERS_HOOK,
             needs: &[],
-            lost: Some("accept queues of listeners that no task holds open"),
+            lost: Some("accept queues of listeners that no task in this PID namespace holds open"),
             infer: 0,
         }),
         ..Hook::DEFAULT

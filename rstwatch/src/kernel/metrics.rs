@@ -15,7 +15,7 @@ pub const FAMILIES: &[Family<Probes>] = &[
     .labels(&[PROBE]),
     Family::gauge(
         "probe_missed",
-        "1 if the probe is not attached and no other probe replaces it, so that evidence is missing, else 0.",
+        "1 if the probe is not attached and no other probe gives all of its evidence, else 0.",
         |it, out| probes(it, out, Probe::is_missed),
     )
     .labels(&[PROBE]),

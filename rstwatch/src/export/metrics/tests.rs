@@ -209,7 +209,7 @@ fn openmetrics_text() {
         # TYPE rstwatch_probe_attached gauge
         rstwatch_probe_attached{probe="tcp_send_reset"} 1
         rstwatch_probe_attached{probe="nf_send_reset"} 0
-        # HELP rstwatch_probe_missed 1 if the probe is not attached and no other probe replaces it, so that evidence is missing, else 0.
+        # HELP rstwatch_probe_missed 1 if the probe is not attached and no other probe gives all of its evidence, else 0.
         # TYPE rstwatch_probe_missed gauge
         rstwatch_probe_missed{probe="tcp_send_reset"} 0
         rstwatch_probe_missed{probe="nf_send_reset"} 1
@@ -273,7 +273,7 @@ fn prometheus_text() {
         # TYPE rstwatch_owners_total counter
         # HELP rstwatch_probe_attached 1 if the probe is attached to the kernel, else 0.
         # TYPE rstwatch_probe_attached gauge
-        # HELP rstwatch_probe_missed 1 if the probe is not attached and no other probe replaces it, so that evidence is missing, else 0.
+        # HELP rstwatch_probe_missed 1 if the probe is not attached and no other probe gives all of its evidence, else 0.
         # TYPE rstwatch_probe_missed gauge
         # HELP rstwatch_build_info Always 1; the labels identify the build and its eBPF object.
         # TYPE rstwatch_build_info gauge
