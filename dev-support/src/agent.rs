@@ -25,7 +25,7 @@ impl Agent {
     pub fn start(args: &[OsString]) -> Result<Self> {
         let mut agent = Command::new(paths::rstwatch());
         agent.arg("agent").args(args);
-        command::end_with_parent(&mut agent);
+        command::die_with_parent(&mut agent);
         Ok(Self(agent.spawn().context("cannot start rstwatch")?))
     }
 

@@ -1,4 +1,4 @@
-//! Running other programs, with errors that name the program and how it ended.
+//! Runs other programs; errors name the program and its exit status.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// Runs a command whose output goes to ours. Fails unless the command succeeds.
+/// Runs a command with inherited stdio. Fails unless it exits with status 0.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = name(command);
     let status = command.status().with_context(|| format!("cannot start {name}"))?;
@@ -16,7 +16,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command silently; prints its output only if it fails.
+/// Runs a command; prints its output only if it fails.
 pub fn run_quiet(command: &mut Command) -> Result<()> {
     let name = name(command);
     let done = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
@@ -35,11 +35,11 @@ pub fn stdout(command: &mut Command) -> Option<String> {
     done.status.success().then_some(text)
 }
 
-/// Makes a child end with this process, and receive only the signals that we pass on.
-pub fn end_with_parent(command: &mut Command) {
-    // In a process group of its own the child does not get the terminal's Ctrl-C a second time.
+/// Terminates the child when this process dies, and shields it from the terminal's signals.
+pub fn die_with_parent(command: &mut Command) {
+    // A separate process group: the terminal's Ctrl-C reaches this process only, which stops the child itself.
     command.process_group(0);
-    // SAFETY: prctl(2) is async-signal-safe, and the closure touches no memory of ours.
+    // SAFETY: prctl(2) is async-signal-safe, and the closure accesses no memory of the parent.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?));
     }

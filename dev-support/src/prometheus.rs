@@ -51,7 +51,7 @@ impl Prometheus {
         server.arg(format!("--web.listen-address={at}"));
         let log = File::create(folder.path().join("log"))?;
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command::end_with_parent(&mut server);
+        command::die_with_parent(&mut server);
         let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(ANSWERS)).build().new_agent();
         let child = server.spawn().context("cannot start prometheus")?;
         let mut prometheus = Self { child, client, at, folder };

@@ -1,4 +1,4 @@
-//! `--web.listen-address`: where to listen.
+//! Parses and binds `--web.listen-address`.
 
 use std::fmt;
 use std::io::{Error, ErrorKind};
@@ -8,20 +8,20 @@ use std::str::FromStr;
 /// Length of the accept queue; the kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// `host:port` as in the Prometheus exporter toolkit; without a host, every address of this machine.
+/// `host:port`, parsed as by the Prometheus exporter toolkit; an empty host means all local addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// Host name, or address without brackets; empty for every address.
+    /// Host name, or IP address without brackets; empty for all addresses.
     host: String,
     port: u16,
 }
 
-/// A text that is not `host:port`.
+/// The address is not `host:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address: use HOST:PORT, [IPV6]:PORT or :PORT")]
 pub struct InvalidListenAddress;
 
-/// Why an address cannot be listened on, in one line that names the address and the flag.
+/// Listening failed. The message is one line that names the address, the reason and the flag.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}: pick another with --web.listen-address")]
 pub struct ListenError {
@@ -54,19 +54,19 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// Binds and listens; the socket is non-blocking, ready for `tokio::net::TcpListener::from_std`.
+    /// Binds and listens. The socket is non-blocking, as `tokio::net::TcpListener::from_std` requires.
     ///
-    /// Needs no runtime, so that a privileged port can be bound before threads are started and capabilities dropped.
+    /// Does not need a runtime, so a privileged port can be bound before threads start and capabilities are dropped.
     ///
     /// # Errors
     /// If the address cannot be bound.
     pub fn bind(&self) -> Result<TcpListener, ListenError> {
         let bound = match self.host.as_str() {
-            "" => self.bind_every(),
+            "" => self.bind_unspecified(),
             host => TcpListener::bind((host, self.port)),
         };
         let listen = |listener: TcpListener| {
-            // Raises the backlog of 128 that the standard library sets.
+            // The standard library sets a backlog of 128; raise it.
             rustix::net::listen(&listener, BACKLOG)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
@@ -74,9 +74,9 @@ impl ListenAddress {
         bound.and_then(listen).map_err(|error| ListenError { address: self.clone(), reason: reason(&error) })
     }
 
-    fn bind_every(&self) -> Result<TcpListener, Error> {
+    fn bind_unspecified(&self) -> Result<TcpListener, Error> {
         match TcpListener::bind(("::", self.port)) {
-            // This host has no IPv6.
+            // Other errors mean that this host has no IPv6.
             Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
                 TcpListener::bind(("0.0.0.0", self.port))
             }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_parsed_as_the_toolkit_does() {
+    fn parses_addresses_like_the_exporter_toolkit() {
         for text in [":9100", "0.0.0.0:9100", "[::]:9100", "127.0.0.1:0", "localhost:80"] {
             assert_eq!(text.parse::<ListenAddress>().map(|address| address.to_string()).as_deref(), Ok(text));
         }
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_reported_in_one_line() {
-        let taken = "127.0.0.1:0".parse::<ListenAddress>().expect("address").bind().expect("bound");
-        let address = taken.local_addr().expect("address").to_string();
+        let listener = "127.0.0.1:0".parse::<ListenAddress>().expect("address").bind().expect("bound");
+        let address = listener.local_addr().expect("address").to_string();
         let error = address.parse::<ListenAddress>().expect("address").bind().expect_err("in use");
         assert_eq!(
             error.to_string(),

@@ -176,7 +176,7 @@ impl<'a> Lab<'a> {
 
     /// Accept queues that overflow, with and without an RST for it.
     fn check_queues(&mut self) {
-        for (packet, abort) in OverflowPacket::EACH.into_iter().flat_map(|packet| [(packet, false), (packet, true)]) {
+        for (packet, abort) in OverflowPacket::ALL.into_iter().flat_map(|packet| [(packet, false), (packet, true)]) {
             let row = format!("{QUEUES} {packet:?} tcp_abort_on_overflow={}", u8::from(abort));
             self.port += 2;
             let Some(agents) = &self.agents else {

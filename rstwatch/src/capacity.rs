@@ -1,4 +1,4 @@
-//! Queues and tables that fill up: accept queues, conntrack tables, and the limits of TCP, scanned every second.
+//! Accept queues, conntrack tables and TCP limits: how full they are, scanned every second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,71 +19,71 @@ pub mod scanner;
 pub mod series;
 mod totals;
 
-/// Result of one scan. What cannot be read is absent, never 0.
+/// The result of one scan. A value that cannot be read is `None`, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CapacitySnapshot {
-    /// Listeners, the fullest first.
+    /// Listeners, fullest accept queue first.
     pub listeners: Vec<Listener>,
-    /// Listeners beyond the limit, which have no entry of their own.
+    /// Number of listeners beyond the limit, which have no entry in `listeners`.
     pub listeners_folded: u64,
-    /// Listeners that did not fit into the kernel side's map since the agent started. They are not seen at all.
+    /// Number of listeners that did not fit into the kernel side's map since the agent started. Nothing is known about them.
     pub listeners_unlisted: u64,
-    /// Overflows of the listeners beyond the limit.
+    /// Overflows of the listeners counted in `listeners_folded`.
     pub folded_overflows: u64,
-    /// Overflows without a known listener. With them the sum is the kernel's count.
+    /// Overflows that could not be attributed to a listener. All overflows together equal the kernel's count.
     pub unattributed_overflows: u64,
-    /// Connection tracking of the host's network namespace; `None`: not in use, or /proc does not show it.
+    /// The conntrack table of the host's network namespace; `None` if conntrack is not in use or not visible in `/proc`.
     pub conntrack: Option<Conntrack>,
-    /// Packets and entries lost by connection tracking since the agent started, over all readable namespaces.
+    /// Packets and entries that conntrack dropped since the agent started, summed over all readable namespaces.
     pub conntrack_drops: Option<ConntrackDrops>,
-    /// Entries of other network namespaces by inode, the fullest first. The limit is the same.
+    /// Conntrack entries of other network namespaces, as (inode, entries), fullest first. The limit is the same.
     pub conntrack_elsewhere: Vec<(u32, u64)>,
-    /// TCP's own limits.
+    /// TCP resources and their limits.
     pub stack: Stack,
-    /// Counters of the kernel since the agent started by name (`tcp_ext_listen_overflows`), over all readable namespaces.
+    /// The kernel's counters since the agent started, by name (`tcp_ext_listen_overflows`), summed over all readable namespaces.
     pub counters: BTreeMap<String, u64>,
-    /// Sent resets counted by the agent minus those counted by the kernel (`TcpOutRsts`), over all readable namespaces.
+    /// Sent resets counted by the agent minus the kernel's `TcpOutRsts`, summed over all readable namespaces.
     pub out_rsts_difference: Option<i64>,
-    /// Differences that stayed constant for five minutes and were written off: resets that the agent counted more, and fewer.
+    /// Differences written off after staying constant for five minutes: (counted only by the agent, counted only by the kernel).
     pub out_rsts_over: (u64, u64),
-    /// Network namespaces that can be read.
+    /// Number of network namespaces that can be read.
     pub netns_readable: u64,
-    /// Network namespaces with listeners that cannot be read.
+    /// Number of network namespaces that have listeners but cannot be read.
     pub netns_unreadable: u64,
 }
 
-/// The listeners of one address, port and owner. If several sockets share them (SO_REUSEPORT, pods of one controller), the
-/// fullest one is described.
+/// All listening sockets with the same address, port and owner. If there are several (SO_REUSEPORT, pods of one controller),
+/// the queue fields describe the fullest one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listener {
-    /// Address that it is bound to; `0.0.0.0` or `::`: any address.
+    /// Local address; `0.0.0.0` or `::` means any.
     pub address: String,
-    /// Port that it is bound to.
+    /// Local port.
     pub port: u16,
-    /// Its owner.
+    /// The owner, if known.
     pub workload: Option<Workload>,
     /// Inode of the fullest socket's network namespace.
     pub netns: u32,
-    /// Number of listening sockets; 0: all were closed.
+    /// Number of listening sockets; 0 if all have been closed.
     pub sockets: u32,
     /// Connections in the fullest socket's accept queue.
     pub length: u32,
     /// Limit of that queue (`sk_max_ack_backlog`); the kernel accepts one more.
     pub limit: u32,
-    /// Connections dropped at full accept queues since the agent started, over all sockets.
+    /// Connections dropped because the accept queue was full, since the agent started, summed over all sockets.
     pub overflows: u64,
 }
 
-/// A connection tracking table.
+/// A conntrack table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Conntrack {
-    /// Entries in it.
+    /// Current number of entries.
     pub entries: u64,
-    /// Maximum entries (`nf_conntrack_max`).
+    /// Maximum number of entries (`nf_conntrack_max`).
     pub limit: u64,
 }
 
-/// Losses of connection tracking by kind; `None`: this kernel does not count it.
+/// Conntrack drops by kind; `None` if this kernel does not count the kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConntrackDrops {
     /// Packets dropped because the table was full.
@@ -92,14 +92,14 @@ pub struct ConntrackDrops {
     pub early_drop: Option<u64>,
     /// Entries that could not be inserted, most of them duplicates.
     pub insert_failed: Option<u64>,
-    /// Packets that matched no connection.
+    /// Packets that conntrack could not assign to a connection.
     pub invalid: Option<u64>,
 }
 
-/// TCP resources and their limits, of the host or, for TIME_WAIT, of its network namespace.
+/// TCP resources and their limits. They are host-wide, except TIME_WAIT, which is that of the host's network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stack {
-    /// Sockets closed by their process, but not yet by TCP.
+    /// Orphaned sockets: closed by their process, but still held by TCP.
     pub orphans: Option<u64>,
     /// `tcp_max_orphans`.
     pub orphans_limit: Option<u64>,
@@ -113,7 +113,7 @@ pub struct Stack {
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// The last scan, shared between the scanner and its readers.
+/// The result of the last scan, shared between the scanner and its readers.
 #[derive(Debug, Default)]
 pub struct Capacity(Mutex<Arc<CapacitySnapshot>>);
 
@@ -123,7 +123,7 @@ impl Capacity {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the result.
+    /// Publishes the result of a new scan.
     pub fn set(&self, snapshot: CapacitySnapshot) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }

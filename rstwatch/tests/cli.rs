@@ -270,7 +270,7 @@ fn trace_ends_on_a_signal_and_after_its_duration() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut trace = Running::start(&["trace", "--json"]);
         let line = trace.wait_for_line("watching");
-        assert_eq!(line, "watching every network namespace; Ctrl-C ends\n");
+        assert_eq!(line, "watching every network namespace; press Ctrl-C to stop\n");
         trace.signal(signal);
         trace.wait_for_exit();
     }

@@ -29,7 +29,7 @@ impl Watching {
         let mut started = Self(command.spawn().expect("it starts"));
         let mut line = String::new();
         BufReader::new(started.0.stderr.take().expect("piped")).read_line(&mut line).expect("a line");
-        assert!(line.starts_with("watching") && line.contains("Ctrl-C ends"), "{line}");
+        assert!(line.starts_with("watching") && line.contains("press Ctrl-C to stop"), "{line}");
         started
     }
 

@@ -154,7 +154,7 @@ impl Running {
     /// Starts a tool.
     pub(crate) fn spawn(tool: Tool, config: Option<&Path>, out: Stdio, err: Stdio) -> Result<Self> {
         let mut command = tool.command(config)?;
-        command::end_with_parent(&mut command);
+        command::die_with_parent(&mut command);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         Ok(Self { child: child.with_context(|| format!("cannot start {}", tool.name()))? })
     }

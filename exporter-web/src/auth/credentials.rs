@@ -1,10 +1,10 @@
-//! The `Authorization` header of a request.
+//! Parses the `Authorization` header of a request (basic authentication).
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// User and password; none if the header is missing or malformed.
+/// Returns the user and the password, or `None` if the header is missing or malformed.
 pub(crate) fn credentials(headers: &HeaderMap) -> Option<(String, Vec<u8>)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_parsed() {
+    fn parses_basic_credentials() {
         let parse = |value: &str| {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("a value"))]);
             credentials(&headers)

@@ -1,4 +1,4 @@
-//! Basic authentication (RFC 7617): users, passwords and the request header.
+//! HTTP basic authentication (RFC 7617): the request header, users and password hashes.
 
 mod credentials;
 mod users;

@@ -1,4 +1,4 @@
-//! `tls_server_config`, as a configuration of rustls.
+//! Converts `tls_server_config` to a rustls server configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use super::pem::Pem;
 use super::schema::{Text, TlsSection, set};
 use super::source::SourceFiles;
 
-/// The server side of TLS. Reads certificates, keys and authorities through `files`; their paths are relative to `folder`.
+/// Builds the TLS server configuration. Certificates, keys and CAs are read through `files`; relative paths are resolved
+/// against `folder`.
 pub(super) fn server(
     section: &TlsSection,
     folder: &Path,
@@ -35,11 +36,11 @@ pub(super) fn server(
         ..ring::default_provider()
     });
     let auth = ClientAuth::parse(&section.client_auth_type)?;
-    let clients = client_auth::verifier(auth, authorities, section.client_allowed_sans.as_deref(), &provider)?;
+    let client_verifier = client_auth::verifier(auth, authorities, section.client_allowed_sans.as_deref(), &provider)?;
     let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&versions).map_err(|error| {
         Invalid::new(format!("tls_server_config: TLS versions and cipher suites do not match: {error}"))
     })?;
-    let builder = match clients {
+    let builder = match client_verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -51,11 +52,11 @@ pub(super) fn server(
     Ok(Arc::new(server))
 }
 
-/// The versions from `min_version` to `max_version`.
+/// The supported TLS versions from `min_version` to `max_version`.
 fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersion>, Invalid> {
-    let least = version(&section.min_version)?.unwrap_or(ProtocolVersion::TLSv1_2);
-    let most = version(&section.max_version)?.unwrap_or(ProtocolVersion::TLSv1_3);
-    let range = u16::from(least)..=u16::from(most);
+    let min = version(&section.min_version)?.unwrap_or(ProtocolVersion::TLSv1_2);
+    let max = version(&section.max_version)?.unwrap_or(ProtocolVersion::TLSv1_3);
+    let range = u16::from(min)..=u16::from(max);
     let supported = [&version::TLS12, &version::TLS13];
     let versions: Vec<_> = supported.into_iter().filter(|it| range.contains(&u16::from(it.version))).collect();
     if versions.is_empty() {
@@ -64,6 +65,7 @@ fn versions(section: &TlsSection) -> Result<Vec<&'static SupportedProtocolVersio
     Ok(versions)
 }
 
+/// Parses a TLS version; `None` if it is not set.
 fn version(text: &Text) -> Result<Option<ProtocolVersion>, Invalid> {
     let Some(word) = set(text) else { return Ok(None) };
     match word.value.as_str() {

@@ -1,5 +1,5 @@
-//! apt with its own state, so that the machine's packages and lists stay untouched. apt verifies the archive's signatures as
-//! usual.
+//! Runs apt with separate state, so that the machine's packages and lists stay untouched. apt verifies the archive's signatures
+//! as usual.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use anyhow::{Context, Result, bail};
 use super::index::{self, Package};
 use super::mirror::Mirror;
 
-/// An apt with its own sources, lists and cache.
+/// apt with separate sources, lists and cache.
 pub(crate) struct Apt {
     config: PathBuf,
-    /// apt's errors from fetching the lists.
+    /// Errors that apt printed while fetching the lists.
     errors: Vec<String>,
 }
 
 impl Apt {
-    /// Sets it up in a folder and fetches the lists. A suite that cannot be fetched is no error yet: its kernels will be
-    /// missing.
+    /// Sets up apt in a directory and fetches the lists. A suite that cannot be fetched is not an error here; [`Self::images`]
+    /// fails if it finds no kernel.
     pub(crate) fn update(home: &Path, mirror: &Mirror) -> Result<Self> {
         for dir in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(home.join(dir))?;
@@ -34,7 +34,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// The kernels of a series, the newest first.
+    /// The kernel packages of a series, newest first.
     pub(crate) fn images(&self, series: &str) -> Result<Vec<Package>> {
         let names = self.output_of(&mut self.command("apt-cache"), &["pkgnames", "linux-image-"])?;
         let names: Vec<_> = names.lines().filter(|name| index::is_image_of(name, series)).collect();
@@ -46,7 +46,7 @@ impl Apt {
         Ok(index::newest_first(index::parse(&stanzas), series))
     }
 
-    /// Fetches packages, each as "name=version", into a folder.
+    /// Downloads packages, each given as `name=version`, into a directory.
     pub(crate) fn download(&self, packages: &[String], into: &Path) -> Result<()> {
         fs::create_dir_all(into)?;
         let packages: Vec<_> = packages.iter().map(String::as_str).collect();
@@ -71,7 +71,7 @@ impl Apt {
     }
 }
 
-/// Overrides of the machine's configuration. Everything else, a proxy for instance, stays in force.
+/// Overrides the machine's configuration. Everything else, such as a proxy, stays in effect.
 fn configuration(home: &Path) -> String {
     let home = home.display();
     format!(

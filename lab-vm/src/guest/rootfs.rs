@@ -1,4 +1,5 @@
-//! The VM's root file system: this machine's programs with their libraries, this program as `/init`, and the kernel's modules.
+//! The VM's root file system (an initramfs): programs and libraries copied from this machine, this program as `/init`, and the
+//! kernel's modules.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::cpio::Cpio;
 use super::modules::Module;
 
-/// Programs that the lab needs.
-const PROGRAMS: [&str; 13] = [
+/// Programs that the lab requires.
+const REQUIRED: [&str; 13] = [
     "bash",
     "ip",
     "nft",
@@ -29,8 +30,9 @@ const PROGRAMS: [&str; 13] = [
     "setpriv",
 ];
 
-/// Programs that are copied if this machine has them, for rows that are otherwise skipped and for `--shell-command`.
-const EXTRAS: [&str; 37] = [
+/// Programs that are copied if this machine has them: rows that need a missing one are skipped, and `--shell-command` can use
+/// them.
+const OPTIONAL: [&str; 37] = [
     "ip6tables",
     "iptables-legacy",
     "ip6tables-legacy",
@@ -70,17 +72,17 @@ const EXTRAS: [&str; 37] = [
     "chmod",
 ];
 
-/// The folder of iptables' plug-ins.
+/// The directory of iptables' extensions.
 const XTABLES: &str = "xtables";
 
-const FOLDERS: [&str; 11] =
+const DIRECTORIES: [&str; 11] =
     ["/dev", "/proc", "/sys", "/run", "/tmp", "/root", "/out", "/var/log/nginx", "/var/lib/nginx", "/etc", "/mnt"];
 
-/// The folder of modules in the VM; names begin with numbers in loading order.
+/// The directory of kernel modules in the VM. File names start with a number: the loading order.
 pub(crate) const MODULES: &str = "/modules";
-/// The task of the first process.
+/// The file that tells `/init` what to run.
 pub(crate) const TASK: &str = "/task.json";
-/// Paths of our own programs in the VM.
+/// Paths of the project's programs in the VM.
 pub(crate) const RSTWATCH: &str = "/usr/bin/rstwatch";
 pub(crate) const XTASK: &str = "/usr/bin/xtask";
 
@@ -90,10 +92,10 @@ pub(crate) struct Task {
     pub(crate) command: Vec<String>,
 }
 
-/// The part of the initramfs that all kernels share.
+/// Builds the part of the initramfs that is the same for all kernels.
 pub(crate) fn common(rstwatch: &Path, task: &Task) -> Result<Cpio> {
     let mut cpio = Cpio::default();
-    for folder in FOLDERS {
+    for folder in DIRECTORIES {
         cpio.folder(folder)?;
     }
     for (path, text) in [
@@ -107,17 +109,17 @@ pub(crate) fn common(rstwatch: &Path, task: &Task) -> Result<Cpio> {
         cpio.file(path, text.as_bytes())?;
     }
     cpio.file(TASK, &serde_json::to_vec(task)?)?;
-    let mut all = Programs { cpio: &mut cpio, added: Vec::new() };
+    let mut programs = Programs { cpio: &mut cpio, added: Vec::new() };
     let own = std::env::current_exe().context("cannot find this program's file")?;
-    all.add(&own, &["/init", XTASK])?;
-    all.add(rstwatch, &[RSTWATCH])?;
-    all.add_named()?;
-    all.add_xtables()?;
-    all.add_libraries()?;
+    programs.add(&own, &["/init", XTASK])?;
+    programs.add(rstwatch, &[RSTWATCH])?;
+    programs.add_from_path()?;
+    programs.add_xtables()?;
+    programs.add_libraries()?;
     Ok(cpio)
 }
 
-/// Adds a kernel's modules, which ends the initramfs.
+/// Adds a kernel's modules and finishes the initramfs.
 pub(crate) fn with_modules(mut cpio: Cpio, modules: &[Module]) -> Result<Vec<u8>> {
     cpio.folder(MODULES)?;
     for (number, module) in modules.iter().enumerate() {
@@ -132,31 +134,31 @@ struct Programs<'a> {
 }
 
 impl Programs<'_> {
-    fn add_named(&mut self) -> Result<()> {
-        for name in PROGRAMS {
+    fn add_from_path(&mut self) -> Result<()> {
+        for name in REQUIRED {
             let Some(file) = paths::program(name) else {
                 bail!("the VM needs the program {name}: install it");
             };
             self.add(&file, &[&format!("/usr/bin/{name}")])?;
         }
-        for name in EXTRAS {
+        for name in OPTIONAL {
             if let Some(file) = paths::program(name) {
                 self.add(&file, &[&format!("/usr/bin/{name}")])?;
             }
         }
-        // Not busybox, whose shell prefers its own commands to the programs in PATH.
+        // bash, because the shell of busybox prefers its builtin commands to the programs in PATH.
         let bash = paths::program("bash").context("no bash")?;
         self.add(&bash, &["/bin/sh", "/bin/bash"])
     }
 
-    /// Adds the plug-ins that iptables loads by name, which ldd does not list.
+    /// Adds the extensions, which iptables loads with dlopen(3), so ldd does not list them.
     fn add_xtables(&mut self) -> Result<()> {
         let Some(folder) = dev_support::setup::library(XTABLES) else {
-            bail!("no plug-ins of iptables: install iptables");
+            bail!("no iptables extensions found: install iptables");
         };
-        for plugin in fs::read_dir(&folder)? {
-            let plugin = plugin?.path();
-            self.add(&plugin, &[&plugin.to_string_lossy()])?;
+        for extension in fs::read_dir(&folder)? {
+            let extension = extension?.path();
+            self.add(&extension, &[&extension.to_string_lossy()])?;
         }
         Ok(())
     }
@@ -166,9 +168,9 @@ impl Programs<'_> {
         names.iter().try_for_each(|name| self.cpio.copy(file, name))
     }
 
-    /// Adds the libraries of all programs.
+    /// Adds the shared libraries of all programs added so far.
     fn add_libraries(&mut self) -> Result<()> {
-        // ldd fails for scripts, but goes on to the next file.
+        // ldd fails for scripts but continues with the next file, so its exit status is ignored.
         let done = Command::new("ldd").args(&self.added).env("LC_ALL", "C").output().context("cannot run ldd")?;
         for library in libraries(&String::from_utf8_lossy(&done.stdout))? {
             self.cpio.copy(&library, &library.to_string_lossy())?;
@@ -193,10 +195,10 @@ mod tests {
 
     #[test]
     fn parses_libraries_from_ldd() {
-        let said = "/usr/bin/ip:\n\tlinux-vdso.so.1 (0x00007ffc)\n\
+        let output = "/usr/bin/ip:\n\tlinux-vdso.so.1 (0x00007ffc)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let paths = libraries(said).unwrap();
+        let paths = libraries(output).unwrap();
         let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
         assert_eq!(paths, expected.map(PathBuf::from).into());
         assert!(libraries("\tstatically linked\n").unwrap().is_empty());

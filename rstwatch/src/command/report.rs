@@ -26,7 +26,7 @@ async fn report(settings: ReportSettings, attachment: Attachment) -> anyhow::Res
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
     let before = Pressure::read();
     let started = Timestamp::now();
-    print_notice(&format!("watching {}; Ctrl-C ends early and reports", scope(&settings.capture)));
+    print_notice(&format!("watching {}; press Ctrl-C to stop early and report", scope(&settings.capture)));
     let mut findings = Findings::new(settings.filter.clone(), settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut findings).await;
     findings.absorb(&capture.gaps(), Timestamp::now());

@@ -30,7 +30,7 @@ pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
 async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
-    print_notice(&format!("watching {}; Ctrl-C ends early", scope(&settings.capture)));
+    print_notice(&format!("watching {}; press Ctrl-C to stop early", scope(&settings.capture)));
     let mut idle_timeouts = IdleTimeouts::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut idle_timeouts).await;
     idle_timeouts.absorb(&capture.gaps(), Timestamp::now());

@@ -10,10 +10,10 @@ use crate::command::watch::{attach, print_notice, scope, use_colour};
 use crate::present::render::Renderer;
 use rstwatch_verdict::judged::Judged;
 
-/// Prints events until the count is reached, the time is over or a signal comes.
+/// Prints events until the requested count or duration is reached, or a signal arrives.
 ///
 /// # Errors
-/// One line, if it cannot attach or write.
+/// If the programs cannot be attached or the output cannot be written.
 pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
     hold_signals();
     let attachment = attach(&settings.capture)?;
@@ -23,8 +23,8 @@ pub fn run(settings: TraceSettings) -> anyhow::Result<()> {
 async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Result<()> {
     let mut signals = Signals::stop_only()?;
     let mut capture = Capture::start(attachment, &settings.capture, &settings.node)?;
-    // Scripts wait for this line: events from here on are captured.
-    print_notice(&format!("watching {}; Ctrl-C ends", scope(&settings.capture)));
+    // Scripts wait for this line: events are captured from here on.
+    print_notice(&format!("watching {}; press Ctrl-C to stop", scope(&settings.capture)));
     let mut printer = Printer::new(&settings);
     let output = Output::start(std::io::stdout())?;
     tokio::select! {
@@ -41,7 +41,7 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
     Ok(())
 }
 
-/// Prints events until the capture ends or the count is reached.
+/// Prints events until the capture ends or the requested count is reached.
 async fn print(capture: &mut Capture, printer: &mut Printer, output: &Output) {
     while !printer.is_done() {
         let Some(judged) = capture.next().await else { return };
@@ -51,7 +51,7 @@ async fn print(capture: &mut Capture, printer: &mut Printer, output: &Output) {
     }
 }
 
-/// Sleeps for the duration; forever without one.
+/// Sleeps for the duration, or forever if there is none.
 async fn sleep_for(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
@@ -59,7 +59,7 @@ async fn sleep_for(duration: Option<Duration>) {
     }
 }
 
-/// Selects and formats events, and counts them.
+/// Filters, formats and counts events.
 struct Printer {
     settings: TraceSettings,
     renderer: Renderer,
@@ -71,12 +71,12 @@ impl Printer {
         Self { settings: settings.clone(), renderer: Renderer::new(use_colour()), count: 0 }
     }
 
-    /// Whether the requested count is reached.
+    /// Whether the requested count has been reached.
     fn is_done(&self) -> bool {
         self.settings.count.is_some_and(|count| self.count >= count)
     }
 
-    /// The event as text or JSON; `None` if the filter or the count excludes it.
+    /// Formats an event as text or JSON; `None` if the filter rejects it or the count has been reached.
     fn format(&mut self, judged: &Judged) -> Option<String> {
         if self.is_done() || !self.settings.filter.admits(&judged.event) {
             return None;
@@ -89,10 +89,13 @@ impl Printer {
     }
 }
 
+/// Reports resets whose details were not delivered.
 fn print_losses(capture: &Capture) {
     let lost: u64 = capture.kernel_counts().map_or(0, |counts| counts.undelivered.iter().map(|(_, _, n)| n).sum());
     if lost > 0 {
-        print_notice(&format!("{lost} resets are not shown: they came faster than details can be delivered"));
+        print_notice(&format!(
+            "{lost} resets are not shown: they arrived faster than their details could be delivered"
+        ));
     }
 }
 
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_selected_events_are_printed_and_counted() {
+    fn only_matching_events_are_printed_and_counted() {
         let mut printer = Printer::new(&settings(&["--count=2", "--cause=idle_reaped", "--json"]));
         let mut other = sample::judged_idle_reaped();
         other.event.cause = rstwatch_verdict::cause::Cause::Refused;

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dev_support::command::end_with_parent;
+use dev_support::command::die_with_parent;
 use dev_support::paths;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ pub(super) fn draw(name: &str, dashboard: &Dashboard, instance: &str, queries: &
 /// Runs chromium, and kills it after a timeout because it does not always exit.
 fn run(mut chromium: Command) -> Result<()> {
     chromium.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    end_with_parent(&mut chromium);
+    die_with_parent(&mut chromium);
     let mut child = chromium.spawn().context("cannot start chromium")?;
     let started = Instant::now();
     while started.elapsed() < TIMEOUT {

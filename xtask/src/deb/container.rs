@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dev_support::cgroups;
-use dev_support::command::end_with_parent;
+use dev_support::command::die_with_parent;
 use tempfile::TempDir;
 
 use crate::packaging::smoke::wait_until;
@@ -43,7 +43,7 @@ impl Container {
         let mut enter = Command::new("sh");
         enter.args(["-euc", "echo $$ > \"$0/cgroup.procs\"; exec \"$@\""]).arg(&cgroup).arg(unshare.get_program());
         enter.args(unshare.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
-        end_with_parent(enter.stderr(File::create(scratch.path().join("log"))?));
+        die_with_parent(enter.stderr(File::create(scratch.path().join("log"))?));
         let unshare = enter.spawn()?;
         let mut container = Self { unshare, init: 0, cgroup, scratch };
         let booted = container.wait_booted();

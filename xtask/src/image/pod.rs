@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dev_support::command;
-use dev_support::command::end_with_parent;
+use dev_support::command::die_with_parent;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -122,7 +122,7 @@ fn check_capabilities(pod: &Pod, scratch: &Path) -> Result<()> {
 fn run_agent(pod: &Pod, scratch: &Path) -> Result<()> {
     let log = scratch.join("log");
     let mut command = sandbox::command(pod, &scratch.join("agent.json"))?;
-    end_with_parent(&mut command);
+    die_with_parent(&mut command);
     let mut agent = KillOnDrop(command.stderr(File::create(&log)?).stdin(Stdio::null()).spawn()?);
     let result = expect_reset(&mut agent.0).and_then(|()| terminate(&mut agent.0));
     result.with_context(|| fs::read_to_string(&log).unwrap_or_default())

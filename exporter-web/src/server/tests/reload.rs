@@ -1,11 +1,11 @@
-//! Certificates and users that change while the server runs.
+//! Certificates and users are reloaded while the server runs.
 
 use super::*;
 
-/// Repeats a check until it holds.
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+/// Polls until the condition holds; panics after ten seconds.
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
-    while !holds() {
+    while !condition() {
         assert!(began.elapsed() < Duration::from_secs(10), "timed out: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -24,7 +24,7 @@ fn certificates_and_users_change_without_a_restart() {
     wait_for("the new certificate", || secured.get(&new, "/healthz", "").is_ok());
     assert!(secured.get(&old, "/healthz", "").is_err());
 
-    // An invalid file changes nothing.
+    // An invalid file leaves the configuration as it was.
     for invalid in ["tls_server_config: [", "", &format!("{TLS}basic_auth_users:\n  alice: new\n")] {
         fs::write(path.join("web.yml"), invalid).expect("written");
         wait_for("the error", || {
@@ -40,7 +40,7 @@ fn certificates_and_users_change_without_a_restart() {
     assert_eq!(secured.get(&new, "/metrics", &basic("alice", "old")).expect("TLS").0, 401);
     assert!(secured.web_config.is_up_to_date());
 
-    // A certificate without its key, as during a copy.
+    // The new certificate is in place, but its key is not yet: halfway through a renewal.
     let third = Authority::new("third");
     let (cert, key) = third.sign(vec![dns("localhost")]);
     fs::write(path.join("server.crt"), cert).expect("written");
@@ -57,24 +57,25 @@ fn certificates_and_users_change_without_a_restart() {
     assert_eq!(secured.get(&third, "/metrics", "").expect("TLS").0, 200);
 }
 
-/// As a kubelet does it: the files are links into `..data`, which is replaced as a whole.
+/// The kubelet updates mounted Secrets this way: the files are symlinks into `..data`, itself a symlink that is swapped
+/// atomically.
 #[test]
-fn certificates_are_reloaded_through_swapped_links() {
+fn certificates_are_reloaded_after_a_symlink_swap() {
     let (folder, first, second) = (tempfile::tempdir().expect("folder"), Authority::new("1"), Authority::new("2"));
     let path = folder.path();
-    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, path.join(at)).expect("linked");
+    let symlink = |to: &str, at: &str| std::os::unix::fs::symlink(to, path.join(at)).expect("linked");
     for (name, authority) in [("..1", &first), ("..2", &second)] {
         fs::create_dir(path.join(name)).expect("created");
         write_certificate(&path.join(name), authority);
         fs::write(path.join(name).join("web.yml"), TLS).expect("written");
     }
-    link("..1", "..data");
-    ["server.crt", "server.key", "web.yml"].iter().for_each(|name| link(&format!("..data/{name}"), name));
+    symlink("..1", "..data");
+    ["server.crt", "server.key", "web.yml"].iter().for_each(|name| symlink(&format!("..data/{name}"), name));
     let web_config = WebConfig::open(&path.join("web.yml")).expect("valid");
     let server = TestServer::start(Some(Arc::clone(&web_config)));
     let is_served = |authority| connect_tls(server.address, &client(authority, None)).is_ok();
     assert!(is_served(&first) && !is_served(&second));
-    link("..2", "..data_tmp");
+    symlink("..2", "..data_tmp");
     fs::rename(path.join("..data_tmp"), path.join("..data")).expect("swapped");
     fs::remove_dir_all(path.join("..1")).expect("removed");
     wait_for("the second certificate", || is_served(&second));

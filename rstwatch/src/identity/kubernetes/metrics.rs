@@ -1,4 +1,4 @@
-//! Metrics of the Kubernetes API, exported only if the agent uses it.
+//! Metrics about the use of the Kubernetes API, exported only if the agent uses it.
 
 use std::fmt;
 
@@ -7,29 +7,29 @@ use crate::metric::{Family, Label, Writer};
 
 const KIND: Label = Label::new(
     "kind",
-    "`connect`: no connection or no response; `forbidden`: not authorized; `gone`: the watch was too old and the list was read again; `decode`: unreadable response; `other`: anything else",
+    "`connect`: no connection or no response; `forbidden`: not authorized; `gone`: the watch's resource version had expired (410) and the agent listed again; `decode`: invalid response; `other`: anything else",
 );
-const WHAT: Label = Label::new("what", "`pod`: a pod of this node; `address`: an address elsewhere in the cluster");
+const WHAT: Label = Label::new("what", "`pod`: a pod on this node; `address`: an address elsewhere in the cluster");
 
-/// The watches and what they know.
+/// The state of the watches, and the number of objects learnt from them.
 pub const FAMILIES: &[Family<Snapshot>] = &[
     Family::gauge(
         "kubernetes_up",
-        "1 if the watch of this node's pods (Kubernetes API) is in sync, else 0; new pods have no names while it is 0.",
+        "1 if the watch of this node's pods (Kubernetes API) is in sync, else 0; new pods are not named while it is 0.",
         |it, out| out.gauge(Some(u64::from(it.up))),
     ),
-    Family::gauge("kubernetes_pods", "Pods of this node that the agent knows from the Kubernetes API.", |it, out| {
+    Family::gauge("kubernetes_pods", "Pods on this node that the agent knows from the Kubernetes API.", |it, out| {
         out.gauge(Some(number(it.pods)))
     }),
     Family::counter(
         "kubernetes_errors",
-        "Failed requests and watches of the Kubernetes API since the agent started, by kind.",
+        "Failed Kubernetes API requests and watches since the agent started, by kind.",
         errors,
     )
     .labels(&[KIND]),
     Family::counter(
         "kubernetes_refused",
-        "Pods of this node and addresses of the cluster that were not kept since the agent started, because the limit was reached; they have no names.",
+        "Pods on this node and addresses in the cluster that the agent did not store because its limit was reached, since the agent started; they are not named.",
         refused,
     )
     .labels(&[WHAT]),

@@ -1,4 +1,4 @@
-//! The cache of cgroups and processes: read by the event loop, written by the worker thread alone. Bounded.
+//! The bounded cache of cgroups and processes. The event loop reads it; only the worker thread writes it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use super::path::CgroupOwner;
 use rstwatch_verdict::identity::Identity;
 
-/// How long a removed cgroup still resolves: its resets may be read after the container has ended.
+/// How long a removed cgroup still resolves. A container's resets may be read after it has exited.
 pub(super) const RETENTION: Duration = Duration::from_secs(300);
-/// Most removed cgroups that still resolve; beyond it the oldest are evicted.
+/// Maximum number of removed cgroups that still resolve; beyond it, the oldest are evicted.
 const MAX_REMOVED: usize = 8192;
-/// Most processes read from `/proc`; beyond it the oldest are evicted.
+/// Maximum number of processes read from `/proc`; beyond it, the oldest are evicted.
 const MAX_TASKS: usize = 8192;
 
-/// Process id and start time: unique, although ids are reused.
+/// Process id and start time. PIDs are reused; the pair is unique.
 type TaskId = (u32, u64);
 
 /// The result of a lookup.
@@ -22,18 +22,18 @@ type TaskId = (u32, u64);
 pub(super) enum Resolution {
     /// A container, pod or unit.
     Owner(Arc<CgroupOwner>),
-    /// None of these, as far as cgroups show.
+    /// None of these, according to the cgroup.
     Unmanaged,
-    /// Neither the cgroup nor the process is known; both may have ended.
+    /// Neither the cgroup nor the process is known. They may be gone.
     Unknown,
     /// `/proc` has not been read for this process yet.
     Pending,
 }
 
-/// Cgroups by id, and processes by id and start time. Writers hold a lock for one entry at a time.
+/// Cgroups by id, and processes by id and start time. The writer takes a lock for one entry at a time.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    /// Cgroup v1 controllers are mounted on this host, so a v2 path may not name the container.
+    /// Whether cgroup v1 controllers are mounted. If so, the v2 path may not name the container.
     pub(super) v1: bool,
     cgroups: RwLock<HashMap<u64, Arc<CgroupOwner>>>,
     tasks: RwLock<HashMap<TaskId, Option<Arc<CgroupOwner>>>>,
@@ -53,11 +53,11 @@ impl Cache {
         Self { v1, ..Self::default() }
     }
 
-    /// Resolves an owner. The process's cgroup comes first: a socket may have been created for another process. `/proc`
-    /// decides if that cgroup is unknown, and on hosts with cgroup v1, where another hierarchy may name the container. The
-    /// socket's cgroup is the last resort.
+    /// Resolves an owner. The process's cgroup takes precedence over the socket's, because a process may have inherited its
+    /// socket from another one. `/proc` is consulted if the process's cgroup is unknown, and on hosts with cgroup v1, where a
+    /// v1 hierarchy may name the container. The socket's cgroup is the last resort.
     pub(super) fn resolve(&self, key: &Identity) -> Resolution {
-        let (by_process, by_socket) = {
+        let (process_cgroup, socket_cgroup) = {
             let cgroups = read(&self.cgroups);
             match cgroups.get(&key.cgroup) {
                 Some(owner) if owner.is_container() || !self.v1 => return resolution(owner),
@@ -65,13 +65,13 @@ impl Cache {
             }
         };
         let task = if key.tgid == 0 { None } else { read(&self.tasks).get(&(key.tgid, key.start_ns)).cloned() };
-        let by_proc = match task {
+        let from_proc = match task {
             None if key.tgid != 0 => return Resolution::Pending,
             task => task.flatten(),
         };
-        let best = match (by_proc, by_process) {
-            (Some(by_proc), Some(owner)) if owner.rank() >= by_proc.rank() => Some(owner),
-            (by_proc, by_process) => by_proc.or(by_process).or(by_socket),
+        let best = match (from_proc, process_cgroup) {
+            (Some(from_proc), Some(owner)) if owner.rank() >= from_proc.rank() => Some(owner),
+            (from_proc, process_cgroup) => from_proc.or(process_cgroup).or(socket_cgroup),
         };
         best.as_ref().map_or(Resolution::Unknown, resolution)
     }
@@ -81,7 +81,7 @@ impl Cache {
     }
 
     /// Number of cgroups and of processes in the cache.
-    pub(super) fn len(&self) -> (usize, usize) {
+    pub(super) fn sizes(&self) -> (usize, usize) {
         (read(&self.cgroups).len(), read(&self.tasks).len())
     }
 }
@@ -90,7 +90,7 @@ fn resolution(owner: &Arc<CgroupOwner>) -> Resolution {
     if **owner == CgroupOwner::Unmanaged { Resolution::Unmanaged } else { Resolution::Owner(Arc::clone(owner)) }
 }
 
-/// The only writer of a [`Cache`]; keeps the order in which entries are evicted.
+/// The only writer of a [`Cache`]. Tracks the order in which entries are evicted.
 #[derive(Debug)]
 pub(super) struct CacheWriter {
     cache: Arc<Cache>,
@@ -105,20 +105,19 @@ impl CacheWriter {
         Self { cache, removed: VecDeque::new(), task_order: VecDeque::new() }
     }
 
-    /// Inserts a cgroup. A child with its parent's owner shares the allocation.
+    /// Inserts a cgroup. If a child has its parent's owner, both share the allocation.
     pub(super) fn insert_cgroup(&mut self, id: u64, parent: u64, owner: CgroupOwner) {
         let parent = read(&self.cache.cgroups).get(&parent).filter(|known| ***known == owner).cloned();
         let owner = parent.unwrap_or_else(|| Arc::new(owner));
-        let before = write(&self.cache.cgroups).insert(id, owner);
-        // inotify reports a removal by name, so a removal that was noted for this id may have been that of an earlier
-        // cgroup of the same name.
-        if before.is_some() {
+        let replaced = write(&self.cache.cgroups).insert(id, owner);
+        // inotify reports removals by name, so a removal recorded for this id may belong to an earlier cgroup of that name.
+        if replaced.is_some() {
             self.removed.retain(|(_, removed)| *removed != id);
         }
     }
 
-    /// Notes that a cgroup was removed; its entry expires later. Ids are not reused. A later insertion of the same id
-    /// cancels this: the removal was then that of another cgroup.
+    /// Records that a cgroup was removed; its entry expires after [`RETENTION`]. Ids are not reused, so if the id is inserted
+    /// again, the removal was that of another cgroup and is cancelled.
     pub(super) fn remove_cgroup(&mut self, id: u64, now: Instant) {
         self.removed.push_back((now, id));
         if self.removed.len() > MAX_REMOVED {
@@ -126,7 +125,7 @@ impl CacheWriter {
         }
     }
 
-    /// Inserts what `/proc` shows of a process; `None`: it has ended.
+    /// Inserts the owner that `/proc` shows for a process; `None` if the process has exited.
     pub(super) fn insert_task(&mut self, key: &Identity, owner: Option<CgroupOwner>) {
         let task = (key.tgid, key.start_ns);
         if write(&self.cache.tasks).insert(task, owner.map(Arc::new)).is_none() {
@@ -170,35 +169,35 @@ mod tests {
     }
 
     #[track_caller]
-    fn finds(writer: &CacheWriter, key: Identity, name: &str) {
+    fn assert_resolves(writer: &CacheWriter, key: Identity, name: &str) {
         assert_eq!(writer.cache.resolve(&key), Resolution::Owner(Arc::new(unit(name))));
     }
 
     #[test]
-    fn the_owners_cgroup_decides() {
+    fn the_cgroup_of_the_process_takes_precedence() {
         let mut writer = writer(false);
         writer.insert_cgroup(10, 1, unit("nginx.service"));
         writer.insert_cgroup(11, 1, unit("systemd.socket"));
         writer.insert_cgroup(1, 1, CgroupOwner::Unmanaged);
-        finds(&writer, key(10, 11, 5), "nginx.service");
-        assert_eq!(writer.cache.resolve(&key(1, 11, 5)), Resolution::Unmanaged, "the root cgroup is enough");
-        assert_eq!(writer.cache.resolve(&key(0, 11, 5)), Resolution::Pending, "`/proc` may know");
+        assert_resolves(&writer, key(10, 11, 5), "nginx.service");
+        assert_eq!(writer.cache.resolve(&key(1, 11, 5)), Resolution::Unmanaged, "a known cgroup needs no /proc");
+        assert_eq!(writer.cache.resolve(&key(0, 11, 5)), Resolution::Pending, "/proc has not been read yet");
         writer.insert_task(&key(0, 0, 5), Some(unit("cron.service")));
-        finds(&writer, key(0, 11, 5), "cron.service");
+        assert_resolves(&writer, key(0, 11, 5), "cron.service");
         assert_eq!(
             writer.cache.resolve(&Identity { start_ns: 8, ..key(0, 0, 5) }),
             Resolution::Pending,
-            "another process of that id"
+            "another process with that PID"
         );
         writer.insert_task(&key(0, 0, 6), None);
-        finds(&writer, key(0, 11, 6), "systemd.socket");
-        finds(&writer, key(99, 11, 0), "systemd.socket");
+        assert_resolves(&writer, key(0, 11, 6), "systemd.socket");
+        assert_resolves(&writer, key(99, 11, 0), "systemd.socket");
         assert_eq!(writer.cache.resolve(&key(99, 0, 6)), Resolution::Unknown);
     }
 
-    /// Docker with the cgroupfs driver on a hybrid host: version 2 says docker.service.
+    /// Docker with the cgroupfs driver on a hybrid host: the v2 path says docker.service, only v1 names the container.
     #[test]
-    fn with_cgroup_v1_a_process_shows_more() {
+    fn proc_names_the_container_on_cgroup_v1() {
         let mut writer = writer(true);
         writer.insert_cgroup(10, 1, unit("docker.service"));
         writer.insert_cgroup(1, 1, CgroupOwner::Unmanaged);
@@ -208,12 +207,15 @@ mod tests {
         writer.insert_task(&key(0, 0, 5), Some(container.clone()));
         assert_eq!(writer.cache.resolve(&key(10, 0, 5)), Resolution::Owner(Arc::new(container.clone())));
         writer.insert_task(&key(0, 0, 6), Some(unit("system.slice")));
-        finds(&writer, key(10, 0, 6), "docker.service");
+        assert_resolves(&writer, key(10, 0, 6), "docker.service");
         writer.insert_task(&key(0, 0, 7), None);
-        finds(&writer, key(10, 0, 7), "docker.service");
+        assert_resolves(&writer, key(10, 0, 7), "docker.service");
         assert_eq!(writer.cache.resolve(&key(1, 0, 7)), Resolution::Unmanaged);
         writer.insert_cgroup(12, 1, container);
-        assert!(matches!(writer.cache.resolve(&key(12, 0, 99)), Resolution::Owner(_)), "a container is enough");
+        assert!(
+            matches!(writer.cache.resolve(&key(12, 0, 99)), Resolution::Owner(_)),
+            "a container's cgroup needs no /proc"
+        );
     }
 
     #[test]
@@ -223,25 +225,25 @@ mod tests {
         writer.insert_cgroup(10, 1, unit("a.service"));
         writer.remove_cgroup(10, start);
         writer.expire(start + RETENTION - Duration::from_millis(1));
-        finds(&writer, key(10, 0, 0), "a.service");
+        assert_resolves(&writer, key(10, 0, 0), "a.service");
         writer.expire(start + RETENTION);
         assert_eq!(writer.cache.resolve(&key(10, 0, 0)), Resolution::Unknown);
     }
 
-    /// The event queue may still hold the removal of an earlier cgroup of that name when a walk finds the new one.
+    /// When a walk finds a new cgroup, the inotify queue may still hold the removal of an earlier one with the same name.
     #[test]
-    fn a_cgroup_found_again_stays() {
+    fn reinsertion_cancels_a_removal() {
         let mut writer = writer(false);
         let start = Instant::now();
         writer.insert_cgroup(10, 1, unit("a.service"));
         writer.remove_cgroup(10, start);
         writer.insert_cgroup(10, 1, unit("a.service"));
         writer.expire(start + 2 * RETENTION);
-        finds(&writer, key(10, 0, 0), "a.service");
+        assert_resolves(&writer, key(10, 0, 0), "a.service");
         assert!(writer.removed.is_empty());
         writer.remove_cgroup(10, start + 2 * RETENTION);
         writer.expire(start + 3 * RETENTION);
-        assert_eq!(writer.cache.resolve(&key(10, 0, 0)), Resolution::Unknown, "its own removal counts");
+        assert_eq!(writer.cache.resolve(&key(10, 0, 0)), Resolution::Unknown, "a later removal still takes effect");
     }
 
     #[test]
@@ -255,13 +257,13 @@ mod tests {
             writer.insert_task(&key(0, 0, tgid), None);
             writer.insert_task(&key(0, 0, tgid), None);
         }
-        assert_eq!(writer.cache.len(), (MAX_REMOVED, MAX_TASKS));
+        assert_eq!(writer.cache.sizes(), (MAX_REMOVED, MAX_TASKS));
         assert_eq!((writer.removed.len(), writer.task_order.len()), (MAX_REMOVED, MAX_TASKS));
-        finds(&writer, key(100_000, 0, 0), "a.service");
+        assert_resolves(&writer, key(100_000, 0, 0), "a.service");
     }
 
     #[test]
-    fn children_share_their_parents_owner() {
+    fn children_share_their_parents_allocation() {
         let mut writer = writer(false);
         writer.insert_cgroup(10, 1, unit("a.service"));
         writer.insert_cgroup(11, 10, unit("a.service"));

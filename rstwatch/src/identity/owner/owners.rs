@@ -113,7 +113,7 @@ impl Owners {
 
     /// Number of cgroups and of processes in the cache.
     pub fn cache_len(&self) -> (usize, usize) {
-        self.shared().cache.len()
+        self.shared().cache.sizes()
     }
 
     fn workload(&self, resolution: &Resolution, process: Option<&Process>) -> (Option<Workload>, Outcome) {
