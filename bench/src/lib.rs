@@ -152,9 +152,9 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
         }
     }
     if wanted(Part::Soak) {
-        let soaked = soak::run(extent.soak).context("the soak")?;
-        findings.wrong.extend(soaked.wrong.iter().cloned());
-        findings.add(size::of_soak(&soaked));
+        let result = soak::run(extent.soak).context("the soak")?;
+        findings.wrong.extend(result.faults.iter().cloned());
+        findings.add(size::of_soak(&result));
     }
     Ok(findings)
 }

@@ -180,7 +180,7 @@ impl Run<'_> {
             remove(&self.home.join(earlier))?;
         }
         let initrd = self.home.join("initrd");
-        let modules = modules::wanted(&self.kernel.modules)?;
+        let modules = modules::read_modules(&self.kernel.modules)?;
         fs::write(&initrd, rootfs::with_modules(self.common.clone(), &modules)?)?;
         let limit = Duration::from_secs(self.args.timeout);
         let machine = Machine { image: &self.kernel.image, initrd: &initrd, home: &self.home, limit };

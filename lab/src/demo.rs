@@ -26,11 +26,11 @@ pub(crate) fn demo(rstwatch: &Path) -> Result<()> {
     let trace = Trace::start(rstwatch, &scenarios)?;
     for row in rows().filter(|row| SHOWN.contains(&row.id)) {
         match scenarios.make(row.id)? {
-            Made::At(port) => {
+            Made::AtPort(port) => {
                 println!("\nrow {}: {} (server port {port})\n  {}", row.id, row.what, truth(row));
                 trace.show(port, row.wants.len());
             }
-            Made::Lacks(program) => println!("\nrow {}: skipped: {program} is not installed", row.id),
+            Made::Missing(program) => println!("\nrow {}: skipped: {program} is not installed", row.id),
         }
     }
     println!();

@@ -1,4 +1,4 @@
-//! The lab's network for demos and browser tests: makes resets without proving or judging them.
+//! Produces the lab's resets for demos and browser tests, without checking the verdicts.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,25 +19,27 @@ use crate::select::missing;
 /// Maximum number of attempts at a scenario.
 const TRIES: u32 = 3;
 
-/// Backlog of an overflowing server, and the connections offered to it.
+/// Backlog of the server whose accept queue overflows.
 const BACKLOG: usize = 8;
-const OFFERED: usize = 12;
+/// Clients that connect to that server.
+const CLIENTS: usize = 12;
 
-/// The network and the next free server port. Everything is removed when dropped.
+/// The lab's network and what runs in it. Everything is removed on drop.
 pub struct Scenarios {
     overflows: Vec<(Peer, Vec<Tcp>)>,
-    // After the processes in it.
+    // Fields drop in order: the network after the processes in it.
     net: Net,
     rejects: Rejects,
+    /// The last server port that was used.
     port: u16,
 }
 
-/// The result of making a row.
+/// Whether a row's resets were made.
 pub enum Made {
     /// Made, at this server port.
-    At(u16),
-    /// Skipped, because this program is missing.
-    Lacks(&'static str),
+    AtPort(u16),
+    /// Skipped, because this program is not installed.
+    Missing(&'static str),
 }
 
 impl Scenarios {
@@ -51,7 +53,7 @@ impl Scenarios {
         Host::ALL.iter().map(|host| self.net.ns(*host).path()).collect()
     }
 
-    /// Takes over a child, which ends with the returned value or, at the latest, with the lab.
+    /// Adopts a child process. It is killed when the returned value is dropped or, at the latest, with the lab.
     pub(crate) fn adopt(&self, child: Child) -> Result<Process> {
         Process::adopt(child, &self.net.cleanup)
     }
@@ -60,21 +62,21 @@ impl Scenarios {
     pub fn make(&mut self, id: &str) -> Result<Made> {
         let row = rows().find(|row| row.id == id).with_context(|| format!("no row {id:?}"))?;
         if let Some(program) = missing(row) {
-            return Ok(Made::Lacks(program));
+            return Ok(Made::Missing(program));
         }
         let mut tries = 1;
         loop {
             let port = self.next_port();
             let scene = Scene::new(&self.net, &self.rejects, Family::V4, port);
             match (row.make)(&scene) {
-                Ok(()) => return Ok(Made::At(port)),
+                Ok(()) => return Ok(Made::AtPort(port)),
                 Err(error) if tries == TRIES => return Err(error.context(format!("row {id}"))),
                 Err(_) => tries += 1,
             }
         }
     }
 
-    /// A process with this name connects and aborts. Returns the server's port.
+    /// Runs a process of this name that aborts a connection. Returns the server's port.
     pub fn abort_as(&mut self, name: &str) -> Result<u16> {
         let port = self.next_port();
         let server: SocketAddr = at(Family::V4.server(), port);
@@ -86,17 +88,18 @@ impl Scenarios {
         Ok(port)
     }
 
-    /// A process never accepts, and more clients connect than its queue holds. Returns the server's port.
+    /// Overflows an accept queue: more clients connect to a server that never accepts than its queue holds. Returns the server's
+    /// port.
     pub fn overflow(&mut self) -> Result<u16> {
         let port = self.next_port();
         let server = at(Family::V4.server(), port);
         let peer = Peer::start(&self.net.server, &self.net.cleanup, "queue", server, BACKLOG)?;
-        let clients = (0..OFFERED).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
+        let clients = (0..CLIENTS).map(|_| Tcp::offer(&self.net.client, server)).collect::<Result<_>>()?;
         self.overflows.push((peer, clients));
         Ok(port)
     }
 
-    /// Some scenarios use the next port as well.
+    /// Ports are handed out in pairs, because some scenarios also use the next one.
     fn next_port(&mut self) -> u16 {
         self.port += 2;
         self.port

@@ -1,4 +1,4 @@
-//! The program `rstwatch`: parses the command line, sets up logging, and runs a command.
+//! The `rstwatch` binary: parses the command line, sets up logging, and runs the command.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,15 +12,15 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Exit code if a command fails.
+/// Exit code of a command that failed.
 const FAILURE: u8 = 1;
-/// Exit code if the command line is invalid.
+/// Exit code for an invalid command line.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => finish(run(cli)),
-        Err(error) => print_usage_error(&error),
+        Ok(cli) => exit_code(run(cli)),
+        Err(error) => print_clap_error(&error),
     }
 }
 
@@ -44,7 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn start_logging(cli: &Cli) {
     let default = if matches!(cli.command, Command::Agent(_)) { LogLevel::Info } else { LogLevel::Warn };
     let level = LevelFilter::from(cli.log_level.unwrap_or(default));
-    // kube logs every failed attempt and whole unreadable responses. The daemon logs each failure once.
+    // kube logs each failed attempt, and responses that it cannot parse in full. The agent logs each failure once.
     let quiet = ["kube_client", "kube_runtime"].map(|target| (target, LevelFilter::OFF));
     tracing_subscriber::fmt()
         .with_max_level(level)
@@ -56,10 +56,11 @@ fn start_logging(cli: &Cli) {
         .init();
 }
 
-fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+/// Prints the error, if any.
+fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
-        // `rstwatch trace | head` closes the pipe; that is not a failure.
+        // Not a failure: `rstwatch trace | head` closes the pipe.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             _ = writeln!(io::stderr(), "rstwatch: {}", escape::printable(&format!("{error:#}")));
@@ -75,8 +76,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Prints help, the version or a usage error.
-fn print_usage_error(error: &clap::Error) -> ExitCode {
+/// Prints what clap returns as an error: the help, the version or a usage error.
+fn print_clap_error(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
         DisplayHelp | DisplayVersion => {

@@ -1,4 +1,4 @@
-//! Thousands of pods come and go: nothing that resolves owners may grow with their number.
+//! Under pod churn, the memory of owner resolution stays bounded.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
@@ -18,39 +18,41 @@ use rstwatch_verdict::identity::Identity;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::timing::Timing;
 
-/// Counts the allocated bytes.
-struct Counting;
+/// The system allocator, with a count of the bytes in use.
+struct CountingAllocator;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call is forwarded unchanged to the system allocator; only a counter is added.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller upholds the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
+        unsafe { System.dealloc(ptr, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+/// Pods in all.
 const PODS: usize = 100_000;
 /// Pods that exist at the same time.
 const BATCH: usize = 250;
-/// Allowed growth when the larger map doubles: less than 20 bytes per pod of the later quarters.
+/// Allowed growth, for a hash map that doubles once more: less than 21 bytes per pod of the last two quarters.
 const MAP_GROWTH: usize = 1 << 20;
+/// Most bytes that may be in use after the last batch.
 const MAX_BYTES: usize = 4 << 20;
-/// Workloads with series of their own.
-const LIMIT: usize = 1000;
+/// Limit on the workloads that have series of their own.
+const MAX_WORKLOADS: usize = 1000;
 
-/// The existing pods as the API reports them. It lacks every fourth one, as during an outage.
+/// The existing pods, as the Kubernetes API would report them. Every fourth is missing, as in an outage.
 #[derive(Default)]
 struct Api(Mutex<HashMap<String, Arc<Pod>>>);
 
@@ -80,8 +82,8 @@ fn event(n: usize, cgroup: u64) -> Judged {
     Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid, start_ns: 7 } }
 }
 
-/// A `/proc` that mounts a temporary directory as the hierarchy and has no processes.
-fn proc(root: &Path) -> std::path::PathBuf {
+/// A fake `/proc` without processes, which shows a temporary directory as the mounted cgroup hierarchy.
+fn fake_proc(root: &Path) -> std::path::PathBuf {
     let hierarchy = root.join("cgroup");
     create_dir_all(hierarchy.join("kubepods/burstable")).expect("made");
     create_dir_all(root.join("proc/self")).expect("made");
@@ -90,6 +92,7 @@ fn proc(root: &Path) -> std::path::PathBuf {
     root.join("proc")
 }
 
+/// A node with its agent's owner resolution.
 struct Node {
     root: tempfile::TempDir,
     api: Arc<Api>,
@@ -103,65 +106,65 @@ impl Node {
         let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         let api = Arc::new(Api::default());
         let pods: Arc<dyn Pods> = Arc::<Api>::clone(&api);
-        let owners = Owners::start_at(proc(root.path()), Some(pods)).expect("a thread");
+        let owners = Owners::start_at(fake_proc(root.path()), Some(pods)).expect("a thread");
         let naming = Naming::new(owners.clone());
-        Self { root, api, owners, naming, aggregate: Aggregate::new(LIMIT) }
+        Self { root, api, owners, naming, aggregate: Aggregate::new(MAX_WORKLOADS) }
     }
 
     /// Creates a batch of pods with one reset each, then removes them.
     fn run_batch(&mut self, first: usize) {
-        let all: Vec<_> = (first..first + BATCH).collect();
-        let at = |n: &usize| self.root.path().join("cgroup/kubepods/burstable").join(format!("pod{}", uid(*n)));
+        let batch: Vec<_> = (first..first + BATCH).collect();
+        let pod_dir = |n: &usize| self.root.path().join("cgroup/kubepods/burstable").join(format!("pod{}", uid(*n)));
         let mut named = Vec::new();
-        for n in &all {
+        for n in &batch {
             if n % 4 != 0 {
                 self.api.0.lock().expect("not poisoned").insert(uid(*n), pod(*n));
             }
-            let container = at(n).join(format!("{n:064x}"));
-            create_dir(at(n)).and_then(|()| create_dir(&container)).expect("made");
+            let container = pod_dir(n).join(format!("{n:064x}"));
+            create_dir(pod_dir(n)).and_then(|()| create_dir(&container)).expect("made");
             let inode = metadata(&container).expect("there").ino();
             named.extend(self.naming.take(event(*n, inode), 0));
         }
         named.extend(self.naming.finish());
-        assert_eq!(named.len(), BATCH, "an event for each");
+        assert_eq!(named.len(), BATCH, "one event per pod");
         named.iter().for_each(|judged| self.aggregate.record(&judged.event));
-        for n in &all {
-            remove_dir(at(n).join(format!("{n:064x}"))).and_then(|()| remove_dir(at(n))).expect("removed");
+        for n in &batch {
+            remove_dir(pod_dir(n).join(format!("{n:064x}"))).and_then(|()| remove_dir(pod_dir(n))).expect("removed");
         }
         self.api.0.lock().expect("not poisoned").clear();
     }
 
-    fn counted(&self, outcome: Outcome) -> u64 {
-        self.owners.counts().iter().find(|(counted, _)| *counted == outcome).map_or(0, |(_, count)| *count)
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.owners.counts().iter().find(|(it, _)| *it == outcome).map_or(0, |(_, count)| *count)
     }
 }
 
 #[track_caller]
-fn wait_for_cgroups(owners: &Owners, enough: impl Fn(usize) -> bool) {
+fn wait_for_cgroups(owners: &Owners, is_enough: impl Fn(usize) -> bool) {
     let began = std::time::Instant::now();
-    while !enough(owners.cache_len().0) {
+    while !is_enough(owners.cache_len().0) {
         assert!(began.elapsed() < std::time::Duration::from_secs(60), "{} cgroups in the cache", owners.cache_len().0);
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
-/// Creates more cgroups than inotify may watch, so that walks find them.
-fn existing_cgroups_are_cheap(node: &Node) {
+/// Creates more cgroups than inotify may watch, so that periodic walks find the rest, and checks their memory.
+fn check_memory_of_existing_cgroups(node: &Node) {
     const EXISTING: usize = 5000;
-    // Wait until the last removals have been read; each evicts an older entry. Three directories remain.
+    // Wait until the last removals have been handled; each evicts an older entry. Three directories remain.
     wait_for_cgroups(&node.owners, |known| known <= 8192 + 3);
     let (known, before) = (node.owners.cache_len().0, IN_USE.load(Ordering::Relaxed));
     for n in 0..EXISTING {
         create_dir(node.root.path().join("cgroup").join(format!("service-{n}.service"))).expect("made");
     }
     wait_for_cgroups(&node.owners, |now| now >= known + EXISTING);
-    let each = (IN_USE.load(Ordering::Relaxed) - before) / EXISTING;
-    eprintln!("{each} bytes per existing cgroup");
-    assert!(each < 1024, "{each} bytes per cgroup");
+    let bytes = (IN_USE.load(Ordering::Relaxed) - before) / EXISTING;
+    eprintln!("{bytes} bytes per existing cgroup");
+    assert!(bytes < 1024, "{bytes} bytes per cgroup");
 }
 
 #[test]
-fn pods_that_come_and_go_leave_nothing_behind() {
+fn memory_is_bounded_under_pod_churn() {
     let mut node = Node::new();
     let mut in_use = Vec::new();
     for first in (0..PODS).step_by(BATCH) {
@@ -170,20 +173,23 @@ fn pods_that_come_and_go_leave_nothing_behind() {
             in_use.push(IN_USE.load(Ordering::Relaxed));
         }
     }
-    eprintln!("bytes in use after each quarter: {in_use:?}; known: {:?}", node.owners.cache_len());
-    // Removed cgroups are kept for five minutes up to a limit, which the first quarter has reached. A map may double once more.
+    eprintln!("bytes in use after each quarter: {in_use:?}; cached: {:?}", node.owners.cache_len());
+    // Removed cgroups are kept for five minutes, up to a limit that the first quarter reaches. A hash map may double once more.
     assert!(in_use[3] < in_use[1] + MAP_GROWTH && in_use[3] < MAX_BYTES, "{in_use:?}");
     let (cgroups, tasks) = node.owners.cache_len();
     assert!(cgroups <= 8192 + 2 * BATCH + 2 && tasks <= 8192, "{cgroups} cgroups, {tasks} processes");
-    let all: u64 = node.owners.counts().iter().map(|(_, count)| count).sum();
-    assert_eq!(all, u64::try_from(PODS).expect("small"), "each event's owner was counted once");
-    // A batch may fill the queue of waiting events; then some leave with only their processes.
-    assert!(node.counted(Outcome::Pod) > 70_000, "{:?}", node.owners.counts());
+    let total: u64 = node.owners.counts().iter().map(|(_, count)| count).sum();
+    assert_eq!(total, u64::try_from(PODS).expect("small"), "each event's owner was counted once");
+    // A batch may fill the queue of events that await their owners; the overflow is named by process only.
+    assert!(node.count(Outcome::Pod) > 70_000, "{:?}", node.owners.counts());
     let totals = node.aggregate.snapshot(|| None);
     let names: std::collections::HashSet<_> =
         totals.resets().map(|(series, _)| totals.labels(series.workload).workload.clone()).collect();
-    assert!(names.len() <= LIMIT + 2, "{} workloads", names.len());
-    existing_cgroups_are_cheap(&node);
+    assert!(names.len() <= MAX_WORKLOADS + 2, "{} workloads", names.len());
+    check_memory_of_existing_cgroups(&node);
     let ids = names.iter().filter(|name| name.len() == 12 && name.starts_with('0')).count();
-    assert!(ids <= LIMIT / 2 && names.len() > LIMIT / 2 + ids / 2, "{ids} of them ids");
+    assert!(
+        ids <= MAX_WORKLOADS / 2 && names.len() > MAX_WORKLOADS / 2 + ids / 2,
+        "{ids} workloads are named by container id"
+    );
 }

@@ -11,7 +11,7 @@ use super::cost::settled;
 use super::figures::{Figure, Limit};
 use crate::cpu::{self, pin};
 use crate::load::{self, set_process_name};
-use crate::soak::Soaked;
+use crate::soak::SoakResult;
 use crate::subject::process;
 use crate::subject::tool::{ALL_DETAILS, Running, Tool, config_file};
 use crate::subject::web::{Counts, get};
@@ -66,8 +66,8 @@ pub(crate) fn memory(connections: u64) -> Result<Vec<Figure>> {
 }
 
 /// Figures of a soak.
-pub(crate) fn of_soak(soaked: &Soaked) -> Vec<Figure> {
-    let Soaked { events, judged, seconds, rss_kib, descriptors, .. } = soaked;
+pub(crate) fn of_soak(result: &SoakResult) -> Vec<Figure> {
+    let SoakResult { events, judged, seconds, rss_kib, descriptors, .. } = result;
     let growth = mib(rss_kib.1) - mib(rss_kib.0);
     let opened = descriptors.1.saturating_sub(descriptors.0);
     vec![

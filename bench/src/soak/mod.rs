@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: runs the agent under millions of resets of all causes, and kills and stops it meanwhile.
+//! `cargo xtask soak`: kills and stops the agent repeatedly, then runs it under millions of resets of every cause.
 //!
 //! Memory and descriptors must not grow, no count may be lost, and no program may stay attached.
 
@@ -22,137 +22,139 @@ use crate::subject::process;
 use crate::subject::tool::{self, ALL_DETAILS, Running, Tool, config_file};
 use crate::subject::web::{self, Counts};
 
-/// What `cargo xtask soak` accepts.
+/// Arguments of `cargo xtask soak`.
 #[derive(clap::Args, Debug)]
 pub struct SoakArgs {
     /// Number of resets, sent and received
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(300_000..))]
     events: u64,
-    /// The rstwatch to test, instead of the release build; a relative path starts at the workspace's root
+    /// Test this binary instead of the release build; a relative path starts at the workspace root
     #[arg(long, value_name = "PATH")]
     rstwatch: Option<PathBuf>,
 }
 
-/// Growth of memory that a long run may show from the first quarter of its samples to the last.
+/// Maximum growth of memory in a long run, from the first quarter of its samples to the last.
 const GROWTH_KIB: u64 = 1024;
-/// The same in a shorter run: the allocator's pools still settle in the first millions of events.
+/// Maximum growth in a shorter run: the allocator's pools still grow during the first millions of events.
 const SHORT_GROWTH_KIB: u64 = 4 * GROWTH_KIB;
-/// Resets from which a run is long.
-const LONG: u64 = 5_000_000;
-/// Resets until all tables have filled up to their bounds.
-const FILLS: u64 = 250_000;
+/// A run with at least this many resets is long.
+const LONG_RUN: u64 = 5_000_000;
+/// Resets after which every bounded table is full.
+const WARM_UP: u64 = 250_000;
+/// Interval between samples.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Results of a soak.
 #[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Soaked {
+pub struct SoakResult {
     /// Resets, sent and received.
     pub events: u64,
-    /// Those that the agent judged one by one; it only counted the others.
+    /// Resets that the agent judged individually; it only counted the others.
     pub judged: u64,
     /// Duration in seconds.
     pub seconds: f64,
-    /// Median memory in KiB of the first quarter of samples (once the tables are full) and of the last.
+    /// Median resident memory in KiB: of the first quarter of samples (once the tables are full), and of the last.
     pub rss_kib: (u64, u64),
-    /// Descriptors when the tables are full, and at the end.
+    /// Open descriptors once the tables are full, and at the end.
     pub descriptors: (usize, usize),
-    /// A sentence for each fault.
-    pub wrong: Vec<String>,
+    /// One sentence per fault.
+    pub faults: Vec<String>,
 }
 
-/// Runs the soak. Returns whether no fault was found.
+/// Runs the soak test and prints its results. Returns whether it passed.
 pub fn soak(args: &SoakArgs) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask soak");
     }
     setup::ensure(Purpose::Soak)?;
     tool::select_binary(args.rstwatch.as_deref())?;
-    let soaked = network::isolated(|| {
-        let mut wrong = termination::kill_repeatedly()?;
-        wrong.extend(termination::stop_repeatedly()?);
-        let mut soaked = run(args.events)?;
-        soaked.wrong.splice(0..0, wrong);
-        Ok(soaked)
+    let result = network::isolated(|| {
+        let mut faults = termination::kill_repeatedly()?;
+        faults.extend(termination::stop_repeatedly()?);
+        let mut result = run(args.events)?;
+        result.faults.splice(0..0, faults);
+        Ok(result)
     })?;
-    soaked.print();
-    Ok(soaked.wrong.is_empty())
+    result.print();
+    Ok(result.faults.is_empty())
 }
 
-impl Soaked {
+impl SoakResult {
     /// Prints the results in a few lines.
     pub fn print(&self) {
-        let Self { events, judged, seconds, rss_kib, descriptors, wrong } = self;
-        println!("{events} resets in {seconds:.1} s, {judged} of them judged one by one, the others counted");
-        println!("memory {} KiB in the first quarter, {} KiB in the last (medians)", rss_kib.0, rss_kib.1);
-        println!("descriptors {} after the beginning, {} at the end", descriptors.0, descriptors.1);
-        wrong.iter().for_each(|wrong| println!("WRONG  {wrong}"));
+        let Self { events, judged, seconds, rss_kib, descriptors, faults } = self;
+        println!("{events} resets in {seconds:.1} s, {judged} judged individually, the others only counted");
+        println!("median memory {} KiB in the first quarter, {} KiB in the last", rss_kib.0, rss_kib.1);
+        println!("descriptors {} after warm-up, {} at the end", descriptors.0, descriptors.1);
+        faults.iter().for_each(|fault| println!("WRONG  {fault}"));
     }
 }
 
-/// Makes this many resets of every cause, by many programs, between many addresses, in namespaces and at listeners that come
-/// and go, while clients read the agent's pages. To be called in an isolated network namespace.
-pub fn run(events: u64) -> Result<Soaked> {
+/// Makes `events` resets of every cause while clients read the agent's pages. The resets come from many programs and addresses;
+/// network namespaces and listeners are created and removed throughout. Call it in an isolated network namespace.
+pub fn run(events: u64) -> Result<SoakResult> {
     let config = config_file(ALL_DETAILS)?;
     let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
-    // In a unit or a container all programs would be attributed to it.
+    // Otherwise all programs would belong to the unit or container that runs the test.
     cgroups::leave_all();
     let _followers = Followers::start()?;
     let check = ConservationCheck::begin()?;
     let began = Instant::now();
-    let traffic = Traffic::new(events, (events / 10).max(FILLS));
+    let traffic = Traffic::new(events, (events / 10).max(WARM_UP));
     let mut samples = Vec::new();
     let made = thread::scope(|scope| {
         let workers = traffic.start(scope);
-        let watched = sample_until_done(&running, &traffic, &mut samples);
-        if watched.is_err() {
+        let sampled = sample_until_done(&running, &traffic, &mut samples);
+        if sampled.is_err() {
             traffic.stop();
         }
         let made = Traffic::join(workers);
-        watched.and(made)
+        sampled.and(made)
     })?;
     let seconds = began.elapsed().as_secs_f64();
-    let mut wrong = check.end(0, made)?;
+    let mut faults = check.end(0, made)?;
     let counts = Counts::now()?;
     samples.push(Sample::of(&running)?);
-    let (first, last) = compared(&samples).context("nothing was sampled")?;
-    let soaked = Soaked {
+    let (first, last) = first_and_last(&samples).context("nothing was sampled")?;
+    let result = SoakResult {
         events: counts.all(),
         judged: counts.events,
         seconds,
         rss_kib: (first.rss_kib, last.rss_kib),
         descriptors: (first.descriptors, last.descriptors),
-        wrong: Vec::new(),
+        faults: Vec::new(),
     };
-    wrong.extend(judge(&first, &last, if events < LONG { SHORT_GROWTH_KIB } else { GROWTH_KIB }));
+    faults.extend(growth(&first, &last, if events < LONG_RUN { SHORT_GROWTH_KIB } else { GROWTH_KIB }));
     if !web::get("/metrics")?.contains("workload=\"soak-") {
-        wrong.push("no series has a program's name".to_owned());
+        faults.push("no series has a program's name".to_owned());
     }
-    Ok(Soaked { wrong, ..soaked })
+    Ok(SoakResult { faults, ..result })
 }
 
-fn judge(first: &Sample, last: &Sample, growth_kib: u64) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if last.rss_kib > first.rss_kib + growth_kib {
-        wrong.push(format!("memory grew from {} to {} KiB", first.rss_kib, last.rss_kib));
+/// Faults: memory that grew by more than `max_kib`, and descriptors that grew at all.
+fn growth(first: &Sample, last: &Sample, max_kib: u64) -> Vec<String> {
+    let mut faults = Vec::new();
+    if last.rss_kib > first.rss_kib + max_kib {
+        faults.push(format!("memory grew from {} to {} KiB", first.rss_kib, last.rss_kib));
     }
-    // There may be fewer, because the agent disconnects the follower that never reads.
+    // Fewer is fine: the agent disconnects the follower that never reads.
     if last.descriptors > first.descriptors {
-        wrong.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
+        faults.push(format!("descriptors grew from {} to {}", first.descriptors, last.descriptors));
     }
-    wrong
+    faults
 }
 
-/// Compares the first quarter of the samples with the last. Medians of memory, because single samples vary by as much as memory
-/// may grow; of descriptors the first and the last count.
-fn compared(samples: &[Sample]) -> Option<(Sample, Sample)> {
+/// The samples to compare. Memory is the median of the first and of the last quarter, because single samples vary by as much as
+/// memory may grow; descriptors are those of the first and of the last sample.
+fn first_and_last(samples: &[Sample]) -> Option<(Sample, Sample)> {
     let quarter = samples.len().div_ceil(4);
-    let (begun, ended) = (samples.get(..quarter)?, samples.get(samples.len() - quarter..)?);
-    let first = Sample { rss_kib: median_rss(begun)?, ..*samples.first()? };
-    let last = Sample { rss_kib: median_rss(ended)?, ..*samples.last()? };
+    let (first_quarter, last_quarter) = (samples.get(..quarter)?, samples.get(samples.len() - quarter..)?);
+    let first = Sample { rss_kib: median_rss(first_quarter)?, ..*samples.first()? };
+    let last = Sample { rss_kib: median_rss(last_quarter)?, ..*samples.last()? };
     Some((first, last))
 }
 
-/// Median memory.
+/// Median of the resident memory.
 fn median_rss(samples: &[Sample]) -> Option<u64> {
     let mut all: Vec<_> = samples.iter().map(|sample| sample.rss_kib).collect();
     all.sort_unstable();
@@ -168,7 +170,7 @@ struct Sample {
 
 impl Sample {
     fn of(running: &Running) -> Result<Self> {
-        // The agent closes a page's connection a little after its response.
+        // The agent closes a page's connection slightly after its response, so take the minimum.
         let mut fewest = usize::MAX;
         for _ in 0..20 {
             fewest = fewest.min(process::descriptors(running.pid())?);
@@ -178,7 +180,7 @@ impl Sample {
     }
 }
 
-/// Reads the pages now and then; samples from when the tables are full.
+/// Reads the agent's pages at each tick, and samples the agent once the tables are full.
 fn sample_until_done(running: &Running, traffic: &Traffic, samples: &mut Vec<Sample>) -> Result<()> {
     while !traffic.is_done() {
         for path in ["/metrics", "/", "/api/v1/status", "/api/v1/events"] {
@@ -194,29 +196,29 @@ fn sample_until_done(running: &Running, traffic: &Traffic, samples: &mut Vec<Sam
 
 #[cfg(test)]
 mod tests {
-    use super::{Sample, compared, judge};
+    use super::{Sample, first_and_last, growth};
 
-    /// Memory in KiB, sample by sample.
-    fn grown(memory: &[u64]) -> Vec<String> {
+    /// Faults of a run with these samples of memory, in KiB.
+    fn faults(memory: &[u64]) -> Vec<String> {
         let samples: Vec<_> = memory.iter().map(|&rss_kib| Sample { rss_kib, descriptors: 20 }).collect();
-        let (first, last) = compared(&samples).expect("samples");
-        judge(&first, &last, 1024)
+        let (first, last) = first_and_last(&samples).expect("samples");
+        growth(&first, &last, 1024)
     }
 
     #[test]
-    fn reports_growth_but_not_a_jump() {
+    fn reports_growth_but_not_fluctuation() {
         let steady: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400).collect();
-        assert!(grown(&steady).is_empty(), "it goes up and down");
+        assert!(faults(&steady).is_empty(), "memory fluctuates");
         let leaky: Vec<_> = (0..400).map(|n| 28_000 + n % 7 * 400 + n * 6).collect();
-        assert_eq!(grown(&leaky).len(), 1, "1.8 MiB from quarter to quarter");
-        assert_eq!(grown(&[28_000, 30_000]).len(), 1, "few samples tell as well");
-        assert!(grown(&[28_000]).is_empty());
+        assert_eq!(faults(&leaky).len(), 1, "1.8 MiB from quarter to quarter");
+        assert_eq!(faults(&[28_000, 30_000]).len(), 1, "two samples suffice");
+        assert!(faults(&[28_000]).is_empty());
     }
 
     #[test]
     fn reports_a_single_leaked_descriptor() {
         let sample = |descriptors| Sample { rss_kib: 1, descriptors };
-        assert_eq!(judge(&sample(20), &sample(21), 0).len(), 1);
-        assert!(judge(&sample(20), &sample(19), 0).is_empty());
+        assert_eq!(growth(&sample(20), &sample(21), 0).len(), 1);
+        assert!(growth(&sample(20), &sample(19), 0).is_empty());
     }
 }

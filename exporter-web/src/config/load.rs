@@ -1,4 +1,4 @@
-//! Reads the file and everything that it names, and checks them.
+//! Reads and checks the web configuration and the files that it names.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,32 +14,32 @@ use super::source::SourceFiles;
 use super::{tls, users};
 use crate::auth::Users;
 
-/// A configuration that was read, checked and is ready for use.
+/// A checked configuration, ready for use.
 pub(crate) struct LoadedConfig {
-    /// None: HTTP without TLS.
+    /// `None`: plain HTTP.
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// Set in every response, in place of the router's headers of the same names.
+    /// Set on every response. They replace the router's headers of the same names.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Who may send requests; if empty, no password is needed.
+    /// Users who may send requests. If empty, no password is required.
     pub(crate) users: Users,
-    /// Whether `basic_auth_users` is there at all, perhaps empty.
+    /// Whether the file has the section `basic_auth_users`, even an empty one.
     pub(super) has_users_section: bool,
-    /// None: no limit.
+    /// `None`: no limit.
     pub(super) rate_limit: Option<RateLimit>,
-    /// Everything that it was read from.
+    /// The files that it was read from.
     pub(super) files: SourceFiles,
 }
 
-/// Reads a configuration.
+/// Reads and checks the configuration at `path`.
 pub(super) fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
     let mut files = SourceFiles::default();
     let bytes = files
         .read(path)
         .map_err(|error| ConfigError::new(format!("cannot read the web configuration {}: {error}", path.display())))?;
-    check(&bytes, path, files).map_err(|invalid| invalid.in_file(path))
+    parse(&bytes, path, files).map_err(|invalid| invalid.in_file(path))
 }
 
-fn check(bytes: &[u8], path: &Path, mut files: SourceFiles) -> Result<LoadedConfig, Invalid> {
+fn parse(bytes: &[u8], path: &Path, mut files: SourceFiles) -> Result<LoadedConfig, Invalid> {
     let Ok(text) = str::from_utf8(bytes) else { return Err(Invalid::new("not valid UTF-8")) };
     let Document { tls_server_config, http_server_config, rate_limit, basic_auth_users } = Document::parse(text)?;
     let headers = headers(http_server_config)?;

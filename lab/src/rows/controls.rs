@@ -11,7 +11,7 @@ use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
-use crate::network::packet::Forged;
+use crate::network::packet::ForgedSegment;
 use crate::network::peer::Peer;
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp, expect, forge};
@@ -281,7 +281,7 @@ fn time_wait(scene: &Scene) -> Result<()> {
     scene.reaches(Host::Server, State::TIME_WAIT, SOON)?;
     scene.is_over(Host::Server)?;
     // The sequence number after its FIN. With tcp_rfc1337=0 the kernel lets this RST end TIME_WAIT.
-    let rst = Forged::rst(from, scene.server(), next.wrapping_add(1), FORGED_TTL);
+    let rst = ForgedSegment::rst(from, scene.server(), next.wrapping_add(1), FORGED_TTL);
     forge(&scene.net.router, &rst)?;
     scene.becomes("TIME_WAIT's end", Host::Server, SOON, <[State]>::is_empty)
 }

@@ -9,7 +9,7 @@ use libc::ECONNRESET;
 use super::middlebox::untouched;
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
-use crate::network::packet::{ACK, Forged, RST};
+use crate::network::packet::{ACK, ForgedSegment, RST};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
 use crate::rows::table::{
@@ -158,7 +158,7 @@ fn exact(scene: &Scene, ttl: u8) -> Result<()> {
 fn to_server(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
-    let rst = Forged::rst(client.local()?, scene.server(), client.next_sequence()?, UNDECREMENTED);
+    let rst = ForgedSegment::rst(client.local()?, scene.server(), client.next_sequence()?, UNDECREMENTED);
     forge(&scene.net.router, &rst)?;
     server.read_fails(ECONNRESET)?;
     scene.reaches(Host::Client, State::ESTABLISHED, Duration::ZERO)
@@ -176,8 +176,8 @@ fn data_goes_on(scene: &Scene, window: u16) -> Result<()> {
         idle(200);
         while !download.is_finished() {
             let segment = wire.wait(|segment| segment.from == scene.port && segment.payload > 0)?;
-            let rst = Forged::rst(scene.server(), to, segment.end(), EQUAL);
-            forge(&scene.net.router, &Forged { window, ..rst })?;
+            let rst = ForgedSegment::rst(scene.server(), to, segment.end(), EQUAL);
+            forge(&scene.net.router, &ForgedSegment { window, ..rst })?;
         }
         let cut = flow.join().map_err(|_| anyhow!("the server panicked"))?;
         ensure!(cut, "the server went on");
@@ -192,7 +192,7 @@ fn staggered(scene: &Scene) -> Result<()> {
     let (first, to) = (server.next_sequence()?, client.local()?);
     for step in [0, 1460, 2920] {
         let sequence = first.wrapping_add(step);
-        forge(&scene.net.router, &Forged::rst(scene.server(), to, sequence, EQUAL))?;
+        forge(&scene.net.router, &ForgedSegment::rst(scene.server(), to, sequence, EQUAL))?;
     }
     client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
@@ -210,7 +210,7 @@ fn too_fast(scene: &Scene) -> Result<()> {
     hop.cut();
     client.send(HELLO)?;
     wire.wait(|segment| segment.to == scene.port && segment.payload > 0)?;
-    forge(&scene.net.router, &Forged::rst(scene.server(), to, sequence, EQUAL))?;
+    forge(&scene.net.router, &ForgedSegment::rst(scene.server(), to, sequence, EQUAL))?;
     client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
@@ -218,9 +218,9 @@ fn too_fast(scene: &Scene) -> Result<()> {
 fn without_timestamps(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
     scene.busy();
-    let rst = Forged::rst(scene.server(), client.local()?, server.next_sequence()?, EQUAL);
+    let rst = ForgedSegment::rst(scene.server(), client.local()?, server.next_sequence()?, EQUAL);
     let acknowledges = client.next_sequence()?;
-    forge(&scene.net.router, &Forged { flags: RST | ACK, acknowledges, window: 502, ..rst })?;
+    forge(&scene.net.router, &ForgedSegment { flags: RST | ACK, acknowledges, window: 502, ..rst })?;
     client.read_fails(ECONNRESET)?;
     untouched(scene, &server)
 }
@@ -249,5 +249,5 @@ fn idle_connection(scene: &Scene) -> Result<()> {
 
 /// One bare RST from the router to the client, in the server's name.
 pub(super) fn inject(scene: &Scene, client: &Tcp, sequence: u32, ttl: u8) -> Result<()> {
-    forge(&scene.net.router, &Forged::rst(scene.server(), client.local()?, sequence, ttl))
+    forge(&scene.net.router, &ForgedSegment::rst(scene.server(), client.local()?, sequence, ttl))
 }

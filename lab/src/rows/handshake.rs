@@ -8,7 +8,7 @@ use libc::ECONNRESET;
 use super::{Scene, idle};
 use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
-use crate::network::packet::{ACK, Forged, SYN};
+use crate::network::packet::{ACK, ForgedSegment, SYN};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
 use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
@@ -89,7 +89,7 @@ fn bad_ack(scene: &Scene) -> Result<()> {
     let _loss = Rule::drop(&scene.net.client, "input", &format!("tcp sport {}", scene.port))?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
     scene.reaches(Host::Server, State::SYN_RECV, SOON)?;
-    let ack = Forged { sequence: FORGED_ISN + 1, acknowledges: 1, flags: ACK, ..opening(scene, 0) };
+    let ack = ForgedSegment { sequence: FORGED_ISN + 1, acknowledges: 1, flags: ACK, ..opening(scene, 0) };
     forge(&scene.net.router, &ack)
 }
 
@@ -102,7 +102,7 @@ fn second_syn(scene: &Scene) -> Result<()> {
 }
 
 /// A SYN in the client's name.
-fn opening(scene: &Scene, sequence: u32) -> Forged {
-    let rst = Forged::rst(source(scene), scene.server(), sequence, 64);
-    Forged { flags: SYN, window: 64_000, ..rst }
+fn opening(scene: &Scene, sequence: u32) -> ForgedSegment {
+    let rst = ForgedSegment::rst(source(scene), scene.server(), sequence, 64);
+    ForgedSegment { flags: SYN, window: 64_000, ..rst }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use super::{HELLO, Scene, idle};
-use crate::network::packet::Forged;
+use crate::network::packet::ForgedSegment;
 use crate::network::sock::{Tcp, forge};
 use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, alternative, received, sent};
 
@@ -119,7 +119,7 @@ fn upload_forged(scene: &Scene) -> Result<()> {
     let cut = upload(&client, || {
         idle(FLOWS);
         // The server sends nothing during an upload, so its next sequence number does not change.
-        let rst = Forged::rst(scene.server(), client.local()?, server.next_sequence()?, FORGED_TTL);
+        let rst = ForgedSegment::rst(scene.server(), client.local()?, server.next_sequence()?, FORGED_TTL);
         forge(&scene.net.router, &rst)?;
         Ok(())
     })?;

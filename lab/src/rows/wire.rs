@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::network::host::Family;
 use crate::network::ns::Ns;
-use crate::network::packet::{Segment, forwarded};
+use crate::network::packet::{Segment, forward};
 use crate::network::sock::Raw;
 use crate::rows::Scene;
 use crate::wait::{SOON, until};
@@ -47,7 +47,7 @@ impl Sniffer {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
             Err(error) => return Err(error).context("the router's wire"),
         }
-        let segment = Segment::of(&packet).filter(|segment| [segment.from, segment.to].contains(&self.port));
+        let segment = Segment::parse(&packet).filter(|segment| [segment.from, segment.to].contains(&self.port));
         Ok(segment.map(|segment| (segment, packet)))
     }
 
@@ -139,7 +139,7 @@ fn relay(wire: &Sniffer, out: &Raw, delay: Duration, cut: &AtomicBool, ends: &At
         while held.front().is_some_and(|(due, _)| *due <= Instant::now()) {
             let Some((_, packet)) = held.pop_front() else { break };
             if !cut.load(Ordering::Relaxed) {
-                out.send(&forwarded(packet))?;
+                out.send(&forward(packet))?;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `rstwatch timeouts`: watches for a while, then prints the idle timeout of each destination.
+//! `rstwatch timeouts`: observes connections for a while, then prints each destination's idle timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::stats::idle_timeouts::IdleTimeouts;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::{count, fraction};
 
-/// Watches, then prints what is known about each destination.
+/// Runs the command.
 ///
 /// # Errors
-/// One line, if it cannot attach or write.
+/// Fails with one line if attaching or writing fails.
 pub fn run(settings: TimeoutsSettings) -> anyhow::Result<()> {
     hold_signals();
     let attachment = attach(&settings.capture)?;
@@ -34,10 +34,10 @@ async fn timeouts(settings: TimeoutsSettings, attachment: Attachment) -> anyhow:
     let mut idle_timeouts = IdleTimeouts::new(settings.destinations);
     let watched = watch(&mut capture, &mut signals, settings.duration, &mut idle_timeouts).await;
     idle_timeouts.absorb(&capture.gaps(), Timestamp::now());
-    let list = list(&settings, &idle_timeouts, watched, measures_survival(capture.probes()));
+    let list = timeout_list(&settings, &idle_timeouts, watched, measures_survival(capture.probes()));
     let output = Output::start(std::io::stdout())?;
     output.send(if settings.json { serde_json::to_string(&list)? + "\n" } else { text(&list) }).await;
-    // A second signal ends the command if the output is not read.
+    // If nothing reads the output, another signal ends the command.
     output.finish_unless(signals.next()).await
 }
 
@@ -47,18 +47,18 @@ impl Watcher for IdleTimeouts {
     }
 
     fn progress(&self) -> String {
-        let died = self.all().iter().filter(|destination| destination.died.is_some()).count() as u64;
-        format!("idle connections died to {}", count(died, "destination", "destinations"))
+        let destinations = self.all().iter().filter(|destination| destination.died.is_some()).count() as u64;
+        format!("idle connections to {} died", count(destinations, "destination", "destinations"))
     }
 }
 
-/// Whether idle periods that connections survive are measured.
+/// Whether the sampler runs, which measures the idle gaps that connections survive.
 fn measures_survival(probes: &Probes) -> bool {
     probes.is_attached(SAMPLER_HOOK)
 }
 
-/// Everything that is printed.
-fn list(
+/// The command's result, as printed.
+fn timeout_list(
     settings: &TimeoutsSettings,
     idle_timeouts: &IdleTimeouts,
     watched: Duration,

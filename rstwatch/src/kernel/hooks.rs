@@ -33,7 +33,7 @@ pub(super) const PACKET_HOOK: &str = "cgroup_skb";
 const OVERFLOWS_LOST: &str = "accept-queue overflow as a cause: the later reset looks like a restart";
 const REPEATS_LOST: &str = "repeated RSTs, one sign of forgery";
 const UNTRACED_LOST: &str =
-    "resets sent without a socket or from TIME_WAIT, which no tracepoint shows: counts and verdicts lack them";
+    "resets sent without a socket or from TIME_WAIT: no tracepoint reports them, so counts and verdicts omit them";
 
 /// Every hook, in the order in which they are attached.
 pub const HOOKS: &[Hook] = &[
@@ -70,7 +70,7 @@ pub const HOOKS: &[Hook] = &[
         source: "ingress.rs",
         when: When::WithoutAnyOf(&["tcp_reset"]),
         programs: &[Program::CgroupIngress("ingress")],
-        evidence: "headers of RST, SYN and SYN-ACK segments, at a few instructions for every packet",
+        evidence: "headers of RST, SYN and SYN-ACK segments, at the cost of a few instructions per packet",
         lost: "TTL and shape of received RSTs: no verdicts on middleboxes",
         ..Hook::DEFAULT
     },
@@ -177,8 +177,8 @@ pub const HOOKS: &[Hook] = &[
         source: "seed.rs",
         stage: Stage::Complete,
         programs: &[Program::IterateOnce { name: "seed", over: "task_file" }],
-        evidence: "owners of sockets that are older than rstwatch",
-        lost: "owners of connections that are older than rstwatch",
+        evidence: "owners of sockets opened before rstwatch started",
+        lost: "owners of connections opened before rstwatch started",
         ..Hook::DEFAULT
     },
     Hook {
@@ -245,7 +245,7 @@ const LAST_ACK: Hook = Hook {
 const ANSWER: Hook = Hook {
     source: "v4_send_reset.rs",
     stage: Stage::Complete,
-    evidence: "RSTs for connections that are gone; before Linux 6.10 also answers that are not traced",
+    evidence: "RSTs received for connections that are gone; before Linux 6.10 also sent resets that no tracepoint reports",
     lost: REPEATS_LOST,
     lost_without: Some((&RESET_REASONS, UNTRACED_LOST)),
     counts: Counts::Without(&RESET_REASONS, Direction::Sent),

@@ -54,8 +54,8 @@ impl Harness {
     fn respond(&mut self, line: &str) -> Result<String> {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("row", id) => match self.scenarios.make(id)? {
-                Made::At(port) => Ok(port.to_string()),
-                Made::Lacks(program) => Ok(format!("lacks {program}")),
+                Made::AtPort(port) => Ok(port.to_string()),
+                Made::Missing(program) => Ok(format!("lacks {program}")),
             },
             ("abort", name) => Ok(self.scenarios.abort_as(name)?.to_string()),
             ("overflow", "") => Ok(self.scenarios.overflow()?.to_string()),

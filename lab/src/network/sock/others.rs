@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Tcp;
 use crate::network::host::{Family, at};
 use crate::network::ns::Ns;
-use crate::network::packet::{Forged, destination};
+use crate::network::packet::{ForgedSegment, destination};
 use crate::wait::SOON;
 
 /// A listener. Dropping it resets the connections that were not accepted, as in any program.
@@ -58,7 +58,7 @@ impl Raw {
 }
 
 /// Sends one forged segment from a namespace.
-pub(crate) fn forge(ns: &Ns, segment: &Forged) -> Result<()> {
+pub(crate) fn forge(ns: &Ns, segment: &ForgedSegment) -> Result<()> {
     let family = if segment.to.is_ipv4() { Family::V4 } else { Family::V6 };
-    Raw::open(ns, family)?.send(&segment.bytes())
+    Raw::open(ns, family)?.send(&segment.to_bytes())
 }

@@ -2,31 +2,40 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A listener that no hook watches.
 const fn pending(drops: u64, full: bool) -> Pending {
     Pending { seen: 0, drops, full }
 }
 
+/// A listener with overflows that hooks saw.
 const fn seen(seen: u64, drops: u64) -> Pending {
     Pending { seen, drops, full: true }
 }
 
-/// No overflow during the scan.
-const fn still(now: u64) -> OverflowCount {
+/// The count did not change during the scan.
+const fn unchanged(now: u64) -> OverflowCount {
     OverflowCount { before: now, now }
 }
 
-/// A scan of a namespace: its count, what is pending, and what is attributed.
+/// A scan of a namespace: the kernel's count, what is pending at each listener, the overflows attributed to each (`None`:
+/// undecided), and those left unattributed.
 type Scan = (u64, &'static [Pending], Option<&'static [u64]>, u64);
 
 const CASES: &[(&str, &[Scan])] = &[
-    ("a namespace as new as its listeners", &[(7, &[pending(5, true), pending(2, true)], Some(&[5, 2]), 0)]),
-    ("a new namespace with queues emptied at once", &[(7, &[pending(5, false), pending(2, false)], Some(&[5, 2]), 0)]),
+    (
+        "a namespace created together with its listeners",
+        &[(7, &[pending(5, true), pending(2, true)], Some(&[5, 2]), 0)],
+    ),
+    (
+        "a new namespace whose queues are no longer full",
+        &[(7, &[pending(5, false), pending(2, false)], Some(&[5, 2]), 0)],
+    ),
     (
         "overflows older than the agent are not reported",
         &[(100, &[pending(0, false)], Some(&[0]), 0), (103, &[pending(3, false)], Some(&[3]), 0)],
     ),
     (
-        "counted after the scan of the listener: the next scan attributes it",
+        "an overflow after the listener was scanned: attributed by the next scan",
         &[
             (0, &[pending(0, false)], Some(&[0]), 0),
             (4, &[pending(3, true)], Some(&[3]), 0),
@@ -34,16 +43,16 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "between two readings: decided by the next scan",
+        "an overflow between the two readings: decided by the next scan",
         &[
             (0, &[pending(0, false), pending(0, false)], Some(&[0, 0]), 0),
             (6, &[pending(3, false), pending(2, false)], None, 0),
             (6, &[pending(4, false), pending(2, false)], Some(&[4, 2]), 0),
         ],
     ),
-    ("drops for another reason", &[(0, &[pending(0, false)], Some(&[0]), 0), (0, &[pending(9, false)], Some(&[0]), 0)]),
+    ("other drops", &[(0, &[pending(0, false)], Some(&[0]), 0), (0, &[pending(9, false)], Some(&[0]), 0)]),
     (
-        "drops for another reason at a full queue: at most the count",
+        "other drops at a full queue: never more than the kernel's count",
         &[
             (0, &[pending(0, false)], Some(&[0]), 0),
             (2, &[pending(9, true)], None, 0),
@@ -51,14 +60,14 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "drops for another reason beside a full queue",
+        "other drops at one listener, a full queue at another",
         &[
             (0, &[pending(0, false), pending(0, false)], Some(&[0, 0]), 0),
             (2, &[pending(7, false), pending(2, true)], Some(&[0, 2]), 0),
         ],
     ),
     (
-        "overflows of an unknown listener beside such drops",
+        "other drops at one listener, overflows at an unknown one",
         &[
             (0, &[pending(0, false)], Some(&[0]), 0),
             (10, &[pending(8, false)], None, 0),
@@ -66,7 +75,7 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "undecidable: unattributed",
+        "ambiguous twice: left unattributed",
         &[
             (0, &[pending(0, false), pending(0, false)], Some(&[0, 0]), 0),
             (2, &[pending(7, true), pending(2, true)], None, 0),
@@ -74,7 +83,7 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "seen overflows, and drops for another reason beside them",
+        "hooked overflows together with other drops",
         &[
             (0, &[pending(0, false), pending(0, false)], Some(&[0, 0]), 0),
             (8, &[seen(5, 9), seen(3, 2)], Some(&[5, 3]), 0),
@@ -82,7 +91,7 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "more seen than the kernel then counted: a connection was accepted in between",
+        "hooks saw more than the kernel counted: accept() made room in between",
         &[
             (0, &[pending(0, false), pending(0, false)], Some(&[0, 0]), 0),
             (4, &[seen(3, 0), seen(2, 0)], None, 0),
@@ -90,7 +99,7 @@ const CASES: &[(&str, &[Scan])] = &[
         ],
     ),
     (
-        "an unknown listener, then another namespace with the same inode",
+        "an unknown listener; then the inode is reused by another namespace",
         &[
             (50, &[], Some(&[]), 0),
             (53, &[], Some(&[]), 0),
@@ -106,61 +115,71 @@ fn pending_counts_become_overflows() {
         let mut attribution = Attribution::default();
         for (now, pending, overflows, unattributed) in *scans {
             let expected = Attributed { overflows: overflows.map(<[u64]>::to_vec), unattributed: *unattributed };
-            assert_eq!(attribution.attribute(still(*now), pending), expected, "{what}: {now}");
+            assert_eq!(attribution.attribute(unchanged(*now), pending), expected, "{what}: {now}");
         }
     }
 }
 
-/// Scans of a namespace from the first on: its counts before and after the scan, overflows seen at its listener since the last
-/// scan, and those unattributed.
-type First = [(u64, u64, u64, u64)];
+/// Scans of a namespace, starting with the first. Each: the kernel's count before and after the scan, overflows that hooks saw at
+/// the listener since the last scan (all of which are attributed), and those left unattributed.
+type FirstScans = [(u64, u64, u64, u64)];
 
-const FIRST: &[(&str, &First)] = &[
-    ("a new namespace, all overflows after the listener was scanned", &[(0, 9, 0, 0), (10, 10, 10, 0), (10, 10, 0, 0)]),
-    ("some before", &[(0, 9, 5, 0), (10, 10, 5, 0), (10, 10, 0, 0)]),
-    ("all before", &[(0, 9, 9, 0), (10, 10, 1, 0), (10, 10, 0, 0)]),
-    ("overflows of an unknown listener", &[(0, 9, 0, 0), (9, 9, 0, 9)]),
-    ("the same in an old namespace", &[(100, 109, 0, 0), (109, 109, 0, 9)]),
-    ("an old namespace, some before", &[(100, 109, 5, 0), (110, 110, 5, 0), (110, 110, 0, 0)]),
-    ("all before, and a flood goes on", &[(100, 105, 5, 0), (205, 205, 100, 0), (205, 205, 0, 0)]),
-    ("and a trickle goes on", &[(100, 105, 5, 0), (108, 108, 3, 0), (111, 111, 3, 0), (111, 111, 0, 0)]),
-    ("all after, and a flood goes on", &[(100, 105, 5, 0), (205, 205, 105, 0), (206, 206, 0, 0), (206, 206, 0, 1)]),
-    ("none during the scan, then one of an unknown listener", &[(105, 105, 5, 0), (106, 106, 0, 0), (106, 106, 0, 1)]),
+const FIRST_SCANS: &[(&str, &FirstScans)] = &[
+    ("new namespace: all overflows after the listener was scanned", &[(0, 9, 0, 0), (10, 10, 10, 0), (10, 10, 0, 0)]),
+    ("new namespace: some before", &[(0, 9, 5, 0), (10, 10, 5, 0), (10, 10, 0, 0)]),
+    ("new namespace: all before", &[(0, 9, 9, 0), (10, 10, 1, 0), (10, 10, 0, 0)]),
+    ("new namespace: overflows of an unknown listener", &[(0, 9, 0, 0), (9, 9, 0, 9)]),
+    ("old namespace: overflows of an unknown listener", &[(100, 109, 0, 0), (109, 109, 0, 9)]),
+    ("old namespace: some before the listener was scanned", &[(100, 109, 5, 0), (110, 110, 5, 0), (110, 110, 0, 0)]),
+    ("old namespace: all before, many follow", &[(100, 105, 5, 0), (205, 205, 100, 0), (205, 205, 0, 0)]),
+    (
+        "old namespace: all before, few follow",
+        &[(100, 105, 5, 0), (108, 108, 3, 0), (111, 111, 3, 0), (111, 111, 0, 0)],
+    ),
+    (
+        "old namespace: all after, many follow",
+        &[(100, 105, 5, 0), (205, 205, 105, 0), (206, 206, 0, 0), (206, 206, 0, 1)],
+    ),
+    (
+        "old namespace: none during the scan, then one of an unknown listener",
+        &[(105, 105, 5, 0), (106, 106, 0, 0), (106, 106, 0, 1)],
+    ),
 ];
 
 #[test]
 fn overflows_during_the_first_scan_are_attributed() {
-    for (what, scans) in FIRST {
+    for (what, scans) in FIRST_SCANS {
         let mut attribution = Attribution::default();
-        for (at, (before, now, met, unattributed)) in scans.iter().enumerate() {
+        for (at, (before, now, overflows, unattributed)) in scans.iter().enumerate() {
             let count = OverflowCount { before: *before, now: *now };
-            let expected = Attributed { overflows: Some(vec![*met]), unattributed: *unattributed };
-            assert_eq!(attribution.attribute(count, &[seen(*met, 0)]), expected, "{what}: scan {at}");
+            let expected = Attributed { overflows: Some(vec![*overflows]), unattributed: *unattributed };
+            assert_eq!(attribution.attribute(count, &[seen(*overflows, 0)]), expected, "{what}: scan {at}");
         }
     }
 }
 
-/// Overflows that may be older than the agent are not attributed by drops.
+/// Drops cannot claim overflows that may be older than the agent.
 #[test]
-fn drops_for_another_reason_are_not_overflows_during_the_first_scan() {
+fn other_drops_do_not_claim_overflows_of_the_first_scan() {
     let mut attribution = Attribution::default();
     let first = attribution.attribute(OverflowCount { before: 100, now: 105 }, &[pending(5, true), pending(0, false)]);
     assert_eq!(first, Attributed { overflows: Some(vec![5, 0]), unattributed: 0 });
-    let second = attribution.attribute(still(105), &[pending(0, false), pending(5, false)]);
+    let second = attribution.attribute(unchanged(105), &[pending(0, false), pending(5, false)]);
     assert_eq!(second, Attributed { overflows: Some(vec![0, 0]), unattributed: 0 });
 }
 
 #[test]
-fn an_unreadable_namespace_counts_drops_at_full_queues() {
+fn without_a_count_drops_at_full_queues_are_overflows() {
     assert_eq!(without_count(&[pending(3, true), pending(2, false)]), [3, 0]);
 }
 
-/// An event at a listener (the last one is unknown to the agent), or a scan.
+/// One step of a simulation.
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    /// At this listener; [`LISTENERS`] stands for one that the agent does not know.
     Overflow(usize),
     /// A drop that is not an overflow.
-    Other(usize),
+    OtherDrop(usize),
     Scan,
 }
 
@@ -168,16 +187,17 @@ const LISTENERS: usize = 3;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let overflow = (0..=LISTENERS).prop_map(Step::Overflow);
-    let other = (0..LISTENERS).prop_map(Step::Other);
+    let other = (0..LISTENERS).prop_map(Step::OtherDrop);
     prop::collection::vec(prop_oneof![4 => overflow, 1 => other, 2 => Just(Step::Scan)], 0..120)
 }
 
-/// What was attributed to each listener, and what happened.
+/// Overflows as attributed, and as they happened.
 #[derive(Debug, Default)]
 struct Tally {
     attributed: [u64; LISTENERS],
     unattributed: u64,
     happened: [u64; LISTENERS],
+    /// Includes those of the unknown listener.
     total: u64,
 }
 
@@ -188,28 +208,29 @@ impl Tally {
     }
 }
 
-/// A simulated namespace and its attribution.
-struct Run {
+/// A simulated namespace and the attribution under test.
+struct Simulation {
     attribution: Attribution,
+    /// The kernel's count.
     now: u64,
-    open: [Pending; LISTENERS],
-    /// Overflows are counted by hooks; otherwise only drops are known.
+    pending: [Pending; LISTENERS],
+    /// Hooks see each overflow; otherwise only drops are known.
     hooked: bool,
     tally: Tally,
 }
 
-impl Run {
+impl Simulation {
     fn begin(now: u64, hooked: bool) -> Self {
-        Self { attribution: Attribution::default(), now, open: <_>::default(), hooked, tally: Tally::default() }
+        Self { attribution: Attribution::default(), now, pending: <_>::default(), hooked, tally: Tally::default() }
     }
 
     fn play(&mut self, steps: &[Step]) {
         for step in steps {
             match *step {
                 Step::Overflow(at) => self.overflow(at),
-                Step::Other(_) if self.hooked => {}
-                Step::Other(at) => self.open[at].drops += 1,
-                Step::Scan => self.scan(still(self.now), self.open),
+                Step::OtherDrop(_) if self.hooked => {}
+                Step::OtherDrop(at) => self.pending[at].drops += 1,
+                Step::Scan => self.scan(unchanged(self.now), self.pending),
             }
         }
     }
@@ -219,31 +240,31 @@ impl Run {
         self.tally.total += 1;
         if at < LISTENERS {
             self.tally.happened[at] += 1;
-            self.open[at].full = true;
-            let counted = if self.hooked { &mut self.open[at].seen } else { &mut self.open[at].drops };
+            self.pending[at].full = true;
+            let counted = if self.hooked { &mut self.pending[at].seen } else { &mut self.pending[at].drops };
             *counted += 1;
         }
     }
 
-    /// `pending`: what the scan found at the listeners.
+    /// Attributes what the scan found at the listeners (`pending`).
     fn scan(&mut self, count: OverflowCount, pending: [Pending; LISTENERS]) {
         let attributed = self.attribution.attribute(count, &pending);
         self.tally.unattributed += attributed.unattributed;
         for (at, count) in attributed.overflows.into_iter().flatten().enumerate() {
             self.tally.attributed[at] += count;
-            self.open[at].seen -= pending[at].seen;
-            self.open[at].drops -= pending[at].drops;
+            self.pending[at].seen -= pending[at].seen;
+            self.pending[at].drops -= pending[at].drops;
         }
     }
 }
 
-/// A run without overflows during the first scan.
-fn run(steps: &[Step], hooked: bool) -> Tally {
-    let mut run = Run::begin(1_000, hooked);
-    run.play(&[Step::Scan]);
-    run.play(steps);
-    run.play(&[Step::Scan; 3]);
-    run.tally
+/// Simulates these steps after a first scan without overflows.
+fn simulate(steps: &[Step], hooked: bool) -> Tally {
+    let mut simulation = Simulation::begin(1_000, hooked);
+    simulation.play(&[Step::Scan]);
+    simulation.play(steps);
+    simulation.play(&[Step::Scan; 3]);
+    simulation.tally
 }
 
 fn without_scans() -> impl Strategy<Value = Vec<Step>> {
@@ -253,40 +274,40 @@ fn without_scans() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn hooked_overflows_are_attributed_exactly(steps in steps()) {
-        let tally = run(&steps, true);
+        let tally = simulate(&steps, true);
         prop_assert_eq!(tally.attributed, tally.happened);
         prop_assert_eq!(tally.attributed.iter().sum::<u64>() + tally.unattributed, tally.total);
     }
 
     #[test]
-    fn the_sum_equals_the_namespaces_count(steps in steps()) {
-        let tally = run(&steps, false);
+    fn attributed_and_unattributed_sum_to_the_kernels_count(steps in steps()) {
+        let tally = simulate(&steps, false);
         prop_assert_eq!(tally.attributed.iter().sum::<u64>() + tally.unattributed, tally.total);
     }
 
-    /// Overflows before the first scan, during it on either side of the walk over the listeners, and after it.
+    /// Overflows happen before the first scan, during it (before and after the listeners are read), and after it.
     #[test]
-    fn a_first_scan_amid_overflows_loses_none(
-        old in prop_oneof![Just(0_u64), Just(1_000)],
-        early in [without_scans(), without_scans(), without_scans()],
-        flood in without_scans(),
+    fn no_overflow_is_lost_around_the_first_scan(
+        older in prop_oneof![Just(0_u64), Just(1_000)],
+        around_first_scan in [without_scans(), without_scans(), without_scans()],
+        before_second_scan in without_scans(),
         later in steps(),
     ) {
-        let mut run = Run::begin(old, true);
-        let [first, second, third] = early;
-        run.play(&first);
-        let (before, unknown_before) = (run.now, run.tally.unknown());
-        run.play(&second);
-        let found = run.open;
-        run.play(&third);
-        run.scan(OverflowCount { before, now: run.now }, found);
-        let ours = found.iter().map(|it| it.seen).sum::<u64>();
-        let uncertain = ours.min(run.now - before);
-        run.play(&flood);
-        run.play(&later);
-        run.play(&[Step::Scan; 3]);
-        prop_assert_eq!(run.tally.attributed, run.tally.happened);
-        let (reported, unknown) = (run.tally.unattributed, run.tally.unknown() - unknown_before);
+        let mut simulation = Simulation::begin(older, true);
+        let [before_scan, before_reading, after_reading] = around_first_scan;
+        simulation.play(&before_scan);
+        let (before, unknown_before) = (simulation.now, simulation.tally.unknown());
+        simulation.play(&before_reading);
+        let found = simulation.pending;
+        simulation.play(&after_reading);
+        simulation.scan(OverflowCount { before, now: simulation.now }, found);
+        let hooked = found.iter().map(|it| it.seen).sum::<u64>();
+        let uncertain = hooked.min(simulation.now - before);
+        simulation.play(&before_second_scan);
+        simulation.play(&later);
+        simulation.play(&[Step::Scan; 3]);
+        prop_assert_eq!(simulation.tally.attributed, simulation.tally.happened);
+        let (reported, unknown) = (simulation.tally.unattributed, simulation.tally.unknown() - unknown_before);
         prop_assert!(reported <= unknown && unknown <= reported + uncertain, "{} of {}", reported, unknown);
     }
 }

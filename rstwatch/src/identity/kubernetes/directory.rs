@@ -1,4 +1,4 @@
-//! Feeds the pods, services and nodes of the watches into [`Names`].
+//! Feeds watched pods, services and nodes into [`Names`].
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::pod::WatchedPod;
 use super::watch::Sink;
 use rstwatch_verdict::event::{RemoteKind, RemoteWorkload};
 
-/// An object with addresses.
+/// A Kubernetes object that has addresses.
 pub trait Addressed {
-    /// Its kind.
+    /// The kind of object.
     const KIND: RemoteKind;
-    /// Its name and addresses; `None` without a uid.
+    /// Its name and addresses; `None` if it has no uid.
     fn named(self) -> Option<NamedObject>;
 }
 
@@ -50,7 +50,7 @@ fn named_object(
     Some(NamedObject { uid: uid?, name: RemoteWorkload { kind, namespace, name }, addresses, opted_out })
 }
 
-/// The sink of one kind of objects.
+/// The watch sink for objects of type `T`.
 #[derive(Debug)]
 pub struct Directory<T> {
     names: Arc<Names>,
@@ -58,7 +58,7 @@ pub struct Directory<T> {
 }
 
 impl<T> Directory<T> {
-    /// A sink that fills these names.
+    /// A sink that updates `names`.
     pub fn new(names: &Arc<Names>) -> Self {
         Self { names: Arc::clone(names), object: PhantomData }
     }

@@ -1,4 +1,4 @@
-//! The inotify descriptor: which directory each watch belongs to, and the events read from it.
+//! Watches directories with inotify, and reads the events.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// Most directories watched: half of what the smallest hosts allow a user (`fs.inotify.max_user_watches`), because other
-/// programs of that user have watches too.
+/// Maximum number of watched directories: half of what the smallest hosts allow a user (`fs.inotify.max_user_watches`), since
+/// that user's other programs need watches too.
 const MAX_WATCHES: usize = 4096;
 /// Size of the read buffer in bytes.
 const BUFFER: usize = 16 * 1024;
@@ -32,11 +32,12 @@ pub(super) enum NotWatched {
     Refused(Errno),
 }
 
-/// Watched directories by watch descriptor.
+/// An inotify instance and its watches.
 #[derive(Default)]
 pub(super) struct Inotify {
     /// `None` if the kernel provides no inotify.
     pub(super) fd: Option<OwnedFd>,
+    /// Ids of the watched directories, by watch descriptor.
     pub(super) watches: HashMap<i32, u64>,
 }
 
@@ -45,18 +46,18 @@ impl Inotify {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let fd = inotify::init(flags);
         if let Err(error) = &fd {
-            tracing::debug!("no inotify, so cgroups are found by periodic walks: {error}");
+            tracing::debug!("inotify is unavailable ({error}); finding cgroups by periodic walks instead");
         }
         Self { fd: fd.ok(), watches: HashMap::new() }
     }
 
-    /// The descriptor, which becomes readable when events are queued.
+    /// The inotify descriptor. It becomes readable when events are queued.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Watches a directory with this id. `None` without inotify, or if the directory has been removed meanwhile; inotify
-    /// then reports the removal.
+    /// Watches the directory with this id. Returns `None` without inotify, or if the directory is already gone; the watch on
+    /// its parent then reports the removal.
     pub(super) fn add(&mut self, path: &Path, id: u64) -> Result<Option<i32>, NotWatched> {
         if self.watches.len() >= MAX_WATCHES {
             return Err(NotWatched::Limit);
@@ -73,15 +74,15 @@ impl Inotify {
         }
     }
 
-    /// Stops watching.
+    /// Removes a watch.
     pub(super) fn remove(&mut self, watch: i32) {
         let Some(fd) = &self.fd else { return };
         self.watches.remove(&watch);
-        // An error means that the watch ended with its directory.
+        // Fails if the directory was removed, which ends its watch.
         _ = inotify::remove_watch(fd, watch);
     }
 
-    /// The events of one read, and whether the queue overflowed.
+    /// Reads the queued events, at most one buffer of them. The flag tells whether the kernel's queue overflowed.
     pub(super) fn read(&self) -> (Vec<InotifyEvent>, bool) {
         let Some(fd) = &self.fd else { return (Vec::new(), false) };
         let mut buffer = [MaybeUninit::<u8>::uninit(); BUFFER];
@@ -92,7 +93,7 @@ impl Inotify {
             overflow |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
             events.push(InotifyEvent { watch: event.wd(), flags: event.events(), name: name.unwrap_or_default() });
-            // The next call would read again: return what one read delivered.
+            // Another call to `next` would issue another read.
             if reader.is_buffer_empty() {
                 break;
             }

@@ -103,12 +103,12 @@ const HEAD: &str = "# Hooks
 
 <!-- Written by `UPDATE_EXPECT=1 cargo test -p rstwatch --lib kernel::hooks`. Do not edit: change rstwatch/src/kernel/hooks.rs. -->
 
-Where rstwatch attaches to the kernel, in this order. `rstwatch check` reports which of these hooks a host allows;
-`rstwatch_probe_attached` and `rstwatch_probe_missed` say the same of a running agent.
+Every hook of rstwatch in the kernel, in the order of attachment. `rstwatch check` reports which of them a host allows; for a
+running agent, see `rstwatch_probe_attached` and `rstwatch_probe_missed`.
 
-- **attached by**: the ways that are tried, in this order. fentry reaches functions of the kernel itself, a kprobe also those
-  of its modules.
-- **without it**: the hook that is used instead, and the evidence that is lost.
+- **attached by**: the program types, in the order in which they are tried. rstwatch uses fentry only
+  for functions of vmlinux; a kprobe also reaches those of modules.
+- **without it**: the hook that replaces it, if any, and the evidence that is lost.
 
 | hook | attached by | evidence | without it |
 |---|---|---|---|

@@ -4,13 +4,13 @@ use super::*;
 
 const HASH: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
-fn read(value: &serde_json::Value) -> WatchedPod {
+fn decode(value: &serde_json::Value) -> WatchedPod {
     serde_json::from_str(&value.to_string()).unwrap_or_else(|error| panic!("{value}: {error}"))
 }
 
 #[test]
-fn the_used_fields_are_decoded() {
-    let pod = read(&json!({
+fn decodes_the_fields_that_are_used() {
+    let pod = decode(&json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": "orders-7c9d8f6b5-abcde", "namespace": "shop", "uid": "u-1", "resourceVersion": "17",
@@ -42,45 +42,48 @@ fn the_used_fields_are_decoded() {
     assert_eq!(pod.pod, expected);
     assert_eq!((pod.uid.as_deref(), pod.config_hash, pod.opted_out), (Some("u-1"), None, false));
     assert_eq!(pod.meta.resource_version.as_deref(), Some("17"));
-    assert_eq!(pod.addresses, ["10.0.0.1".parse::<IpAddr>().expect("an address"), "fd00::1".parse().expect("one")]);
+    assert_eq!(
+        pod.addresses,
+        ["10.0.0.1".parse::<IpAddr>().expect("an address"), "fd00::1".parse().expect("an address")]
+    );
 }
 
 #[test]
-fn annotations_are_respected() {
-    let pod = read(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {
+fn reads_annotations() {
+    let pod = decode(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {
         "rstwatch.dev/ignore-names": "true", "kubernetes.io/config.mirror": HASH}}}));
     assert_eq!((pod.opted_out, pod.config_hash.as_deref()), (true, Some(HASH)));
-    let pod = read(&json!({"metadata": {"annotations": {"rstwatch.dev/ignore-names": "false"}}}));
+    let pod = decode(&json!({"metadata": {"annotations": {"rstwatch.dev/ignore-names": "false"}}}));
     assert!(!pod.opted_out);
 }
 
 #[test]
-fn only_the_hash_of_a_mirror_pod_is_used() {
-    let hash = |annotation: &str, value: &str| {
-        read(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {annotation: value}}})).config_hash
+fn config_hash_comes_only_from_mirror_pods() {
+    let config_hash = |annotation: &str, value: &str| {
+        decode(&json!({"metadata": {"name": "a", "uid": "u", "annotations": {annotation: value}}})).config_hash
     };
-    assert_eq!(hash("kubernetes.io/config.mirror", HASH).as_deref(), Some(HASH));
-    assert_eq!(hash("kubernetes.io/config.hash", HASH), None, "any user can set it");
-    let (container, capital) = ("a".repeat(64), HASH.to_uppercase());
-    for other in ["", "0a1b", "u-1", "9c0ff8a3-7e1e-4f38-8a0a-7c1a9c52b0de", &container, &capital] {
-        assert_eq!(hash("kubernetes.io/config.mirror", other), None, "{other}");
+    assert_eq!(config_hash("kubernetes.io/config.mirror", HASH).as_deref(), Some(HASH));
+    assert_eq!(config_hash("kubernetes.io/config.hash", HASH), None, "any user can set this annotation");
+    let (container_id, uppercase) = ("a".repeat(64), HASH.to_uppercase());
+    for other in ["", "0a1b", "u-1", "9c0ff8a3-7e1e-4f38-8a0a-7c1a9c52b0de", &container_id, &uppercase] {
+        assert_eq!(config_hash("kubernetes.io/config.mirror", other), None, "{other}");
     }
 }
 
 #[test]
-fn addresses_that_are_not_its_own_are_dropped() {
+fn host_network_and_finished_pods_have_no_addresses() {
     let status = json!({"podIP": "10.0.0.1", "phase": "Running"});
-    assert_eq!(read(&json!({"status": status})).addresses.len(), 1);
-    assert!(read(&json!({"status": status, "spec": {"hostNetwork": true}})).addresses.is_empty());
-    assert!(read(&json!({"status": {"podIP": "10.0.0.1", "phase": "Succeeded"}})).addresses.is_empty());
+    assert_eq!(decode(&json!({"status": status})).addresses.len(), 1);
+    assert!(decode(&json!({"status": status, "spec": {"hostNetwork": true}})).addresses.is_empty());
+    assert!(decode(&json!({"status": {"podIP": "10.0.0.1", "phase": "Succeeded"}})).addresses.is_empty());
 }
 
 #[test]
-fn any_json_is_accepted() {
+fn accepts_any_json() {
     for value in [json!({}), json!({"metadata": null, "spec": [], "status": 7}), json!({"metadata": {"uid": {}}})] {
-        let pod = read(&value);
+        let pod = decode(&value);
         assert_eq!((pod.uid, pod.pod.containers.len()), (None, 0));
     }
     let many: Vec<_> = (0..1_000).map(|i| json!({"name": "c", "containerID": format!("containerd://{i}")})).collect();
-    assert_eq!(read(&json!({"status": {"containerStatuses": many}})).pod.containers.len(), raw::MAX_CONTAINERS);
+    assert_eq!(decode(&json!({"status": {"containerStatuses": many}})).pod.containers.len(), raw::MAX_CONTAINERS);
 }
