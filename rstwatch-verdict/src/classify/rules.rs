@@ -30,7 +30,7 @@ pub struct Rule {
 }
 
 macro_rules! rules {
-    ($($id:ident: $cause:ident by $sender:ident, $confidence:ident; when $when:path; says $says:expr;)+) => {
+    ($($id:ident: $cause:ident by $sender:ident, $confidence:ident; when $when:expr; says $says:expr;)+) => {
         /// All rules; the first that applies decides.
         pub const RULES: &[Rule] = &[$(Rule {
             id: stringify!($id),
