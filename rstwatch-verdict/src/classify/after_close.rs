@@ -207,7 +207,7 @@ pub(super) fn data_after_close(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn unknown_here(evidence: &Evidence) -> bool {
-    answer(evidence).is_some_and(|sent| matches!(sent.socket, SocketClass::Nothing | SocketClass::Listener))
+    answer(evidence).is_some_and(|sent| matches!(sent.socket, SocketClass::NoSocket | SocketClass::Listener))
 }
 
 pub(super) fn say_unknown_here(evidence: &Evidence) -> String {

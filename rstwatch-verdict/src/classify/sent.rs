@@ -70,7 +70,7 @@ pub(super) fn say_firewall(evidence: &Evidence) -> String {
 }
 
 pub(super) fn refused(evidence: &Evidence) -> bool {
-    answer(evidence).is_some_and(|sent| sent.socket == SocketClass::Nothing && opens(sent))
+    answer(evidence).is_some_and(|sent| sent.socket == SocketClass::NoSocket && opens(sent))
 }
 
 pub(super) fn queue_full(evidence: &Evidence) -> bool {
@@ -91,7 +91,7 @@ pub(super) fn bad_handshake(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| {
         let broken =
             matches!(sent.reason, InvalidSyn | InvalidAckSequence | OldAck | TooOldAck | AckUnsentData | Rfc7323Paws);
-        broken || (opens(sent) && sent.socket != SocketClass::Nothing)
+        broken || (opens(sent) && sent.socket != SocketClass::NoSocket)
     })
 }
 

@@ -113,7 +113,7 @@ pub struct Answered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketClass {
     /// No socket.
-    Nothing,
+    NoSocket,
     /// Only a listener.
     Listener,
     /// A TIME_WAIT mini-socket: this side had closed.

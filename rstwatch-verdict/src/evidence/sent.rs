@@ -81,7 +81,7 @@ fn peer_silence(record: &ResetRecord, context: &Context) -> Duration {
 
 fn socket_class(class: u8) -> SocketClass {
     match class {
-        sk_class::NONE => SocketClass::Nothing,
+        sk_class::NONE => SocketClass::NoSocket,
         sk_class::LISTEN => SocketClass::Listener,
         sk_class::TIME_WAIT => SocketClass::TimeWait,
         _ => SocketClass::Connection,
