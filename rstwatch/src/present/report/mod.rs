@@ -1,6 +1,6 @@
 //! The report of a watch: causes, senders, timing, mismatched timeouts, and what to change first.
 //!
-//! Events are added up as they come ([`tally`], [`bursts`]). [`diagnosis`] draws the conclusions, as data; [`text`] formats
+//! Events are added up as they come (`tally`, `bursts`). `diagnosis` draws the conclusions, as data; `text` formats
 //! them.
 
 use jiff::Timestamp;
