@@ -206,7 +206,7 @@ fn known_timeouts(known: &[Timeout]) -> Panel {
     panel(
         Text,
         "Well-known timeouts",
-        "Default timeouts of vendors and programs, from rstwatch/src/timeouts/known.toml.",
+        "Default timeouts of vendors and programs, from rstwatch-verdict/src/known_timeouts/known.toml.",
         Count,
     )
     .option("content", json!(lines))
