@@ -1,4 +1,4 @@
-//! Judgements as JSON, one object a line, for the published matrix and for the transfer out of VMs.
+//! Serializes judgements as JSON lines. The published matrix is built from them, and VMs return their results in them.
 
 use std::fs;
 use std::io::Write;

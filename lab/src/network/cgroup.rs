@@ -38,7 +38,7 @@ impl Cgroup {
         Ok(Some(cgroup))
     }
 
-    /// The path, for the helper's environment.
+    /// Returns the path to pass in the helper's environment.
     pub(crate) fn path(&self) -> &Path {
         &self.leaf
     }
