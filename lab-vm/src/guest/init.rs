@@ -1,7 +1,7 @@
 //! The VM's first process, which is this program again. It sets the system up, runs one command, sends the command's files to
 //! the host, and powers off.
 //!
-//! There are three serial ports: for messages of the kernel and of this process, for the output of the command, and for
+//! The guest has three serial ports. They carry messages of the kernel and of this process, the output of the command, and
 //! files ([`super::transfer`]).
 
 use std::fs::{self, File, OpenOptions};
