@@ -1,7 +1,7 @@
 //! Pairs the two ends of a reset when both are on this host, and drops phantom receives.
 //!
 //! A received reset is held for a moment, because its sender's record may follow: an active RST is traced after its
-//! transmission, and on loopback it has arrived by then. Sent resets are never held.
+//! transmission, and on loopback it has arrived by then. Of the sent resets only some answers are held ([`answers`]).
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
 
-/// How long a receive is held for its sender's record.
+pub mod answers;
+
+/// How long a receive is held for its sender's record, and an answer for the abort that explains it.
 pub const HOLD: Duration = Duration::from_millis(50);
 /// How long a sender's record is kept for receives: a socket that is locked by its program takes an RST late, from its
 /// backlog.

@@ -10,6 +10,7 @@ use crate::classify::classify;
 use crate::correlate::Correlator;
 use crate::evidence::{self, Context, EndedBy, Evidence, SenderVerdict};
 use crate::judged::Judged;
+use crate::pair::answers::{Answers, may_precede_abort};
 use crate::pair::{Pairing, Ready};
 use crate::recent::Recent;
 
@@ -23,6 +24,7 @@ pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 pub struct Stages {
     context: Context,
     pairing: Pairing,
+    answers: Answers,
     correlator: Correlator,
     /// The origin of RSTs that ended connections, in case the peer still sends.
     ended_by: Recent<EndedBy>,
@@ -37,6 +39,7 @@ impl Stages {
         Self {
             context,
             pairing: Pairing::default(),
+            answers: Answers::default(),
             correlator: Correlator::default(),
             ended_by: Recent::new(MAX_ENDED),
             ready: VecDeque::new(),
@@ -59,9 +62,9 @@ impl Stages {
         !self.ready.is_empty()
     }
 
-    /// Whether a receive is held for its sender's record.
+    /// Whether a record is held for another one that may explain it.
     pub fn is_waiting(&self) -> bool {
-        self.pairing.is_waiting()
+        self.pairing.is_waiting() || self.answers.is_waiting()
     }
 
     /// Takes one record.
@@ -82,7 +85,24 @@ impl Stages {
         if let Some(ready) = self.pairing.data_beyond(record) {
             self.received(ready, phantoms);
         }
-        let mut evidence = evidence::of_record(record, &self.context);
+        let evidence = evidence::of_record(record, &self.context);
+        if may_precede_abort(&evidence) {
+            if let Some(evicted) = self.answers.hold(*record) {
+                self.released_answer(&evicted, phantoms);
+            }
+            return;
+        }
+        self.judge_sent(record, evidence, phantoms);
+        for answer in self.answers.explained_by(record) {
+            self.released_answer(&answer, phantoms);
+        }
+    }
+
+    fn released_answer(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
+        self.judge_sent(record, evidence::of_record(record, &self.context), phantoms);
+    }
+
+    fn judge_sent(&mut self, record: &ResetRecord, mut evidence: Evidence, phantoms: Phantoms<'_>) {
         if let Evidence::Sent(sent) = &mut evidence {
             sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
         }
@@ -102,15 +122,22 @@ impl Stages {
         }
     }
 
-    /// Releases the receives whose hold has expired at this monotonic time.
+    /// Releases the records whose hold has expired at this monotonic time. Answers come first: a receive may be waiting
+    /// for one.
     pub fn expire(&mut self, now_ns: u64, phantoms: Phantoms<'_>) {
+        for answer in self.answers.expired(now_ns) {
+            self.released_answer(&answer, phantoms);
+        }
         for ready in self.pairing.expired(now_ns) {
             self.received(ready, phantoms);
         }
     }
 
-    /// Releases all receives, at the end.
+    /// Releases all records, at the end.
     pub fn flush(&mut self, phantoms: Phantoms<'_>) {
+        for answer in self.answers.flush() {
+            self.released_answer(&answer, phantoms);
+        }
         for ready in self.pairing.flush() {
             self.received(ready, phantoms);
         }
@@ -162,6 +189,24 @@ mod tests {
         record.tcp.shutdown = 3;
         record.segment.present = 0;
         record
+    }
+
+    /// Answered on another CPU before the abort was traced.
+    #[test]
+    fn an_answer_before_the_abort_gets_its_cause() {
+        let mut abort = fixture::sent_active();
+        abort.time_ns += 30_000;
+        abort.state = state::CLOSE;
+        abort.conn.reset_state = state::CLOSE;
+        abort.conn.reset.reason = fixture::reason("TCP_ABORT_ON_CLOSE");
+        abort.reason = abort.conn.reset.reason;
+        let mut stages = Stages::new(fixture::context());
+        stages.record(&fixture::sent_answer(), &|| 0);
+        assert!(stages.is_waiting() && !stages.is_ready());
+        stages.record(&abort, &|| 0);
+        let causes: Vec<_> = std::iter::from_fn(|| stages.pop()).map(|judged| judged.event.cause).collect();
+        assert_eq!(causes, [Cause::UnreadData, Cause::UnreadData]);
+        assert!(!stages.is_waiting());
     }
 
     fn events_after(record: &ResetRecord, counted: u64) -> usize {

@@ -22,6 +22,8 @@ const FORGED_TTL: u8 = 200;
 const STILL_UNDER_WAY: &str =
     "it answers a packet that was in flight when the connection ended; the first cause counts";
 const NOT_KNOWN: &str = "a bare RST: the client's stack does not know the connection, and the packet does not show why";
+const ANSWERED_FIRST: &str =
+    "a segment in flight was answered with a bare RST before the abort's own RST: the packet does not show why";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -34,7 +36,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "unread_data", APP).sure(),
             sent(S, "unread_data", KERNEL).any().no_socket(),
-            received(C, "unread_data", PEER),
+            received(C, "unread_data", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
         ],
         ..BASE
     },
@@ -60,7 +62,7 @@ pub(crate) const ROWS: &[Row] = &[
                 APP,
                 STILL_UNDER_WAY,
             )]),
-            received(C, "linger_abort", PEER),
+            received(C, "linger_abort", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
         ],
         ..BASE
     },
@@ -74,7 +76,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(C, "unread_data", APP).sure(),
             sent(C, "unread_data", KERNEL).any().no_socket(),
-            received(S, "unread_data", PEER),
+            received(S, "unread_data", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
         ],
         ..BASE
     },

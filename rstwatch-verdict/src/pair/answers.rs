@@ -1,0 +1,158 @@
+//! Holds answers to segments of unknown connections, because the abort that explains them may be recorded later.
+//!
+//! An aborting socket leaves the hash table (net/ipv4/tcp.c, tcp_set_state) before its RST is sent and traced. Until
+//! then another CPU answers the peer's segments as those of an unknown connection.
+
+use rstwatch_common::record::{ResetRecord, flags, kind};
+
+use super::{CAPACITY, HOLD, nanos};
+use crate::evidence::{Ending, Evidence, Sent, SocketClass};
+use crate::recent::Recent;
+
+/// Held answers, in order of arrival.
+pub struct Answers {
+    held: Recent<ResetRecord>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { held: Recent::new(CAPACITY) }
+    }
+}
+
+impl Answers {
+    /// Holds an answer; returns the oldest one if there is no room.
+    pub fn hold(&mut self, answer: ResetRecord) -> Option<ResetRecord> {
+        self.held.push(answer.flow, answer)
+    }
+
+    /// Releases the answers that an abort explains, with the connection that it ended.
+    pub fn explained_by(&mut self, abort: &ResetRecord) -> Vec<ResetRecord> {
+        if !is_abort(abort) {
+            return Vec::new();
+        }
+        let same_connection =
+            |answer: &ResetRecord| answer.netns == abort.netns && abort.conn.established_ns <= answer.time_ns;
+        std::iter::from_fn(|| self.held.take(&abort.flow, same_connection))
+            .map(|answer| ResetRecord { conn: abort.conn, flags: answer.flags | flags::TOMBSTONE, ..answer })
+            .collect()
+    }
+
+    /// Releases the answers whose hold has expired.
+    pub fn expired(&mut self, now_ns: u64) -> Vec<ResetRecord> {
+        let due = |answer: &ResetRecord| now_ns.saturating_sub(answer.time_ns) >= nanos(HOLD);
+        std::iter::from_fn(|| self.held.pop_front_if(due)).collect()
+    }
+
+    /// Releases all answers.
+    pub fn flush(&mut self) -> Vec<ResetRecord> {
+        std::iter::from_fn(|| self.held.pop_front_if(|_| true)).collect()
+    }
+
+    /// Whether an answer is held.
+    pub fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+/// An active reset of a connection whose state is known.
+fn is_abort(record: &ResetRecord) -> bool {
+    record.kind == kind::SENT && record.flags & flags::SKB == 0 && record.flags & flags::CONN_STATE != 0
+}
+
+/// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or it ended
+/// a moment ago without FIN or RST.
+pub fn may_precede_abort(evidence: &Evidence) -> bool {
+    let Evidence::Sent(Sent {
+        answered: Some(answered),
+        socket: SocketClass::NoSocket | SocketClass::Listener,
+        end,
+        ..
+    }) = evidence
+    else {
+        return false;
+    };
+    match end {
+        None => !answered.syn && !answered.handshake,
+        Some(end) => end.ending == Ending::Silent && end.ago < HOLD,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::of_record;
+    use crate::testing::fixture::{self, NOW_NS};
+    use rstwatch_common::record::{mark, state, tcp_flag};
+
+    const MS: u64 = 1_000_000;
+
+    fn abort() -> ResetRecord {
+        let mut abort = fixture::sent_active();
+        abort.time_ns = NOW_NS + MS;
+        abort
+    }
+
+    #[test]
+    fn an_abort_explains_the_answers_before_it() {
+        let mut answers = Answers::default();
+        let answer = fixture::sent_answer();
+        answers.hold(answer);
+        answers.hold(answer);
+        let explained = answers.explained_by(&abort());
+        assert_eq!(explained.len(), 2);
+        assert!(explained.iter().all(|answer| answer.conn.marks & mark::ABORTED != 0));
+        assert!(explained.iter().all(|answer| answer.flags & flags::TOMBSTONE != 0));
+        assert!(!answers.is_waiting());
+    }
+
+    #[test]
+    fn another_connection_explains_nothing() {
+        let mut younger = abort();
+        younger.conn.established_ns = NOW_NS + MS;
+        let mut elsewhere = abort();
+        elsewhere.netns += 1;
+        let mut other_port = abort();
+        other_port.flow.remote_port += 1;
+        let mut answer = abort();
+        answer.flags |= flags::SKB;
+        let mut unknown = abort();
+        unknown.flags &= !flags::CONN_STATE;
+        let mut answers = Answers::default();
+        answers.hold(fixture::sent_answer());
+        for other in [younger, elsewhere, other_port, answer, unknown] {
+            assert!(answers.explained_by(&other).is_empty());
+        }
+        assert!(answers.expired(NOW_NS + nanos(HOLD) - 1).is_empty());
+        assert_eq!(answers.expired(NOW_NS + nanos(HOLD)).len(), 1);
+    }
+
+    #[test]
+    fn only_unexplained_answers_are_held() {
+        let held = |record: &ResetRecord| may_precede_abort(&of_record(record, &fixture::context()));
+        let unknown = fixture::sent_answer();
+        assert!(held(&unknown));
+        assert!(!held(&abort()), "an abort itself");
+        let mut syn = unknown;
+        syn.segment.flags = tcp_flag::SYN;
+        assert!(!held(&syn), "a refusal");
+        let mut silent = unknown;
+        silent.flags |= flags::TOMBSTONE;
+        silent.conn.old_state = state::ESTABLISHED;
+        silent.conn.closed.time_ns = NOW_NS - MS;
+        assert!(held(&silent));
+        silent.conn.closed.time_ns = NOW_NS - nanos(HOLD);
+        assert!(!held(&silent), "its abort would have come");
+        silent.conn.closed.time_ns = NOW_NS - MS;
+        silent.conn.marks = mark::CLOSED_BY_OWNER;
+        assert!(!held(&silent), "closed in order");
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut answers = Answers::default();
+        let evicted = (0..2 * CAPACITY).filter_map(|_| answers.hold(fixture::sent_answer())).count();
+        assert_eq!((answers.held.len(), evicted), (CAPACITY, CAPACITY));
+        assert_eq!(answers.flush().len(), CAPACITY);
+    }
+}
