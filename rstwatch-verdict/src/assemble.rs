@@ -10,7 +10,7 @@ use crate::evidence::{self, Context, Ending, Evidence};
 use crate::identity::Identity;
 use crate::judged::Judged;
 use crate::pair::seq_of_sent;
-use crate::{identity, known_timeouts, timing};
+use crate::{decide, identity, known_timeouts, timing};
 use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
 
 /// One classified record, with its timing and the ids of its owner.
@@ -28,14 +28,17 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
     let tcp = connection_numbers(record);
     let conn = (record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0).then_some(&record.conn);
     let process = identity::owner(record).and_then(identity::process);
-    Event {
+    let mut event = Event {
         time: wall_time(record.time_ns, context),
         node: context.node.clone(),
         direction: evidence.direction(),
         cause: verdict.cause,
         sender: verdict.sender,
         confidence: verdict.confidence,
-        because: vec![verdict.because],
+        sender_confidence: verdict.sender_confidence,
+        candidates: verdict.candidates,
+        because: std::iter::once(verdict.because).chain(last_words(evidence)).collect(),
+        decide: None,
         family: Family::of(local.ip()),
         local,
         remote,
@@ -54,7 +57,16 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
         process,
-    }
+    };
+    event.decide = decide::observation(&event);
+    event
+}
+
+/// Bytes from the peer that this host had not read when its RST came.
+fn last_words(evidence: &Evidence) -> Option<String> {
+    let Evidence::Received(received) = evidence else { return None };
+    let unread = received.delivery.unread;
+    (unread > 0).then(|| format!("{unread} bytes that the peer had sent before lie unread here: they may say why"))
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {

@@ -22,10 +22,17 @@ pub struct Event {
     pub cause: Cause,
     /// Who emitted the RST.
     pub sender: Sender,
-    /// How sure the verdict is.
+    /// How sure the cause is.
     pub confidence: Confidence,
+    /// How sure the sender is.
+    pub sender_confidence: Confidence,
+    /// The causes that remain, at most five, the most plausible first. A cause has itself alone, a family those of its
+    /// members that remain; empty for `unknown`.
+    pub candidates: Vec<Cause>,
     /// The evidence in short sentences.
     pub because: Vec<String>,
+    /// The observation that would narrow the verdict, if several causes or senders remain.
+    pub decide: Option<String>,
     /// Address family of the packets (`ipv4` for v4-mapped sockets).
     pub family: Family,
     /// This host's end.
@@ -75,7 +82,10 @@ impl Event {
             cause,
             sender,
             confidence,
+            sender_confidence: confidence,
+            candidates: vec![cause],
             because: Vec::new(),
+            decide: None,
             family: Family::Ipv4,
             local: nowhere,
             remote: nowhere,

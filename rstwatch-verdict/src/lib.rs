@@ -19,6 +19,7 @@ pub mod decode;
 pub mod evidence;
 pub mod classify;
 pub mod event;
+pub mod decide;
 pub mod identity;
 pub mod timing;
 pub mod judged;

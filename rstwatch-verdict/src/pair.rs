@@ -181,16 +181,10 @@ mod model_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cause::{Cause, Confidence, Sender};
     use crate::testing::fixture;
 
     fn verdict() -> SenderVerdict {
-        SenderVerdict {
-            cause: Cause::LingerAbort,
-            sender: Sender::LocalApp,
-            confidence: Confidence::Certain,
-            because: "linger".into(),
-        }
+        fixture::linger_abort("linger".into())
     }
 
     fn sent() -> ResetRecord {

@@ -110,7 +110,9 @@ impl Stages {
         let seen = SenderVerdict {
             cause: verdict.cause,
             sender: verdict.sender,
+            sender_confidence: verdict.sender_confidence,
             confidence: verdict.confidence,
+            candidates: verdict.candidates.clone(),
             because: verdict.because.clone(),
         };
         self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
@@ -155,11 +157,12 @@ impl Stages {
         }
         let verdict = classify(&evidence);
         if let Evidence::Received(received) = &evidence {
-            let ended_by = match (verdict.cause, verdict.sender, received.gap.is_idle()) {
-                (Cause::FirewallReject, Sender::LocalFirewall, _) => EndedBy::LocalFirewall,
-                (Cause::FirewallReject, ..) => EndedBy::AnotherFirewall,
-                (_, _, true) => EndedBy::Idle,
-                (_, _, false) => EndedBy::Busy,
+            let rejected = verdict.candidates.first() == Some(&Cause::FirewallReject);
+            let ended_by = match (rejected, verdict.sender, received.gap.is_idle()) {
+                (true, Sender::LocalFirewall, _) => EndedBy::LocalFirewall,
+                (true, ..) => EndedBy::AnotherFirewall,
+                (false, _, true) => EndedBy::Idle,
+                (false, _, false) => EndedBy::Busy,
             };
             self.ended_by.push(ready.record.flow, ended_by);
         }

@@ -22,7 +22,7 @@ causes! {
             "A firewall that rejects with tcp reset looks the same to the client: see firewall_reject.",
         ],
         benign: false,
-        covers: &[],
+        covers: &[Cause::FirewallReject],
         colour: Colour { light: "#4b6584", dark: "#8fa3ba", grafana: "#7E8794" },
     }
     IdleReaped = "idle_reaped" {
@@ -97,7 +97,7 @@ causes! {
             "Ask for the device's log at the time of the reset; the JSON has the addresses and ports.",
         ],
         benign: false,
-        covers: &[Cause::MiddleboxIdle, Cause::FirewallReject, Cause::ConntrackFull],
+        covers: &[Cause::MiddleboxIdle, Cause::FirewallReject, Cause::ConntrackFull, Cause::Refused],
         colour: Colour { light: "#b0508c", dark: "#d98cc0", grafana: "#E02FBF" },
     }
     ProcessDied = "process_died" {
@@ -296,8 +296,83 @@ causes! {
             "Drain before failover; clients should reconnect and retry idempotent requests once.",
         ],
         benign: false,
-        covers: &[Cause::IdleReaped, Cause::ProcessDied, Cause::ListenOverflow],
+        covers: &[
+            Cause::IdleReaped,
+            Cause::ProcessDied,
+            Cause::DataAfterClose,
+            Cause::ListenOverflow,
+            Cause::MiddleboxIdle,
+            Cause::NatUntranslated,
+            Cause::KeepaliveTimeout,
+            Cause::UnreadData,
+            Cause::LingerAbort,
+            Cause::FirewallReject,
+            Cause::ResourceLimit,
+        ],
         colour: Colour { light: "#2f8f83", dark: "#5fc9ba", grafana: "#73BF69" },
+    }
+    PeerAbort = "peer_abort" {
+        brief: "a live socket of the peer's ended the connection",
+        means: "The RST came from a live socket: the peer's program closed it with data unread, aborted on \
+                purpose, died, stopped its listener or let a timer end it. From this end these are one \
+                packet; the candidates say which remain.",
+        confirm: &[
+            ("the candidates of each reset, and what would decide between them", "rstwatch trace --cause peer_abort --json"),
+            ("the peer's own verdict: on its host", "rstwatch trace --direction sent"),
+            ("the log of the peer's program at that time", ""),
+        ],
+        fix: "look at the peer: its log at that time, or rstwatch on its host, says which of the candidates it was",
+        fix_more: &[
+            "Bytes that the peer sent before and that lie unread here often say why, as an HTTP status does.",
+            "Resets at the same time as deploys of the peer: its process ended, see process_died.",
+        ],
+        benign: false,
+        covers: &[
+            Cause::UnreadData,
+            Cause::LingerAbort,
+            Cause::ProcessDied,
+            Cause::ListenerClosed,
+            Cause::IdleReaped,
+            Cause::KeepaliveTimeout,
+            Cause::AdminAbort,
+            Cause::ResourceLimit,
+            Cause::Probe,
+            Cause::Mptcp,
+        ],
+        colour: Colour { light: "#a0522d", dark: "#e08a5a", grafana: "#F2A65A" },
+    }
+    NatUntranslated = "nat_untranslated" {
+        brief: "a reply arrived untranslated, and the stack that it reached reset a stranger",
+        means: "Connection tracking took a reply for INVALID and did not translate its addresses back, so it \
+                reached a host that knows no such connection. The host's stack answered with an RST, and the \
+                sender of the reply lost a healthy connection.",
+        confirm: &[
+            ("the affected connections", "rstwatch trace --cause nat_untranslated"),
+            ("packets that connection tracking took for invalid", "conntrack -S"),
+            ("whether INVALID packets are dropped before they are forwarded", "nft list ruleset | grep invalid"),
+        ],
+        fix: "drop INVALID packets in FORWARD (ct state invalid drop), or set net.netfilter.nf_conntrack_tcp_be_liberal=1",
+        fix_more: &[
+            "Replies that take another path than the requests are INVALID too: mend asymmetric routes.",
+            "The device is the one that translates: this host itself for a Service's address, else a router on the path.",
+        ],
+        benign: false,
+        covers: &[],
+        colour: Colour { light: "#b8336a", dark: "#f27aa8", grafana: "#FF7ABF" },
+    }
+    Probe = "probe" {
+        brief: "opened and aborted by the opener without a byte of payload",
+        means: "The side that opened the connection aborted it before either side had sent payload. Health \
+                checks of load balancers and port scanners do this.",
+        confirm: &[
+            ("which hosts do it, and how regularly", "rstwatch trace --cause probe"),
+            ("the health checks of load balancers and orchestrators in front of this port", ""),
+        ],
+        fix: "",
+        fix_more: &["Many addresses or many ports in a short time: a scan."],
+        benign: true,
+        covers: &[],
+        colour: Colour { light: "#44806b", dark: "#86c7ad", grafana: "#96D98D" },
     }
     ResourceLimit = "resource_limit" {
         brief: "orphan or TCP memory limit",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sent::{aborted, answer, failed, full_since_heard, lingered, unaccepted};
+use super::sent::{aborted, answer, ended_idle, failed, full_since_heard, lingered, unaccepted};
 use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
 use crate::text::length;
 
@@ -52,6 +52,15 @@ pub(super) fn after_close_unread(evidence: &Evidence) -> bool {
 
 pub(super) fn after_close_never_accepted(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| unaccepted(abort))
+}
+
+pub(super) fn after_close_probe(evidence: &Evidence) -> bool {
+    let unused = answer(evidence).is_some_and(|sent| sent.opened_unused);
+    unused && !after_close_idle_abort(evidence) && after_close_linger(evidence)
+}
+
+pub(super) fn after_close_idle_abort(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(ended_idle) && after_close_linger(evidence)
 }
 
 pub(super) fn after_close_linger(evidence: &Evidence) -> bool {

@@ -10,34 +10,43 @@
 //! 4. Answers to a segment of a connection that had ended here: whatever ended it is the cause. The death of the owner
 //!    comes first, then timeouts and aborts, then closes (from a certain idle time to none), then the tails of connections.
 //!
-//! Received resets (`received`):
+//! Received resets (`received`): who sent them is decided first and apart, by the signs in the packet ([`sender`]).
 //! 1. Connection attempts.
-//! 2. RSTs that the peer's stack did not send: nothing else about them can be trusted.
+//! 2. RSTs of a device: nothing else about them can be trusted.
 //! 3. Correlation: connections to one server that ended together, and refusals since.
-//! 4. After the peer's FIN, which explains the RST better than its shape does. Then doubtful senders.
-//! 5. Aborts of a live socket (RST with ACK): from data that the peer left unread to no sign of a loss.
+//! 4. After the peer's FIN, which explains the RST better than its shape does. Then conflicting signs.
+//! 5. Aborts of a live socket (RST with ACK).
 //! 6. Bare RSTs of a stack that does not know the connection: from special cases to the general one.
+//!
+//! Where several causes remain, the rule names their family, and [`candidates`] lists them.
 
 mod after_close;
+mod both_ends;
+mod candidates;
 mod received;
 pub mod rules;
+mod sender;
 mod sent;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Evidence, Received, SenderVerdict};
+use crate::evidence::{Evidence, Received};
 
-pub use rules::{RULES, Rule};
+pub use rules::{By, RULES, Rule};
 
 /// What the evidence says about one reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The rule that decided, for tests and debugging.
     pub rule: &'static str,
-    /// Why the connection was reset.
+    /// Why the connection was reset: a cause, or a family of causes.
     pub cause: Cause,
+    /// The causes that remain, the most plausible first. A single cause has itself alone; `unknown` has none.
+    pub candidates: Vec<Cause>,
     /// Who emitted the RST.
     pub sender: Sender,
-    /// How sure the verdict is.
+    /// How sure the sender is.
+    pub sender_confidence: Confidence,
+    /// How sure the cause is.
     pub confidence: Confidence,
     /// The sentence of the rule.
     pub because: String,
@@ -45,49 +54,49 @@ pub struct Verdict {
 
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
+    let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(Received { sender_verdict: Some(verdict), .. }) => both_ends(verdict),
-        _ => from_table(RULES, evidence),
+        Evidence::Received(Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, alone),
+        _ => alone,
     }
 }
 
 /// The verdict of the first rule that applies.
 fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
-    let matched = rules.iter().find(|rule| (rule.when)(evidence));
-    matched.map_or_else(undecided, |rule| Verdict {
+    let Some(rule) = rules.iter().find(|rule| (rule.when)(evidence)) else { return undecided(evidence) };
+    let (sender, sender_confidence) = sender::of(rule.by, evidence);
+    Verdict {
         rule: rule.id,
         cause: rule.cause,
-        sender: rule.sender,
+        candidates: remaining(rule, evidence),
+        sender,
+        sender_confidence,
         confidence: match rule.confidence {
             Confidence::Certain if evidence.is_derived() => Confidence::Likely,
             confidence => confidence,
         },
         because: (rule.says)(evidence),
-    })
+    }
 }
 
-/// The verdict of the sending end, which is on this host too, as the receiver sees it: a local program or stack is the
-/// peer, but this host's firewall stays this host's firewall.
-///
-/// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
-fn both_ends(seen: &SenderVerdict) -> Verdict {
-    let confidence = seen.confidence;
-    let sender = match seen.sender {
-        Sender::LocalApp | Sender::LocalKernel => Sender::Peer,
-        other => other,
-    };
-    let because = format!("the sending end is on this host: {}", seen.because);
-    Verdict { rule: "both_ends", cause: seen.cause, sender, confidence, because }
+fn remaining(rule: &Rule, evidence: &Evidence) -> Vec<Cause> {
+    match rule.among {
+        Some(among) => among(evidence),
+        None if rule.cause == Cause::Unknown => Vec::new(),
+        None => vec![rule.cause],
+    }
 }
 
-fn undecided() -> Verdict {
-    let because = "the evidence does not identify a cause".to_owned();
+fn undecided(evidence: &Evidence) -> Verdict {
+    let (sender, sender_confidence) = sender::of(By::Signs, evidence);
     Verdict {
         rule: "undecided",
         cause: Cause::Unknown,
-        sender: Sender::Unknown,
+        candidates: Vec::new(),
+        sender,
+        sender_confidence,
         confidence: Confidence::Guess,
-        because,
+        because: "the evidence does not identify a cause".to_owned(),
     }
 }
 

@@ -1,27 +1,42 @@
 //! The table of rules, in order. Each line is one way in which a connection is reset; [`classify`](super) explains the
 //! order.
 
-use super::{after_close as a, received as r, sent as s};
+use super::{after_close as a, candidates as c, received as r, sent as s};
 use crate::cause::Cause::{
     AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
-    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection,
-    ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
+    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection, PeerAbort,
+    Probe, ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
 };
 use crate::cause::Confidence::{Certain, Guess, Likely};
-use crate::cause::Sender::{LocalApp, LocalFirewall, LocalKernel, Middlebox, Peer, Unknown as UnknownSender};
-use crate::cause::{Cause, Confidence, Sender};
+use crate::cause::{Cause, Confidence};
 use crate::evidence::Evidence;
+use By::{LocalApp, LocalFirewall, LocalKernel, Signs};
+
+/// What says who sent the RST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A program of this host.
+    LocalApp,
+    /// This host's stack.
+    LocalKernel,
+    /// This host's netfilter.
+    LocalFirewall,
+    /// The signs in the RST ([`super::sender`]).
+    Signs,
+}
 
 /// One rule.
 #[derive(Clone, Copy)]
 pub struct Rule {
     /// Fixed, unique name.
     pub id: &'static str,
-    /// Its verdict.
+    /// Its verdict: a cause, or the family of those that remain.
     pub cause: Cause,
-    /// Who sent the RST.
-    pub sender: Sender,
-    /// How sure the verdict is.
+    /// The causes that remain, if it is a family.
+    pub among: Option<fn(&Evidence) -> Vec<Cause>>,
+    /// What says who sent the RST.
+    pub by: By,
+    /// How sure the cause is.
     pub confidence: Confidence,
     /// Whether it applies.
     pub when: fn(&Evidence) -> bool,
@@ -29,13 +44,23 @@ pub struct Rule {
     pub says: fn(&Evidence) -> String,
 }
 
+macro_rules! among {
+    () => {
+        None
+    };
+    ($among:expr) => {
+        Some($among)
+    };
+}
+
 macro_rules! rules {
-    ($($id:ident: $cause:ident by $sender:ident, $confidence:ident; when $when:expr; says $says:expr;)+) => {
+    ($($id:ident: $cause:ident by $by:ident, $confidence:ident; when $when:expr; $(among $among:expr;)? says $says:expr;)+) => {
         /// All rules; the first that applies decides.
         pub const RULES: &[Rule] = &[$(Rule {
             id: stringify!($id),
             cause: $cause,
-            sender: $sender,
+            among: among!($($among)?),
+            by: $by,
             confidence: $confidence,
             when: $when,
             says: $says,
@@ -72,6 +97,8 @@ rules! {
     exited: ProcessDied by LocalApp, Likely; when s::exited_aborting; says s::say_exit;
     unread_on_close: UnreadData by LocalApp, Certain; when s::unread; says s::say_unread;
     never_accepted: ListenerClosed by LocalApp, Certain; when s::never_accepted; says |_| "the listener closed while this connection waited in its accept queue".into();
+    probe: Probe by LocalApp, Certain; when s::probe; says |_| "this host opened the connection and aborted it before any payload, as health checks do".into();
+    idle_abort: IdleReaped by LocalApp, Likely; when s::idle_abort; says s::say_idle_abort;
     linger_zero: LingerAbort by LocalApp, Certain; when s::linger; says |_| "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2".into();
     disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent call)".into();
 
@@ -85,17 +112,19 @@ rules! {
     after_close_out_of_memory: ResourceLimit by LocalKernel, Certain; when a::after_close_out_of_memory; says a::say_aborted;
     after_close_unread: UnreadData by LocalKernel, Certain; when a::after_close_unread; says a::say_aborted;
     after_close_never_accepted: ListenerClosed by LocalKernel, Certain; when a::after_close_never_accepted; says a::say_aborted;
+    after_close_probe: Probe by LocalKernel, Certain; when a::after_close_probe; says a::say_aborted;
+    after_close_idle_abort: IdleReaped by LocalKernel, Likely; when a::after_close_idle_abort; says a::say_aborted;
     after_close_linger: LingerAbort by LocalKernel, Certain; when a::after_close_linger; says a::say_aborted;
     after_close_disconnected: LingerAbort by LocalKernel, Likely; when a::after_close_disconnected; says a::say_aborted;
     after_close_keepalive: KeepaliveTimeout by LocalKernel, Certain; when a::after_close_keepalive; says a::say_aborted;
     after_close_destroyed: AdminAbort by LocalKernel, Certain; when a::after_close_destroyed; says a::say_aborted;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when a::closed_when_idle; says a::say_closed;
-    closed_unsampled: Unknown by LocalKernel, Likely; when a::closed_unsampled; says |_| "this host sent a short message after an idle period and closed: a closing message, or a late response".into();
+    closed_unsampled: NoSuchConnection by LocalKernel, Likely; when a::closed_unsampled; among c::closed_here_unsampled; says |_| "this host sent a short message after an idle period and closed: a closing message, or a late response".into();
     closed_with_closing_message: IdleReaped by LocalKernel, Likely; when a::closed_with_closing_message; says a::say_closed;
-    gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when a::gave_up_or_closed; says a::say_closed;
+    gave_up_or_closed: NoSuchConnection by LocalKernel, Likely; when a::gave_up_or_closed; among c::closed_here; says a::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when a::closed_then_data; says a::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when a::half_closed_then_data; says a::say_closed;
-    data_after_close: DataAfterClose by LocalKernel, Likely; when a::data_after_close; says |_| "data arrived after this host had closed; the idle time before the close was not seen".into();
+    data_after_close: NoSuchConnection by LocalKernel, Likely; when a::data_after_close; among c::closed_here; says |_| "data arrived after this host had closed; the idle time before the close was not seen".into();
     resumed_after_reject: FirewallReject by LocalKernel, Likely; when a::resumed_after_reject; says |_| "a firewall on this host had ended the connection with an RST; the peer still sends".into();
     resumed_after_idle: MiddleboxIdle by LocalKernel, Likely; when a::resumed_after_idle; says a::say_resumed;
     resumed: MiddleboxInjected by LocalKernel, Likely; when a::resumed; says a::say_resumed;
@@ -103,46 +132,35 @@ rules! {
     unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; says a::say_unknown_here;
 
     // Received, in answer to this host's SYN.
-    refused_nearby: Refused by UnknownSender, Likely; when r::refused_nearby; says r::say_refused_nearby;
-    connect_refused: Refused by Peer, Likely; when r::refused; says |_| "the RST answered this host's SYN: nothing listens there, or a firewall rejects".into();
+    connect_refused: Refused by Signs, Likely; when r::refused; among c::refused; says r::say_refused;
 
-    // Received, not sent by the peer's stack.
-    peers_firewall: FirewallReject by Peer, Guess; when r::peers_firewall; says |_| "the RST came from the peer's host, yet the peer's stack still sends: a firewall rule there".into();
-    path_dropped_state: MiddleboxIdle by Middlebox, Likely; when r::middlebox_idle; says r::say_middlebox;
-    path_rejected: FirewallReject by Middlebox, Guess; when r::middlebox_reject; says r::say_middlebox;
-    path_injected: MiddleboxInjected by Middlebox, Likely; when r::middlebox; says r::say_middlebox;
+    // Received from a device on the path.
+    device_rejected_idle: MiddleboxInjected by Signs, Likely; when r::device_rejected_idle; among c::dropped_state; says r::say_device;
+    device_dropped_state: MiddleboxIdle by Signs, Likely; when r::device_idle; says r::say_device;
+    device_injected: MiddleboxInjected by Signs, Likely; when r::device; among c::injected; says r::say_device;
 
     // Received, together with resets of other connections to the same server.
-    ended_together: ProcessDied by Peer, Guess; when r::ended_together; says r::say_ended_together;
+    ended_together: NoSuchConnection by Signs, Likely; when r::ended_together; among c::ended_together; says r::say_ended_together;
+    aborted_together: PeerAbort by Signs, Likely; when r::aborted_together; among c::aborted_together; says r::say_ended_together;
 
     // Received after the peer's FIN.
-    unsampled_closing_message: Unknown by Peer, Guess; when r::unsampled_closing_message; says |_| "the peer sent a short message after an idle period and closed: a closing message, or a late response; then this host wrote".into();
-    reused_after_fin: IdleReaped by Peer, Likely; when r::reused_after_fin; says r::say_fin;
-    wrote_after_fin: DataAfterClose by Peer, Likely; when r::wrote_after_fin; says r::say_fin;
-    half_closed_unread: UnreadData by Peer, Likely; when r::half_closed_unread; says |_| "the peer closed its side, then aborted with data from this host outstanding".into();
-    half_closed_aborted: LingerAbort by Peer, Guess; when r::half_closed_aborted; says |_| "the peer closed its side, then aborted; nothing from this host was outstanding".into();
-    fin_to_unknown_connection: Unknown by Peer, Likely; when r::fin_to_unknown_connection; says |_| "this host's FIN reached a stack that had closed and forgotten the connection: no data was lost".into();
+    unsampled_closing_message: NoSuchConnection by Signs, Likely; when r::unsampled_closing_message; among c::closing_or_response; says |_| "the peer sent a short message after an idle period and closed: a closing message, or a late response; then this host wrote".into();
+    reused_after_timer: IdleReaped by Signs, Likely; when r::reused_after_timer; says r::say_fin;
+    reused_after_fin: NoSuchConnection by Signs, Likely; when r::reused_after_fin; among c::closed_idle; says r::say_fin;
+    wrote_after_fin: NoSuchConnection by Signs, Likely; when r::wrote_after_fin; among c::closed_busy; says r::say_fin;
+    fin_to_unknown_connection: NoSuchConnection by Signs, Likely; when r::fin_to_unknown_connection; says |_| "this host's FIN reached a stack that had closed and forgotten the connection: no data was lost".into();
+    peer_did_not_linger: NoSuchConnection by Signs, Likely; when r::peer_did_not_linger; among c::not_lingering; says |_| "the peer closed, and its stack forgot the connection at once, as with a negative TCP_LINGER2".into();
 
-    peer_did_not_linger: LingerAbort by Peer, Guess; when r::peer_did_not_linger; says |_| "the peer closed, and its stack forgot the connection at once: a negative TCP_LINGER2".into();
-
-    path_doubtful: Unknown by UnknownSender, Guess; when r::doubtful; says r::say_doubtful;
+    // Received, with signs that conflict.
+    open_continued: MiddleboxInjected by Signs, Guess; when r::open_continued; among c::injected; says r::say_open;
+    open_abort: PeerAbort by Signs, Guess; when r::open_abort; among c::abort; says r::say_open;
+    open_forgot: NoSuchConnection by Signs, Guess; when r::open_forgot; among c::forgot; says r::say_open;
 
     // Received from a live socket of the peer (RST with ACK).
-    peer_never_spoke: UnreadData by Peer, Guess; when r::peer_never_spoke; says |_| "the peer aborted without having sent data: it left this host's data unread, or never accepted the connection".into();
-    peer_left_answer: UnreadData by Peer, Guess; when r::peer_left_answer; says |_| "the peer aborted soon after this host's last response: unread, or its usual way to close".into();
-    peer_left_unread: UnreadData by Peer, Likely; when r::peer_left_unread; says r::say_unread;
-    peer_cut_upload: UnreadData by Peer, Guess; when r::peer_cut_upload; says |_| "the peer answered a long upload and aborted, most likely before reading all of it".into();
-    peer_gave_up_probing: KeepaliveTimeout by Peer, Guess; when r::peer_gave_up_probing; says |_| "the peer probed the idle connection with keepalives before it aborted: the answers may be lost on the path".into();
-    peer_reaped_idle: IdleReaped by Peer, Guess; when r::peer_reaped_idle; says r::say_reaped;
-    peer_left_unread_long: UnreadData by Peer, Guess; when r::peer_left_unread_long; says r::say_unread;
-    peer_silent: Unknown by Peer, Guess; when r::peer_silent; says |_| "the peer aborted before any data was exchanged: it never accepted the connection, or closed it at once".into();
-    peer_aborted: LingerAbort by Peer, Guess; when r::peer_aborted; says |_| "the peer aborted a live connection; nothing from this host was outstanding: SO_LINGER with a timeout of zero, or destroyed from outside".into();
+    peer_probed_port: Probe by Signs, Likely; when r::peer_probed_port; says |_| "the client opened the connection and aborted it before any payload, as health checks and scanners do".into();
+    peer_aborted: PeerAbort by Signs, Likely; when r::peer_aborted; among c::abort; says r::say_abort;
 
     // Received from a stack that does not know the connection (bare RST), without an earlier FIN.
-    never_completed: ListenOverflow by Peer, Guess; when r::never_completed; says |_| "the peer answered the SYN, acknowledged no data, and then did not know the connection: most likely its accept queue was full".into();
-    unexplained: Unknown by UnknownSender, Guess; when r::unexplained; says r::say_unexplained;
-    handshake_only: Unknown by Peer, Guess; when r::handshake_only; says |_| "the peer's stack dropped the connection right after the handshake: a full accept queue, or a proxy without a backend".into();
-    reused_idle: IdleReaped by Peer, Guess; when r::reused_idle; says r::say_reused_idle;
-    pushed_after_idle: Unknown by Peer, Guess; when r::pushed_after_idle; says |_| "data sent after an idle period reached a stack that does not know the connection: the client closed unnoticed or restarted, or a device lost its state".into();
-    forgotten: NoSuchConnection by Peer, Likely; when r::forgotten; says |_| "the peer's stack does not know this connection: restart, failover, or lost NAT state".into();
+    never_completed: NoSuchConnection by Signs, Likely; when r::never_completed; among c::never_completed; says |_| "the peer answered the SYN, acknowledged no data, and then did not know the connection, as with a full accept queue".into();
+    forgotten: NoSuchConnection by Signs, Likely; when r::forgotten; among c::forgot; says r::say_forgotten;
 }

@@ -4,7 +4,7 @@
 use crate::text::length;
 use std::time::Duration;
 
-use crate::evidence::{Abort, End, Ending, Evidence, Exit, Reason, Sent, SocketClass};
+use crate::evidence::{Abort, End, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
 
 fn sent(evidence: &Evidence) -> Option<&Sent> {
     match evidence {
@@ -226,9 +226,18 @@ pub(super) fn subflow_reset(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_unread(evidence: &Evidence) -> String {
-    match aborting(evidence) {
+    let unread = match aborting(evidence) {
         Some((abort, _)) if abort.unread > 0 => format!("close() with {} received bytes unread", abort.unread),
         _ => "close() with received data unread".into(),
+    };
+    match sent(evidence).and_then(|sent| sent.silence_before_unread).filter(|silence| *silence >= GAP) {
+        Some(silence) => {
+            format!(
+                "{unread}, which came after {} of silence: an idle timer may have met a new request",
+                length(silence)
+            )
+        }
+        None => unread,
     }
 }
 
@@ -238,6 +247,28 @@ pub(super) fn never_accepted(evidence: &Evidence) -> bool {
 
 pub(super) fn unaccepted(abort: Abort) -> bool {
     abort.by_owner && abort.unaccepted && abort.reason == Reason::TcpState
+}
+
+/// The opener aborted before any payload.
+pub(super) fn probe(evidence: &Evidence) -> bool {
+    let unused = active(evidence).is_some_and(|sent| sent.opened_unused);
+    unused && !idle_abort(evidence) && linger(evidence)
+}
+
+/// An abort on purpose that ended a silence: an idle timer that resets.
+pub(super) fn idle_abort(evidence: &Evidence) -> bool {
+    let idle = active(evidence).and_then(|sent| sent.end.as_ref()).is_some_and(ended_idle);
+    idle && linger(evidence)
+}
+
+/// Whether our side ended the connection after an idle gap, with nothing in progress.
+pub(super) fn ended_idle(end: &End) -> bool {
+    end.idle.is_some_and(|idle| idle >= GAP) && !end.uncertain && !end.closing_message
+}
+
+pub(super) fn say_idle_abort(evidence: &Evidence) -> String {
+    let idle = active(evidence).and_then(|sent| sent.end.as_ref()?.idle).map(length).unwrap_or_default();
+    format!("close() with SO_LINGER on and a timeout of zero, after {idle} without data: an idle timer that resets")
 }
 
 pub(super) fn linger(evidence: &Evidence) -> bool {

@@ -239,7 +239,6 @@ fn final_message(conn: &ConnState) -> FinalMessage {
     let few = conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS;
     let short = few && u32::from(conn.sampled.closing_bytes) <= MAX_CLOSING_BYTES;
     match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
-        (0, _) if conn.closed.bytes_sent > u64::from(MAX_CLOSING_BYTES) => FinalMessage::Response,
         (0, _) => FinalMessage::Unsampled,
         // The request came before the idle period, the response after it.
         (_, last_payload::PEERS) => FinalMessage::Response,

@@ -2,12 +2,23 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, present, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, Segment, flags, present, state, tcp_flag};
 
-/// Score from which the peer's stack did not send the RST.
-pub const NOT_THE_PEER: i32 = 4;
-/// Score from which a device on the path may have sent it.
-pub const DOUBTFUL: i32 = 2;
+/// Score from which a device on the path sent the RST.
+const DEVICE: i32 = 4;
+/// Score from which the signs conflict.
+const CONFLICT: i32 = 2;
+
+/// Who the signs point to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The peer's stack: nothing outweighs the signs for it.
+    Peer,
+    /// A device on the path.
+    Device,
+    /// The signs conflict.
+    Open,
+}
 
 /// The initial TTLs and hop limits that stacks use.
 const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
@@ -26,6 +37,13 @@ pub enum Signal {
     },
     /// A TTL that no path length explains.
     ImplausibleTtl {
+        /// The RST's TTL.
+        ttl: u8,
+        /// The peer's, in the handshake.
+        expected: u8,
+    },
+    /// Another initial value and another number of hops: another stack at another distance.
+    OtherStack {
         /// The RST's TTL.
         ttl: u8,
         /// The peer's, in the handshake.
@@ -58,6 +76,12 @@ pub enum Signal {
     Unprovoked,
     /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
     NoTimestamp,
+    /// An RST with ACK that acknowledges what this host never sent: a live socket acknowledges what it has received.
+    ImpossibleAck,
+    /// Payload. Stacks send none with an RST, though RFC 9293 section 3.5.3 allows it.
+    Payload,
+    /// A bare RST with a timestamp: stacks answer for an unknown connection without options.
+    BareWithTimestamp,
     /// TTL, timestamp and shape are those of a live socket of the peer.
     LikeThePeer,
     /// Its timestamp continues the peer's in step with the elapsed time: the sender has the peer's clock.
@@ -67,14 +91,15 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Points against the peer as the sender.
+    /// Points against the peer as the sender. docs/design/sender.md gives the reason and source of each.
     pub fn points(self) -> i32 {
         match self {
             // More than the points for a perfect imitation, so the sender stays undecided.
             Self::DataContinued => 6,
             // A peer that has aborted sends nothing beyond its RST; injectors send bursts.
-            Self::MadeOnThisLink { .. } | Self::Repeated => 4,
-            Self::ImplausibleTtl { .. } | Self::NeverAcknowledged => 3,
+            Self::MadeOnThisLink { .. } | Self::Repeated | Self::ImpossibleAck => 4,
+            Self::ImplausibleTtl { .. } | Self::OtherStack { .. } | Self::NeverAcknowledged | Self::Payload => 3,
+            Self::BareWithTimestamp => 2,
             Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
             Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
@@ -100,15 +125,20 @@ impl Forgery {
         self.signals.iter().map(|signal| signal.points()).sum()
     }
 
-    /// Whether the peer's stack did not send it.
-    pub fn not_the_peer(&self) -> bool {
-        self.score() >= NOT_THE_PEER
-    }
-
-    /// Whether a device on the path may have sent it. A live Linux socket's RST has a timestamp. Some other stacks omit
-    /// it (RFC 7323 section 3.2 only recommends it), so its absence proves nothing but leaves the sender open.
-    pub fn doubtful(&self) -> bool {
-        self.score() >= DOUBTFUL || self.signals.contains(&Signal::NoTimestamp)
+    /// Who sent it, as far as the signs tell. Data beyond the RST excludes the peer's socket, whatever speaks for it. A live Linux
+    /// socket's RST has a timestamp; some other stacks omit it (RFC 7323 section 3.2 only recommends it), so its absence
+    /// proves nothing but leaves the sender open.
+    pub fn origin(&self) -> Origin {
+        let has = |signal| self.signals.contains(&signal);
+        // A firewall on the peer's host rejects in the peer's name, at its distance, while the peer's socket lives.
+        let peers_firewall = has(Signal::DataContinued) && self.same_ttl && self.reject_shape;
+        match self.score() {
+            _ if peers_firewall && !has(Signal::NeverAcknowledged) => Origin::Open,
+            DEVICE.. => Origin::Device,
+            CONFLICT.. => Origin::Open,
+            _ if has(Signal::DataContinued) || has(Signal::NoTimestamp) => Origin::Open,
+            _ => Origin::Peer,
+        }
     }
 }
 
@@ -178,16 +208,22 @@ fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
     } else if hops > MAX_HOPS {
         Some(Signal::ImplausibleTtl { ttl, expected })
     } else if hops.abs_diff(peer_hops) >= 2 {
-        Some(Signal::OtherHops { ttl, expected })
+        let same_initial = initial(ttl) == initial(expected);
+        Some(if same_initial { Signal::OtherHops { ttl, expected } } else { Signal::OtherStack { ttl, expected } })
     } else {
         // Another initial value on a path of the same length, within one hop for equal-cost routes.
         None
     }
 }
 
-/// The number of hops that a TTL implies, from the next initial value above it.
+/// The number of hops that a TTL implies.
 fn hops(ttl: u8) -> u8 {
-    INITIAL_TTLS.iter().find(|initial| **initial >= ttl).map_or(0, |initial| initial - ttl)
+    initial(ttl) - ttl
+}
+
+/// The initial value that a TTL comes from: the next one above it.
+fn initial(ttl: u8) -> u8 {
+    INITIAL_TTLS.into_iter().find(|initial| *initial >= ttl).unwrap_or(ttl)
 }
 
 fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_ttl: bool) -> Vec<Signal> {
@@ -221,13 +257,23 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     if !bare && negotiated && !timestamps {
         signals.push(Signal::NoTimestamp);
     }
-    if !bare && same_ttl && timestamps == negotiated && rst.window > 0 {
+    signals.extend((!bare && !acknowledges_ours(record, rst)).then_some(Signal::ImpossibleAck));
+    signals.extend((rst.payload > 0).then_some(Signal::Payload));
+    signals.extend((bare && timestamps).then_some(Signal::BareWithTimestamp));
+    if !bare && same_ttl && timestamps == negotiated && rst.window > 0 && acknowledges_ours(record, rst) {
         signals.push(Signal::LikeThePeer);
     }
     if bare && same_ttl && outstanding && !too_soon {
         signals.push(Signal::AnswerOfThePeer);
     }
     signals
+}
+
+/// Whether the acknowledgement number is one that a live socket of the peer can have: at most what this host has sent,
+/// and not far behind what the peer had acknowledged (the RST may have overtaken an ACK).
+fn acknowledges_ours(record: &ResetRecord, rst: &Segment) -> bool {
+    let seen = record.flags & flags::TCP != 0;
+    !seen || record.tcp.snd_nxt.wrapping_sub(rst.ack) < 1 << 24
 }
 
 /// The longest time for the answer to a challenge ACK.
@@ -256,6 +302,8 @@ mod tests {
             (255, 118, "MadeOnThisLink"),
             (200, 63, "ImplausibleTtl"),
             (58, 52, "OtherHops"),
+            // A load balancer's or a NAT gateway's stack.
+            (250, 63, "OtherStack"),
             (63, 63, "none"),
             (64, 64, "none"),
             // One hop of difference: equal-cost routes, or a container one hop nearer.

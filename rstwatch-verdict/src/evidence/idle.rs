@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag, tcp_flag};
 
 use super::end::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
-use super::{Context, GAP};
-use crate::known_timeouts;
+use super::{Context, GAP, received};
 
 /// An idle gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,8 +20,6 @@ pub struct Gap {
     /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the
     /// connection: a closing message, or a late response.
     pub unsampled_message: bool,
-    /// Its length fits a well-known idle timeout.
-    pub fits_timeout: bool,
     /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
@@ -38,7 +35,24 @@ impl Gap {
     pub fn was_idle_at_fin(&self) -> bool {
         self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
+
+    /// Whether the peer closed after a whole number of seconds: programs set idle timers in seconds, while a process ends
+    /// at any time.
+    pub fn closed_by_timer(&self) -> bool {
+        self.until_fin.is_some_and(|idle| {
+            let past = Duration::from_nanos(idle.subsec_nanos().into());
+            self.was_idle_at_fin() && (past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY)
+        })
+    }
 }
+
+/// A closing message arrives at most this long before the FIN.
+const WITH_FIN: Duration = Duration::from_millis(200);
+
+/// A timer fires at most this late: its own scheduling and the path's delay.
+const TIMER_LATE: Duration = Duration::from_millis(60);
+/// A timer seems to fire early by the resolution of the kernel's clocks.
+const TIMER_EARLY: Duration = Duration::from_millis(20);
 
 /// The idle gap before a received reset.
 pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
@@ -52,19 +66,72 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         // The FIN itself is no activity: the gap begins before it, unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
+        (true, None) if answering(record) => None,
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
+        // A request in progress is no idle time, and neither is data that we do not read.
+        (false, None) if response_pending(record) || unread(record) > MAX_CLOSING_BYTES => None,
+        (false, None) if request_open(record) => silence_before_request(record, context),
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
-    let fits_timeout = length.is_some_and(|length| !known_timeouts::fitting(length, None).is_empty());
     Gap {
         length,
-        ended_by_us: outstanding,
+        ended_by_us: outstanding || (fin_ago.is_none() && request_open(record)),
         until_fin,
         unsampled_message,
-        fits_timeout,
         threshold: threshold(tcp, context),
     }
+}
+
+/// An upload sends more than this many data segments for each one it receives.
+const UPLOAD_RATIO: u32 = 8;
+
+/// Whether this end is a client that sends far more data segments than it receives.
+pub(super) fn uploading(record: &ResetRecord) -> bool {
+    record.conn.role == role::CLIENT && record.tcp.data_segs_out / UPLOAD_RATIO > record.tcp.data_segs_in
+}
+
+/// Whether this end is a client whose last request was not answered.
+pub(super) fn request_open(record: &ResetRecord) -> bool {
+    record.conn.role == role::CLIENT && received::unanswered(record) && !uploading(record)
+}
+
+/// Whether this end is a server that had yet to respond to a request. Before its first response its last payload has the
+/// time of the handshake, which may be that of the request too.
+pub(super) fn response_pending(record: &ResetRecord) -> bool {
+    let tcp = &record.tcp;
+    let pending = tcp.received_age < tcp.sent_age || tcp.data_segs_out == 0;
+    record.conn.role == role::SERVER && tcp.data_segs_in > 0 && pending
+}
+
+/// Whether our outstanding data is the first response, or the periodic scan found a request without one: the time before
+/// it was work.
+fn answering(record: &ResetRecord) -> bool {
+    let tcp = &record.tcp;
+    let first = tcp.data_segs_in > 0 && tcp.data_segs_out <= tcp.packets_out;
+    record.conn.role == role::SERVER && (first || record.conn.sampled.last_payload == last_payload::PEERS)
+}
+
+/// Time between the last payload before our last request, or the handshake, and that request.
+fn silence_before_request(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let tcp = &record.tcp;
+    let asked = context.jiffies(tcp.sent_age)?;
+    let before = if tcp.data_segs_in > 0 {
+        context.jiffies(tcp.received_age)
+    } else if tcp.data_segs_out == 1 {
+        since(record, record.conn.established_ns)
+    } else {
+        None
+    };
+    before.map(|before| before.saturating_sub(asked))
+}
+
+/// Payload bytes received and not read, without the peer's FIN.
+pub(super) fn unread(record: &ResetRecord) -> u32 {
+    let fin = u32::from(record.conn.fin.time_ns != 0);
+    let bytes = record.tcp.rcv_nxt.wrapping_sub(record.tcp.copied_seq);
+    // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
+    if bytes > 1 << 30 { 0 } else { bytes.saturating_sub(fin) }
 }
 
 /// How long the connection had been idle when the peer's FIN arrived; zero if a request was open, `None` if not seen.
@@ -74,7 +141,8 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let tie = conn.fin.sent_age == conn.fin.received_age;
     let unanswered =
         conn.fin.sent_age < conn.fin.received_age || (tie && conn.sampled.last_payload == last_payload::OURS);
-    let never_answered = record.tcp.data_segs_in == 0 && record.tcp.data_segs_out > 0;
+    // Segments that were sent after the FIN do not count.
+    let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered);
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
     let response_open =
@@ -82,7 +150,8 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     // A closing message, such as TLS close_notify, arrives with the FIN and stays unread in a pooled connection. The
     // FIN itself takes one sequence number, which is included.
     let unread = conn.fin.unread.saturating_sub(1);
-    let closing_message = unread > 0 && unread <= MAX_CLOSING_BYTES;
+    let with_fin = context.jiffies(conn.fin.received_age).is_some_and(|age| age < WITH_FIN);
+    let closing_message = with_fin && unread > 0 && unread <= MAX_CLOSING_BYTES;
     // If the client was waiting when last sampled, the message is a response, though a late one.
     let late_response = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
     if request_open || response_open || late_response {
@@ -118,13 +187,22 @@ fn wrote_before(record: &ResetRecord) -> bool {
     tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
 }
 
-/// Our unacknowledged and unsent bytes, without our FIN.
+/// Our unacknowledged and unsent bytes, without our FIN. The RST's own ACK counts.
 pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
     let tcp = &record.tcp;
-    let bytes = tcp.write_seq.wrapping_sub(tcp.snd_una);
+    let bytes = tcp.write_seq.wrapping_sub(acknowledged(record));
     let fin = u32::from(tcp.shutdown & 2 != 0 && bytes > 0);
     // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
     if bytes > 1 << 30 { 0 } else { bytes - fin }
+}
+
+/// The first byte that the peer has not acknowledged, its RST included.
+fn acknowledged(record: &ResetRecord) -> u32 {
+    let tcp = &record.tcp;
+    let in_flight = tcp.snd_nxt.wrapping_sub(tcp.snd_una);
+    let by_rst = received::header(record)
+        .filter(|rst| rst.flags & tcp_flag::ACK != 0 && rst.ack.wrapping_sub(tcp.snd_una) <= in_flight);
+    by_rst.map_or(tcp.snd_una, |rst| rst.ack)
 }
 
 /// Time since the start of the operation that was reset.

@@ -10,7 +10,7 @@ mod sent;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use forgery::{Aftermath, Forgery, Signal, is_beyond};
+pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
 pub use idle::Gap;
 pub use reason::Reason;
 pub use received::{Delivery, Shape, header as rst_header, is_phantom};
@@ -71,6 +71,10 @@ pub struct Sent {
     pub queue_full: bool,
     /// The connection is an MPTCP subflow.
     pub subflow: bool,
+    /// This end opened the connection, and neither side sent payload.
+    pub opened_unused: bool,
+    /// The bytes that were left unread came after this long a silence; `None` without such bytes.
+    pub silence_before_unread: Option<Duration>,
     /// An RST had ended the connection here, and this segment from the peer lies beyond it.
     pub resumed: bool,
     /// The origin of that RST, if its record was seen.
@@ -143,6 +147,8 @@ pub struct Received {
     pub forgery: Forgery,
     /// What happened to our data.
     pub delivery: Delivery,
+    /// The connection is an MPTCP subflow.
+    pub subflow: bool,
     /// The peer sent keepalive probes within the last minute.
     pub peer_probed: bool,
     /// Time since the connection was established.
@@ -167,8 +173,12 @@ pub struct SenderVerdict {
     pub cause: Cause,
     /// Who emitted the RST.
     pub sender: Sender,
-    /// How sure the verdict is.
+    /// How sure the sender is.
+    pub sender_confidence: Confidence,
+    /// How sure the cause is.
     pub confidence: Confidence,
+    /// The causes that remain.
+    pub candidates: Vec<Cause>,
     /// The sentence of its rule.
     pub because: String,
 }

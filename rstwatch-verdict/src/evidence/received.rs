@@ -32,6 +32,12 @@ pub struct Delivery {
     pub retransmitted: bool,
     /// This end is the server, and had yet to respond to a request.
     pub response_pending: bool,
+    /// This end is a client whose last request was not answered.
+    pub request_open: bool,
+    /// Time since the request that was in progress; `None` if none was.
+    pub request_age: Option<Duration>,
+    /// Payload bytes from the peer that this end had not read.
+    pub unread: u32,
     /// This end is the server.
     pub we_serve: bool,
     /// This end has sent payload.
@@ -39,9 +45,6 @@ pub struct Delivery {
     /// The peer has sent payload.
     pub received_any: bool,
 }
-
-/// An upload sends more than this many data segments for each one it receives.
-const UPLOAD_RATIO: u32 = 8;
 
 /// An ACK within this time of the handshake counts as the handshake's: jiffies are coarse. Shorter than any retransmission
 /// timeout (TCP_RTO_MIN, include/net/tcp.h).
@@ -52,13 +55,18 @@ const PROBED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let tcp = &record.tcp;
+    let (request_open, response_pending) = (idle::request_open(record), idle::response_pending(record));
+    let request_age = if request_open { Some(tcp.sent_age) } else { response_pending.then_some(tcp.received_age) };
     let delivery = Delivery {
         outstanding: idle::payload_outstanding(record),
-        unanswered: tcp.data_segs_out > 0 && (tcp.data_segs_in == 0 || sent_last(record)),
+        unanswered: unanswered(record),
         nothing_acknowledged: acknowledged_nothing(record, context),
-        uploading: record.conn.role == role::CLIENT && tcp.data_segs_out / UPLOAD_RATIO > tcp.data_segs_in,
+        uploading: idle::uploading(record),
         retransmitted: tcp.retransmits > 0,
-        response_pending: record.conn.role == role::SERVER && tcp.received_age < tcp.sent_age,
+        response_pending,
+        request_open,
+        request_age: request_age.and_then(|age| context.jiffies(age)),
+        unread: idle::unread(record),
         we_serve: record.conn.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
@@ -78,6 +86,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         }),
         correlation: Correlation::default(),
         delivery,
+        subflow: record.subflow != 0,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
         age: idle::since(record, record.conn.established_ns),
     }
@@ -88,6 +97,11 @@ fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
     let age = idle::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
     age.zip(heard).is_some_and(|(age, heard)| heard + HANDSHAKE_ACK_TOLERANCE >= age)
+}
+
+/// Whether this end has sent payload to which no response was seen.
+pub(super) fn unanswered(record: &ResetRecord) -> bool {
+    record.tcp.data_segs_out > 0 && (record.tcp.data_segs_in == 0 || sent_last(record))
 }
 
 /// Whether our last payload was sent after the peer's last. If both fall within the same jiffy, the server is assumed to

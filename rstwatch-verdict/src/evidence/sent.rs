@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Task, flags, present, sk_class, tcp_flag};
+use rstwatch_common::record::{ResetRecord, Task, flags, present, role, sk_class, tcp_flag};
 
 use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
 
@@ -31,6 +31,8 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         subflow: record.subflow != 0,
+        opened_unused: opened_unused(record),
+        silence_before_unread: silence_before_unread(record, context),
         resumed: resumed(record),
         ended_by: None,
         conntrack_full: conntrack_full(record)
@@ -64,6 +66,27 @@ fn resumed(record: &ResetRecord) -> bool {
     let ended_by_rst = record.flags & flags::TOMBSTONE != 0 && rst.present & present::SEGMENT != 0;
     let from_peers_host = rst.ttl == record.segment.ttl && forgery::is_reject_shaped(rst);
     ended_by_rst && !from_peers_host && forgery::is_beyond(&record.segment, rst)
+}
+
+/// Whether this end opened the connection and no payload went either way.
+fn opened_unused(record: &ResetRecord) -> bool {
+    let conn = &record.conn;
+    let unused = if record.flags & flags::TOMBSTONE != 0 {
+        conn.closed.time_ns != 0 && conn.closed.bytes_sent == 0 && conn.closed.bytes_received == 0
+    } else {
+        record.flags & flags::TCP != 0 && record.tcp.data_segs_out == 0 && record.tcp.data_segs_in == 0
+    };
+    unused && conn.role == role::CLIENT && conn.established_ns != 0
+}
+
+/// The silence before the bytes that were left unread. Known only if they came in one segment after our last payload:
+/// each earlier segment of the peer's had been answered.
+fn silence_before_unread(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let (tcp, conn) = (&record.tcp, &record.conn);
+    let one_more = tcp.data_segs_in <= tcp.data_segs_out.saturating_add(1) && tcp.data_segs_out > 0;
+    let unread = record.flags & flags::TCP != 0 && conn.reset.unread > 0;
+    let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
+    (unread && one_more && received < sent).then(|| context.jiffies(sent - received)).flatten()
 }
 
 /// How long before the reset the conntrack table was last full.

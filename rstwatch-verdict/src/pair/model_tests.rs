@@ -8,7 +8,6 @@ use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag
 
 use super::model::{Model, Released, Reset};
 use super::{Pairing, Ready};
-use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::SenderVerdict;
 use crate::recent::Recent;
 use crate::testing::fixture::{self, NOW_NS};
@@ -186,8 +185,7 @@ fn received_record(reset: &Reset) -> ResetRecord {
 
 /// A verdict that carries its sender's number.
 fn verdict(reset: &Reset) -> SenderVerdict {
-    let because = reset.id.to_string();
-    SenderVerdict { cause: Cause::LingerAbort, sender: Sender::LocalApp, confidence: Confidence::Certain, because }
+    fixture::linger_abort(reset.id.to_string())
 }
 
 fn released(ready: Ready) -> Released {

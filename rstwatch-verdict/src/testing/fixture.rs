@@ -7,7 +7,8 @@ use rstwatch_common::flow::{Flow, IPV4};
 use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind, present, role, sk_class, state, tcp_flag};
 use zerocopy::FromZeros;
 
-use crate::evidence::Context;
+use crate::cause::{Cause, Confidence, Sender};
+use crate::evidence::{Context, SenderVerdict};
 use crate::reasons::Reasons;
 
 /// Time of the tests' resets, nanoseconds after boot.
@@ -86,6 +87,7 @@ pub fn sent_active() -> ResetRecord {
     sent.conn.marks = rstwatch_common::record::mark::ABORTED;
     sent.conn.closing.time_ns = NOW_NS;
     sent.conn.reset.time_ns = NOW_NS;
+    (sent.tcp.data_segs_in, sent.tcp.data_segs_out) = (3, 3);
     sent
 }
 
@@ -103,6 +105,18 @@ pub fn sent_answer() -> ResetRecord {
     sent.segment.payload = 10;
     sent.segment.ttl = 63;
     sent
+}
+
+/// The verdict of a sender that aborted on purpose.
+pub fn linger_abort(because: String) -> SenderVerdict {
+    SenderVerdict {
+        cause: Cause::LingerAbort,
+        sender: Sender::LocalApp,
+        sender_confidence: Confidence::Certain,
+        confidence: Confidence::Certain,
+        candidates: vec![Cause::LingerAbort],
+        because,
+    }
 }
 
 /// A received RST with the header of a live Linux socket's abort, on a connection that has exchanged data.

@@ -2,7 +2,7 @@
 
 use rstwatch_common::record::{ResetRecord, flags, last_payload, mark, role, sk_class, state, tcp_flag};
 
-use super::sent::{answer_from, exiting, full, marked};
+use super::sent::{answer_from, exiting, full, idle_at_close, marked};
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
 
@@ -27,6 +27,12 @@ pub(super) fn aborted(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
     record.conn.marks = mark::ABORTED | marks;
     record.conn.reset.reason = reason(why);
     record.conn.reset_state = reset_state;
+    record
+}
+
+/// Payload went both ways.
+fn used(mut record: ResetRecord) -> ResetRecord {
+    (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
     record
 }
 
@@ -86,7 +92,13 @@ pub(super) const CASES: &[Case] = &[
     ("after_close_exited", || exiting(closed(0), 0)),
     ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
-    ("after_close_linger", || aborted("TCP_STATE", mark::LINGER0, state::CLOSE)),
+    ("after_close_linger", || used(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
+    ("after_close_probe", || {
+        let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
+        record.conn.role = role::CLIENT;
+        record
+    }),
+    ("after_close_idle_abort", || idle_at_close(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
     ("closed_when_idle", || closed(60_000)),

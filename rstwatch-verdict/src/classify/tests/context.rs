@@ -68,32 +68,33 @@ pub(super) const CASES: &[EvidenceCase] = &[
         record.conn.rst.segment.ttl = 63;
         after(&record, EndedBy::Busy)
     }),
-    ("peers_firewall", || data_beyond(&received::bare())),
-    ("path_injected", || {
+    ("open_continued", || data_beyond(&received::bare())),
+    ("device_injected", || {
         let mut record = received::bare();
         record.segment.ip_id = 7;
         data_beyond(&record)
     }),
-    ("path_dropped_state", || {
+    ("device_dropped_state", || {
         let mut record = received::after_silence(received::bare(), 60_000);
         record.segment.ip_id = 7;
         data_beyond(&record)
     }),
     // A perfect imitation, yet the data continues: the sender stays undecided.
-    ("path_doubtful", || data_beyond(&fixture::received())),
+    ("open_continued", || data_beyond(&fixture::received())),
+    ("aborted_together", || correlated(&fixture::received(), Correlation { ended_together: 2, refused_since: true })),
     ("ended_together", || {
         correlated(
             &received::after_fin(received::bare(), 60_000),
             Correlation { ended_together: 2, refused_since: true },
         )
     }),
-    ("reused_after_fin", || {
+    ("reused_after_timer", || {
         correlated(
             &received::after_fin(received::bare(), 60_000),
             Correlation { ended_together: 2, refused_since: false },
         )
     }),
-    ("reused_after_fin", || {
+    ("reused_after_timer", || {
         correlated(
             &received::after_fin(received::bare(), 60_000),
             Correlation { ended_together: 0, refused_since: true },

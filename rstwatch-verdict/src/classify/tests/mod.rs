@@ -9,8 +9,9 @@ mod sent;
 
 use rstwatch_common::record::{ResetRecord, state};
 
-use super::{RULES, classify};
-use crate::evidence::{self, Evidence};
+use super::{RULES, candidates, classify};
+use crate::cause::{Cause, Confidence, Sender};
+use crate::evidence::{self, Evidence, SenderVerdict};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{active, own_abort};
@@ -28,6 +29,11 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
     let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
     recorded.chain(context::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+}
+
+fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {
+    let (sender_confidence, candidates) = (Confidence::Certain, vec![cause]);
+    SenderVerdict { cause, sender, sender_confidence, confidence, candidates, because: "x".into() }
 }
 
 fn evidence_of(record: &ResetRecord) -> Evidence {
@@ -64,12 +70,43 @@ fn every_rule_has_a_sentence() {
     }
 }
 
+/// A family holds its candidates; a cause has itself alone.
+#[test]
+fn candidates_belong_to_their_family() {
+    for (rule, evidence) in evidence_cases() {
+        let verdict = classify(&evidence);
+        let (cause, remain) = (verdict.cause, &verdict.candidates);
+        assert!(remain.len() <= candidates::MAX, "{rule}: {remain:?}");
+        let mut distinct = remain.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), remain.len(), "{rule}: {remain:?} names one twice");
+        let open = verdict.sender == Sender::Unknown;
+        let outside = |candidate: &&Cause| **candidate != cause && !cause.entry().covers.contains(candidate);
+        assert!(open || remain.iter().find(outside).is_none(), "{rule}: {cause} does not cover {remain:?}");
+        assert_eq!(remain.is_empty(), cause == Cause::Unknown, "{rule}");
+        assert!(remain.len() < 2 || verdict.confidence != Confidence::Certain, "{rule}: several remain, yet certain");
+    }
+}
+
+/// A router that holds the peer's address and forgot the translation: its stack is not the peer.
+#[test]
+fn a_router_that_answers_is_a_middlebox() {
+    let mut evidence = evidence_of(&received::from_next_door(received::after_silence(bare(), 60_000)));
+    if let Evidence::Received(received) = &mut evidence {
+        received.sender_verdict = Some(seen(Cause::NoSuchConnection, Sender::LocalKernel, Confidence::Likely));
+    }
+    let verdict = classify(&evidence);
+    assert_eq!((verdict.sender, verdict.sender_confidence), (Sender::Middlebox, Confidence::Certain));
+    assert_eq!(verdict.candidates.first(), Some(&Cause::MiddleboxIdle));
+}
+
 /// A verdict of the receiving end alone is never certain.
 #[test]
 fn nothing_received_alone_is_certain() {
     for (rule, evidence) in evidence_cases() {
         if matches!(evidence, Evidence::Received(_)) {
-            assert_ne!(classify(&evidence).confidence, crate::cause::Confidence::Certain, "{rule}");
+            assert_ne!(classify(&evidence).confidence, Confidence::Certain, "{rule}");
         }
     }
 }
@@ -77,7 +114,6 @@ fn nothing_received_alone_is_certain() {
 /// Reasons that are derived from fields give less confidence.
 #[test]
 fn derived_reasons_are_not_certain() {
-    use crate::cause::{Cause, Confidence};
     for (reset, cause) in [
         (own_abort("NOT_SPECIFIED"), Cause::LingerAbort),
         (active("NOT_SPECIFIED", state::ESTABLISHED), Cause::AdminAbort),
@@ -90,12 +126,10 @@ fn derived_reasons_are_not_certain() {
 /// Each end alone infers idle_reaped, but both measure the same idle period.
 #[test]
 fn agreeing_ends_keep_the_senders_confidence() {
-    use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderVerdict;
     let mut evidence = evidence_of(&after_fin(bare(), 60_000));
     if let Evidence::Received(received) = &mut evidence {
         let (cause, sender, confidence) = (Cause::IdleReaped, Sender::LocalKernel, Confidence::Likely);
-        received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
+        received.sender_verdict = Some(seen(cause, sender, confidence));
     }
     assert_eq!(classify(&evidence).confidence, Confidence::Likely);
 }
@@ -103,7 +137,6 @@ fn agreeing_ends_keep_the_senders_confidence() {
 /// Linux 6.10 and 6.11 give a reason for the answer, but not for the earlier abort.
 #[test]
 fn segments_after_an_abort_without_a_reason_are_not_certain() {
-    use crate::cause::{Cause, Confidence};
     use rstwatch_common::record::mark;
     let after = after_close::aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
     let verdict = classify(&evidence_of(&after));
@@ -112,8 +145,6 @@ fn segments_after_an_abort_without_a_reason_are_not_certain() {
 
 #[test]
 fn the_sending_end_decides() {
-    use crate::cause::{Cause, Confidence, Sender};
-    use crate::evidence::SenderVerdict;
     let cases = [
         (Cause::UnreadData, Sender::LocalApp, Sender::Peer, Confidence::Certain),
         (Cause::FirewallReject, Sender::LocalFirewall, Sender::LocalFirewall, Confidence::Likely),
@@ -122,7 +153,7 @@ fn the_sending_end_decides() {
     for (cause, sender, seen_as, confidence) in cases {
         let mut evidence = evidence_of(&fixture::received());
         if let Evidence::Received(received) = &mut evidence {
-            received.sender_verdict = Some(SenderVerdict { cause, sender, confidence, because: "x".into() });
+            received.sender_verdict = Some(seen(cause, sender, confidence));
         }
         let verdict = classify(&evidence);
         assert_eq!((verdict.cause, verdict.sender, verdict.confidence), (cause, seen_as, confidence));

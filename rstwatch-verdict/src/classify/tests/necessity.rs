@@ -8,10 +8,10 @@ use crate::cause::{Cause, Confidence, Direction, Sender};
 use crate::evidence::Evidence;
 
 /// The part of a verdict that is a fixed word for users.
-type Seen = (Cause, Sender, Confidence);
+type Seen = (Cause, Vec<Cause>, Sender, Confidence);
 
 fn seen(verdict: &Verdict) -> Seen {
-    (verdict.cause, verdict.sender, verdict.confidence)
+    (verdict.cause, verdict.candidates.clone(), verdict.sender, verdict.confidence)
 }
 
 /// All golden cases as evidence, with the verdict of the undamaged table.

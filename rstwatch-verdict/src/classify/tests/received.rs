@@ -53,21 +53,21 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // An unprovoked bare RST.
-    ("unexplained", || {
+    ("forgotten", || {
         let mut record = bare();
         record.tcp.write_seq = record.tcp.snd_una;
         record.tcp.rtx_age_ns = 0;
         record
     }),
     // After an RST with a wrong sequence number: the exact one may answer our challenge ACK, or be a second attempt.
-    ("unexplained", || {
+    ("forgotten", || {
         let mut record = bare();
         record.conn.challenge.count = 1;
         record.conn.challenge.time_ns = NOW_NS - SECOND / 2;
         record
     }),
     // Its sequence number is one that we have not acknowledged yet.
-    ("path_injected", || {
+    ("device_injected", || {
         let mut record = bare();
         record.tcp.write_seq = record.tcp.snd_una;
         record.tcp.rtx_age_ns = 0;
@@ -82,12 +82,12 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A stack that sends no timestamp with its aborts, or a device.
-    ("path_doubtful", || {
+    ("open_abort", || {
         let mut record = fixture::received();
         record.segment.present &= !present::TIMESTAMPS;
         record
     }),
-    ("peer_cut_upload", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.data_segs_out = 90;
         record
@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A server that pushes after an idle period: no client pool is involved.
-    ("pushed_after_idle", || {
+    ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);
         record.conn.role = role::SERVER;
         record
@@ -152,17 +152,17 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A client's last write has the time of the last response, and it has sent more segments: the write was not
     // answered.
-    ("peer_left_unread", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.sent_age = record.tcp.received_age;
         record.tcp.data_segs_out = 9;
         record
     }),
-    ("refused_nearby", || from_next_door(connecting())),
+    ("connect_refused", || from_next_door(connecting())),
     ("connect_refused", connecting),
-    ("path_dropped_state", || from_next_door(after_silence(bare(), 60_000))),
-    ("path_rejected", || from_next_door(bare())),
-    ("path_injected", || {
+    ("device_rejected_idle", || from_next_door(after_silence(bare(), 60_000))),
+    ("device_injected", || from_next_door(bare())),
+    ("device_injected", || {
         let mut record = bare();
         record.segment.ttl = 200;
         record.tcp.snd_una = record.tcp.write_seq;
@@ -170,28 +170,30 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // Sent on this link while nothing was outstanding: not a reject, which answers a segment.
-    ("path_injected", || {
+    ("device_injected", || {
         let mut record = from_next_door(bare());
         record.tcp.snd_una = record.tcp.write_seq;
         record.tcp.rtx_age_ns = 0;
         record
     }),
-    ("path_doubtful", || {
+    ("open_abort", || {
         let mut record = fixture::received();
         record.segment.ttl = 55;
         record.segment.present &= !present::TIMESTAMPS;
         record
     }),
-    ("reused_after_fin", || after_fin(bare(), 60_000)),
+    ("reused_after_timer", || after_fin(bare(), 60_000)),
+    // No timer is set to 47.4 s: the process may have ended as well.
+    ("reused_after_fin", || after_fin(bare(), 47_400)),
     ("wrote_after_fin", || after_fin(bare(), 0)),
-    ("half_closed_unread", || {
+    ("peer_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
         record.tcp.sent_age = 0;
         record.tcp.write_seq += 10;
         record
     }),
     // haproxy after it has read a server's response.
-    ("half_closed_aborted", || {
+    ("peer_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
         record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
@@ -206,7 +208,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // TLS close_notify came with the FIN and is unread.
-    ("reused_after_fin", || {
+    ("reused_after_timer", || {
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 25;
@@ -234,18 +236,18 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq = record.tcp.snd_una + 1;
         record
     }),
-    ("peer_gave_up_probing", || {
+    ("peer_aborted", || {
         let mut record = after_silence(fixture::received(), 25_000);
         record.tcp.oow_age = jiffies(2000);
         record
     }),
-    ("peer_never_spoke", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.data_segs_in = 0;
         record
     }),
     // A server's response has the time of the request and is the later of the two. Health checks end this way.
-    ("peer_left_answer", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.conn.role = role::SERVER;
         record.tcp.sent_age = record.tcp.received_age;
@@ -257,38 +259,73 @@ pub(super) const CASES: &[Case] = &[
         record.conn.role = role::SERVER;
         record
     }),
-    ("peer_left_unread", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.write_seq += 100;
         record.tcp.snd_nxt += 100;
         record
     }),
-    ("peer_left_unread", || {
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.sent_age = jiffies(20);
         record
     }),
     // A log shipper sends, is acknowledged, then becomes idle. It never gets a response.
-    ("peer_reaped_idle", || {
+    ("peer_aborted", || {
         let mut record = after_silence(fixture::received(), 240_000);
         record.tcp.received_age = jiffies(300_000);
         record
     }),
-    ("peer_left_unread_long", || {
+    ("peer_aborted", || {
         let mut record = after_silence(fixture::received(), 47_000);
         record.tcp.received_age = jiffies(300_000);
         record
     }),
-    ("peer_reaped_idle", || after_silence(fixture::received(), 60_200)),
-    ("peer_silent", || {
+    ("peer_aborted", || after_silence(fixture::received(), 60_200)),
+    ("peer_aborted", || {
         let mut record = fixture::received();
         record.tcp.data_segs_in = 0;
         record.tcp.data_segs_out = 0;
         record
     }),
     ("peer_aborted", fixture::received),
+    // A health check that only connects.
+    ("peer_probed_port", || {
+        let mut record = fixture::received();
+        record.conn.role = role::SERVER;
+        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
+        record
+    }),
+    // A load balancer's stack resets the idle connection on its own: another initial TTL, another path.
+    ("device_dropped_state", || {
+        let mut record = after_silence(bare(), 350_000);
+        record.segment.ttl = 250;
+        record.tcp.write_seq = record.tcp.snd_una;
+        record.tcp.sent_age = jiffies(350_000);
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
+    // An RST with payload: no stack sends one.
+    ("open_abort", || {
+        let mut record = fixture::received();
+        record.segment.ttl = 127;
+        record.segment.payload = 12;
+        record
+    }),
+    // It acknowledges what this host never sent.
+    ("device_injected", || {
+        let mut record = fixture::received();
+        record.segment.ack = 0x7000_0000;
+        record.segment.ttl = 127;
+        record
+    }),
+    ("open_forgot", || {
+        let mut record = bare();
+        record.segment.ttl = 55;
+        record
+    }),
     // The peer had half-closed, and had read our response.
-    ("half_closed_aborted", || after_fin(fixture::received(), 0)),
+    ("peer_aborted", || after_fin(fixture::received(), 0)),
     // A client that sends a request and aborts: it has no data from us to read.
     ("peer_aborted", || {
         let mut record = fixture::received();
@@ -297,13 +334,14 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The idle time fits no well-known timeout, so no timer is assumed.
     ("peer_aborted", || after_silence(fixture::received(), 47_000)),
-    ("handshake_only", || {
+    ("never_completed", || {
         let mut record = bare();
         record.tcp.data_segs_in = 0;
         record.conn.established_ns = NOW_NS - SECOND;
+        record.tcp.ack_age = jiffies(1000);
         record
     }),
-    ("reused_idle", || after_silence(bare(), 60_000)),
+    ("forgotten", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
     // A one-way upload five seconds after the handshake: too late for a full accept queue.
     ("forgotten", || {

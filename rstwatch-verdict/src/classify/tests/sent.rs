@@ -56,6 +56,14 @@ pub(super) fn full(mut record: ResetRecord, ago_ns: u64) -> ResetRecord {
     record
 }
 
+/// A server that had answered 2 s before.
+pub(super) fn idle_at_close(mut record: ResetRecord) -> ResetRecord {
+    record.conn.role = role::SERVER;
+    (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
+    (record.conn.closing.sent_age, record.conn.closing.received_age) = (jiffies(2_000), jiffies(2_000) + 2);
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
     // The rule accepts established connections by their conntrack entry, which this one had lost.
     ("firewall_while_full", || {
@@ -158,6 +166,18 @@ pub(super) const CASES: &[Case] = &[
     ("never_accepted", || exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 0)),
     ("linger_zero", || marked(own_abort("TCP_STATE"), mark::LINGER0)),
     ("linger_zero", || own_abort("TCP_ABORT_ON_LINGER")),
+    ("probe", || {
+        let mut record = marked(own_abort("TCP_STATE"), mark::LINGER0);
+        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
+        record
+    }),
+    ("idle_abort", || idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0))),
+    // Opened in advance and never used: its timer ended it.
+    ("idle_abort", || {
+        let mut record = idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0));
+        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
+        record
+    }),
     ("disconnected", || own_abort("TCP_STATE")),
     ("disconnected", || own_abort("TCP_DISCONNECT_WITH_DATA")),
     // A reason that this version does not know: nothing is derived instead.

@@ -1,0 +1,145 @@
+//! The causes that remain where the evidence does not single one out, the most plausible first.
+//!
+//! Each list follows from what the kernel requires for a cause: unread data needs data, a listener's queue a connection that was
+//! never answered. At most five remain; the rarest give way.
+
+use super::received::received;
+use crate::cause::Cause::{
+    self, AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, KeepaliveTimeout, LingerAbort,
+    ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated, Probe, ProcessDied,
+    Refused, ResourceLimit, UnreadData,
+};
+use crate::evidence::{Evidence, Origin, Received};
+
+/// Maximum candidates of one event.
+pub(super) const MAX: usize = 5;
+
+/// What a live socket of the peer's may have done.
+pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
+    let Some(it) = received(evidence) else { return Vec::new() };
+    let causes: &[Cause] = match it {
+        _ if it.subflow => &[UnreadData, Mptcp, LingerAbort, ProcessDied],
+        _ if it.peer_closed => &[UnreadData, LingerAbort, ProcessDied, ResourceLimit],
+        _ if unused(it) && it.delivery.we_serve => &[Probe, LingerAbort, IdleReaped, AdminAbort],
+        _ if unused(it) => &[ListenerClosed, LingerAbort, IdleReaped, AdminAbort],
+        _ if it.delivery.we_serve && !it.delivery.received_any => &[Probe, UnreadData, LingerAbort, ProcessDied],
+        _ if it.peer_probed && quiet(it) => &[KeepaliveTimeout, IdleReaped, LingerAbort, AdminAbort],
+        _ if quiet(it) => &[IdleReaped, LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ if never_answered(it) => &[UnreadData, LingerAbort, ListenerClosed, ProcessDied, AdminAbort],
+        _ if long_open(it) => &[LingerAbort, ProcessDied, UnreadData, AdminAbort],
+        _ if it.delivery.we_serve => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ => &[UnreadData, LingerAbort, ProcessDied, AdminAbort],
+    };
+    with_device(it, causes)
+}
+
+/// No payload either way.
+fn unused(it: &Received) -> bool {
+    !it.delivery.sent_any && !it.delivery.received_any
+}
+
+/// Nothing was in progress, and the peer ended the silence.
+fn quiet(it: &Received) -> bool {
+    it.gap.is_idle() && !it.gap.ended_by_us
+}
+
+fn never_answered(it: &Received) -> bool {
+    !it.delivery.received_any && it.delivery.outstanding == 0
+}
+
+/// A request was in progress for so long that the peer's timeout may have ended it.
+fn long_open(it: &Received) -> bool {
+    it.delivery.request_age.is_some_and(|age| age >= it.gap.threshold)
+}
+
+/// Why a stack may not know a connection on which no FIN was seen.
+pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
+    let Some(it) = received(evidence) else { return Vec::new() };
+    let causes: &[Cause] = match it {
+        _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
+        _ if it.gap.is_idle() && it.delivery.we_serve => {
+            &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated]
+        }
+        _ if it.gap.is_idle() => &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied],
+        _ if it.delivery.we_serve => &[DataAfterClose, UnreadData, NatUntranslated, ProcessDied, FirewallReject],
+        _ if !it.delivery.received_any => &[ListenOverflow, FirewallReject, ProcessDied, UnreadData],
+        _ => &[ProcessDied, FirewallReject, UnreadData, LingerAbort, NatUntranslated],
+    };
+    with_device(it, causes)
+}
+
+/// Where the signs of the sender conflict, a device remains possible.
+fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
+    let device = if it.gap.is_idle() { MiddleboxIdle } else { MiddleboxInjected };
+    let mut all = causes.to_vec();
+    if it.forgery.origin() == Origin::Open && !all.contains(&device) {
+        all.truncate(MAX - 1);
+        all.push(device);
+    }
+    all
+}
+
+/// What a device on the path may have done to a connection in use.
+pub(super) fn injected(evidence: &Evidence) -> Vec<Cause> {
+    let answers = received(evidence).is_some_and(|it| it.delivery.outstanding > 0 && it.forgery.reject_shape);
+    if answers {
+        vec![FirewallReject, MiddleboxInjected, ConntrackFull]
+    } else {
+        vec![MiddleboxInjected, FirewallReject]
+    }
+}
+
+/// What a device on the path may have done to an idle connection: a reject answers the next segment.
+pub(super) fn dropped_state(_: &Evidence) -> Vec<Cause> {
+    vec![MiddleboxIdle, FirewallReject, ConntrackFull]
+}
+
+/// The RST answered a SYN.
+pub(super) fn refused(_: &Evidence) -> Vec<Cause> {
+    vec![Refused, FirewallReject]
+}
+
+/// The peer's FIN came after an idle period at no timer's time.
+pub(super) fn closed_idle(_: &Evidence) -> Vec<Cause> {
+    vec![IdleReaped, ProcessDied]
+}
+
+/// The peer's FIN came while the connection was in use.
+pub(super) fn closed_busy(_: &Evidence) -> Vec<Cause> {
+    vec![DataAfterClose, ProcessDied]
+}
+
+/// The end sent a short message after an idle period and closed; whether a request was open is not known.
+pub(super) fn closing_or_response(_: &Evidence) -> Vec<Cause> {
+    vec![IdleReaped, DataAfterClose, ProcessDied]
+}
+
+/// This host had closed, and what its owner was doing was not seen.
+pub(super) fn closed_here(_: &Evidence) -> Vec<Cause> {
+    vec![DataAfterClose, IdleReaped, ProcessDied]
+}
+
+/// This host had closed; whether a request was open is not known.
+pub(super) fn closed_here_unsampled(_: &Evidence) -> Vec<Cause> {
+    vec![IdleReaped, DataAfterClose]
+}
+
+/// Other connections to the server ended at the same moment, and new ones are refused.
+pub(super) fn ended_together(_: &Evidence) -> Vec<Cause> {
+    vec![ProcessDied, DataAfterClose, IdleReaped]
+}
+
+/// The same, by aborts.
+pub(super) fn aborted_together(_: &Evidence) -> Vec<Cause> {
+    vec![ProcessDied, ListenerClosed, UnreadData]
+}
+
+/// The peer answered the SYN, and then its stack did not know the connection.
+pub(super) fn never_completed(_: &Evidence) -> Vec<Cause> {
+    vec![ListenOverflow, ProcessDied]
+}
+
+/// The peer's stack forgot the connection at once after its FIN.
+pub(super) fn not_lingering(_: &Evidence) -> Vec<Cause> {
+    vec![LingerAbort, DataAfterClose, ResourceLimit]
+}
