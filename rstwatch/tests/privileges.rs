@@ -220,7 +220,9 @@ impl OtherNetns {
 
 /// Connects, and closes the connection with an RST.
 fn abort(to: SocketAddr) {
-    let client = TcpStream::connect(to).expect("connected");
+    let mut client = TcpStream::connect(to).expect("connected");
+    // An abort before any payload would be a probe.
+    client.write_all(b"x").expect("written");
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).expect("set");
 }
 

@@ -62,8 +62,12 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 fn pair(listener: &TcpListener, to: SocketAddr) -> (TcpStream, TcpStream) {
-    let client = TcpStream::connect(to).expect("connected");
-    (client, listener.accept().expect("accepted").0)
+    let mut client = TcpStream::connect(to).expect("connected");
+    let mut server = listener.accept().expect("accepted").0;
+    // An abort before any payload would be a probe.
+    client.write_all(b"x").expect("written");
+    server.read_exact(&mut [0]).expect("read");
+    (client, server)
 }
 
 /// close() with SO_LINGER 0.
