@@ -178,9 +178,11 @@ pub(super) fn unsampled_closing_message(evidence: &Evidence) -> bool {
     holds(evidence, |it| closed_earlier(it) && it.gap.unsampled_message && wrote(it))
 }
 
-/// This host wrote after an idle period that a timer of the peer's had ended.
+/// This host wrote after an idle period that a timer of the peer's had ended. A refusal since says that the server is gone.
 pub(super) fn reused_after_timer(evidence: &Evidence) -> bool {
-    holds(evidence, |it| closed_earlier(it) && it.gap.closed_by_timer() && wrote(it))
+    holds(evidence, |it| {
+        closed_earlier(it) && it.gap.closed_by_program() && wrote(it) && !it.correlation.refused_since
+    })
 }
 
 /// This host wrote after an idle period during which the peer had closed.

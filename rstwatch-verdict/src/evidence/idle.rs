@@ -20,6 +20,8 @@ pub struct Gap {
     /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the
     /// connection: a closing message, or a late response.
     pub unsampled_message: bool,
+    /// A closing message came with the peer's FIN: a program ended the connection, not the death of a process.
+    pub closing_message: bool,
     /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
@@ -36,12 +38,13 @@ impl Gap {
         self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
 
-    /// Whether the peer closed after a whole number of seconds: programs set idle timers in seconds, while a process ends
-    /// at any time.
-    pub fn closed_by_timer(&self) -> bool {
+    /// Whether a program of the peer's closed the idle connection: with a closing message, or after a whole number of
+    /// seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
+    pub fn closed_by_program(&self) -> bool {
         self.until_fin.is_some_and(|idle| {
             let past = Duration::from_nanos(idle.subsec_nanos().into());
-            self.was_idle_at_fin() && (past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY)
+            let in_time = past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY;
+            self.was_idle_at_fin() && (in_time || self.closing_message)
         })
     }
 }
@@ -79,6 +82,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         ended_by_us: outstanding || (fin_ago.is_none() && request_open(record)),
         until_fin,
         unsampled_message,
+        closing_message: fin_ago.is_some() && closing_message(record, context),
         threshold: threshold(tcp, context),
     }
 }
@@ -147,11 +151,7 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
     let response_open =
         conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
-    // A closing message, such as TLS close_notify, arrives with the FIN and stays unread in a pooled connection. The
-    // FIN itself takes one sequence number, which is included.
-    let unread = conn.fin.unread.saturating_sub(1);
-    let with_fin = context.jiffies(conn.fin.received_age).is_some_and(|age| age < WITH_FIN);
-    let closing_message = with_fin && unread > 0 && unread <= MAX_CLOSING_BYTES;
+    let closing_message = closing_message(record, context);
     // If the client was waiting when last sampled, the message is a response, though a late one.
     let late_response = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
     if request_open || response_open || late_response {
@@ -161,6 +161,15 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
+}
+
+/// Whether a closing message, such as TLS close_notify, arrived with the FIN; it stays unread in a pooled connection. The
+/// FIN itself takes one sequence number, which is included.
+fn closing_message(record: &ResetRecord, context: &Context) -> bool {
+    let fin = &record.conn.fin;
+    let unread = fin.unread.saturating_sub(1);
+    let with_fin = context.jiffies(fin.received_age).is_some_and(|age| age < WITH_FIN);
+    with_fin && unread > 0 && unread <= MAX_CLOSING_BYTES
 }
 
 fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {

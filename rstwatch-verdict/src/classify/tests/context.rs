@@ -94,7 +94,7 @@ pub(super) const CASES: &[EvidenceCase] = &[
             Correlation { ended_together: 2, refused_since: false },
         )
     }),
-    ("reused_after_timer", || {
+    ("reused_after_fin", || {
         correlated(
             &received::after_fin(received::bare(), 60_000),
             Correlation { ended_together: 0, refused_since: true },
