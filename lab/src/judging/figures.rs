@@ -1,9 +1,11 @@
-//! Counting judgements.
+//! The figures of the lab: how often the verdicts were right, each beside what is promised. Counted once, for the closing
+//! lines of a run ([`summary()`]) and for docs/accuracy.md ([`table()`]).
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use crate::judging::grade::Outcome;
+use crate::judging::grade::{MAX_CANDIDATES, Outcome, SenderGrade};
 use crate::judging::judgement::Judgement;
+use crate::judging::ratio::{NO_VALUE, Promise, Ratio, Unit};
 
 /// Which ends of a reset were watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +26,7 @@ impl Side {
         }
     }
 
-    fn of(judgement: &Judgement) -> Option<Self> {
+    pub(crate) fn of(judgement: &Judgement) -> Option<Self> {
         match (judgement.direction.as_deref()?, judgement.vantage.as_str()) {
             ("sent", _) => Some(Self::Sent),
             (_, "all") => Some(Self::ReceivedBoth),
@@ -33,98 +35,303 @@ impl Side {
     }
 }
 
-/// Counts by outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    outcomes: BTreeMap<Outcome, u64>,
-    pub(crate) as_seen: u64,
-    pub(crate) wrong_certain: u64,
-    pub(crate) wrong_middlebox: u64,
-}
-
-impl Tally {
-    pub(crate) fn of<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> Self {
-        let mut tally = Self::default();
-        for judgement in judgements {
-            *tally.outcomes.entry(judgement.result).or_default() += 1;
-            tally.as_seen += u64::from(judgement.as_seen.is_some() && judgement.result == Outcome::Right);
-            let false_word = matches!(judgement.result, Outcome::Wrong | Outcome::Extra);
-            if let Some(got) = judgement.got.as_ref().filter(|_| false_word) {
-                tally.wrong_certain += u64::from(got.confidence == "certain");
-                tally.wrong_middlebox += u64::from(got.cause.starts_with("middlebox_"));
-            }
-        }
-        tally
-    }
-
-    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
-        self.outcomes.get(&outcome).copied().unwrap_or(0)
-    }
-
-    /// Percentage of right verdicts among those that were due.
-    pub(crate) fn percent_right(&self) -> String {
-        let due = [Outcome::Right, Outcome::Unknown, Outcome::Wrong, Outcome::Missing, Outcome::Extra];
-        let due: u64 = due.iter().map(|outcome| self.count(*outcome)).sum();
-        // Rounded down, so that 100 means all.
-        let tenths = (self.count(Outcome::Right) * 1000).checked_div(due);
-        tenths.map_or_else(|| "–".to_owned(), |tenths| format!("{}.{} %", tenths / 10, tenths % 10))
-    }
-}
-
 /// The judgements of one side.
 pub(crate) fn on(side: Side, judgements: &[Judgement]) -> impl Iterator<Item = &Judgement> {
     judgements.iter().filter(move |judgement| Side::of(judgement) == Some(side))
 }
 
-/// A line for each side, for the end of a run.
+/// One figure: a sum over the judgements that it is about.
+struct Figure {
+    name: &'static str,
+    unit: Unit,
+    about: fn(&Judgement) -> bool,
+    count: fn(&Judgement) -> usize,
+    /// What is promised of each side, in the order of [`Side::EACH`].
+    promised: [Option<Promise>; 3],
+}
+
+use Promise::{AtLeast, AtMost};
+
+const NOTHING: [Option<Promise>; 3] = [None; 3];
+
+const fn each(promise: Promise) -> [Option<Promise>; 3] {
+    [Some(promise); 3]
+}
+
+/// All figures, in the order in which they are shown.
+const FIGURES: [Figure; 14] = [
+    Figure {
+        name: "wrong, of those `certain`",
+        unit: Unit::Count,
+        about: |it| says(it, "certain"),
+        count: |it| is_wrong(it).into(),
+        promised: each(AtMost(0)),
+    },
+    Figure {
+        name: "wrong, of those `likely`",
+        unit: Unit::Count,
+        about: |it| says(it, "likely"),
+        count: |it| is_wrong(it).into(),
+        promised: each(AtMost(0)),
+    },
+    Figure {
+        name: "wrong, of all",
+        unit: Unit::Percent,
+        about: is_due,
+        count: |it| is_wrong(it).into(),
+        promised: each(AtMost(5)),
+    },
+    Figure {
+        name: "cause and sender right",
+        unit: Unit::Percent,
+        about: is_due,
+        count: |it| (it.result == Outcome::Exact && is_sender(it, SenderGrade::Right)).into(),
+        promised: [Some(AtLeast(1000)), None, None],
+    },
+    Figure {
+        name: "cause named exactly, refusals left out",
+        unit: Unit::Percent,
+        about: |it| is_due(it) && it.truth != "refused",
+        count: |it| (it.result == Outcome::Exact).into(),
+        promised: [None, None, Some(AtLeast(550))],
+    },
+    Figure {
+        name: "truth among cause and candidates",
+        unit: Unit::Percent,
+        about: is_due,
+        count: |it| it.result.holds_truth().into(),
+        promised: [None, None, Some(AtLeast(990))],
+    },
+    Figure {
+        name: "candidates where there are several, mean",
+        unit: Unit::Mean,
+        about: has_several,
+        count: |it| candidates(it).len(),
+        promised: each(AtMost(3500)),
+    },
+    Figure {
+        name: "more than five candidates",
+        unit: Unit::Count,
+        about: has_several,
+        count: |it| (candidates(it).len() > MAX_CANDIDATES).into(),
+        promised: each(AtMost(0)),
+    },
+    Figure {
+        name: "truth first among several candidates",
+        unit: Unit::Percent,
+        about: has_several,
+        count: |it| candidates(it).first().is_some_and(|first| *first == it.truth).into(),
+        promised: each(AtLeast(600)),
+    },
+    Figure {
+        name: "sender right",
+        unit: Unit::Percent,
+        about: is_due,
+        count: |it| is_sender(it, SenderGrade::Right).into(),
+        promised: [None, Some(AtLeast(1000)), Some(AtLeast(980))],
+    },
+    Figure {
+        name: "cause `unknown`",
+        unit: Unit::Percent,
+        about: is_due,
+        count: |it| it.got.as_ref().is_some_and(|got| got.cause == "unknown").into(),
+        promised: each(AtMost(10)),
+    },
+    Figure {
+        name: "expected, but missing",
+        unit: Unit::Count,
+        about: is_due,
+        count: |it| (it.result == Outcome::Missing).into(),
+        promised: NOTHING,
+    },
+    Figure {
+        name: "not expected",
+        unit: Unit::Count,
+        about: is_due,
+        count: |it| (it.result == Outcome::Extra).into(),
+        promised: NOTHING,
+    },
+    Figure {
+        name: "not shown by this kernel",
+        unit: Unit::Count,
+        about: |it| is_due(it) || it.result == Outcome::NotSeen,
+        count: |it| (it.result == Outcome::NotSeen).into(),
+        promised: NOTHING,
+    },
+];
+
+/// Whether a verdict was due, or came without being expected.
+fn is_due(judgement: &Judgement) -> bool {
+    !matches!(judgement.result, Outcome::NotSeen | Outcome::NotMade | Outcome::Skipped)
+}
+
+fn says(judgement: &Judgement, confidence: &str) -> bool {
+    judgement.got.as_ref().is_some_and(|got| got.confidence == confidence)
+}
+
+/// Every verdict on a reset that was not made is wrong.
+fn is_wrong(judgement: &Judgement) -> bool {
+    matches!(judgement.result, Outcome::Wrong | Outcome::Extra)
+}
+
+fn is_sender(judgement: &Judgement, grade: SenderGrade) -> bool {
+    judgement.sender == Some(grade)
+}
+
+fn candidates(judgement: &Judgement) -> &[String] {
+    judgement.got.as_ref().map_or(&[], |got| &got.candidates)
+}
+
+fn has_several(judgement: &Judgement) -> bool {
+    candidates(judgement).len() > 1
+}
+
+/// A figure of one side.
+struct Measured {
+    name: &'static str,
+    value: String,
+    /// What is promised, and whether it is kept; absent without judgements.
+    promise: Option<(String, bool)>,
+}
+
+impl Measured {
+    fn is_missed(&self) -> bool {
+        matches!(self.promise, Some((_, false)))
+    }
+
+    fn result(&self) -> Option<String> {
+        let (promised, kept) = self.promise.as_ref()?;
+        Some(format!("promised {promised}: {}", if *kept { "kept" } else { "missed" }))
+    }
+}
+
+fn measure(side: Side, judgements: &[Judgement]) -> Vec<Measured> {
+    let of = |figure: &Figure| {
+        let about = on(side, judgements).filter(|judgement| (figure.about)(judgement));
+        let ratio: Ratio = about.map(|judgement| (figure.count)(judgement)).collect();
+        let promise = figure.promised[side as usize];
+        Measured {
+            name: figure.name,
+            value: figure.unit.show(ratio, promise),
+            promise: promise.and_then(|promise| Some((figure.unit.show_promise(promise), promise.is_kept(ratio)?))),
+        }
+    };
+    FIGURES.iter().map(of).collect()
+}
+
+/// The figures of each side, for the end of a run.
 pub(crate) fn summary(judgements: &[Judgement]) -> String {
-    let lines = Side::EACH.map(|side| {
-        let tally = Tally::of(on(side, judgements));
-        let n = |outcome| tally.count(outcome);
-        format!(
-            "{}: {} right ({} as seen from there), {} unknown, {} wrong, {} missing, {} unexpected, {} not seen: {}; \
-             wrong and certain {}, wrong middlebox {}",
-            side.name(),
-            n(Outcome::Right),
-            tally.as_seen,
-            n(Outcome::Unknown),
-            n(Outcome::Wrong),
-            n(Outcome::Missing),
-            n(Outcome::Extra),
-            n(Outcome::NotSeen),
-            tally.percent_right(),
-            tally.wrong_certain,
-            tally.wrong_middlebox
-        )
-    });
-    lines.join("\n")
+    let mut text = String::new();
+    for side in Side::EACH {
+        let _ =
+            writeln!(text, "{}: {} verdicts", side.name(), on(side, judgements).filter(|it| it.got.is_some()).count());
+        for figure in measure(side, judgements).into_iter().filter(|figure| figure.value != NO_VALUE) {
+            let (name, result) = (figure.name.replace('`', ""), figure.result().unwrap_or_default());
+            let _ = writeln!(text, "{}", format!("  {name:<42}{:<26}{result}", figure.value).trim_end());
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The figures of each side, as a table of Markdown.
+pub(crate) fn table(judgements: &[Judgement]) -> String {
+    let [sent, both, alone] = Side::EACH.map(|side| measure(side, judgements));
+    let mut text = String::from("\n| figure |");
+    for side in Side::EACH {
+        let _ = write!(text, " {} |", side.name());
+    }
+    text += "\n|---|---|---|---|\n";
+    for ((sent, both), alone) in sent.iter().zip(&both).zip(&alone) {
+        let [a, b, c] = [sent, both, alone].map(cell);
+        let _ = writeln!(text, "| {} | {a} | {b} | {c} |", sent.name);
+    }
+    text
+}
+
+fn cell(figure: &Measured) -> String {
+    let text = figure.result().map_or_else(|| figure.value.clone(), |result| format!("{}; {result}", figure.value));
+    if figure.is_missed() { format!("**{text}**") } else { text }
+}
+
+/// The names of the figures of one side that miss their promise.
+pub(crate) fn missed(side: Side, judgements: &[Judgement]) -> Vec<&'static str> {
+    measure(side, judgements).iter().filter(|figure| figure.is_missed()).map(|figure| figure.name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judgement(vantage: &str, direction: &str, result: Outcome, got: &str, confidence: &str) -> Judgement {
+    fn judgement(vantage: &str, direction: &str, result: Outcome, got: Option<&str>, candidates: &[&str]) -> Judgement {
+        let got = got.map(|got| {
+            let [cause, confidence] = got.split(' ').collect::<Vec<_>>().try_into().expect("two words");
+            serde_json::json!({"cause": cause, "sender": "peer", "confidence": confidence, "candidates": candidates})
+        });
+        let sender = got.as_ref().map(|_| SenderGrade::Right);
         let json = serde_json::json!({"row": "1", "what": "", "family": "v4", "vantage": vantage, "run": 1,
-            "kernel": "6.18", "truth": "refused", "direction": direction, "at": "c", "expected": "",
-            "got": {"cause": got, "sender": "peer", "confidence": confidence}, "idle_truth_ms": null, "idle_slack_ms": null,
-            "busy": false, "idle_ms": null, "result": result, "events": 1, "as_seen": null, "faults": [], "event": null});
+            "kernel": "6.18", "truth": "linger_abort", "direction": direction, "at": "c", "expected": "", "got": got,
+            "idle_truth_ms": null, "idle_slack_ms": null, "busy": false, "idle_ms": null, "result": result,
+            "sender": sender, "events": 1, "faults": [], "event": null});
         serde_json::from_value(json).expect("a judgement")
     }
 
+    fn some() -> Vec<Judgement> {
+        let received = |result, got, candidates| judgement("client", "received", result, got, candidates);
+        let (one, two) = (["linger_abort"], ["unread_data", "linger_abort"]);
+        vec![
+            received(Outcome::Exact, Some("linger_abort likely"), &one),
+            received(Outcome::Family, Some("peer_abort likely"), &two),
+            received(Outcome::Family, Some("peer_abort guess"), &["linger_abort", "unread_data", "process_died"]),
+            received(Outcome::Unknown, Some("unknown guess"), &[]),
+            received(Outcome::Wrong, Some("middlebox_idle likely"), &[]),
+            received(Outcome::Extra, Some("refused certain"), &[]),
+            received(Outcome::Missing, None, &[]),
+            received(Outcome::NotSeen, None, &[]),
+            judgement("all", "received", Outcome::Exact, Some("linger_abort certain"), &one),
+            judgement("server", "sent", Outcome::Exact, Some("linger_abort certain"), &one),
+            judgement("all", "sent", Outcome::NotSeen, None, &[]),
+        ]
+    }
+
     #[test]
-    fn counts_by_side_and_rounds_down() {
-        let all = [
-            judgement("client", "received", Outcome::Right, "refused", "likely"),
-            judgement("client", "received", Outcome::Unknown, "unknown", "guess"),
-            judgement("server", "received", Outcome::Wrong, "middlebox_idle", "certain"),
-            judgement("all", "received", Outcome::Right, "refused", "certain"),
-            judgement("all", "sent", Outcome::NotSeen, "refused", "certain"),
+    fn counts_each_figure_by_side() {
+        let all = some();
+        let alone: Vec<String> = measure(Side::ReceivedAlone, &all).into_iter().map(|figure| figure.value).collect();
+        let expected = [
+            "1 of 1",
+            "1 of 3",
+            "28.6 % (2 of 7)",
+            "14.2 % (1 of 7)",
+            "14.2 % (1 of 7)",
+            "42.8 % (3 of 7)",
+            "2.5",
+            "0 of 2",
+            "50.0 % (1 of 2)",
+            "85.7 % (6 of 7)",
+            "14.3 % (1 of 7)",
+            "1 of 7",
+            "1 of 7",
+            "1 of 8",
         ];
-        let alone = Tally::of(on(Side::ReceivedAlone, &all));
-        assert_eq!(alone.percent_right(), "33.3 %");
-        assert_eq!((alone.wrong_certain, alone.wrong_middlebox), (1, 1));
-        assert_eq!(Tally::of(on(Side::ReceivedBoth, &all)).percent_right(), "100.0 %");
-        assert_eq!(Tally::of(on(Side::Sent, &all)).percent_right(), "–");
+        assert_eq!(alone, expected);
+        assert_eq!(missed(Side::Sent, &all), <[&str; 0]>::default());
+        assert_eq!(missed(Side::ReceivedAlone, &all).len(), 8);
+    }
+
+    #[test]
+    fn both_renderings_have_every_figure_and_promise() {
+        let (summary, table) = (summary(&some()), table(&some()));
+        for figure in FIGURES {
+            assert!(table.contains(&format!("| {} |", figure.name)), "{}", figure.name);
+            let line = format!("  {} ", figure.name.replace('`', ""));
+            assert!(summary.lines().any(|other| other.starts_with(&line)), "{}", figure.name);
+        }
+        for (text, one, missed) in
+            [(&summary, "  promised ≤ 3.5: kept", ""), (&table, "; promised ≤ 3.5: kept |", "**")]
+        {
+            assert!(text.contains(one), "{text}");
+            assert!(text.contains(&format!("promised ≥ 98 %: missed{missed}")), "{text}");
+        }
     }
 }

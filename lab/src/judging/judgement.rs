@@ -7,10 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::judging::grade::Outcome;
+use crate::judging::grade::{Outcome, SenderGrade};
+use crate::judging::regrade::regraded;
 use crate::kernel::Kernel;
 use crate::network::host::Family;
 use crate::rows::table::Row;
+use crate::watchers::event::Verdict;
 
 /// The judgement of one expectation, or of one unexpected event, of a row, vantage point and run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub(crate) struct Judgement {
     pub(crate) kernel: String,
     /// The true cause; "none" where no reset was made.
     pub(crate) truth: String,
+    /// The true sender, in the words of this vantage point.
+    #[serde(default)]
+    pub(crate) true_sender: Option<String>,
     pub(crate) direction: Option<String>,
     pub(crate) at: Option<String>,
     pub(crate) expected: String,
@@ -34,21 +39,14 @@ pub(crate) struct Judgement {
     pub(crate) busy: bool,
     pub(crate) idle_ms: Option<u64>,
     pub(crate) result: Outcome,
+    /// How the verdict names the sender; absent where there is no verdict or no truth to compare it with.
+    #[serde(default)]
+    pub(crate) sender: Option<SenderGrade>,
     /// Number of equal events. Packets in flight when a connection ends, and floods, count once.
     pub(crate) events: u64,
-    /// Why a verdict other than the truth is right from this vantage point.
-    pub(crate) as_seen: Option<String>,
     pub(crate) faults: Vec<String>,
     /// The event itself, where there is a fault.
     pub(crate) event: Option<serde_json::Value>,
-}
-
-/// The verdict of rstwatch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Verdict {
-    pub(crate) cause: String,
-    pub(crate) sender: String,
-    pub(crate) confidence: String,
 }
 
 impl Judgement {
@@ -62,6 +60,7 @@ impl Judgement {
             run,
             kernel: kernel.release().to_owned(),
             truth: "none".to_owned(),
+            true_sender: None,
             direction: None,
             at: None,
             expected: "nothing".to_owned(),
@@ -70,9 +69,9 @@ impl Judgement {
             idle_slack_ms: None,
             busy: false,
             idle_ms: None,
-            result: Outcome::Right,
+            result: Outcome::Exact,
+            sender: None,
             events: 1,
-            as_seen: None,
             faults: Vec::new(),
             event: None,
         }
@@ -82,8 +81,25 @@ impl Judgement {
 impl Judgement {
     /// Whether both give the same verdict on the same expectation. The first one's idle time is kept.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let of = |judgement: &Self| (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone());
+        let of = |judgement: &Self| {
+            (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone(), judgement.true_sender.clone())
+        };
         of(self) == of(other) && self.got == other.got && self.faults == other.faults
+    }
+}
+
+impl Judgement {
+    /// What the verdict says, where it is not exact.
+    pub(crate) fn note(&self) -> Option<String> {
+        let got = self.got.as_ref()?;
+        let said = format!("{} by {}", got.cause, got.sender);
+        match (self.result, self.sender) {
+            (Outcome::Wrong, _) => Some(format!("wrong guess: {said}")),
+            (Outcome::Family | Outcome::Unknown, _) | (_, Some(SenderGrade::Unknown | SenderGrade::Wrong)) => {
+                Some(said)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -98,11 +114,13 @@ pub(crate) fn write(path: &Path, judgements: &[Judgement]) -> Result<()> {
     file.flush().with_context(name)
 }
 
-/// Reads what [`write()`] wrote.
+/// Reads what [`write()`] wrote, in this edition or the first.
 pub(crate) fn read(path: &Path) -> Result<Vec<Judgement>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parse = |(index, line)| {
-        serde_json::from_str(line).with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
+        serde_json::from_str(line)
+            .map(regraded)
+            .with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
     };
     text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(parse).collect()
 }
