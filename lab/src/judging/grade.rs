@@ -86,6 +86,8 @@ pub(crate) const MAX_CANDIDATES: usize = 5;
 const IDLE_CAUSES: [&str; 2] = ["idle_reaped", "middlebox_idle"];
 const TOLERANCE: Duration = Duration::from_millis(50);
 const PERCENT: u32 = 2;
+/// The end of a fault of a connection that was never idle.
+const BUSY: &str = " of a busy connection";
 
 /// Grades one verdict. `idle` is the true idle time and the one that the event gives, where the row states it.
 pub(crate) fn grade(want: &Want, view: View, said: &Verdict, idle: Option<(Idle, Option<u64>)>) -> Grade {
@@ -127,7 +129,10 @@ fn faults(want: &Want, view: View, said: &Verdict, grade: &Grade) -> Vec<String>
     let all = [
         (wrong, format!("wrong and {}: {}", said.confidence, says(said))),
         (wrong_sender, format!("wrong sender and {}: {}", said.sender_confidence(), said.sender)),
-        (sent && grade.fit() != Fit::Exact, format!("sent side: {} instead of {}", says(said), truth())),
+        (
+            sent && grade.fit() != Fit::Exact && !wrong && !wrong_sender,
+            format!("sent side: {} instead of {}", says(said), truth()),
+        ),
         (several > MAX_CANDIDATES, format!("{several} candidates")),
         (has_duplicates(&said.candidates), format!("a candidate twice: {}", said.candidates.join(" "))),
         (lacks_itself, format!("{} is not among its candidates: {}", said.cause, said.candidates.join(" "))),
@@ -138,6 +143,11 @@ fn faults(want: &Want, view: View, said: &Verdict, grade: &Grade) -> Vec<String>
         ),
     ];
     all.into_iter().filter_map(|(is_fault, fault)| is_fault.then_some(fault)).collect()
+}
+
+/// Whether a fault is about the idle time.
+pub(crate) fn is_about_idle(fault: &str) -> bool {
+    fault.starts_with("idle ") || fault.starts_with("no idle_ms") || fault.ends_with(BUSY)
 }
 
 fn has_duplicates(candidates: &[String]) -> bool {
@@ -151,11 +161,9 @@ fn says(said: &Verdict) -> String {
 fn idle_fault(truth: Idle, idle_ms: Option<u64>, said: &Verdict) -> Option<String> {
     let idle = idle_ms.map(Duration::from_millis);
     match (truth, idle) {
-        (Idle::Busy, _) if IDLE_CAUSES.contains(&said.cause.as_str()) => {
-            Some(format!("{} of a busy connection", said.cause))
-        }
+        (Idle::Busy, _) if IDLE_CAUSES.contains(&said.cause.as_str()) => Some(format!("{}{BUSY}", said.cause)),
         (Idle::Busy, Some(idle)) if idle >= Duration::from_secs(1) => {
-            Some(format!("idle {} ms of a busy connection", idle.as_millis()))
+            Some(format!("idle {} ms{BUSY}", idle.as_millis()))
         }
         (Idle::Busy, _) => None,
         // Without a cause no idle time is required.

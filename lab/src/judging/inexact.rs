@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::judging::grade::{Outcome, SenderGrade};
+use crate::judging::grade::{Outcome, SenderGrade, is_about_idle};
 use crate::judging::judgement::Judgement;
-use crate::rows::table::{Why, rows};
+use crate::judging::reasons;
 
 /// One line for each row, vantage point, truth and verdict; IPv4 and IPv6 together.
 pub(crate) fn inexact(judgements: &[Judgement]) -> String {
@@ -17,9 +17,9 @@ pub(crate) fn inexact(judgements: &[Judgement]) -> String {
         return "\nEvery verdict was exact.\n".to_owned();
     }
     let mut text =
-        "\n### Verdicts that are not exact\n\nThe last column says why no evidence on any wire or in any kernel \
-        structure can name the truth; where it is empty, rstwatch could know more.\n\n\
-        | row | vantage | truth | verdict | outcome | times | why |\n|---|---|---|---|---|---|---|\n"
+        "\n### Verdicts that are not exact\n\nThe last column refers to the [reasons](#reasons) why no evidence can \
+        name the truth. Where it is empty, rstwatch could know more.\n\n\
+        | row | vantage | truth | verdict | outcome | times | reason |\n|---|---|---|---|---|---|---|\n"
             .to_owned();
     for ([row, vantage, truth, verdict, outcome, why], times) in lines {
         let _ = writeln!(text, "| {row} | {vantage} | {truth} | {verdict} | {outcome} | {times} | {why} |");
@@ -42,7 +42,7 @@ fn line(judgement: &Judgement) -> [String; 6] {
     };
     let verdict = judgement.got.as_ref();
     let verdict = verdict.map(|got| format!("`{}` by {}, {}", got.cause, got.sender, got.confidence));
-    let why = why(judgement).unwrap_or_default().to_owned();
+    let why = reasons::number(judgement).map(|number| number.to_string()).unwrap_or_default();
     let (row, vantage) = (judgement.row.clone(), judgement.vantage.clone());
     [row, vantage, truth, verdict.unwrap_or_default(), outcome(judgement), why]
 }
@@ -68,35 +68,21 @@ fn outcome(judgement: &Judgement) -> String {
     parts.join("; ")
 }
 
+/// The starts of faults that the outcome says.
+const SAID: [&str; 6] = ["wrong ", "sent side", "no received", "no sent", "no 1..", "unexpected"];
+
 /// A fault that the outcome does not say. Merges those that differ only in milliseconds.
 fn beside_the_outcome(fault: &str) -> Option<&str> {
-    let said = ["wrong ", "sent side", "no received", "no sent", "no 1..", "unexpected", "not produced"];
-    let idle = fault.starts_with("idle ") || fault.starts_with("no idle_ms");
-    if idle {
-        Some("idle time off")
-    } else {
-        Some(fault).filter(|fault| !said.iter().any(|start| fault.starts_with(start)))
-    }
-}
-
-/// Why no evidence can name this truth at this vantage point, according to the row.
-fn why(judgement: &Judgement) -> Option<&'static str> {
-    let row = rows().find(|row| row.id == judgement.row)?;
-    let want = row.wants.iter().find(|want| {
-        want.cause == judgement.truth
-            && judgement.direction.as_deref() == Some(want.direction)
-            && judgement.at.as_deref() == Some(want.at.letter())
-    })?;
-    match want.why? {
-        Why::Anywhere(why) => Some(why),
-        Why::OneEnd(why) => (judgement.vantage != "all").then_some(why),
+    match fault {
+        idle if is_about_idle(idle) => Some("idle time off"),
+        said if SAID.iter().any(|start| said.starts_with(start)) => None,
+        other => Some(other),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::table::LIVE_SOCKET;
 
     fn judgement(vantage: &str, result: Outcome, faults: &[&str]) -> Judgement {
         let json = serde_json::json!({"row": "2", "what": "", "family": "v4", "vantage": vantage, "run": 1,
@@ -112,7 +98,8 @@ mod tests {
         let all = [("client", Outcome::Family), ("client", Outcome::Family), ("all", Outcome::Wrong)];
         let text = inexact(&all.map(|(vantage, result)| judgement(vantage, result, &[])));
         let verdict = "received: linger_abort by peer | `peer_abort` by peer, likely";
-        assert!(text.contains(&format!("| 2 | client | {verdict} | family | 2 | {LIVE_SOCKET} |")), "{text}");
+        let number = reasons::number(&judgement("client", Outcome::Family, &[])).expect("a reason");
+        assert!(text.contains(&format!("| 2 | client | {verdict} | family | 2 | {number} |")), "{text}");
         assert!(text.contains(&format!("| 2 | all | {verdict} | **wrong** | 1 |  |")), "{text}");
     }
 

@@ -11,9 +11,10 @@ use dev_support::paths;
 use crate::judging::certainty;
 use crate::judging::confusion::confusion;
 use crate::judging::figures::{self, Side};
-use crate::judging::grade::Outcome;
+use crate::judging::grade::{Outcome, is_about_idle};
 use crate::judging::inexact::inexact;
 use crate::judging::judgement::{self, Judgement};
+use crate::judging::reasons;
 use crate::rows::table::rows;
 use crate::watchers::vantage::Vantage;
 
@@ -86,7 +87,7 @@ fn document(judgements: &[Judgement], by_kernel: &ByKernel<'_>) -> String {
         text += &inexact(of_kernel);
         text += &hidden(of_kernel);
     }
-    text + &idle_times(judgements) + &controls(judgements) + &list_of_rows()
+    text + &reasons::list() + &idle_times(judgements) + &controls(judgements) + &list_of_rows()
 }
 
 /// The part of a release before a distributor's suffix.
@@ -156,7 +157,7 @@ fn idle_times(judgements: &[Judgement]) -> String {
     };
     let errors: Vec<u64> = judgements.iter().filter_map(error).collect();
     let busy = judgements.iter().filter(|judgement| judgement.busy && judgement.got.is_some());
-    let off = |judgement: &&Judgement| judgement.faults.iter().any(|fault| fault.contains("idle"));
+    let off = |judgement: &&Judgement| judgement.faults.iter().any(|fault| is_about_idle(fault));
     let late = judgements.iter().filter(|judgement| judgement.idle_truth_ms.is_some()).filter(off).count();
     format!(
         "\n## Idle times\n\nThe lab measured the idle time of {} events itself: the largest error is {} ms, and {late} exceed the \
@@ -188,4 +189,37 @@ fn list_of_rows() -> String {
         let _ = writeln!(text, "| {} | {} | {} |", row.id, row.what, truths.join(", "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(kernel: &str, vantage: &str, more: &serde_json::Value) -> String {
+        let mut line = serde_json::json!({"row": "2", "what": "", "family": "v4", "vantage": vantage, "run": 1,
+            "kernel": kernel, "truth": "linger_abort", "direction": "received", "at": "c", "expected": "",
+            "idle_truth_ms": null, "idle_slack_ms": null, "busy": true, "idle_ms": 0, "events": 1, "faults": [],
+            "event": null});
+        let more = more.as_object().expect("fields").clone();
+        line.as_object_mut().expect("an object").extend(more);
+        line.to_string()
+    }
+
+    #[test]
+    fn documents_recordings_of_both_editions() {
+        let old = serde_json::json!({"got": {"cause": "unread_data", "sender": "peer", "confidence": "guess"},
+            "result": "right", "as_seen": "the same packet"});
+        let new = serde_json::json!({"got": {"cause": "peer_abort", "sender": "peer", "confidence": "likely",
+            "sender_confidence": "likely", "candidates": ["linger_abort", "unread_data"]},
+            "result": "family", "sender": "right", "true_sender": "peer"});
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let lines = [line("6.18.44", "client", &new), line("6.1.0-50-amd64", "client", &old)];
+        fs::write(file.path(), lines.join("\n")).expect("written");
+        let judgements = judgement::read(file.path()).expect("both editions");
+        let text = document(&judgements, &by_kernel(&judgements));
+        let (first, second) = text.split_once("## Linux 6.18.44").expect("the newer kernel last");
+        assert!(first.contains("## Linux 6.1.0\n") && first.contains("| linger_abort | **1 + 0** |"), "{first}");
+        assert!(second.contains("| linger_abort | 1 + 0 ≈ |"), "{second}");
+        assert!(second.contains("100.0 % (1 of 1); promised ≥ 99 %: kept"), "{second}");
+    }
 }

@@ -11,5 +11,6 @@ pub(crate) mod judge;
 pub(crate) mod judgement;
 pub(crate) mod matrix;
 pub(crate) mod ratio;
+pub(crate) mod reasons;
 pub(crate) mod regrade;
 pub(crate) mod report;

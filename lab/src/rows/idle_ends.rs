@@ -6,7 +6,7 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
 use super::idle::{IDLE, PAUSE};
-use super::unanswered::UNSCANNED;
+use super::unanswered::{SCANS, UNSCANNED};
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
@@ -40,8 +40,8 @@ pub(crate) const ROWS: &[Row] = &[
         make: closing_message,
         rsts: &[(S, 1)],
         wants: &[
-            sent(S, "idle_reaped", KERNEL).no_socket().why_anywhere(UNSCANNED),
-            received(C, "idle_reaped", PEER).why_anywhere(UNSCANNED),
+            sent(S, "idle_reaped", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+            received(C, "idle_reaped", PEER).why_before(SCANS, UNSCANNED),
         ],
         ..BASE
     },

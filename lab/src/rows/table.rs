@@ -38,8 +38,8 @@ pub(crate) const A_FIN: &str = "the FIN of a program that closes is that of a pr
 pub(crate) enum Why {
     /// Not where only the receiving end is watched.
     OneEnd(&'static str),
-    /// Nowhere, on kernels that the reason names.
-    Anywhere(&'static str),
+    /// Nowhere on kernels before this version.
+    Before((u32, u32), &'static str),
 }
 
 /// What a kernel must offer so that the event is seen at all.
@@ -95,9 +95,9 @@ impl Want {
         Self { why: Some(Why::OneEnd(reason)), ..self }
     }
 
-    /// Some kernels cannot name the cause, for this reason.
-    pub(crate) const fn why_anywhere(self, reason: &'static str) -> Self {
-        Self { why: Some(Why::Anywhere(reason)), ..self }
+    /// Kernels before this version cannot name the cause, for this reason.
+    pub(crate) const fn why_before(self, version: (u32, u32), reason: &'static str) -> Self {
+        Self { why: Some(Why::Before(version, reason)), ..self }
     }
 
     /// The true sender in the words of an agent that watches the sender's host too, or not. A rule of a host that is not
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn every_reason_is_given() {
         for want in rows().flat_map(|row| row.wants) {
-            assert!(!matches!(want.why, Some(Why::OneEnd("") | Why::Anywhere(""))));
+            assert!(!matches!(want.why, Some(Why::OneEnd("") | Why::Before(_, ""))));
         }
     }
 

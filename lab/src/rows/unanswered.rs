@@ -22,15 +22,17 @@ const EXCHANGES: usize = 20;
 const UNANSWERED: &[Want] =
     &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)];
 const SLOW_RESPONSE: &[Want] = &[
-    sent(S, "data_after_close", KERNEL).no_socket().why_anywhere(UNSCANNED),
-    received(C, "data_after_close", PEER).why_anywhere(UNSCANNED),
+    sent(S, "data_after_close", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+    received(C, "data_after_close", PEER).why_before(SCANS, UNSCANNED),
 ];
+/// Since when there are periodic scans of connections.
+pub(super) const SCANS: (u32, u32) = (5, 11);
 pub(super) const UNSCANNED: &str =
     "without periodic scans of connections (before Linux 5.11), a slow response and a closing message look the same";
 
 /// Only the periodic scan sees a request that comes within one tick after the last response.
 fn no_scans(_scene: &Scene) -> Option<String> {
-    (!Kernel::running().since((5, 11))).then(|| "no periodic scans of connections before Linux 5.11".to_owned())
+    (!Kernel::running().since(SCANS)).then(|| "no periodic scans of connections before Linux 5.11".to_owned())
 }
 
 pub(crate) const ROWS: &[Row] = &[
