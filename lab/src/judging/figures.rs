@@ -262,18 +262,12 @@ pub(crate) fn missed(side: Side, judgements: &[Judgement]) -> Vec<&'static str> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::sample;
 
     fn judgement(vantage: &str, direction: &str, result: Outcome, got: Option<&str>, candidates: &[&str]) -> Judgement {
-        let got = got.map(|got| {
-            let [cause, confidence] = got.split(' ').collect::<Vec<_>>().try_into().expect("two words");
-            serde_json::json!({"cause": cause, "sender": "peer", "confidence": confidence, "candidates": candidates})
-        });
+        let got = got.map(|got| sample::verdict(&got.replacen(' ', " peer ", 1), candidates));
         let sender = got.as_ref().map(|_| SenderGrade::Right);
-        let json = serde_json::json!({"row": "1", "what": "", "family": "v4", "vantage": vantage, "run": 1,
-            "kernel": "6.18", "truth": "linger_abort", "direction": direction, "at": "c", "expected": "", "got": got,
-            "idle_truth_ms": null, "idle_slack_ms": null, "busy": false, "idle_ms": null, "result": result,
-            "sender": sender, "events": 1, "faults": [], "event": null});
-        serde_json::from_value(json).expect("a judgement")
+        Judgement { direction: Some(direction.to_owned()), result, got, sender, ..sample::judgement("1", vantage) }
     }
 
     fn some() -> Vec<Judgement> {

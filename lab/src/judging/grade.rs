@@ -180,19 +180,14 @@ fn idle_fault(truth: Idle, idle_ms: Option<u64>, said: &Verdict) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::sample::verdict;
     use crate::rows::table::{APP, C, MIDDLEBOX, PEER, R, S, received, rejected, sent};
 
     const ONE: View = View { both_ends: false, reasons: true };
     const BOTH: View = View { both_ends: true, reasons: true };
 
-    /// "cause sender confidence", and the candidates.
-    fn said(verdict: &str, candidates: &str) -> Verdict {
-        let [cause, sender, confidence] = words(verdict).try_into().expect("three words");
-        Verdict { cause, sender, confidence, candidates: words(candidates), ..Verdict::default() }
-    }
-
-    fn words(text: &str) -> Vec<String> {
-        text.split_whitespace().map(str::to_owned).collect()
+    fn said(words: &str, candidates: &str) -> Verdict {
+        verdict(words, &candidates.split_whitespace().collect::<Vec<_>>())
     }
 
     #[test]

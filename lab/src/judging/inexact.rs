@@ -83,14 +83,12 @@ fn beside_the_outcome(fault: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::sample;
 
     fn judgement(vantage: &str, result: Outcome, faults: &[&str]) -> Judgement {
-        let json = serde_json::json!({"row": "2", "what": "", "family": "v4", "vantage": vantage, "run": 1,
-            "kernel": "6.18", "truth": "linger_abort", "true_sender": "peer", "direction": "received", "at": "c",
-            "expected": "", "got": {"cause": "peer_abort", "sender": "peer", "confidence": "likely"},
-            "idle_truth_ms": null, "idle_slack_ms": null, "busy": false, "idle_ms": null, "result": result,
-            "sender": "right", "events": 1, "faults": faults, "event": null});
-        serde_json::from_value(json).expect("a judgement")
+        let got = Some(sample::verdict("peer_abort peer likely", &[]));
+        let faults = faults.iter().map(ToString::to_string).collect();
+        Judgement { got, result, faults, ..sample::judgement("2", vantage) }
     }
 
     #[test]

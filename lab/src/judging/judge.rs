@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::judging::assign::assign;
-use crate::judging::grade::{Grade, Outcome, View, grade};
+use crate::judging::grade::{Fit, Grade, Outcome, View, grade};
 use crate::judging::judgement::Judgement;
 use crate::judging::report::Got;
 use crate::kernel::Kernel;
@@ -204,7 +204,7 @@ fn said(base: &Judgement, event: &Event, grade: Grade) -> Judgement {
         idle_ms: event.idle_ms,
         result: grade.outcome,
         sender: Some(grade.sender),
-        event: if grade.faults.is_empty() { None } else { raw(event) },
+        event: if grade.faults.is_empty() && grade.fit() == Fit::Exact { None } else { raw(event) },
         faults: grade.faults,
         ..base.clone()
     }

@@ -45,7 +45,7 @@ pub(crate) struct Judgement {
     /// Number of equal events. Packets in flight when a connection ends, and floods, count once.
     pub(crate) events: u64,
     pub(crate) faults: Vec<String>,
-    /// The event itself, where there is a fault.
+    /// The event itself, where the verdict is not exact.
     pub(crate) event: Option<serde_json::Value>,
 }
 
@@ -79,16 +79,17 @@ impl Judgement {
 }
 
 impl Judgement {
-    /// Whether both give the same verdict on the same expectation. The first one's idle time is kept.
+    /// Whether both give the same verdict on the same expectation. The first one's idle time and hint are kept: a hint can
+    /// name the time.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let of = |judgement: &Self| {
-            (judgement.direction.clone(), judgement.at.clone(), judgement.truth.clone(), judgement.true_sender.clone())
+            let got = judgement.got.clone().map(|got| Verdict { decide: None, ..got });
+            let want = [&judgement.direction, &judgement.at, &judgement.true_sender].map(Clone::clone);
+            (got, want, judgement.truth.clone(), judgement.faults.clone())
         };
-        of(self) == of(other) && self.got == other.got && self.faults == other.faults
+        of(self) == of(other)
     }
-}
 
-impl Judgement {
     /// What the verdict says, where it is not exact.
     pub(crate) fn note(&self) -> Option<String> {
         let got = self.got.as_ref()?;
@@ -123,4 +124,34 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Judgement>> {
             .with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
     };
     text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judging::sample;
+
+    fn judgement(candidates: &[&str], decide: &str) -> Judgement {
+        let verdict = sample::verdict("peer_abort peer likely", candidates);
+        let got = Some(Verdict { decide: Some(decide.to_owned()), ..verdict });
+        Judgement { got, result: Outcome::Family, ..sample::judgement("2", "client") }
+    }
+
+    #[test]
+    fn equal_verdicts_count_once_whatever_their_hint() {
+        let first = judgement(&["linger_abort", "process_died"], "its log at 12:31:07");
+        assert!(first.is_like(&judgement(&["linger_abort", "process_died"], "its log at 12:31:08")));
+        assert!(!first.is_like(&judgement(&["process_died", "linger_abort"], "its log at 12:31:07")));
+    }
+
+    #[test]
+    fn notes_what_is_not_exact() {
+        let family = judgement(&["linger_abort", "process_died"], "");
+        assert_eq!(family.note().as_deref(), Some("peer_abort by peer"));
+        let wrong = Judgement { result: Outcome::Wrong, ..family.clone() };
+        assert_eq!(wrong.note().as_deref(), Some("wrong guess: peer_abort by peer"));
+        assert_eq!(Judgement { result: Outcome::Exact, ..family.clone() }.note(), None);
+        let sender = Some(SenderGrade::Unknown);
+        assert!(Judgement { result: Outcome::Exact, sender, ..family }.note().is_some());
+    }
 }

@@ -14,3 +14,5 @@ pub(crate) mod ratio;
 pub(crate) mod reasons;
 pub(crate) mod regrade;
 pub(crate) mod report;
+#[cfg(test)]
+mod sample;

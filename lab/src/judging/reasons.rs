@@ -55,13 +55,11 @@ fn text(want: &Want) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::sample;
 
-    fn judgement(row: &str, kernel: &str, vantage: &str, truth: &str) -> Judgement {
-        let json = serde_json::json!({"row": row, "what": "", "family": "v4", "vantage": vantage, "run": 1, "kernel": kernel,
-            "truth": truth, "direction": "received", "at": "c", "expected": "", "got": null, "idle_truth_ms": null,
-            "idle_slack_ms": null, "busy": false, "idle_ms": null, "result": "unknown", "events": 1, "faults": [],
-            "event": null});
-        serde_json::from_value(json).expect("a judgement")
+    fn judgement(row: &'static str, kernel: &str, vantage: &str, truth: &str) -> Judgement {
+        let (kernel, truth) = (kernel.to_owned(), truth.to_owned());
+        Judgement { kernel, truth, ..sample::judgement(row, vantage) }
     }
 
     #[test]
