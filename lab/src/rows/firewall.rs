@@ -13,7 +13,7 @@ use crate::rows::table::{BASE, BOTH, C, FIREWALL, ON_PATH, R, REFUSED_ALIKE, Row
 use crate::wait::SOON;
 
 const REMOVED_CONTAINER: &str = "a host sends the same packet for a container that no longer exists";
-const ON_PEERS_HOST: &str =
+pub(super) const ON_PEERS_HOST: &str =
     "a firewall on the peer's host sends the same packet as a stack that does not know the connection";
 
 pub(crate) const ROWS: &[Row] = &[
