@@ -16,6 +16,11 @@ impl Kernel {
         Self(rustix::system::uname().release().to_string_lossy().into_owned())
     }
 
+    /// A kernel that a recording names.
+    pub(crate) fn named(release: &str) -> Self {
+        Self(release.to_owned())
+    }
+
     pub(crate) fn release(&self) -> &str {
         &self.0
     }
@@ -25,6 +30,11 @@ impl Kernel {
         let mut numbers = self.0.split(|c: char| !c.is_ascii_digit()).map_while(|word| word.parse::<u32>().ok());
         let have = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         have >= (major, minor)
+    }
+
+    /// Whether it gives reasons for active resets.
+    pub(crate) fn gives_reasons(&self) -> bool {
+        self.since((6, 12))
     }
 }
 

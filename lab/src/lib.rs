@@ -2,8 +2,8 @@
 //! from three vantage points.
 //!
 //! A scenario first proves, by the kernel's own counters and by socket errors, that it made its reset. So "the lab did not
-//! make it" is never mistaken for "rstwatch did not see it". Each row of the table states the truth of its scenario; a
-//! verdict is judged against that truth and against what can be known from its vantage point.
+//! make it" is never mistaken for "rstwatch did not see it". Each row of the table states the truth of its scenario and nothing
+//! else; a verdict is graded against that truth, whatever can be known from its vantage point.
 
 pub mod api;
 mod checks;

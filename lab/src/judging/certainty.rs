@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::judging::figures::{Side, on};
 use crate::judging::grade::Outcome;
 use crate::judging::judgement::Judgement;
-use crate::judging::tally::{Side, on};
 
 const HEAD: &str = "# Kernels
 
@@ -31,8 +31,8 @@ No kernel shows an RST that arrives at the end that closed first, once that clos
 TIME_WAIT mini-socket, which the RST ends silently (net/ipv4/tcp_minisocks.c, tcp_timewait_state_process). So with both
 ends on one host, more resets can be counted as sent than as received.
 
-The tables count the lab's verdicts by true cause. A word of confidence means a right verdict. *As seen from there* is
-explained in [accuracy](accuracy.md#as-seen-from-there).
+The tables count the lab's verdicts by true cause. A word of confidence means that the cause is exact; *family* means that
+the truth is among the candidates ([accuracy](accuracy.md)).
 ";
 
 /// The whole document, from the judgements of each kernel in the order of their age.
@@ -71,10 +71,9 @@ fn cells<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> Cells<'a> {
 }
 
 fn word(judgement: &Judgement) -> Option<String> {
-    let confidence = judgement.got.as_ref().map(|got| got.confidence.as_str());
-    let seen = if judgement.as_seen.is_some() { " as seen from there" } else { "" };
     Some(match judgement.result {
-        Outcome::Right => format!("{}{seen}", confidence?),
+        Outcome::Exact => judgement.got.as_ref()?.confidence.clone(),
+        Outcome::Family => "*family*".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
         Outcome::NotSeen => "*not seen*".to_owned(),
         Outcome::Wrong | Outcome::Missing | Outcome::Extra => "**wrong**".to_owned(),

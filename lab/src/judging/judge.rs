@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::judging::grade::{Grade, Outcome, View, assign, grade};
-use crate::judging::judgement::{Judgement, Verdict};
+use crate::judging::assign::assign;
+use crate::judging::grade::{Fit, Grade, Outcome, View, grade};
+use crate::judging::judgement::Judgement;
 use crate::judging::report::Got;
 use crate::kernel::Kernel;
 use crate::network::host::{Family, Host};
@@ -25,9 +26,8 @@ const GRACE: Duration = Duration::from_millis(300);
 
 /// The probe that sees RSTs without a socket where the tracepoint does not.
 const NO_SOCKET_PROBE: &str = "tcp_v4_send_reset";
-/// Since when the tracepoint itself sees them, and since when it gives reasons.
+/// Since when the tracepoint itself sees them.
 const TRACES_NO_SOCKET: (u32, u32) = (6, 10);
-const GIVES_REASONS: (u32, u32) = (6, 12);
 
 /// A row that was made, to be judged after all rows are made.
 pub(crate) struct MadeRow {
@@ -82,48 +82,56 @@ impl<'a> Judge<'a> {
     pub(crate) fn row(&self, made: &MadeRow, vantage: Vantage) -> Vec<Judgement> {
         let wants = wants_at(made.row, vantage);
         let events = self.agents.events(vantage, made.port);
-        let view = self.view(&wants);
-        let graded = |want: &Want, event: usize| grade(want, view, &events[event], made.idle_of(want));
-        let same = |want: &Want, event: usize| {
-            want.direction == events[event].direction && Some(want.at) == self.host(&events[event])
+        let all_seen = self.sees_senders(&wants);
+        let view = |want: &Want| self.view(want, vantage, all_seen);
+        let graded = |want: &Want, seen: &Event| {
+            grade(want, view(want), &seen.verdict, made.idle_of(want).map(|truth| (truth, seen.idle_ms)))
         };
-        let right = |want: &Want, event: usize| graded(want, event).outcome == Outcome::Right;
-        let answers = assign(&wants, events.len(), same, right);
-        let base = self.base(made, vantage, &wants);
+        let fit = |want: &Want, event: usize| {
+            let seen = &events[event];
+            let same = want.direction == seen.direction && Some(want.at) == self.host(seen);
+            same.then(|| graded(want, seen).fit())
+        };
+        let answers = assign(&wants, events.len(), fit);
+        let base = self.base(made, vantage, &wants, view);
         let mut judged = Vec::new();
         for (event, answer) in answers.iter().enumerate() {
             let seen = &events[event];
             match answer.and_then(|index| wants.get(index)) {
-                Some(want) => enter(&mut judged, want, answered(&base, want, made, seen, graded(want, event))),
+                Some(want) => {
+                    let judgement = said(&base, seen, graded(want, seen));
+                    enter(&mut judged, want, of(want, view(want), made, judgement));
+                }
                 None => judged.push(self.extra(&base, seen)),
             }
         }
         for (_, want) in wants.iter().enumerate().filter(|(index, _)| !answers.contains(&Some(*index))) {
-            judged.extend(self.unanswered(&base, want, &wants, made));
+            judged.extend(self.unanswered(&base, want, &wants, view(want), made));
         }
         if judged.is_empty() {
-            judged.push(Judgement { result: Outcome::Right, ..base });
+            judged.push(base);
         }
         judged
     }
 
-    /// Whether the watcher sees the sender of a received reset as well. Where this kernel does not show the sender, even "all" sees
-    /// one end only. A host's own firewall is both ends.
-    fn view(&self, wants: &[&Want]) -> View {
+    /// Whether this kernel shows all that the watched hosts send.
+    fn sees_senders(&self, wants: &[&Want]) -> bool {
         let mut senders = wants.iter().filter(|want| want.direction == "sent" && want.times != Times::Any);
-        let receives = wants.iter().any(|want| want.direction == "received");
-        let first = senders.next();
-        let both_ends =
-            receives && first.is_some_and(|want| self.sees(want, wants)) && senders.all(|want| self.sees(want, wants));
-        View { both_ends, reasons: self.kernel.since(GIVES_REASONS) }
+        senders.all(|want| self.sees(want, wants))
+    }
+
+    /// Where this kernel does not show the sender, even "all" sees one end only. A host's own firewall is both ends.
+    fn view(&self, want: &Want, vantage: Vantage, all_seen: bool) -> View {
+        let sender_is_watched = vantage == Vantage::All || want.rule == Some(want.at);
+        View { both_ends: sender_is_watched && all_seen, reasons: self.kernel.gives_reasons() }
     }
 
     fn host(&self, event: &Event) -> Option<Host> {
         event.netns.and_then(|inode| self.hosts.get(&inode).copied())
     }
 
-    fn base(&self, made: &MadeRow, vantage: Vantage, wants: &[&Want]) -> Judgement {
-        let wants: Vec<String> = wants.iter().map(|want| expected(want)).collect();
+    fn base(&self, made: &MadeRow, vantage: Vantage, wants: &[&Want], view: impl Fn(&Want) -> View) -> Judgement {
+        let wants: Vec<String> = wants.iter().map(|want| expected(want, view(want))).collect();
         let base = Judgement::of(made.row, made.family, vantage.name(), made.run, self.kernel);
         let nothing = wants.is_empty();
         Judgement { expected: if nothing { base.expected } else { wants.join(" + ") }, ..base }
@@ -131,18 +139,27 @@ impl<'a> Judge<'a> {
 
     fn extra(&self, base: &Judgement, event: &Event) -> Judgement {
         let at = self.host(event).map_or("?", Host::letter);
-        let fault = format!("unexpected: {}@{at} {}", event.direction, event.cause);
-        let grade = Grade { outcome: Outcome::Extra, as_seen: None, faults: vec![fault] };
-        Judgement { direction: Some(event.direction.clone()), at: Some(at.to_owned()), ..said(base, event, grade) }
+        let fault = format!("unexpected: {}@{at} {}", event.direction, event.verdict.cause);
+        let (direction, at) = (Some(event.direction.clone()), Some(at.to_owned()));
+        let event =
+            Judgement { got: Some(event.verdict.clone()), idle_ms: event.idle_ms, event: raw(event), ..base.clone() };
+        Judgement { direction, at, result: Outcome::Extra, faults: vec![fault], ..event }
     }
 
-    fn unanswered(&self, base: &Judgement, want: &Want, all: &[&Want], made: &MadeRow) -> Option<Judgement> {
+    fn unanswered(
+        &self,
+        base: &Judgement,
+        want: &Want,
+        all: &[&Want],
+        view: View,
+        made: &MadeRow,
+    ) -> Option<Judgement> {
         let (result, faults) = match (want.times, self.sees(want, all)) {
             (Times::Any, _) => return None,
-            (_, true) => (Outcome::Missing, vec![format!("no {}", expected(want))]),
+            (_, true) => (Outcome::Missing, vec![format!("no {}", expected(want, view))]),
             (_, false) => (Outcome::NotSeen, Vec::new()),
         };
-        Some(of(want, made, Judgement { result, faults, ..base.clone() }))
+        Some(of(want, view, made, Judgement { result, faults, ..base.clone() }))
     }
 }
 
@@ -163,11 +180,7 @@ fn enter(judged: &mut Vec<Judgement>, want: &Want, new: Judgement) {
     }
 }
 
-fn answered(base: &Judgement, want: &Want, made: &MadeRow, event: &Event, grade: Grade) -> Judgement {
-    of(want, made, said(base, event, grade))
-}
-
-fn of(want: &Want, made: &MadeRow, judgement: Judgement) -> Judgement {
+fn of(want: &Want, view: View, made: &MadeRow, judgement: Judgement) -> Judgement {
     let idle = made.idle_of(want);
     let bounds = match idle {
         Some(Idle::Was(least, most)) => Some((least, most)),
@@ -175,6 +188,7 @@ fn of(want: &Want, made: &MadeRow, judgement: Judgement) -> Judgement {
     };
     Judgement {
         truth: want.cause.to_owned(),
+        true_sender: Some(want.sender_seen(view.both_ends).to_owned()),
         direction: Some(want.direction.to_owned()),
         at: Some(want.at.letter().to_owned()),
         idle_truth_ms: bounds.and_then(|(least, _)| u64::try_from(least.as_millis()).ok()),
@@ -185,29 +199,29 @@ fn of(want: &Want, made: &MadeRow, judgement: Judgement) -> Judgement {
 }
 
 fn said(base: &Judgement, event: &Event, grade: Grade) -> Judgement {
-    let raw = || serde_json::from_str(&event.line).ok();
     Judgement {
-        got: Some(Verdict {
-            cause: event.cause.clone(),
-            sender: event.sender.clone(),
-            confidence: event.confidence.clone(),
-        }),
+        got: Some(event.verdict.clone()),
         idle_ms: event.idle_ms,
         result: grade.outcome,
-        as_seen: grade.as_seen.map(str::to_owned),
-        event: if grade.faults.is_empty() { None } else { raw() },
+        sender: Some(grade.sender),
+        event: if grade.faults.is_empty() && grade.fit() == Fit::Exact { None } else { raw(event) },
         faults: grade.faults,
         ..base.clone()
     }
 }
 
-fn expected(want: &Want) -> String {
+fn raw(event: &Event) -> Option<serde_json::Value> {
+    serde_json::from_str(&event.line).ok()
+}
+
+fn expected(want: &Want, view: View) -> String {
     let times = match want.times {
         Times::Once => "",
         Times::Some => "1..× ",
         Times::Any => "0..× ",
     };
-    format!("{times}{}@{} {} {}", want.direction, want.at.letter(), want.cause, want.sender)
+    let sender = want.sender_seen(view.both_ends);
+    format!("{times}{}@{} {} {sender}", want.direction, want.at.letter(), want.cause)
 }
 
 fn wants_at(row: &'static Row, vantage: Vantage) -> Vec<&'static Want> {

@@ -1,8 +1,8 @@
 //! The lab's results as a table.
 
+use crate::judging::figures;
 use crate::judging::grade::Outcome;
 use crate::judging::judgement::Judgement;
-use crate::judging::tally;
 use crate::kernel::Kernel;
 use crate::network::host::Family;
 use crate::rows::table::Row;
@@ -14,6 +14,8 @@ pub(crate) struct Line {
     expected: String,
     /// The other results, each once, and the events of the first.
     missed: Vec<String>,
+    /// Results without a fault that are not exact, each once.
+    inexact: Vec<String>,
     evidence: Vec<String>,
     good: u32,
     tries: u32,
@@ -23,6 +25,8 @@ pub(crate) struct Line {
 pub(crate) enum Got {
     /// The expected result.
     Expected,
+    /// A result without a fault that is not exact.
+    Inexact(String),
     /// Another result, and the raw events behind it.
     Else(String, Vec<String>),
 }
@@ -41,6 +45,12 @@ impl Report {
         line.tries += 1;
         match got {
             Got::Expected => line.good += 1,
+            Got::Inexact(what) => {
+                line.good += 1;
+                if !line.inexact.contains(&what) {
+                    line.inexact.push(what);
+                }
+            }
             Got::Else(what, evidence) => {
                 if line.missed.is_empty() {
                     line.evidence = evidence;
@@ -76,7 +86,12 @@ impl Report {
         let faulty = || judgements.iter().filter(|judgement| !judgement.faults.is_empty());
         let faults: Vec<String> = faulty().flat_map(|judgement| judgement.faults.clone()).collect();
         let events = faulty().filter_map(|judgement| Some(judgement.event.as_ref()?.to_string())).collect();
-        let got = if faults.is_empty() { Got::Expected } else { Got::Else(faults.join(", "), events) };
+        let inexact: Vec<String> = judgements.iter().filter_map(Judgement::note).collect();
+        let got = match (faults.is_empty(), inexact.is_empty()) {
+            (true, true) => Got::Expected,
+            (true, false) => Got::Inexact(inexact.join(", ")),
+            (false, _) => Got::Else(faults.join(", "), events),
+        };
         let hidden = judgements.iter().any(|judgement| judgement.result == Outcome::NotSeen);
         let note = if hidden { " (not all seen here)" } else { "" };
         let (row, vantage) = (format!("{} {}", first.row, first.family), first.vantage.clone());
@@ -106,6 +121,7 @@ impl Report {
                 vantage: vantage.to_owned(),
                 expected,
                 missed: Vec::new(),
+                inexact: Vec::new(),
                 evidence: Vec::new(),
                 good: 0,
                 tries: 0,
@@ -136,7 +152,7 @@ impl Report {
         }
         let failed = self.lines.iter().filter(|line| line.missed()).count();
         if !self.judgements.is_empty() {
-            println!("{}", tally::summary(&self.judgements));
+            println!("{}", figures::summary(&self.judgements));
         }
         println!("{} passed, {failed} failed", self.lines.len() - failed);
         failed
@@ -158,7 +174,8 @@ impl Line {
     }
 
     fn got(&self) -> String {
-        if self.missed.is_empty() { "as expected".to_owned() } else { self.missed.join(" | ") }
+        let all: Vec<&str> = self.missed.iter().chain(&self.inexact).map(String::as_str).collect();
+        if all.is_empty() { "as expected".to_owned() } else { all.join(" | ") }
     }
 }
 

@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::network::ns;
-use crate::network::peer;
 use crate::wait;
 
 /// The lab's end of the pipe.
@@ -22,12 +21,10 @@ pub(crate) struct Cleanup {
 }
 
 impl Cleanup {
-    pub(crate) fn start() -> Result<Self> {
-        let mut helper = peer::command(&["cleanup"])?
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .context("cannot start the cleanup helper")?;
+    /// Starts the helper, which runs [`serve`].
+    pub(crate) fn start(mut helper: Command) -> Result<Self> {
+        let mut helper =
+            helper.stdin(Stdio::piped()).process_group(0).spawn().context("cannot start the cleanup helper")?;
         let orders = RefCell::new(helper.stdin.take());
         Ok(Self { helper, orders })
     }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::network::cleanup::Cleanup;
 use crate::network::host::{Host, at};
 use crate::network::ns::Ns;
+use crate::network::peer;
 use crate::wait::{SOON, until_true};
 
 /// Source ports of the namespaces. Server ports lie below, so the two are never confused.
@@ -35,7 +36,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn build() -> Result<Self> {
-        let cleanup = Cleanup::start()?;
+        let cleanup = Cleanup::start(peer::command(&["cleanup"])?)?;
         let add = |host: Host| {
             let name = format!("rw{}-{}", process::id(), host.letter());
             cleanup.namespace(&name)?;

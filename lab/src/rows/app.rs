@@ -7,17 +7,8 @@ use super::{HELLO, Scene};
 use crate::network::host::Host;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, REFUSED_ALIKE, Row, S, received, sent};
 use crate::wait::{SOON, readable};
-
-const NEVER_ACCEPTED: &str = "the peer never sent data, so it may as well have closed with the request unread";
-
-/// Also for sockets that an administrator destroys.
-pub(super) const ANSWER_UNREAD: Alternative = alternative(
-    "unread_data",
-    PEER,
-    "the packets do not show whether the program had read our last response before it aborted",
-);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -26,7 +17,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: refused,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "refused", KERNEL).sure().no_socket(), received(C, "refused", PEER)],
+        wants: &[sent(S, "refused", KERNEL).sure().no_socket(), received(C, "refused", PEER).why(REFUSED_ALIKE)],
         ..BASE
     },
     Row {
@@ -35,7 +26,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: linger,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -44,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: linger_client,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).alone(&[ANSWER_UNREAD])],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -64,7 +55,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: disconnect,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -72,7 +63,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server aborts with SO_LINGER 0 after the client's FIN",
         make: linger_half_closed,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -81,7 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: unread,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
+        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -90,7 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: unread_client,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "unread_data", APP).sure(), received(S, "unread_data", PEER)],
+        wants: &[sent(C, "unread_data", APP).sure(), received(S, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -98,7 +89,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server closes with a request unread after the client's FIN",
         make: unread_half_closed,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
+        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -106,7 +97,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server shuts down sending, then closes with a request unread",
         make: unread_after_shutdown,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
+        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -115,10 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: listener_closed,
         rsts: &[(S, 1)],
-        wants: &[
-            sent(S, "listener_closed", APP).sure(),
-            received(C, "listener_closed", PEER).alone(&[alternative("unread_data", PEER, NEVER_ACCEPTED)]),
-        ],
+        wants: &[sent(S, "listener_closed", APP).sure(), received(C, "listener_closed", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -126,10 +114,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "listener closes with a connection in the accept queue that holds a request",
         make: listener_closed_on_request,
         rsts: &[(S, 1)],
-        wants: &[
-            sent(S, "listener_closed", APP).sure(),
-            received(C, "listener_closed", PEER).alone(&[alternative("unread_data", PEER, NEVER_ACCEPTED)]),
-        ],
+        wants: &[sent(S, "listener_closed", APP).sure(), received(C, "listener_closed", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

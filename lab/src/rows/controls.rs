@@ -15,7 +15,7 @@ use crate::network::packet::ForgedSegment;
 use crate::network::peer::Peer;
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp, expect, forge};
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, REFUSED_ALIKE, Row, S, received, sent};
 use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
 
@@ -78,10 +78,10 @@ pub(crate) const ROWS: &[Row] = &[
             sent(S, "refused", KERNEL).sure().no_socket(),
             sent(S, "refused", KERNEL).sure().no_socket(),
             sent(S, "refused", KERNEL).sure().no_socket(),
-            received(C, "refused", PEER),
-            received(C, "refused", PEER),
-            received(C, "refused", PEER),
-            received(C, "refused", PEER),
+            received(C, "refused", PEER).why(REFUSED_ALIKE),
+            received(C, "refused", PEER).why(REFUSED_ALIKE),
+            received(C, "refused", PEER).why(REFUSED_ALIKE),
+            received(C, "refused", PEER).why(REFUSED_ALIKE),
         ],
         ..BASE
     },

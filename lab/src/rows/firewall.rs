@@ -9,25 +9,12 @@ use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::ns::Ns;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{
-    Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, PEER, R, Row, S, UNKNOWN_SENDER, alternative, received, sent,
-};
+use crate::rows::table::{BASE, BOTH, C, FIREWALL, ON_PATH, R, REFUSED_ALIKE, Row, S, rejected, sent};
 use crate::wait::SOON;
 
-const A_SYN: Alternative = alternative("refused", PEER, "a reject of a SYN and a closed port send the same packet");
-const REMOVED_CONTAINER: Alternative =
-    alternative("refused", UNKNOWN_SENDER, "a host sends the same packet for a container that no longer exists");
-const ON_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
-const INJECTED: Alternative = alternative(
-    "middlebox_injected",
-    MIDDLEBOX,
-    "from the ends, a reject on the path and an injected RST look the same",
-);
-const BARE: Alternative = alternative(
-    "no_such_connection",
-    PEER,
-    "a firewall on the peer's host sends the same packet as a stack that does not know the connection",
-);
+const REMOVED_CONTAINER: &str = "a host sends the same packet for a container that no longer exists";
+pub(super) const ON_PEERS_HOST: &str =
+    "a firewall on the peer's host sends the same packet as a stack that does not know the connection";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -36,10 +23,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: input,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[A_SYN]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(REFUSED_ALIKE)],
         ..BASE
     },
     Row {
@@ -48,10 +32,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: input_busy,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[BARE]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(ON_PEERS_HOST)],
         ..BASE
     },
     Row {
@@ -61,10 +42,7 @@ pub(crate) const ROWS: &[Row] = &[
         unless: no_ingress_reject,
         make: ingress,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[A_SYN]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(REFUSED_ALIKE)],
         ..BASE
     },
     Row {
@@ -73,10 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
         unless: no_ingress_reject,
         make: ingress_busy,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[BARE]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(ON_PEERS_HOST)],
         ..BASE
     },
     Row {
@@ -86,10 +61,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["iptables-nft", "ip6tables-nft"],
         make: iptables_nft,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[A_SYN]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(REFUSED_ALIKE)],
         ..BASE
     },
     Row {
@@ -100,10 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
         unless: no_legacy,
         make: iptables_legacy,
         rejects: 1,
-        wants: &[
-            sent(S, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[A_SYN]),
-        ],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", S).why(REFUSED_ALIKE)],
         ..BASE
     },
     Row {
@@ -112,10 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: forward_busy,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[ON_PATH, INJECTED]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
     Row {
@@ -126,7 +92,7 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[REMOVED_CONTAINER, A_SYN]),
+            rejected(C, "firewall_reject", R).why(REMOVED_CONTAINER),
         ],
         ..BASE
     },
@@ -135,10 +101,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "router's forward hook rejects data from the server",
         make: forward_push,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(S, "firewall_reject", FIREWALL).alone(&[ON_PATH, INJECTED]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(S, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
     Row {
@@ -147,7 +110,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: output,
         rejects: 1,
-        wants: &[sent(C, "firewall_reject", FIREWALL).rejects(), received(C, "firewall_reject", FIREWALL)],
+        wants: &[sent(C, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", C)],
         ..BASE
     },
     Row {
@@ -156,7 +119,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: output_syn,
         rejects: 1,
-        wants: &[sent(C, "firewall_reject", FIREWALL).rejects(), received(C, "firewall_reject", FIREWALL)],
+        wants: &[sent(C, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", C)],
         ..BASE
     },
     Row {
@@ -164,7 +127,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server's own output hook rejects its data",
         make: output_server,
         rejects: 1,
-        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), received(S, "firewall_reject", FIREWALL)],
+        wants: &[sent(S, "firewall_reject", FIREWALL).rejects(), rejected(S, "firewall_reject", S)],
         ..BASE
     },
 ];

@@ -12,9 +12,7 @@ use crate::network::host::Host;
 use crate::network::packet::{ACK, ForgedSegment, RST};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{
-    Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, Want, alternative, received, sent,
-};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, MIDDLEBOX, ON_PATH, PEER, Row, S, Want, received, sent};
 use crate::rows::wire::{SlowHop, Sniffer};
 
 /// Far from the TTL of the peer's own packets.
@@ -28,28 +26,10 @@ const DEVICE_WINDOW: u16 = 502;
 const DELAY: Duration = Duration::from_millis(40);
 
 const INJECTED: &[Want] = &[received(C, "middlebox_injected", MIDDLEBOX)];
-const REJECT: Alternative = alternative("firewall_reject", MIDDLEBOX, "a reject on the path sends the same packet");
-const NOT_KNOWN_HERE: Alternative = alternative(
-    "no_such_connection",
-    KERNEL,
-    "true of the stack that answers: the forged RST had already ended its connection",
-);
-const NOT_KNOWN_THERE: Alternative = alternative(
-    "no_such_connection",
-    PEER,
-    "a bare RST by the peer's own stack: the packet does not show what had ended the connection there",
-);
-
-const UNDECIDED: Alternative = alternative(
-    "unknown",
-    KERNEL,
-    "an injected RST and a reject by the peer's host look the same, so the end of the connection here has no certain cause",
-);
-const REJECTS_ACKS: Alternative = alternative(
-    "firewall_reject",
-    PEER,
-    "a firewall on the peer's host that rejects our ACKs sends the same packet, while the peer's stack keeps sending",
-);
+const ENDED_THERE: &str =
+    "a bare RST by the peer's own stack: nothing at this end shows that a forged RST had ended the connection there";
+const REJECTS_ACKS: &str = "a firewall on the peer's host that rejects our ACKs sends the same packet, while the peer's \
+    stack keeps sending";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -65,14 +45,14 @@ pub(crate) const ROWS: &[Row] = &[
         what: "forged RST on a busy connection, with TTL 64 instead of the peer's 63",
         families: BOTH,
         make: undecremented,
-        wants: &[received(C, "middlebox_injected", MIDDLEBOX).also(&[REJECT])],
+        wants: &[received(C, "middlebox_injected", MIDDLEBOX).why(ON_PATH)],
         ..BASE
     },
     Row {
         id: "9-server",
         what: "forged RST to the server on a busy connection, with TTL 64 instead of the peer's 63",
         make: to_server,
-        wants: &[received(S, "middlebox_injected", MIDDLEBOX).also(&[REJECT])],
+        wants: &[received(S, "middlebox_injected", MIDDLEBOX).why(ON_PATH)],
         ..BASE
     },
     Row {
@@ -84,8 +64,8 @@ pub(crate) const ROWS: &[Row] = &[
         more: true,
         wants: &[
             received(C, "middlebox_injected", MIDDLEBOX),
-            sent(C, "middlebox_injected", KERNEL).some().no_socket().also(&[NOT_KNOWN_HERE]),
-            received(S, "middlebox_injected", PEER).also(&[NOT_KNOWN_THERE]),
+            sent(C, "middlebox_injected", KERNEL).some().no_socket(),
+            received(S, "middlebox_injected", PEER).why(ENDED_THERE),
         ],
         ..BASE
     },
@@ -96,9 +76,9 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         more: true,
         wants: &[
-            received(C, "middlebox_injected", MIDDLEBOX).also(&[REJECTS_ACKS]),
-            sent(C, "middlebox_injected", KERNEL).some().no_socket().also(&[NOT_KNOWN_HERE, UNDECIDED]),
-            received(S, "middlebox_injected", PEER).also(&[NOT_KNOWN_THERE]),
+            received(C, "middlebox_injected", MIDDLEBOX).why(REJECTS_ACKS),
+            sent(C, "middlebox_injected", KERNEL).some().no_socket().why(REJECTS_ACKS),
+            received(S, "middlebox_injected", PEER).why(ENDED_THERE),
         ],
         ..BASE
     },

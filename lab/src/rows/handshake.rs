@@ -11,15 +11,12 @@ use crate::network::nft::Rule;
 use crate::network::packet::{ACK, ForgedSegment, SYN};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 /// Beyond the range from which the kernel picks source ports.
 const KNOWN: u16 = 62001;
 const FORGED_ISN: u32 = 1_000_000;
-
-const CRASHED: Alternative =
-    alternative("no_such_connection", PEER, "the peer crashed, so its stack really does not know the old connection");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -28,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: same_port,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "invalid_handshake", KERNEL).sure(), received(S, "invalid_handshake", PEER).alone(&[CRASHED])],
+        wants: &[sent(C, "invalid_handshake", KERNEL).sure(), received(S, "invalid_handshake", PEER)],
         ..BASE
     },
     Row {

@@ -12,7 +12,7 @@ use crate::network::http::{self, ask, send_request};
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, alternative, received, sent};
+use crate::rows::table::{A_FIN, BARE, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
 use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
 
@@ -25,15 +25,10 @@ pub(super) const IDLE: u64 = 1300;
 const DELAY: Duration = Duration::from_millis(30);
 
 pub(super) const REAPED_BY_SERVER: &[Want] =
-    &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)];
+    &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER).why(A_FIN)];
 /// The FIN was lost, so the orphan is still a socket.
-pub(super) const REAPED_FIN_LOST: &[Want] = &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)];
-/// Also for rows in which the stack lost the connection for another reason.
-pub(super) const MAYBE_REAPED: Alternative = alternative(
-    "idle_reaped",
-    PEER,
-    "a bare RST after an idle period: the peer closed and its FIN was lost, or its stack lost the connection",
-);
+pub(super) const REAPED_FIN_LOST: &[Want] =
+    &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER).why(BARE)];
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "5",
@@ -61,7 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: time_wait_expired,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER)],
+        wants: &[sent(S, "idle_reaped", KERNEL), received(C, "idle_reaped", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -73,7 +68,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "idle_reaped", KERNEL),
             sent(S, "idle_reaped", KERNEL).any().no_socket(),
-            received(C, "idle_reaped", PEER),
+            received(C, "idle_reaped", PEER).why(BARE),
         ],
         ..BASE
     },
@@ -86,7 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "idle_reaped", KERNEL),
             sent(S, "idle_reaped", KERNEL).any().no_socket(),
-            received(C, "idle_reaped", PEER),
+            received(C, "idle_reaped", PEER).why(BARE),
         ],
         ..BASE
     },
@@ -95,14 +90,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "request on an idle connection is lost on the path; its retransmission reaches a rebooted server",
         make: retransmitted,
         rsts: &[(S2, 1)],
-        wants: &[
-            sent(S2, "no_such_connection", KERNEL).no_socket(),
-            received(C, "no_such_connection", PEER).alone(&[alternative(
-                "idle_reaped",
-                PEER,
-                "a bare RST after an idle period: the peer closed and its FIN was lost, or its stack lost the connection",
-            )]),
-        ],
+        wants: &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER).why(BARE)],
         ..BASE
     },
     Row {

@@ -6,20 +6,14 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
 use super::idle::{IDLE, PAUSE};
-use super::unanswered::UNSCANNED;
+use super::unanswered::{SCANS, UNSCANNED};
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{A_FIN, APP, BARE, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::SOON;
-
-const IDLE_TIMER: Alternative = alternative(
-    "idle_reaped",
-    PEER,
-    "an abort after an idle period: only the aborting program knows whether its idle timer expired",
-);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -28,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: push,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "idle_reaped", KERNEL).no_socket(), received(S, "idle_reaped", PEER)],
+        wants: &[sent(C, "idle_reaped", KERNEL).no_socket(), received(S, "idle_reaped", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -36,7 +30,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "client closes its idle connection and its FIN is lost, then the server sends data",
         make: push_fin_lost,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "idle_reaped", KERNEL), received(S, "idle_reaped", PEER)],
+        wants: &[sent(C, "idle_reaped", KERNEL), received(S, "idle_reaped", PEER).why(BARE)],
         ..BASE
     },
     Row {
@@ -46,18 +40,18 @@ pub(crate) const ROWS: &[Row] = &[
         make: closing_message,
         rsts: &[(S, 1)],
         wants: &[
-            sent(S, "idle_reaped", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSCANNED)]),
-            received(C, "idle_reaped", PEER).also(&[alternative("unknown", PEER, UNSCANNED)]),
+            sent(S, "idle_reaped", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+            received(C, "idle_reaped", PEER).why_before(SCANS, UNSCANNED),
         ],
         ..BASE
     },
     Row {
         id: "5-active",
-        what: "server aborts an idle connection with SO_LINGER 0",
+        what: "server's idle timer aborts the connection with SO_LINGER 0",
         families: BOTH,
         make: active,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).alone(&[IDLE_TIMER])],
+        wants: &[sent(S, "idle_reaped", APP), received(C, "idle_reaped", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

@@ -7,29 +7,16 @@ use anyhow::{Context, Result};
 use libc::{ECONNRESET, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
-use super::middlebox::{ENTRY_EXPIRED, entries};
+use super::middlebox::entries;
 use super::{HELLO, Scene, idle};
 use crate::kernel;
 use crate::network::nft::Rule;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{
-    Alternative, BASE, BOTH, C, FIREWALL, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent,
-};
+use crate::rows::table::{BARE, BASE, BOTH, C, FIREWALL, KERNEL, ON_PATH, PEER, R, Row, S, received, rejected, sent};
 use crate::wait::{SOON, until_true};
 
 pub(crate) const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Segments are in flight for a second at most.
-const LOST: &str = "more than a second passed since the abort, so its own RST was evidently lost";
-const ABORT: Alternative =
-    alternative("linger_abort", PEER, "an abort like any other: the packet does not show the peer's limit");
-
-const NOT_KNOWN: Alternative = alternative(
-    "no_such_connection",
-    PEER,
-    "a bare RST: the peer's stack no longer knows the connection, and the packet does not show why",
-);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -45,12 +32,8 @@ pub(crate) const ROWS: &[Row] = &[
         // second RST.
         wants: &[
             sent(S, "resource_limit", KERNEL).sure(),
-            sent(S, "resource_limit", KERNEL).no_socket().also(&[alternative("no_such_connection", KERNEL, LOST)]),
-            received(C, "resource_limit", PEER).alone(&[ABORT, NOT_KNOWN]).also(&[alternative(
-                "no_such_connection",
-                PEER,
-                LOST,
-            )]),
+            sent(S, "resource_limit", KERNEL).no_socket(),
+            received(C, "resource_limit", PEER).why(BARE),
         ],
         ..BASE
     },
@@ -72,16 +55,10 @@ pub(crate) const ROWS: &[Row] = &[
         unless: only_ours,
         make: lost_while_full,
         rejects: 1,
-        wants: &[
-            sent(R, "conntrack_full", FIREWALL).rejects(),
-            received(C, "conntrack_full", FIREWALL).alone(&[REJECTED, ENTRY_EXPIRED]),
-        ],
+        wants: &[sent(R, "conntrack_full", FIREWALL).rejects(), rejected(C, "conntrack_full", R).why(ON_PATH)],
         ..BASE
     },
 ];
-
-const REJECTED: Alternative =
-    alternative("firewall_reject", MIDDLEBOX, "the packets do not show why the router rejects");
 
 fn only_ours(_scene: &Scene) -> Option<String> {
     not_ours()

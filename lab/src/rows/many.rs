@@ -10,7 +10,7 @@ use super::Scene;
 use super::idle::{IDLE, REAPED_BY_SERVER, reaped, reused};
 use crate::kernel::Kernel;
 use crate::network::peer::Peer;
-use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, LIVE_SOCKET, PEER, Row, S, received, sent};
 
 /// 57,000 sockets, which fill 96 % of the table's 4,096 sets of eight slots.
 const PROCESSES: usize = 3;
@@ -33,7 +33,7 @@ pub(crate) const ROWS: &[Row] = &[
         unless: not_here,
         make: abort_among_many,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

@@ -11,23 +11,11 @@ use crate::network::nft::Rule;
 use crate::network::ns::Sysctl;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alternative, BASE, BOTH, C, FIREWALL, MIDDLEBOX, R, Row, S, alternative, received, sent};
+use crate::rows::table::{BASE, BOTH, C, FIREWALL, ON_PATH, R, Row, S, rejected, sent};
 use crate::wait::{SOON, until_true};
 
 /// Seconds for which the router keeps the entry of an idle connection.
 const ENTRY_SECONDS: u64 = 1;
-
-pub(super) const ENTRY_EXPIRED: Alternative = alternative(
-    "middlebox_idle",
-    MIDDLEBOX,
-    "to the ends, the reject of a connection with an expired conntrack entry is an idle timeout",
-);
-const REJECTED: Alternative = alternative(
-    "middlebox_injected",
-    MIDDLEBOX,
-    "from the ends, a reject on the path and an injected RST look the same",
-);
-const BY_PATH: Alternative = alternative("firewall_reject", MIDDLEBOX, "the rule is on the path, not on this host");
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -37,10 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "middlebox_idle", R)],
         ..BASE
     },
     Row {
@@ -50,10 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired_push,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(S, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(S, "middlebox_idle", R)],
         ..BASE
     },
     Row {
@@ -62,10 +44,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired_behind_nat,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[ENTRY_EXPIRED, BY_PATH]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "middlebox_idle", R)],
         ..BASE
     },
     Row {
@@ -75,10 +54,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: flushed,
         rejects: 1,
-        wants: &[
-            sent(R, "firewall_reject", FIREWALL).rejects(),
-            received(C, "firewall_reject", FIREWALL).alone(&[REJECTED, BY_PATH]),
-        ],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
 ];

@@ -6,15 +6,8 @@ use socket2::Protocol;
 
 use super::{HELLO, Scene};
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::readable;
-
-const UNREAD: Alternative = alternative(
-    "unread_data",
-    PEER,
-    "apart from the MP_FASTCLOSE option, the packet is that of a close with data unread",
-);
-const FAST_CLOSE: Alternative = alternative("mptcp", APP, "the program closed the socket, by MPTCP's fast close");
 
 pub(crate) const ROWS: &[Row] = &[Row {
     id: "mptcp",
@@ -23,7 +16,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     unless: missing,
     make: fast_close,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "mptcp", KERNEL).also(&[FAST_CLOSE]), received(C, "mptcp", PEER).alone(&[UNREAD])],
+    wants: &[sent(S, "mptcp", KERNEL), received(C, "mptcp", PEER)],
     ..BASE
 }];
 

@@ -1,30 +1,21 @@
-//! Lost address translation. No device makes these resets: some stack gets a segment of a connection that it does not know.
+//! Lost address translation: some stack gets a segment of a connection that it does not know, and answers.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use libc::ECONNRESET;
 
-use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::sock::Tcp;
-use crate::rows::table::{Alternative, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, alternative, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, received, sent};
 
 /// Slightly longer than the router keeps an entry.
 const IDLE: u64 = 1600;
 
-const IDLE_PATH: Alternative = alternative(
-    "middlebox_idle",
-    MIDDLEBOX,
-    "the translating router lost its entry of an idle connection, and its own stack answered",
-);
-const SAME_HOP: Alternative = alternative(
-    "firewall_reject",
-    MIDDLEBOX,
-    "the router that holds the address answers itself, with the packet that its reject rule would send",
-);
+const SAME_HOP: &str =
+    "the router that holds the address answers itself, with the packet that its reject rule would send";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -33,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: other_port,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER).also(&[MAYBE_REAPED])],
+        wants: &[sent(S, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER).why(BARE)],
         ..BASE
     },
     Row {
@@ -42,10 +33,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: push_to_router,
         rsts: &[(R, 1)],
-        wants: &[
-            sent(R, "no_such_connection", KERNEL).no_socket(),
-            received(S, "no_such_connection", PEER).also(&[IDLE_PATH]).alone(&[MAYBE_REAPED]),
-        ],
+        wants: &[sent(R, "no_such_connection", KERNEL).no_socket(), received(S, "middlebox_idle", MIDDLEBOX)],
         ..BASE
     },
     Row {
@@ -57,7 +45,7 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(R, 1)],
         wants: &[
             sent(R, "no_such_connection", KERNEL).no_socket(),
-            received(C, "no_such_connection", PEER).alone(&[SAME_HOP]),
+            received(C, "no_such_connection", MIDDLEBOX).why(SAME_HOP),
         ],
         ..BASE
     },

@@ -10,14 +10,8 @@ use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{Alternative, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
-
-const NOT_KNOWN: Alternative = alternative(
-    "no_such_connection",
-    PEER,
-    "a bare RST: the peer's stack does not know the connection, and the packet does not show why",
-);
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -31,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "listen_overflow", KERNEL).sure(),
             sent(S, "listen_overflow", KERNEL).sure().any(),
-            received(C, "listen_overflow", PEER).alone(&[NOT_KNOWN]),
+            received(C, "listen_overflow", PEER).why(BARE),
         ],
         ..BASE
     },
@@ -40,7 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "full accept queue drops the handshake's last ACK; the client's request comes after the half-open connection expired",
         make: third_ack_dropped,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).alone(&[NOT_KNOWN])],
+        wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).why(BARE)],
         ..BASE
     },
     Row {

@@ -10,22 +10,16 @@ use crate::network::host::Host;
 use crate::network::peer::Peer;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, alternative, received, sent};
+use crate::rows::table::{
+    A_FIN, APP, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, REFUSED_ALIKE, Row, S, Want, received, sent,
+};
 use crate::wait::SOON;
 
-const A_FIN: Alternative = alternative("data_after_close", PEER, "the FIN of a dead process is that of any close");
-const UNREAD: Alternative = alternative(
-    "unread_data",
-    PEER,
-    "the kernel closes the dead process's socket with data unread, which sends the same packet",
-);
-
 /// The client acknowledged the dead process's FIN, then wrote.
-const THEN_DATA: &[Want] =
-    &[sent(S, "process_died", KERNEL).no_socket(), received(C, "process_died", PEER).alone(&[A_FIN])];
+const THEN_DATA: &[Want] = &[sent(S, "process_died", KERNEL).no_socket(), received(C, "process_died", PEER).why(A_FIN)];
 /// The same after a signal, which the kernel reports.
 const KILLED: &[Want] =
-    &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER).alone(&[A_FIN])];
+    &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER).why(A_FIN)];
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -43,7 +37,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: killed_unread,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).alone(&[UNREAD])],
+        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -59,7 +53,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server crashes (SIGSEGV) with a request unread",
         make: |scene| exited_unread(scene, "crash"),
         rsts: &[(S, 1)],
-        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).alone(&[UNREAD])],
+        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -83,7 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server exits with status 3 and a request unread",
         make: |scene| exited_unread(scene, "exit 3"),
         rsts: &[(S, 1)],
-        wants: &[sent(S, "process_died", APP), received(C, "process_died", PEER).alone(&[UNREAD])],
+        wants: &[sent(S, "process_died", APP), received(C, "process_died", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -96,11 +90,11 @@ pub(crate) const ROWS: &[Row] = &[
             sent(S, "process_died", KERNEL).sure().no_socket(),
             sent(S, "process_died", KERNEL).sure().no_socket(),
             sent(S, "process_died", KERNEL).sure().no_socket(),
-            received(C, "process_died", PEER).alone(&[A_FIN]),
-            received(C, "process_died", PEER).alone(&[A_FIN]),
-            received(C, "process_died", PEER).alone(&[A_FIN]),
+            received(C, "process_died", PEER).why(A_FIN),
+            received(C, "process_died", PEER).why(A_FIN),
+            received(C, "process_died", PEER).why(A_FIN),
             sent(S, "refused", KERNEL).sure().no_socket(),
-            received(C, "refused", PEER),
+            received(C, "refused", PEER).why(REFUSED_ALIKE),
         ],
         ..BASE
     },
@@ -110,7 +104,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: forked,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER)],
+        wants: &[sent(S, "idle_reaped", KERNEL).no_socket(), received(C, "idle_reaped", PEER).why(A_FIN)],
         ..BASE
     },
 ];

@@ -5,10 +5,9 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::ECONNRESET;
 
-use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, PEER, Row, S2, received, sent};
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -17,10 +16,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: listening,
         rsts: &[(S2, 1)],
-        wants: &[
-            sent(S2, "no_such_connection", KERNEL),
-            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
-        ],
+        wants: &[sent(S2, "no_such_connection", KERNEL), received(C, "no_such_connection", PEER).why(BARE)],
         ..BASE
     },
     Row {
@@ -29,10 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: not_listening,
         rsts: &[(S2, 1)],
-        wants: &[
-            sent(S2, "no_such_connection", KERNEL).no_socket(),
-            received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
-        ],
+        wants: &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER).why(BARE)],
         ..BASE
     },
 ];

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use super::{HELLO, Scene, idle};
 use crate::network::packet::ForgedSegment;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{A_FIN, APP, BASE, BOTH, C, KERNEL, LIVE_SOCKET, MIDDLEBOX, PEER, Row, S, received, sent};
 
 /// Small enough for one packet each, so that the lab sets the pace.
 const CHUNK: [u8; 512] = [b'x'; 512];
@@ -18,12 +18,6 @@ const LIMIT: Duration = Duration::from_secs(6);
 /// Duration of a transfer: longer than a second, so that the other direction's silence could be mistaken for an idle gap.
 const FLOWS: u64 = 1300;
 const FORGED_TTL: u8 = 200;
-
-const STILL_UNDER_WAY: &str =
-    "it answers a packet that was in flight when the connection ended; the first cause counts";
-const NOT_KNOWN: &str = "a bare RST: the client's stack does not know the connection, and the packet does not show why";
-const ANSWERED_FIRST: &str =
-    "a segment in flight was answered with a bare RST before the abort's own RST: the packet does not show why";
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -36,7 +30,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "unread_data", APP).sure(),
             sent(S, "unread_data", KERNEL).any().no_socket(),
-            received(C, "unread_data", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
+            received(C, "unread_data", PEER).why(LIVE_SOCKET),
         ],
         ..BASE
     },
@@ -57,12 +51,8 @@ pub(crate) const ROWS: &[Row] = &[
         more: true,
         wants: &[
             sent(S, "linger_abort", APP).sure(),
-            sent(S, "linger_abort", KERNEL).any().no_socket().also(&[alternative(
-                "linger_abort",
-                APP,
-                STILL_UNDER_WAY,
-            )]),
-            received(C, "linger_abort", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
+            sent(S, "linger_abort", KERNEL).any().no_socket(),
+            received(C, "linger_abort", PEER).why(LIVE_SOCKET),
         ],
         ..BASE
     },
@@ -76,7 +66,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(C, "unread_data", APP).sure(),
             sent(C, "unread_data", KERNEL).any().no_socket(),
-            received(S, "unread_data", PEER).alone(&[alternative("no_such_connection", PEER, ANSWERED_FIRST)]),
+            received(S, "unread_data", PEER).why(LIVE_SOCKET),
         ],
         ..BASE
     },
@@ -85,10 +75,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "download: the client closes midway with nothing unread",
         make: download_hung_up,
         rsts: &[(C, 1)],
-        wants: &[
-            sent(C, "data_after_close", KERNEL).no_socket(),
-            received(S, "data_after_close", PEER).alone(&[alternative("no_such_connection", PEER, NOT_KNOWN)]),
-        ],
+        wants: &[sent(C, "data_after_close", KERNEL).no_socket(), received(S, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -97,7 +84,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: trickle,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

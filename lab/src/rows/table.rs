@@ -1,5 +1,4 @@
-//! The type of a row: what it makes, what is true, and which verdicts are right from which vantage point. The rows themselves are
-//! beside their scenarios, in [`super`].
+//! The type of a row: what it makes, and what is true of each reset. The rows themselves are beside their scenarios, in [`super`].
 
 use std::time::Duration;
 
@@ -16,24 +15,31 @@ pub(crate) const KERNEL: &str = "local_kernel";
 pub(crate) const FIREWALL: &str = "local_firewall";
 pub(crate) const PEER: &str = "peer";
 pub(crate) const MIDDLEBOX: &str = "middlebox";
-/// The evidence does not identify the sender.
-pub(crate) const UNKNOWN_SENDER: &str = "unknown";
 pub(crate) const BOTH: &[Family] = &[V4, V6];
 
 /// SYNs of row 11.
 pub(crate) const FLOOD: u64 = 300;
 
-/// A verdict other than the truth that is right from some vantage point.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Alternative {
-    pub(crate) cause: &'static str,
-    pub(crate) sender: &'static str,
-    /// Why that vantage point cannot show the truth.
-    pub(crate) why: &'static str,
-}
+/// Why one end alone cannot name the cause: the peer aborted.
+pub(crate) const LIVE_SOCKET: &str = "an RST of a live socket: neither the packet nor any field of this end's socket shows \
+    which call, signal, limit or timer of the peer sent it";
+/// Why one end alone cannot name the cause: the peer's stack answered.
+pub(crate) const BARE: &str =
+    "a bare RST: it shows that the stack which answered does not know the connection, not why";
+/// Why one end alone cannot name the cause: the RST answers a SYN.
+pub(crate) const REFUSED_ALIKE: &str = "a reject of a SYN and a closed port send the same packet";
+/// Why one end alone cannot name the cause: a device answered a segment of a busy connection.
+pub(crate) const ON_PATH: &str = "from the ends, a reject on the path and an injected RST look the same";
+/// Why one end alone cannot name the cause: the peer sent a FIN before.
+pub(crate) const A_FIN: &str = "the FIN of a program that closes is that of a program that dies";
 
-pub(crate) const fn alternative(cause: &'static str, sender: &'static str, why: &'static str) -> Alternative {
-    Alternative { cause, sender, why }
+/// Why no evidence can name the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Not where only the receiving end is watched.
+    OneEnd(&'static str),
+    /// Nowhere on kernels before this version.
+    Before((u32, u32), &'static str),
 }
 
 /// What a kernel must offer so that the event is seen at all.
@@ -72,11 +78,11 @@ pub(crate) struct Want {
     pub(crate) direction: &'static str,
     pub(crate) at: Host,
     pub(crate) cause: &'static str,
+    /// As named where the sender's host is watched; see [`Want::sender_seen`].
     pub(crate) sender: &'static str,
-    /// Other verdicts that are right where only this end is watched.
-    pub(crate) alone: &'static [Alternative],
-    /// Other verdicts that are right everywhere.
-    pub(crate) also: &'static [Alternative],
+    /// The host on which the firewall rule is that sent it.
+    pub(crate) rule: Option<Host>,
+    pub(crate) why: Option<Why>,
     pub(crate) visibility: Visibility,
     /// The verdict must be certain on kernels that give reasons.
     pub(crate) sure: bool,
@@ -84,12 +90,29 @@ pub(crate) struct Want {
 }
 
 impl Want {
-    pub(crate) const fn alone(self, alone: &'static [Alternative]) -> Self {
-        Self { alone, ..self }
+    /// One end alone cannot name the cause, for this reason.
+    pub(crate) const fn why(self, reason: &'static str) -> Self {
+        Self { why: Some(Why::OneEnd(reason)), ..self }
     }
 
-    pub(crate) const fn also(self, also: &'static [Alternative]) -> Self {
-        Self { also, ..self }
+    /// Kernels before this version cannot name the cause, for this reason.
+    pub(crate) const fn why_before(self, version: (u32, u32), reason: &'static str) -> Self {
+        Self { why: Some(Why::Before(version, reason)), ..self }
+    }
+
+    /// The true sender in the words of an agent that watches the sender's host too, or not. A rule of a host that is not
+    /// watched belongs to the peer, or to a device on the path.
+    pub(crate) fn sender_seen(&self, sender_is_watched: bool) -> &'static str {
+        match self.rule {
+            Some(host) if host != self.at && !sender_is_watched => {
+                if host == R {
+                    MIDDLEBOX
+                } else {
+                    PEER
+                }
+            }
+            _ => self.sender,
+        }
     }
 
     pub(crate) const fn rejects(self) -> Self {
@@ -119,8 +142,8 @@ const fn want(direction: &'static str, at: Host, cause: &'static str, sender: &'
         at,
         cause,
         sender,
-        alone: &[],
-        also: &[],
+        rule: None,
+        why: None,
         visibility: Visibility::Always,
         sure: false,
         times: Times::Once,
@@ -133,6 +156,11 @@ pub(crate) const fn sent(at: Host, cause: &'static str, sender: &'static str) ->
 
 pub(crate) const fn received(at: Host, cause: &'static str, sender: &'static str) -> Want {
     want("received", at, cause, sender)
+}
+
+/// The receipt of an RST that a firewall rule on this host sent.
+pub(crate) const fn rejected(at: Host, cause: &'static str, rule: Host) -> Want {
+    Want { rule: Some(rule), ..want("received", at, cause, FIREWALL) }
 }
 
 /// One scenario.
@@ -191,9 +219,27 @@ mod tests {
     }
 
     #[test]
-    fn every_alternative_has_a_reason() {
-        let alternatives = rows().flat_map(|row| row.wants).flat_map(|want| want.alone.iter().chain(want.also));
-        assert!(alternatives.into_iter().all(|alternative| !alternative.why.is_empty()));
+    fn every_reason_is_given() {
+        for want in rows().flat_map(|row| row.wants) {
+            assert!(!matches!(want.why, Some(Why::OneEnd("") | Why::Before(_, ""))));
+        }
+    }
+
+    #[test]
+    fn an_unwatched_rule_belongs_to_the_peer_or_a_device() {
+        let cases = [(C, [FIREWALL, FIREWALL]), (R, [MIDDLEBOX, FIREWALL]), (S, [PEER, FIREWALL])];
+        for (rule, senders) in cases {
+            assert_eq!([false, true].map(|watched| rejected(C, "", rule).sender_seen(watched)), senders);
+        }
+        assert_eq!(received(C, "", PEER).sender_seen(false), PEER);
+    }
+
+    #[test]
+    fn a_sent_reset_names_its_own_host() {
+        for want in rows().flat_map(|row| row.wants) {
+            let is_local = want.sender.starts_with("local_");
+            assert_eq!(is_local, want.direction == "sent" || want.rule.is_some(), "{want:?}");
+        }
     }
 
     #[test]

@@ -6,32 +6,15 @@ use anyhow::Result;
 use libc::{ECONNRESET, EPIPE, ETIMEDOUT};
 use socket2::TcpKeepalive;
 
-use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
-use crate::rows::table::{APP, Alternative, BASE, BOTH, C, KERNEL, PEER, Row, S, alternative, received, sent};
+use crate::rows::table::{A_FIN, APP, BARE, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 /// TCP_LINGER2, which libc names only for some targets.
 const LINGER2: i32 = 8;
-const NO_LONGER_KNOWN: Alternative = alternative(
-    "no_such_connection",
-    PEER,
-    "a bare RST: the peer's stack no longer knows the connection, and the packet does not show why",
-);
-const ABORTS: Alternative = alternative(
-    "linger_abort",
-    PEER,
-    "an abort like any other: the packet does not show which of the peer's timers ended the connection",
-);
-const CLOSED: Alternative = alternative(
-    "data_after_close",
-    PEER,
-    "the peer had closed; the packet does not show that its stack also discarded the orphan",
-);
-
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "12a",
@@ -39,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: keepalive,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "keepalive_timeout", KERNEL).sure(), received(C, "keepalive_timeout", PEER).alone(&[ABORTS])],
+        wants: &[sent(S, "keepalive_timeout", KERNEL).sure(), received(C, "keepalive_timeout", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -48,10 +31,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: user_timeout,
         rsts: &[(C, 1)],
-        wants: &[
-            sent(C, "keepalive_timeout", KERNEL).no_socket(),
-            received(S, "keepalive_timeout", PEER).alone(&[NO_LONGER_KNOWN, MAYBE_REAPED]),
-        ],
+        wants: &[sent(C, "keepalive_timeout", KERNEL).no_socket(), received(S, "keepalive_timeout", PEER).why(BARE)],
         ..BASE
     },
     Row {
@@ -60,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: fin_wait2,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL).sure(), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL).sure(), received(C, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -68,7 +48,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server closes after the response; the client writes at once",
         make: goes_on,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -76,14 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server closes with TCP_LINGER2 below zero, which skips FIN_WAIT2",
         make: linger2,
         rsts: &[(S, 1)],
-        wants: &[
-            sent(S, "linger_abort", KERNEL).also(&[alternative(
-                "linger_abort",
-                APP,
-                "the program set the option, the stack chose the moment",
-            )]),
-            received(C, "linger_abort", PEER).alone(&[CLOSED]),
-        ],
+        wants: &[sent(S, "linger_abort", KERNEL), received(C, "linger_abort", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -91,7 +64,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "server shuts down sending with TCP_LINGER2 below zero, then closes in FIN_WAIT2",
         make: linger2_late,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)],
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

@@ -5,20 +5,19 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
-use super::idle::MAYBE_REAPED;
 use super::{HELLO, Scene};
 use crate::network::host::{Family, Host, at};
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, S2, Want, received, sent};
+use crate::rows::table::{
+    A_FIN, APP, BARE, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, S2, Want, received, sent,
+};
 use crate::wait::SOON;
 
-const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
-const NOT_KNOWN: &[Want] = &[
-    sent(S2, "no_such_connection", KERNEL).no_socket(),
-    received(C, "no_such_connection", PEER).alone(&[MAYBE_REAPED]),
-];
+const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)];
+const NOT_KNOWN: &[Want] =
+    &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER).why(BARE)];
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -45,7 +44,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: other_default,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
     Row {

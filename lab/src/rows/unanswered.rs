@@ -11,9 +11,7 @@ use crate::kernel::Kernel;
 use crate::network::host::Host;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{
-    Alternative, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, alternative, received, sent,
-};
+use crate::rows::table::{A_FIN, BARE, BASE, BOTH, C, FIREWALL, KERNEL, PEER, Row, S, Want, received, rejected, sent};
 use crate::wait::SOON;
 
 /// Time that the server takes for a request.
@@ -21,20 +19,20 @@ const RESPONSE_TIME: u64 = 2_200;
 /// Number of exchanges after which a client no longer acknowledges each response at once (quick ACKs).
 const EXCHANGES: usize = 20;
 
-const NOT_KNOWN_THERE: Alternative =
-    alternative("no_such_connection", PEER, "the packets do not show why the other end does not know the connection");
-
-const UNANSWERED: &[Want] = &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)];
+const UNANSWERED: &[Want] =
+    &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)];
 const SLOW_RESPONSE: &[Want] = &[
-    sent(S, "data_after_close", KERNEL).no_socket().also(&[alternative("unknown", KERNEL, UNSCANNED)]),
-    received(C, "data_after_close", PEER).also(&[alternative("unknown", PEER, UNSCANNED)]),
+    sent(S, "data_after_close", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+    received(C, "data_after_close", PEER).why_before(SCANS, UNSCANNED),
 ];
+/// Since when there are periodic scans of connections.
+pub(super) const SCANS: (u32, u32) = (5, 11);
 pub(super) const UNSCANNED: &str =
     "without periodic scans of connections (before Linux 5.11), a slow response and a closing message look the same";
 
 /// Only the periodic scan sees a request that comes within one tick after the last response.
 fn no_scans(_scene: &Scene) -> Option<String> {
-    (!Kernel::running().since((5, 11))).then(|| "no periodic scans of connections before Linux 5.11".to_owned())
+    (!Kernel::running().since(SCANS)).then(|| "no periodic scans of connections before Linux 5.11".to_owned())
 }
 
 pub(crate) const ROWS: &[Row] = &[
@@ -73,9 +71,9 @@ pub(crate) const ROWS: &[Row] = &[
         rejects: 1,
         wants: &[
             sent(C, "firewall_reject", FIREWALL),
-            received(C, "firewall_reject", FIREWALL),
+            rejected(C, "firewall_reject", C),
             sent(C, "firewall_reject", KERNEL).no_socket(),
-            received(S, "firewall_reject", PEER).alone(&[NOT_KNOWN_THERE]),
+            received(S, "firewall_reject", PEER).why(BARE),
         ],
         ..BASE
     },
