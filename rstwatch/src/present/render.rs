@@ -143,14 +143,13 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation() {
-        check(
-            &sample::idle_reaped(),
-            &expect![[r#"
+        let renderer = Renderer { colour: false, zone: Some(TimeZone::UTC) };
+        expect![[r#"
             12:31:07.482  received  10.0.3.41:48732 <- 10.0.7.12:5432  idle_reaped  likely, by peer
                           orders-api[4121] pod shop/orders-7c9d  idle 61.2 s before this request; peer's FIN came 1.2 s earlier; RST TTL 63 = handshake 63
-                          keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
-        "#]],
-        );
+                          keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
+        "#]]
+        .assert_eq(&renderer.event(&sample::judged_idle_reaped()));
     }
 
     #[test]
