@@ -1,10 +1,10 @@
-//! Whose timeout may have ended a connection.
+//! The end of a connection that a timeout may have closed.
 
 use super::{Ends, Place, Timeout};
 use crate::cause::{Cause, Direction};
 use crate::event::Role;
 
-/// What is known of whatever closed an idle connection.
+/// What closed an idle connection, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closer<'a> {
     /// A device on the path.
@@ -60,7 +60,7 @@ fn ends(timeout: &Timeout, role: Role) -> bool {
     }
 }
 
-/// Whether a process with this command name may be of the timeout's product. Runtimes name threads, so beginnings count.
+/// Whether a process with this command name may be the timeout's product. Runtimes name threads: beginnings count.
 fn is_of(timeout: &Timeout, comm: &str) -> bool {
     timeout.comm.as_ref().is_none_or(|known| known.iter().any(|known| comm.starts_with(known.as_str())))
 }
