@@ -149,7 +149,7 @@ fn advice_on_refusals_names_the_server() {
         &event(Cause::Refused, Direction::Received, Role::Client),
         None,
         &expect![
-            "check that a server listens on 10.0.7.12:5432 and that no firewall rejects; else correct the address or port"
+            "check that a server listens on 10.0.7.12:5432, and that no firewall rejects; else correct the address or port"
         ],
     );
     check(
