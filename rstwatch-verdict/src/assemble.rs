@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::addresses::ends;
-use crate::cause::Sender;
 use crate::classify::Verdict;
 use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
 use crate::evidence::{self, Context, Ending, Evidence};
 use crate::identity::Identity;
 use crate::judged::Judged;
+use crate::known_timeouts::Closer;
 use crate::pair::seq_of_sent;
 use crate::{decide, identity, known_timeouts, timing};
 use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
@@ -27,7 +27,11 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
     let idle = idle(evidence);
     let tcp = connection_numbers(record);
     let conn = (record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0).then_some(&record.conn);
+    let role = conn.map_or(Role::Unknown, role_of);
     let process = identity::owner(record).and_then(identity::process);
+    let comm = process.as_ref().map(|process| process.comm.as_str());
+    let leading = verdict.candidates.first().copied().unwrap_or(verdict.cause);
+    let closer = Closer::of(leading, evidence.direction(), role, comm);
     let mut event = Event {
         time: wall_time(record.time_ns, context),
         node: context.node.clone(),
@@ -43,7 +47,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         local,
         remote,
         netns: record.netns,
-        role: conn.map_or(Role::Unknown, role_of),
+        role,
         state: state(record),
         kernel_reason: context.reasons.name(record.reason).cloned(),
         idle_ms: idle.map(millis),
@@ -52,7 +56,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         bytes_received: tcp.map(|tcp| tcp.received),
         unacked_bytes: tcp.and_then(|tcp| tcp.unacked),
         unread_bytes: tcp.and_then(|tcp| tcp.unread),
-        timeout_candidates: candidates(evidence, verdict.sender),
+        timeout_candidates: closer.map(|closer| candidates(evidence, closer)).unwrap_or_default(),
         rst: rst(record),
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
@@ -93,17 +97,19 @@ fn idle(evidence: &Evidence) -> Option<Duration> {
 }
 
 /// A timer that was seen to fire fits a timeout; an idle gap that an operation ended has only exceeded one.
-fn candidates(evidence: &Evidence, sender: Sender) -> Vec<TimeoutCandidate> {
-    let place = (sender == Sender::Middlebox).then_some(known_timeouts::Place::Device);
+fn candidates(evidence: &Evidence, closer: Closer<'_>) -> Vec<TimeoutCandidate> {
+    let closer = Some(closer);
     match evidence {
         Evidence::Sent(sent) => {
             let idle = sent.end.as_ref().and_then(|end| end.idle);
-            idle.map(|idle| known_timeouts::fitting(idle, None)).unwrap_or_default()
+            idle.map(|idle| known_timeouts::fitting(idle, closer)).unwrap_or_default()
         }
         Evidence::Received(received) if received.gap.is_idle() => match received.gap {
-            evidence::Gap { until_fin: Some(idle), .. } => known_timeouts::fitting(idle, place),
-            evidence::Gap { length: Some(length), ended_by_us: true, .. } => known_timeouts::exceeded_by(length, place),
-            evidence::Gap { length: Some(length), .. } => known_timeouts::fitting(length, place),
+            evidence::Gap { until_fin: Some(idle), .. } => known_timeouts::fitting(idle, closer),
+            evidence::Gap { length: Some(length), ended_by_us: true, .. } => {
+                known_timeouts::exceeded_by(length, closer)
+            }
+            evidence::Gap { length: Some(length), .. } => known_timeouts::fitting(length, closer),
             evidence::Gap { length: None, .. } => Vec::new(),
         },
         _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! What would narrow a verdict that leaves several causes: one observation, and where to make it.
+//! What would narrow a verdict that leaves several causes: one observation, and where to make it, as a sentence.
 
 use jiff::Timestamp;
 
@@ -18,22 +18,22 @@ pub fn observation(event: &Event) -> Option<String> {
 
 fn on_this_host(event: &Event) -> Option<String> {
     let process = event.process.as_ref()?;
-    Some(format!("the log of {}[{}] at {}", process.comm, process.pid, clock(event.time)))
+    Some(format!("the log of {}[{}] at {} would tell", process.comm, process.pid, clock(event.time)))
 }
 
 fn at_the_other_end(event: &Event) -> String {
     let peer = event.remote.ip();
     match (event.sender, event.cause) {
-        (Sender::Middlebox, _) => format!("the logs at {} of the devices on the path to {peer}", clock(event.time)),
-        (Sender::Unknown, _) => format!("rstwatch or a capture on {peer} shows whether its stack sent the RST"),
+        (Sender::Middlebox, _) => format!("the logs at {} of the devices on the path to {peer} would tell", clock(event.time)),
+        (Sender::Unknown, _) => format!("rstwatch or a capture on {peer} would tell whether its stack sent the RST"),
         (_, Cause::Refused) => {
-            format!("ss -Hltn on {peer} shows whether a server listens on port {}", event.remote.port())
+            format!("ss -Hltn on {peer} would tell whether a server listens on port {}", event.remote.port())
         }
         _ => match (event.candidates.first(), event.idle_ms) {
             (Some(Cause::IdleReaped), Some(idle_ms)) => {
-                format!("rstwatch on {peer}; or idle times below {}: then a timer's resets end", seconds(idle_ms))
+                format!("rstwatch on {peer} would tell; so would idle times below {}, which end a timer's resets", seconds(idle_ms))
             }
-            _ => format!("rstwatch on {peer}, or the log of its program at {}", clock(event.time)),
+            _ => format!("rstwatch on {peer}, or its program's log at {}, would tell", clock(event.time)),
         },
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     fn the_observation_depends_on_who_sent_it() {
         let several = [Cause::UnreadData, Cause::LingerAbort];
         let of = |sender| observation(&event(Cause::PeerAbort, sender, &several)).expect("several remain");
-        assert!(of(Sender::Peer).starts_with("rstwatch on 10.0.7.12, or the log"), "{}", of(Sender::Peer));
+        assert!(of(Sender::Peer).starts_with("rstwatch on 10.0.7.12, or its program"), "{}", of(Sender::Peer));
         assert!(of(Sender::Middlebox).contains("devices on the path to 10.0.7.12"), "{}", of(Sender::Middlebox));
         assert!(of(Sender::Unknown).contains("whether its stack sent"), "{}", of(Sender::Unknown));
         let settled_but_for_the_sender = observation(&event(Cause::IdleReaped, Sender::Unknown, &[Cause::IdleReaped]));

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::event::TimeoutCandidate;
 
+pub use closer::Closer;
+
+mod closer;
 pub mod file;
 
 /// Where a timeout lives.
@@ -17,6 +20,17 @@ pub enum Place {
     Device,
     /// In a program at an end of connections: client, server, proxy.
     End,
+}
+
+/// Which connections a program's timeout ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Those that it opened, as a connection pool does.
+    Client,
+    /// Those that it accepted.
+    Server,
+    /// Both, as many proxies do.
+    Proxy,
 }
 
 /// What the other side sees when it expires.
@@ -48,6 +62,10 @@ pub struct Timeout {
     pub who: String,
     /// Where it lives.
     pub place: Place,
+    /// Which connections it ends; `None`: either, or not known.
+    pub role: Option<Ends>,
+    /// How the command names of its processes begin; `None`: any name, empty: it is a service that runs elsewhere.
+    pub comm: Option<Vec<String>>,
     /// What the other side sees, if known.
     pub on_expiry: Option<Expiry>,
     /// Where it is documented; optional in users' entries.
@@ -57,6 +75,9 @@ pub struct Timeout {
 /// Timeouts by length; among equal ones the user's come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table(Vec<Timeout>);
+
+/// By how much a measured time may be too short: one tick of the slowest kernel clock (CONFIG_HZ=100).
+const GRAIN: Duration = Duration::from_millis(10);
 
 /// Maximum candidates; more would be noise.
 const MAX_CANDIDATES: usize = 4;
@@ -74,13 +95,13 @@ fn current() -> &'static Table {
 }
 
 /// [`Table::fitting`] in the table of this process.
-pub fn fitting(idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    current().fitting(idle, place)
+pub fn fitting(idle: Duration, closer: Option<Closer<'_>>) -> Vec<TimeoutCandidate> {
+    current().fitting(idle, closer)
 }
 
 /// [`Table::exceeded_by`] in the table of this process.
-pub fn exceeded_by(idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
-    current().exceeded_by(idle, place)
+pub fn exceeded_by(idle: Duration, closer: Option<Closer<'_>>) -> Vec<TimeoutCandidate> {
+    current().exceeded_by(idle, closer)
 }
 
 impl Table {
@@ -98,36 +119,38 @@ impl Table {
         Self(all)
     }
 
-    /// Timeouts that fit the idle time before a timer-driven end, within one second or 2 %.
+    /// Timeouts that fit the measured idle time before a timer-driven end.
     ///
-    /// For short idle times the tolerance is at most 20 %, because one second would fit anything.
-    pub fn fitting(&self, idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    /// No timer fires early, so none is longer than the measurement by more than the clock's grain. Many programs look
+    /// at their timers once a second, so one may be shorter by a second or 2 %; for short times by at most 20 %, because
+    /// one second would fit anything.
+    pub fn fitting(&self, idle: Duration, closer: Option<Closer<'_>>) -> Vec<TimeoutCandidate> {
         let idle = idle.as_secs_f64();
-        self.candidates(place, |timeout| {
-            let tolerance = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
-            (idle - timeout).abs() <= tolerance
+        self.candidates(closer, |timeout| {
+            let late = f64::max(1.0, timeout * 0.02).min(timeout * 0.2);
+            (-GRAIN.as_secs_f64()..=late).contains(&(idle - timeout))
         })
     }
 
     /// The longest timeouts that this idle time has exceeded.
     ///
     /// If the reset answered the next operation, the idle time is only an upper bound of the timeout.
-    pub fn exceeded_by(&self, idle: Duration, place: Option<Place>) -> Vec<TimeoutCandidate> {
+    pub fn exceeded_by(&self, idle: Duration, closer: Option<Closer<'_>>) -> Vec<TimeoutCandidate> {
         let idle = idle.as_secs_f64();
-        let exceeded = self.of_place(place).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= idle);
+        let exceeded = self.of(closer).map(|entry| f64::from(entry.seconds)).filter(|seconds| *seconds <= idle);
         exceeded
             .max_by(f64::total_cmp)
-            .map(|longest| self.candidates(place, |timeout| timeout >= longest * 0.99 && timeout <= longest * 1.01))
+            .map(|longest| self.candidates(closer, |timeout| timeout >= longest * 0.99 && timeout <= longest * 1.01))
             .unwrap_or_default()
     }
 
-    /// The entries of one place, or of all.
-    fn of_place(&self, place: Option<Place>) -> impl Iterator<Item = &Timeout> {
-        self.0.iter().filter(move |entry| place.is_none_or(|place| place == entry.place))
+    /// The entries that this closer may have, or all.
+    fn of(&self, closer: Option<Closer<'_>>) -> impl Iterator<Item = &Timeout> {
+        self.0.iter().filter(move |entry| closer.is_none_or(|closer| closer.may_have(entry)))
     }
 
-    fn candidates(&self, place: Option<Place>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
-        self.of_place(place)
+    fn candidates(&self, closer: Option<Closer<'_>>, fits: impl Fn(f64) -> bool) -> Vec<TimeoutCandidate> {
+        self.of(closer)
             .filter(|entry| fits(entry.seconds.into()))
             .take(MAX_CANDIDATES)
             .map(|entry| TimeoutCandidate { seconds: entry.seconds, who: entry.who.clone() })
@@ -137,15 +160,21 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::Place::Device;
     use super::*;
+    use crate::event::Role;
+
+    const DEVICE: Option<Closer<'_>> = Some(Closer::Device);
+
+    fn program(role: Role, comm: Option<&str>) -> Option<Closer<'_>> {
+        Some(Closer::Program { role, comm })
+    }
 
     fn who(found: &[TimeoutCandidate]) -> Vec<&str> {
         found.iter().map(|candidate| candidate.who.as_str()).collect()
     }
 
     fn own(seconds: u32, who: &str) -> Timeout {
-        Timeout { seconds, who: who.into(), place: Place::End, on_expiry: None, source: None }
+        Timeout { seconds, who: who.into(), place: Place::End, role: None, comm: None, on_expiry: None, source: None }
     }
 
     #[test]
@@ -181,10 +210,62 @@ mod tests {
         assert!(exceeded_by(Duration::from_secs(1), None).is_empty());
     }
 
+    /// redis-server closed after 3.5 s; it was not a client's timeout of 4 s.
+    #[test]
+    fn no_candidate_is_longer_than_the_measurement() {
+        assert!(fitting(Duration::from_millis(3_500), None).is_empty());
+        assert!(fitting(Duration::from_millis(59_000), None).is_empty());
+        // One tick short, because both ends of the measurement are truncated.
+        assert!(who(&fitting(Duration::from_millis(4_990), None)).contains(&"Node http keep-alive"));
+        assert!(fitting(Duration::from_millis(4_980), None).is_empty());
+    }
+
+    #[test]
+    fn only_the_closing_end_is_a_candidate() {
+        let five = |closer| fitting(Duration::from_millis(5_050), closer);
+        assert_eq!(who(&five(program(Role::Client, None))), ["CloudFront origin"]);
+        assert_eq!(who(&five(program(Role::Server, Some("node")))), ["Node http keep-alive"]);
+        assert!(five(program(Role::Server, Some("redis-server"))).is_empty());
+        assert!(five(program(Role::Client, Some("curl"))).is_empty(), "a service runs on no host of its users");
+        let sixty = |closer| fitting(Duration::from_secs(60), closer);
+        assert_eq!(
+            who(&sixty(program(Role::Server, None))),
+            ["AWS ALB", "AWS Classic Load Balancer"],
+            "a proxy is both"
+        );
+        assert_eq!(who(&sixty(program(Role::Client, Some("nginx"))))[..1], ["nginx upstream keepalive"]);
+    }
+
     #[test]
     fn devices_can_be_selected() {
-        assert_eq!(who(&fitting(Duration::from_secs(300), Some(Device))), ["F5 BIG-IP"]);
-        assert!(fitting(Duration::from_secs(75), Some(Device)).is_empty());
+        assert_eq!(who(&fitting(Duration::from_secs(300), DEVICE)), ["F5 BIG-IP"]);
+        assert!(fitting(Duration::from_secs(75), DEVICE).is_empty());
+        assert!(!who(&exceeded_by(Duration::from_secs(352), program(Role::Unknown, None))).contains(&"AWS NLB"));
+    }
+
+    #[test]
+    fn entries_about_devices_name_no_program() {
+        let shipped = Table::shipped().0;
+        let devices = shipped.iter().filter(|entry| entry.place == Place::Device);
+        assert!(devices.clone().count() > 10);
+        assert!(devices.into_iter().all(|entry| entry.role.is_none() && entry.comm.is_none()));
+        let no_role = |entry: &&Timeout| entry.place == Place::End && entry.role.is_none();
+        assert_eq!(
+            shipped.iter().filter(no_role).map(|it| it.who.as_str()).collect::<Vec<_>>(),
+            ["Linux tcp_keepalive_time"]
+        );
+    }
+
+    #[test]
+    fn a_timeout_explains_only_some_causes() {
+        use crate::cause::{Cause, Direction};
+        let of = |cause, direction| Closer::of(cause, direction, Role::Client, Some("curl"));
+        assert_eq!(of(Cause::IdleReaped, Direction::Sent), program(Role::Client, Some("curl")));
+        assert_eq!(of(Cause::IdleReaped, Direction::Received), program(Role::Server, None));
+        assert_eq!(of(Cause::MiddleboxIdle, Direction::Received), DEVICE);
+        for cause in Cause::ALL.iter().filter(|cause| !matches!(cause, Cause::IdleReaped | Cause::MiddleboxIdle)) {
+            assert_eq!(of(*cause, Direction::Received), None, "{cause}");
+        }
     }
 
     #[test]

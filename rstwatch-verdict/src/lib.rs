@@ -9,6 +9,7 @@
 pub mod text;
 pub mod escape;
 pub mod cause;
+pub mod families;
 pub mod explain;
 pub mod known_timeouts;
 pub mod reasons;

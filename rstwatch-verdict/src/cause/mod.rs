@@ -33,12 +33,17 @@ pub struct Entry {
     pub cause: Cause,
     /// One line for lists.
     pub brief: &'static str,
+    /// A few words that name it among others: "the peer ended it: …". "its" is the peer's.
+    pub phrase: &'static str,
     /// What happened, in a few sentences.
     pub means: &'static str,
     /// What to check, each with the command that shows it (or none).
     pub confirm: &'static [(&'static str, &'static str)],
-    /// Advice in one short line; empty where there is nothing to fix.
+    /// Advice in one short line to the end that reset the connection; empty where there is nothing to fix.
     pub fix: &'static str,
+    /// Advice to the other end, the victim; empty where `fix` suits both. Advice in traces says "the server" or "the
+    /// client" for "the peer" where the roles are known.
+    pub fix_peer: &'static str,
     /// What else helps.
     pub fix_more: &'static [&'static str],
     /// Whether it usually needs no action.
@@ -68,5 +73,23 @@ impl Cause {
     /// What we know of it.
     pub fn entry(self) -> &'static Entry {
         &TABLE[self as usize]
+    }
+}
+
+impl Entry {
+    /// Its advice, each line with the end that it is for unless it suits both.
+    pub fn fixes(&self) -> Vec<String> {
+        match (self.fix, self.fix_peer) {
+            ("", "") => vec!["nothing to change for this alone".to_owned()],
+            (fix, "") => vec![fix.to_owned()],
+            (fix, fix_peer) => {
+                vec![format!("at the end that sent the RST: {fix}"), format!("at the other end: {fix_peer}")]
+            }
+        }
+    }
+
+    /// The line of advice to one end: the one that reset the connection, or the other.
+    pub fn advice(&self, to_the_resetting_end: bool) -> &'static str {
+        if to_the_resetting_end || self.fix_peer.is_empty() { self.fix } else { self.fix_peer }
     }
 }

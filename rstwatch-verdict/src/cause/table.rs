@@ -8,6 +8,7 @@ use super::{Colour, Entry};
 causes! {
     Refused = "refused" {
         brief: "RST answered a SYN: nothing listens there",
+        phrase: "nothing listens there",
         means: "A SYN arrived at a port where nothing listens, and the stack answered with an RST. No \
                 connection existed: this is \"connection refused\", not \"connection reset\".",
         confirm: &[
@@ -15,7 +16,8 @@ causes! {
             ("on the server's host: whether anything listens on that address and port", "ss -Hltnp"),
             ("whether the server was restarting at that moment", ""),
         ],
-        fix: "start the server, or point the client at the right address and port",
+        fix: "start the server, or have clients use the right address and port",
+        fix_peer: "check that a server listens there, and that no firewall rejects; else correct the address or port",
         fix_more: &[
             "A server bound to 127.0.0.1 refuses connections to any other address.",
             "Let readiness checks pass only after listen(), so that no traffic is routed to a starting server.",
@@ -27,6 +29,7 @@ causes! {
     }
     IdleReaped = "idle_reaped" {
         brief: "the idle connection was used after its other end had closed it",
+        phrase: "an idle timer",
         means: "The connection was idle until a server, proxy or pool at one end reached its keep-alive \
                 timeout and closed it; the next request met the closed connection. This is a race between two \
                 timeouts, not an outage: it happens whenever one end keeps idle connections longer than the \
@@ -45,7 +48,8 @@ causes! {
                 "",
             ),
         ],
-        fix: "keep pooled connections idle for less than every hop's timeout; retry idempotent requests once",
+        fix: "have clients keep pooled connections idle for less than this end's timeout, or raise that timeout",
+        fix_peer: "keep pooled connections idle for less than every hop's timeout; retry idempotent requests once",
         fix_more: &[
             "Set the client pool's idle timeout a few seconds below the smallest timeout on the path.",
             "If the pool cannot do that, have it validate connections before use or send TCP keepalives.",
@@ -57,6 +61,7 @@ causes! {
     }
     MiddleboxIdle = "middlebox_idle" {
         brief: "a device on the path dropped its state for the idle connection and reset it",
+        phrase: "an expired NAT or firewall entry",
         means: "A NAT gateway, load balancer or firewall on the path dropped its state for a connection that \
                 had been idle longer than its timeout, and answered the next packet with an RST. The peer did \
                 not send it.",
@@ -69,6 +74,7 @@ causes! {
             ("which devices are on the path, and their idle timeouts", ""),
         ],
         fix: "set TCP keepalive below the device's idle timeout, or raise that timeout",
+        fix_peer: "",
         fix_more: &[
             "By default, Linux sends its first keepalive after 7200 s: set TCP_KEEPIDLE or net.ipv4.tcp_keepalive_time.",
             "For pooled connections, a short idle timeout in the pool works too.",
@@ -80,6 +86,7 @@ causes! {
     }
     MiddleboxInjected = "middlebox_injected" {
         brief: "a device on the path reset a busy connection, using the peer's address",
+        phrase: "an RST injected on the path",
         means: "The RST carries the peer's address, but the peer's stack did not send it: its TTL or header \
                 differs from the peer's packets, or it arrived sooner than the peer could have answered. The \
                 connection was in use.",
@@ -92,6 +99,7 @@ causes! {
             ("which firewalls, intrusion prevention or proxies are on the path", "tracepath -n PEER"),
         ],
         fix: "find the firewall or IPS on the path: compare the RST's TTL with the hops to it",
+        fix_peer: "",
         fix_more: &[
             "An RST with a TTL of exactly 64, 128 or 255 was sent from this link or this host.",
             "Ask for the device's log at the time of the reset; the JSON has the addresses and ports.",
@@ -102,6 +110,7 @@ causes! {
     }
     ProcessDied = "process_died" {
         brief: "the owning process crashed, was killed or exited with the connection open",
+        phrase: "its process died",
         means: "The process that owned the socket ended (crash, signal, OOM kill or exit) while the connection \
                 was open, and the kernel reset the connection.",
         confirm: &[
@@ -110,6 +119,7 @@ causes! {
             ("whether its supervisor restarted it", "systemctl status UNIT; kubectl describe pod POD"),
         ],
         fix: "drain connections on SIGTERM before exit; if it was not a shutdown, investigate the crash",
+        fix_peer: "find out why the peer's process ended: a deploy, a crash, an OOM kill; it should drain before a planned exit",
         fix_more: &[
             "On SIGTERM: stop accepting, finish requests in flight, close, exit.",
             "Make the orchestrator's grace period longer than the drain.",
@@ -121,6 +131,7 @@ causes! {
     }
     ListenerClosed = "listener_closed" {
         brief: "the server stopped with unaccepted connections in its queue",
+        phrase: "its listener stopped",
         means: "The listening socket was closed while completed connections waited in its accept queue. Their \
                 clients considered themselves connected; the kernel reset them.",
         confirm: &[
@@ -128,6 +139,7 @@ causes! {
             ("length of the accept queue just before (Recv-Q)", "ss -Hltn"),
         ],
         fix: "on shutdown, accept the queued connections before closing the listener",
+        fix_peer: "connect again; take the peer out of the load balancer before it stops",
         fix_more: &[
             "Take the instance out of the load balancer first, wait, then close.",
             "Hand the listener over (socket activation, or SO_REUSEPORT with net.ipv4.tcp_migrate_req) instead of closing it.",
@@ -138,6 +150,7 @@ causes! {
     }
     UnreadData = "unread_data" {
         brief: "close() with received data unread",
+        phrase: "data left unread",
         means: "The application closed the socket before it had read all received data. To tell the peer that \
                 data was lost, the stack sends an RST instead of a FIN (RFC 9293 section 3.6.1). A typical \
                 case is an early error response to a large upload.",
@@ -146,6 +159,7 @@ causes! {
             ("which code path closes early: size limits, authentication failures, timeouts", ""),
         ],
         fix: "read the request or response to its end before close(), on error paths too",
+        fix_peer: "find out why the peer stopped reading: a limit, a timeout, a cancelled request; its last message may say",
         fix_more: &[
             "Servers that reject uploads: call shutdown(SHUT_WR), drain for a bounded time, then close.",
             "Clients with large uploads: send Expect: 100-continue.",
@@ -157,6 +171,7 @@ causes! {
     }
     DataAfterClose = "data_after_close" {
         brief: "data arrived after the receiver had closed, without an idle gap",
+        phrase: "a close while data still arrived",
         means: "One end closed its socket while the other was still sending, and the stack answered the data \
                 with an RST. Typical cases are an early response, a cancelled request and a client that gave \
                 up.",
@@ -165,6 +180,7 @@ causes! {
             ("client timeouts and cancellations at the same time", ""),
         ],
         fix: "keep reading until the peer's FIN before close(); let the sender stop first",
+        fix_peer: "find out why the peer closed while this end still sent: an early response, a timeout, a cancelled request",
         fix_more: &[
             "Use shutdown(SHUT_WR) and read to the end instead of close() while the peer may be sending.",
             "Clients with large uploads: send Expect: 100-continue.",
@@ -176,6 +192,7 @@ causes! {
     }
     LingerAbort = "linger_abort" {
         brief: "the application aborted on purpose (SO_LINGER 0)",
+        phrase: "an abort on purpose",
         means: "The application set SO_LINGER with a zero timeout, or disconnected the socket, which requests \
                 an RST instead of an orderly close. Health checkers, proxies and load generators do this to \
                 avoid TIME_WAIT.",
@@ -184,6 +201,7 @@ causes! {
             ("whether it sets the option", "strace -f -e trace=setsockopt -p PID"),
         ],
         fix: "remove SO_LINGER 0 unless the abort is intended",
+        fix_peer: "check whether the peer means to abort, as health checks do; where data is lost, remove SO_LINGER 0 there",
         fix_more: &[
             "A health check that aborts after its answer is harmless.",
             "Data in flight is lost by an abort: never use it to end a real exchange.",
@@ -194,6 +212,7 @@ causes! {
     }
     AdminAbort = "admin_abort" {
         brief: "the socket was destroyed from outside (ss -K, SOCK_DESTROY)",
+        phrase: "its socket was destroyed from outside",
         means: "Another program asked the kernel to destroy the socket: ss -K, an agent that uses \
                 SOCK_DESTROY, or a BPF program.",
         confirm: &[
@@ -201,6 +220,7 @@ causes! {
             ("candidates: agents with CAP_NET_ADMIN (network plugins, service load balancers, mobility daemons)", ""),
         ],
         fix: "find the program that destroys sockets: ss -K, or a network agent",
+        fix_peer: "find the program on the peer's host that destroys sockets: ss -K, or a network agent",
         fix_more: &["Some network plugins destroy sockets of removed backends: that is intended."],
         benign: false,
         covers: &[],
@@ -208,6 +228,7 @@ causes! {
     }
     FirewallReject = "firewall_reject" {
         brief: "a netfilter rule rejected with tcp reset",
+        phrase: "a firewall rule",
         means: "A firewall rule rejected the segment with an RST (reject with tcp reset). On this host the \
                 kernel reports it; on another host it is inferred.",
         confirm: &[
@@ -216,6 +237,7 @@ causes! {
             ("follow packets through the rules, after a rule with `meta nftrace set 1`", "nft monitor trace"),
         ],
         fix: "find the rule (nft list ruleset, iptables-save -c) and permit the traffic, or leave it rejected",
+        fix_peer: "find the rule, on the peer's host or a firewall on the path, and permit the traffic, or leave it rejected",
         fix_more: &[
             "A reject in the middle of a connection often means that connection tracking considers its packets invalid: see conntrack_full.",
         ],
@@ -225,6 +247,7 @@ causes! {
     }
     ListenOverflow = "listen_overflow" {
         brief: "the accept queue was full",
+        phrase: "a full accept queue",
         means: "Clients connect faster than the server accepts: the accept queue was full when the handshake \
                 completed, and the connection was reset then or at its first data.",
         confirm: &[
@@ -232,6 +255,7 @@ causes! {
             ("the kernel's counters", "nstat -az TcpExtListenOverflows TcpExtListenDrops"),
         ],
         fix: "add capacity so that the server accepts faster; raise its backlog and net.core.somaxconn",
+        fix_peer: "reuse connections and retry with backoff; the peer needs a larger backlog, or capacity to accept faster",
         fix_more: &[
             "A larger backlog absorbs bursts; it does not help a server that is always too slow.",
             "The limit is the smaller of listen()'s backlog and net.core.somaxconn.",
@@ -242,6 +266,7 @@ causes! {
     }
     ConntrackFull = "conntrack_full" {
         brief: "the conntrack table was full, or the entry was evicted",
+        phrase: "a full conntrack table",
         means: "Connection tracking on this node evicted the connection's entry, or had no room for it. Its \
                 packets are no longer translated, reach a host that does not know the connection, and draw an \
                 RST.",
@@ -251,6 +276,7 @@ causes! {
             ("the kernel's log message", "journalctl -k --grep 'nf_conntrack: table full'"),
         ],
         fix: "raise net.netfilter.nf_conntrack_max, or shorten the timeouts that fill the table",
+        fix_peer: "raise net.netfilter.nf_conntrack_max on the peer's node, or shorten the timeouts that fill the table",
         fix_more: &[
             "Exempt traffic that needs no tracking (notrack).",
             "Reuse connections: many short connections fill the table.",
@@ -261,6 +287,7 @@ causes! {
     }
     KeepaliveTimeout = "keepalive_timeout" {
         brief: "keepalive or user timeout ended the connection",
+        phrase: "its keepalives went unanswered",
         means: "The peer answered neither keepalive probes nor data within the configured time, so this stack \
                 ended the connection.",
         confirm: &[
@@ -269,6 +296,7 @@ causes! {
             ("timers of live connections", "ss -tno"),
         ],
         fix: "check the peer and the path: nothing was received within the keepalive time",
+        fix_peer: "check the path: the peer's probes or data went unanswered; look for a device that drops idle connections",
         fix_more: &[
             "A device that silently drops idle connections looks the same: set keepalive below its timeout.",
             "Settings: net.ipv4.tcp_keepalive_time, _intvl and _probes, or TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT on the socket.",
@@ -279,6 +307,7 @@ causes! {
     }
     NoSuchConnection = "no_such_connection" {
         brief: "a segment met a stack that does not know the connection",
+        phrase: "a restart or lost NAT mapping",
         means: "A segment of an established connection reached a stack that has no such connection: the peer \
                 rebooted, failed over or was replaced, or a NAT or load balancer lost its mapping and \
                 delivered the segment elsewhere.",
@@ -290,7 +319,8 @@ causes! {
                 "ipvsadm -l --timeout; sysctl net.netfilter.nf_conntrack_tcp_timeout_established",
             ),
         ],
-        fix: "look for a restart or failover of the peer, or a NAT that lost its mapping",
+        fix: "look for a restart or failover of this host, or a NAT or load balancer that misdirected the segment",
+        fix_peer: "look for a restart or failover of the peer, or a NAT that lost its mapping",
         fix_more: &[
             "Set TCP keepalive below the NAT's timeout.",
             "Drain before failover; clients should reconnect and retry idempotent requests once.",
@@ -313,6 +343,7 @@ causes! {
     }
     PeerAbort = "peer_abort" {
         brief: "a live socket of the peer's ended the connection",
+        phrase: "an abort by its live socket",
         means: "The RST came from a live socket: the peer's program closed it with data unread, aborted on \
                 purpose, died, stopped its listener or let a timer end it. From this end these are one \
                 packet; the candidates say which remain.",
@@ -321,7 +352,8 @@ causes! {
             ("the peer's own verdict: on its host", "rstwatch trace --direction sent"),
             ("the log of the peer's program at that time", ""),
         ],
-        fix: "look at the peer: its log at that time, or rstwatch on its host, says which of the candidates it was",
+        fix: "find out which of the candidates it was: the program's log at that time says",
+        fix_peer: "look at the peer: its log at that time, or rstwatch on its host, says which of the candidates it was",
         fix_more: &[
             "Bytes that the peer sent before and that lie unread here often say why, as an HTTP status does.",
             "Resets at the same time as deploys of the peer: its process ended, see process_died.",
@@ -343,6 +375,7 @@ causes! {
     }
     NatUntranslated = "nat_untranslated" {
         brief: "a reply arrived untranslated, and the stack that it reached reset a stranger",
+        phrase: "a reply whose translation was not undone",
         means: "Connection tracking took a reply for INVALID and did not translate its addresses back, so it \
                 reached a host that knows no such connection. The host's stack answered with an RST, and the \
                 sender of the reply lost a healthy connection.",
@@ -352,6 +385,7 @@ causes! {
             ("whether INVALID packets are dropped before they are forwarded", "nft list ruleset | grep invalid"),
         ],
         fix: "drop INVALID packets in FORWARD (ct state invalid drop), or set net.netfilter.nf_conntrack_tcp_be_liberal=1",
+        fix_peer: "where this end's replies are translated, drop INVALID packets in FORWARD, or set nf_conntrack_tcp_be_liberal=1",
         fix_more: &[
             "Replies that take another path than the requests are INVALID too: mend asymmetric routes.",
             "The device is the one that translates: this host itself for a Service's address, else a router on the path.",
@@ -362,6 +396,7 @@ causes! {
     }
     Probe = "probe" {
         brief: "opened and aborted by the opener without a byte of payload",
+        phrase: "a probe without payload",
         means: "The side that opened the connection aborted it before either side had sent payload. Health \
                 checks of load balancers and port scanners do this.",
         confirm: &[
@@ -369,6 +404,7 @@ causes! {
             ("the health checks of load balancers and orchestrators in front of this port", ""),
         ],
         fix: "",
+        fix_peer: "",
         fix_more: &["Many addresses or many ports in a short time: a scan."],
         benign: true,
         covers: &[],
@@ -376,6 +412,7 @@ causes! {
     }
     ResourceLimit = "resource_limit" {
         brief: "orphan or TCP memory limit",
+        phrase: "its TCP memory limit",
         means: "The kernel reached the limit tcp_mem or tcp_max_orphans and reset the connection to save \
                 memory.",
         confirm: &[
@@ -384,6 +421,7 @@ causes! {
             ("the kernel's counter", "nstat -az TcpExtTCPAbortOnMemory"),
         ],
         fix: "raise net.ipv4.tcp_mem or net.ipv4.tcp_max_orphans, or use fewer and smaller sockets",
+        fix_peer: "raise net.ipv4.tcp_mem or net.ipv4.tcp_max_orphans on the peer's host, or open fewer connections to it",
         fix_more: &["Many orphans mean that a process closes connections to peers that no longer answer."],
         benign: false,
         covers: &[],
@@ -391,6 +429,7 @@ causes! {
     }
     InvalidHandshake = "invalid_handshake" {
         brief: "bad ACK or SYN in a handshake, stale duplicate, port reuse",
+        phrase: "a segment that did not fit the handshake",
         means: "A segment did not fit the handshake in progress: an old duplicate, a segment of an earlier \
                 connection on a reused port, or a scan.",
         confirm: &[(
@@ -398,6 +437,7 @@ causes! {
             "rstwatch trace --cause invalid_handshake",
         )],
         fix: "usually harmless; if frequent, look for port reuse or asymmetric routing",
+        fix_peer: "",
         fix_more: &["A NAT that reuses ports before TIME_WAIT ends causes this: widen its port range."],
         benign: true,
         covers: &[],
@@ -405,10 +445,12 @@ causes! {
     }
     Mptcp = "mptcp" {
         brief: "MPTCP subflow reset",
+        phrase: "an MPTCP subflow was reset",
         means: "A subflow of a Multipath TCP connection was reset; the connection itself may live on over its \
                 other subflows.",
         confirm: &[("MPTCP's counters", "nstat -az 'MPTcpExt*'")],
         fix: "",
+        fix_peer: "",
         fix_more: &[],
         benign: true,
         covers: &[],
@@ -416,6 +458,7 @@ causes! {
     }
     Unknown = "unknown" {
         brief: "the evidence does not decide",
+        phrase: "an unknown cause",
         means: "The evidence fits no cause well enough, or several equally well. A wrong cause would cost more \
                 than this answer.",
         confirm: &[
@@ -424,6 +467,7 @@ causes! {
             ("run rstwatch on the peer too: both ends together decide most cases", ""),
         ],
         fix: "",
+        fix_peer: "",
         fix_more: &[],
         benign: false,
         covers: &[],
@@ -431,6 +475,7 @@ causes! {
     }
     Unsampled = "unsampled" {
         brief: "counted in the kernel, but its details were not delivered",
+        phrase: "a reset without details",
         means: "The reset was counted exactly, but its details did not reach the classifier: more resets came \
                 at once than the ring buffer or the configured rate allows.",
         confirm: &[
@@ -441,6 +486,7 @@ causes! {
             ),
         ],
         fix: "raise ring_buffer_bytes or detail_rate_per_second in the configuration",
+        fix_peer: "",
         fix_more: &["A flood with a single cause, such as a port scan, hides little: its resets are alike."],
         benign: false,
         covers: &[],

@@ -1,89 +1,219 @@
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::cause::{Confidence, Sender};
-use crate::event::TimeoutCandidate;
+use crate::cause::{Confidence, Direction, Sender};
+use crate::event::{Event, Role, TimeoutCandidate};
 use crate::testing::sample;
+use crate::timing::Timer;
 
 fn candidate(seconds: u32, who: &str) -> TimeoutCandidate {
     TimeoutCandidate { seconds, who: who.into() }
 }
 
+fn event(cause: Cause, direction: Direction, role: Role) -> Event {
+    let sender = if direction == Direction::Sent { Sender::LocalKernel } else { Sender::Peer };
+    Event { role, ..sample::event(direction, cause, sender, Confidence::Likely) }
+}
+
+fn seen(ms: u64) -> Option<Timer> {
+    Some(Timer { after: Duration::from_millis(ms), exact: true })
+}
+
 #[track_caller]
-fn check(cause: Cause, direction: Direction, idle_ms: Option<u64>, candidates: &[TimeoutCandidate], expect: &Expect) {
-    let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);
-    event.idle_ms = idle_ms;
-    event.timeout_candidates = candidates.to_vec();
-    expect.assert_eq(&advice(&event, None).unwrap_or_default());
+fn check(event: &Event, timer: Option<Timer>, expect: &Expect) {
+    expect.assert_eq(&advice(event, timer).unwrap_or_default());
 }
 
 #[test]
-fn advice_takes_its_numbers_from_the_event() {
+fn the_measured_timeout_comes_before_known_ones() {
     use Direction::{Received, Sent};
-    let both = [candidate(60, "AWS ALB"), candidate(60, "nginx upstream")];
+    let mut reaped = event(Cause::IdleReaped, Received, Role::Client);
+    reaped.idle_ms = Some(61_240);
     check(
-        Cause::IdleReaped,
-        Received,
-        Some(61_240),
-        &both,
+        &reaped,
+        seen(60_010),
         &expect![
-            "keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"
+            "keep pooled connections idle for less than 60.0 s (the timeout that was seen here); retry idempotent requests once"
+        ],
+    );
+    reaped.timeout_candidates = vec![candidate(60, "AWS ALB"), candidate(60, "AWS Classic Load Balancer")];
+    check(
+        &reaped,
+        seen(60_010),
+        &expect![
+            "keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, AWS Classic Load Balancer 60); retry idempotent requests once"
         ],
     );
     check(
-        Cause::IdleReaped,
-        Received,
-        Some(43_210),
-        &[],
+        &reaped,
+        Some(Timer { after: Duration::from_millis(61_240), exact: false }),
         &expect![
-            "keep pooled connections idle for less than 43.2 s (the idle time that was fatal here); retry idempotent requests once"
+            "keep pooled connections idle for less than 61.2 s (the idle time that was fatal here; the timeout may be shorter; candidates: AWS ALB 60, AWS Classic Load Balancer 60); retry idempotent requests once"
         ],
     );
     check(
-        Cause::IdleReaped,
-        Received,
+        &reaped,
         None,
-        &[],
+        &expect![
+            "keep pooled connections idle for less than 61.2 s (the idle time that was fatal here; the timeout may be shorter; candidates: AWS ALB 60, AWS Classic Load Balancer 60); retry idempotent requests once"
+        ],
+    );
+    reaped.timeout_candidates.clear();
+    reaped.idle_ms = None;
+    check(
+        &reaped,
+        None,
         &expect!["keep pooled connections idle for less than every hop's timeout; retry idempotent requests once"],
     );
+    let mut redis = event(Cause::IdleReaped, Sent, Role::Server);
+    redis.idle_ms = Some(4_100);
     check(
-        Cause::IdleReaped,
-        Sent,
-        Some(5_010),
-        &[candidate(5, "Node http")],
+        &redis,
+        seen(3_500),
         &expect![
-            "have clients keep pooled connections idle for less than 5 s (candidates: Node http 5); retry idempotent requests once"
+            "have clients keep pooled connections idle for less than 3.5 s (the timeout that was seen here); retry idempotent requests once"
+        ],
+    );
+    let mut device = event(Cause::MiddleboxIdle, Received, Role::Client);
+    check(&device, None, &expect!["set TCP keepalive below the device's idle timeout, or raise that timeout"]);
+    device.idle_ms = Some(400_000);
+    device.timeout_candidates = vec![candidate(350, "AWS NLB")];
+    check(
+        &device,
+        None,
+        &expect![
+            "set TCP keepalive below 400.0 s (the idle time that was fatal here; the timeout may be shorter; candidates: AWS NLB 350), or raise that timeout"
+        ],
+    );
+}
+
+/// Only a client has a pool, and only the end that did not close may have used the connection too late.
+#[test]
+fn advice_on_idle_timeouts_depends_on_the_end() {
+    use Direction::{Received, Sent};
+    for (direction, role, expect) in [
+        (
+            Sent,
+            Role::Server,
+            expect![
+                "have clients keep pooled connections idle for less than 3.5 s (the timeout that was seen here); retry idempotent requests once"
+            ],
+        ),
+        (
+            Sent,
+            Role::Client,
+            expect![
+                "have the server send again within 3.5 s (the timeout that was seen here), or keep idle connections open for longer here"
+            ],
+        ),
+        (
+            Sent,
+            Role::Unknown,
+            expect![
+                "have clients keep pooled connections idle for less than 3.5 s (the timeout that was seen here); retry idempotent requests once"
+            ],
+        ),
+        (
+            Received,
+            Role::Server,
+            expect![
+                "send again within 3.5 s (the timeout that was seen here), or have the client keep idle connections open for longer"
+            ],
+        ),
+        (
+            Received,
+            Role::Client,
+            expect![
+                "keep pooled connections idle for less than 3.5 s (the timeout that was seen here); retry idempotent requests once"
+            ],
+        ),
+        (
+            Received,
+            Role::Unknown,
+            expect![
+                "keep pooled connections idle for less than 3.5 s (the timeout that was seen here); retry idempotent requests once"
+            ],
+        ),
+    ] {
+        check(&event(Cause::IdleReaped, direction, role), seen(3_500), &expect);
+        let text = advice(&event(Cause::IdleReaped, direction, role), None).expect("advice");
+        assert!(text.contains("timeout") && !text.contains('('), "{text}");
+    }
+}
+
+#[test]
+fn advice_on_refusals_names_the_server() {
+    check(
+        &event(Cause::Refused, Direction::Received, Role::Client),
+        None,
+        &expect![
+            "check that a server listens on 10.0.7.12:5432, and that no firewall rejects; else correct the address or port"
         ],
     );
     check(
-        Cause::MiddleboxIdle,
-        Received,
-        Some(400_000),
-        &[candidate(350, "AWS NLB")],
-        &expect!["set TCP keepalive below 350 s (candidates: AWS NLB 350), or raise that timeout"],
-    );
-    check(
-        Cause::MiddleboxIdle,
-        Received,
+        &event(Cause::Refused, Direction::Sent, Role::Server),
         None,
-        &[],
-        &expect!["set TCP keepalive below the device's idle timeout, or raise that timeout"],
+        &expect!["start a server on 10.0.3.41:48732, or have clients use the right address and port"],
     );
-    check(
-        Cause::Refused,
-        Received,
-        None,
-        &[],
-        &expect!["start the server on 10.0.7.12:5432, or point the client at the right address and port"],
-    );
-    check(
-        Cause::Refused,
-        Sent,
-        None,
-        &[],
-        &expect!["start the server on 10.0.3.41:48732, or point the client at the right address and port"],
-    );
-    check(Cause::Unknown, Received, None, &[], &expect![""]);
+}
+
+/// The end that reset the connection is told what to change; its victim is not.
+#[test]
+fn advice_is_for_the_right_end() {
+    use Direction::{Received, Sent};
+    let mut all = String::new();
+    for (cause, direction, role) in [
+        (Cause::UnreadData, Sent, Role::Server),
+        (Cause::UnreadData, Received, Role::Client),
+        (Cause::UnreadData, Received, Role::Server),
+        (Cause::UnreadData, Received, Role::Unknown),
+        (Cause::DataAfterClose, Sent, Role::Server),
+        (Cause::DataAfterClose, Received, Role::Client),
+        (Cause::NoSuchConnection, Sent, Role::Unknown),
+        (Cause::NoSuchConnection, Received, Role::Client),
+    ] {
+        _ = writeln!(all, "{direction} {role:?}: {}", advice(&event(cause, direction, role), None).unwrap_or_default());
+    }
+    expect![[r#"
+        sent Server: read the request or response to its end before close(), on error paths too
+        received Client: find out why the server stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        received Server: find out why the client stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        received Unknown: find out why the peer stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        sent Server: keep reading until the client's FIN before close(); let the sender stop first
+        received Client: find out why the server closed while this end still sent: an early response, a timeout, a cancelled request
+        sent Unknown: look for a restart or failover of this host, or a NAT or load balancer that misdirected the segment
+        received Client: look for a restart or failover of the server, or a NAT that lost its mapping
+    "#]].assert_eq(&all);
+    for entry in TABLE {
+        for role in [Role::Client, Role::Server, Role::Unknown] {
+            let victim = advice(&event(entry.cause, Received, role), None).unwrap_or_default();
+            assert!(!victim.contains("close()"), "{}: {victim}", entry.cause);
+            let resetter = advice(&event(entry.cause, Sent, role), None).unwrap_or_default();
+            assert!(!resetter.contains("of the peer"), "{}: {resetter}", entry.cause);
+            let both = [victim, resetter];
+            assert!(role == Role::Unknown || both.iter().all(|it| !it.contains("the peer")), "{both:?}");
+            let pool = both.iter().filter(|it| role == Role::Server && it.contains("pool"));
+            assert!(pool.into_iter().all(|it| it.starts_with("have clients")), "{both:?}");
+        }
+    }
+}
+
+/// A local firewall's RST is received here, but the rule is here too; and if the sender is unknown, the direction decides.
+#[test]
+fn the_sender_decides_which_end_it_was() {
+    for (direction, sender, here) in [
+        (Direction::Received, Sender::LocalFirewall, true),
+        (Direction::Received, Sender::Middlebox, false),
+        (Direction::Received, Sender::Unknown, false),
+        (Direction::Sent, Sender::Unknown, true),
+    ] {
+        let event = sample::event(direction, Cause::FirewallReject, sender, Confidence::Likely);
+        let entry = Cause::FirewallReject.entry();
+        let expected = if here { entry.fix } else { entry.fix_peer };
+        assert_eq!(advice(&event, None).as_deref(), Some(expected), "{direction} {sender}");
+    }
 }
 
 #[test]
@@ -93,8 +223,13 @@ fn every_entry_is_complete() {
         assert!(!entry.brief.is_empty() && entry.brief.len() <= 80, "{cause}: brief");
         assert!(entry.means.len() > 60 && entry.means.ends_with('.'), "{cause}: means");
         assert!(!entry.confirm.is_empty(), "{cause}: confirm");
-        assert!(entry.fix.len() <= 110 && !entry.fix.ends_with('.'), "{cause}: fix is one short line");
+        for fix in [entry.fix, entry.fix_peer] {
+            assert!(fix.len() <= 110 && !fix.ends_with('.'), "{cause}: fix is one short line");
+        }
         assert!(!entry.fix.is_empty() || entry.benign || cause == Cause::Unknown, "{cause}: fix");
+        assert!(!entry.fix.is_empty() || entry.fix_peer.is_empty(), "{cause}: fix_peer without fix");
+        assert!(!entry.phrase.is_empty() && entry.phrase.len() <= 50, "{cause}: phrase");
+        assert!(!entry.phrase.contains([',', '.']), "{cause}: a phrase is part of a list");
         assert!(!entry.covers.contains(&cause), "{cause}: covers itself");
     }
 }
@@ -125,7 +260,10 @@ fn the_text_of_one_cause() {
             timeouts
 
         Fix
-          - read the request or response to its end before close(), on error paths too
+          - at the end that sent the RST: read the request or response to its end
+            before close(), on error paths too
+          - at the other end: find out why the peer stopped reading: a limit, a
+            timeout, a cancelled request; its last message may say
           - Servers that reject uploads: call shutdown(SHUT_WR), drain for a bounded
             time, then close.
           - Clients with large uploads: send Expect: 100-continue.
@@ -154,15 +292,16 @@ fn the_page_of_causes_follows_the_table() {
     expect_test::expect_file!["../../../docs/causes.md"].assert_eq(&page);
 }
 
-fn section(Entry { cause, means, confirm, fix, fix_more, .. }: &Entry) -> String {
+fn section(entry: &Entry) -> String {
+    let Entry { cause, means, confirm, fix_more, .. } = entry;
     let mut section = format!("\n## {cause}\n\n{}\n**Confirm**\n\n", wrap(means, "", 120));
     for (look, run) in *confirm {
         let run = if run.is_empty() { String::new() } else { format!(": `{run}`") };
         _ = writeln!(section, "- {look}{run}");
     }
     section += "\n**Fix**\n\n";
-    let first = if fix.is_empty() { "nothing to change for this alone" } else { fix };
-    for fix in std::iter::once(&first).chain(*fix_more) {
+    let more = fix_more.iter().map(|fix| (*fix).to_owned());
+    for fix in entry.fixes().into_iter().chain(more) {
         _ = writeln!(section, "- {fix}");
     }
     section

@@ -3,12 +3,15 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Expiry, Place, Source, Timeout};
+use super::{Ends, Expiry, Place, Source, Timeout};
 use crate::escape::printable;
 
 /// One year, the largest accepted timeout.
 const MAX_SECONDS: i64 = 31_536_000;
 const MAX_WHO_BYTES: usize = 80;
+/// The kernel's TASK_COMM_LEN without the final NUL (include/linux/sched.h).
+const MAX_COMM_BYTES: usize = 15;
+const MAX_COMMS: usize = 16;
 
 /// One entry as written. `i64` is TOML's integer type; the range is checked here.
 #[derive(Debug, Deserialize)]
@@ -17,6 +20,8 @@ pub struct Written {
     seconds: i64,
     who: String,
     place: Option<String>,
+    role: Option<String>,
+    comm: Option<Vec<String>>,
     on_expiry: Option<String>,
     source: Option<String>,
 }
@@ -49,7 +54,7 @@ pub fn checked(written: Vec<Spanned<Written>>) -> Result<Vec<Timeout>, (usize, S
 }
 
 fn timeout(entry: Written) -> Result<Timeout, String> {
-    let Written { seconds, who, place, on_expiry, source } = entry;
+    let Written { seconds, who, place, role, comm, on_expiry, source } = entry;
     if who.is_empty() || who.len() > MAX_WHO_BYTES || *printable(&who) != *who {
         return Err(format!("who must have 1 to {MAX_WHO_BYTES} printable bytes"));
     }
@@ -59,6 +64,8 @@ fn timeout(entry: Written) -> Result<Timeout, String> {
         seconds,
         who,
         place: word("place", place, &[("end", Place::End), ("device", Place::Device)])?.unwrap_or(Place::End),
+        role: word("role", role, &[("client", Ends::Client), ("server", Ends::Server), ("proxy", Ends::Proxy)])?,
+        comm: comm.map(comms).transpose()?,
         on_expiry: word(
             "on_expiry",
             on_expiry,
@@ -66,6 +73,14 @@ fn timeout(entry: Written) -> Result<Timeout, String> {
         )?,
         source: word("source", source, &[("documented", Source::Documented), ("memory", Source::Memory)])?,
     })
+}
+
+fn comms(comms: Vec<String>) -> Result<Vec<String>, String> {
+    let is_comm = |comm: &String| (1..=MAX_COMM_BYTES).contains(&comm.len()) && *printable(comm) == **comm;
+    if comms.len() > MAX_COMMS || !comms.iter().all(is_comm) {
+        return Err(format!("comm must have at most {MAX_COMMS} names of 1 to {MAX_COMM_BYTES} printable bytes"));
+    }
+    Ok(comms)
 }
 
 fn word<T: Copy>(key: &str, value: Option<String>, words: &[(&str, T)]) -> Result<Option<T>, String> {

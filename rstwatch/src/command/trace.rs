@@ -7,8 +7,12 @@ use crate::command::output::Output;
 use crate::command::runtime::{Signals, block_on, hold_signals};
 use crate::command::settings::TraceSettings;
 use crate::command::watch::{attach, print_notice, scope, use_colour};
+use crate::kernel::counts::LossStage;
+use crate::present::filter::Filter;
 use crate::present::render::Renderer;
+use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::judged::Judged;
+use rstwatch_verdict::text::count;
 
 /// Prints events until the requested count or duration is reached, or a signal arrives.
 ///
@@ -37,7 +41,7 @@ async fn trace(settings: TraceSettings, attachment: Attachment) -> anyhow::Resul
         printer.format(&judged).into_iter().for_each(|text| output.offer(text));
     }
     output.finish().await?;
-    print_losses(&capture);
+    print_losses(&capture, &settings.filter);
     Ok(())
 }
 
@@ -89,19 +93,45 @@ impl Printer {
     }
 }
 
-/// Reports resets whose details were not delivered.
-fn print_losses(capture: &Capture) {
-    let lost: u64 = capture.kernel_counts().map_or(0, |counts| counts.undelivered.iter().map(|(_, _, n)| n).sum());
-    if lost > 0 {
-        print_notice(&format!(
-            "{lost} resets are not shown: they arrived faster than their details could be delivered"
-        ));
+/// Reports resets whose details were not delivered; no other process counts them.
+fn print_losses(capture: &Capture, filter: &Filter) {
+    let line = match capture.kernel_counts() {
+        Ok(counts) => losses(&counts.undelivered, *filter != Filter::default()),
+        Err(error) => Some(format!("resets may be missing: the kernel's counts cannot be read: {error:#}")),
+    };
+    line.iter().for_each(|line| print_notice(line));
+}
+
+/// How many resets are not shown, and why; `None` if there are none.
+fn losses(undelivered: &[(Direction, LossStage, u64)], filtered: bool) -> Option<String> {
+    let sent = total(undelivered, |(direction, ..)| *direction == Direction::Sent);
+    let received = total(undelivered, |(direction, ..)| *direction == Direction::Received);
+    let stages = LossStage::ALL.map(|stage| (total(undelivered, |(_, it, _)| *it == stage), reason(stage)));
+    let reasons: Vec<_> = stages.iter().filter(|(n, _)| *n > 0).map(|(n, reason)| format!("{n} {reason}")).collect();
+    let resets = count(sent + received, "more reset was", "more resets were");
+    let unfiltered = if filtered { "; the filter does not apply to them" } else { "" };
+    let text = format!("{resets} counted but not shown ({sent} sent, {received} received): {}", reasons.join(", "));
+    (sent + received > 0).then(|| text + unfiltered)
+}
+
+fn total<T>(undelivered: &[(T, LossStage, u64)], includes: impl Fn(&(T, LossStage, u64)) -> bool) -> u64 {
+    undelivered.iter().filter(|lost| includes(lost)).map(|(.., n)| n).sum()
+}
+
+/// Why details are lost at a stage, with the setting that prevents it, if there is one.
+fn reason(stage: LossStage) -> &'static str {
+    match stage {
+        LossStage::Missed => "came while the kernel was handling another on that CPU",
+        LossStage::RateLimited => "exceeded detail_rate_per_second",
+        LossStage::RingFull => "found the ring buffer full (ring_buffer_bytes)",
+        LossStage::Decode => "could not be decoded",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use expect_test::expect;
 
     use super::*;
     use crate::command::cli::{Cli, Command};
@@ -132,5 +162,22 @@ mod tests {
         }
         assert!(printer.is_done());
         assert_eq!(printer.format(&sample::judged_idle_reaped()), None);
+    }
+
+    #[test]
+    fn resets_that_are_not_shown_are_counted_by_reason() {
+        use Direction::{Received, Sent};
+        assert_eq!(losses(&[(Sent, LossStage::RingFull, 0)], true), None);
+        let line = losses(&[(Received, LossStage::RingFull, 1), (Sent, LossStage::Decode, 0)], true);
+        expect!["1 more reset was counted but not shown (0 sent, 1 received): 1 found the ring buffer full (ring_buffer_bytes); the filter does not apply to them"].assert_eq(&line.unwrap_or_default());
+        let undelivered = [
+            (Sent, LossStage::RateLimited, 700),
+            (Received, LossStage::RateLimited, 500),
+            (Sent, LossStage::Missed, 2),
+            (Received, LossStage::RingFull, 3),
+            (Sent, LossStage::Decode, 1),
+        ];
+        let line = losses(&undelivered, false);
+        expect!["1206 more resets were counted but not shown (703 sent, 503 received): 2 came while the kernel was handling another on that CPU, 1200 exceeded detail_rate_per_second, 3 found the ring buffer full (ring_buffer_bytes), 1 could not be decoded"].assert_eq(&line.unwrap_or_default());
     }
 }

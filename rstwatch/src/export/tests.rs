@@ -257,7 +257,7 @@ fn the_page_shows_verdicts_and_escapes_untrusted_text() {
         "rstwatch on node&#60;a&#62;",
         "<b>idle_reaped</b> likely, by peer",
         "fentry: &#60;EPERM&#62;",
-        "less than 60 s",
+        "less than 61.2 s",
         "<td>unsampled",
     ] {
         assert!(body.contains(part), "{part} in {body}");
@@ -380,7 +380,7 @@ fn events_have_advice_only_if_requested() {
     service.record(sample::idle_reaped());
     let mut lines = String::new();
     answer.read_to_string(&mut lines).expect("it ends after one");
-    let advice = "\"advice\":\"keep pooled connections idle for less than 60 s";
+    let advice = "\"advice\":\"keep pooled connections idle for less than 61.2 s";
     assert!(lines.contains(advice), "{lines}");
     assert!(service.get("/api/v1/events?advice=1").2.contains(advice));
     service.record(sample::event(Direction::Sent, Cause::Unknown, Sender::Unknown, Confidence::Guess));

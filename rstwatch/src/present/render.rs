@@ -1,4 +1,4 @@
-//! Verdicts as text: up to three lines each, as `rstwatch trace` prints them.
+//! Verdicts as text: up to four lines each, as `rstwatch trace` prints them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,6 +10,7 @@ use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
 use rstwatch_verdict::explain::advice;
+use rstwatch_verdict::families::reads;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::seconds;
 
@@ -27,15 +28,13 @@ impl Renderer {
         Self { colour, zone: TimeZone::try_system().ok() }
     }
 
-    /// Formats one event: time and verdict, evidence, advice. Ends with a newline.
+    /// Formats one event: time and verdict, evidence, the causes that remain, advice. Ends with a newline.
     pub fn event(&self, Judged { event, timing, .. }: &Judged) -> String {
         let time = self.time(event.time);
         let indent = " ".repeat(time.len() + 2);
         let mut out = format!("{time}  {}\n", self.verdict(event));
-        for line in [evidence(event), advice(event, timing.timer).map(|advice| self.paint("2", &printable(&advice)))]
-            .into_iter()
-            .flatten()
-        {
+        let advice = advice(event, timing.timer).map(|advice| self.paint("2", &printable(&advice)));
+        for line in [evidence(event), remaining(event), advice].into_iter().flatten() {
             _ = writeln!(out, "{indent}{line}");
         }
         out
@@ -68,6 +67,13 @@ fn evidence(event: &Event) -> Option<String> {
     let parts = [subject(event), remote(event).unwrap_or_default(), findings(event)];
     let line = parts.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect::<Vec<_>>().join("  ");
     (!line.is_empty()).then_some(line)
+}
+
+/// What may have happened, if several causes remain, and what would decide.
+fn remaining(event: &Event) -> Option<String> {
+    let several = (event.candidates.len() > 1).then(|| reads(event.sender, &event.candidates));
+    let parts: Vec<_> = several.into_iter().chain(event.decide.clone()).collect();
+    (!parts.is_empty()).then(|| printable(&parts.join(". ")).into_owned())
 }
 
 fn subject(event: &Event) -> String {
@@ -143,14 +149,13 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation() {
-        check(
-            &sample::idle_reaped(),
-            &expect![[r#"
+        let renderer = Renderer { colour: false, zone: Some(TimeZone::UTC) };
+        expect![[r#"
             12:31:07.482  received  10.0.3.41:48732 <- 10.0.7.12:5432  idle_reaped  likely, by peer
                           orders-api[4121] pod shop/orders-7c9d  idle 61.2 s before this request; peer's FIN came 1.2 s earlier; RST TTL 63 = handshake 63
-                          keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
-        "#]],
-        );
+                          keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
+        "#]]
+        .assert_eq(&renderer.event(&sample::judged_idle_reaped()));
     }
 
     #[test]

@@ -148,12 +148,10 @@ mod tests {
                 survived up to 58.9 s (3 times); several died after the same time, 60.0 s; 4 resets; next
                 use after up to 61.2 s; 1 of them died earlier than others survived: not by a timeout,
                 perhaps by a restart
-                candidates: AWS ALB 60, nginx upstream keepalive 60, .NET HttpClient 60, AWS Classic Load
-                Balancer 60
+                candidates: AWS ALB 60, AWS Classic Load Balancer 60
             10.0.7.15:5432  at most 60.1 s
                 died after 60.0 s; 1 reset; next use after up to 61.2 s
-                candidates: AWS ALB 60, nginx upstream keepalive 60, .NET HttpClient 60, AWS Classic Load
-                Balancer 60
+                candidates: AWS ALB 60, AWS Classic Load Balancer 60
             10.0.9.9:80     longer than 20.0 s
                 survived up to 20.0 s (3 times)
             1 destination evicted: raise timeout_destinations in the configuration

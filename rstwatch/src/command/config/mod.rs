@@ -74,6 +74,8 @@ Idle timeouts of your own network, added to the known timeouts; the same name re
 who = \"internal load balancer\"     name of the candidate
 seconds = 50                       idle timeout; 0 removes the known timeout of this name
 place = \"end\"                      end (default: client, server, proxy) or device (forwards packets)
+role = \"proxy\"                     client (ends what it opened), server (accepted), proxy; optional
+comm = [\"haproxy\"]                 how the command names of its processes begin; optional
 on_expiry = \"fin\"                  fin, rst or silent; optional
 
 Names from the Kubernetes API (list and watch pods; with remote = true also services and nodes):

@@ -7,6 +7,7 @@ use super::bursts::Bursts;
 use super::top::Top;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction, Sender};
 use rstwatch_verdict::event::{Controller, Event, Process, Role, Workload, WorkloadKind};
+use rstwatch_verdict::explain;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::timing::Moment;
 
@@ -49,10 +50,12 @@ pub(super) struct CauseTally {
     pub received: u64,
     /// Resets by confidence.
     pub confidence: BTreeMap<Confidence, u64>,
-    /// Resets by peer, each with an event as an example.
-    pub peers: Top<String, Box<Judged>>,
+    /// Resets by peer.
+    pub peers: Top<String>,
     /// Resets by owner of the local socket.
     pub owners: Top<String>,
+    /// Resets by direction and by the place that the advice is about, each with an event as an example.
+    pub places: BTreeMap<Direction, Top<String, Box<Judged>>>,
 }
 
 /// TTLs of received RSTs compared with those of the handshakes.
@@ -97,7 +100,8 @@ impl Default for Tally {
 impl CauseTally {
     fn new() -> Self {
         let confidence = BTreeMap::new();
-        Self { resets: 0, sent: 0, received: 0, confidence, peers: Top::new(NAMES), owners: Top::new(NAMES) }
+        let (peers, owners) = (Top::new(NAMES), Top::new(NAMES));
+        Self { resets: 0, sent: 0, received: 0, confidence, peers, owners, places: BTreeMap::new() }
     }
 }
 
@@ -156,20 +160,32 @@ impl Tally {
 }
 
 impl CauseTally {
-    /// The event of the most frequent peer that is shown as an example.
+    /// The event of the most frequent place that is shown as an example.
     pub(super) fn example(&self) -> Option<&Judged> {
-        self.peers.ranked().into_iter().next().map(|(_, judged)| &**judged)
+        let firsts = self.places.values().filter_map(|places| places.ranked().into_iter().next());
+        firsts.max_by_key(|(it, _)| it.count).map(|(_, judged)| &**judged)
     }
 
     fn add(&mut self, judged: &Judged, peer: &str, owner: &str) {
         self.resets += 1;
         *self.confidence.entry(judged.event.confidence).or_default() += 1;
-        let example = self.peers.add(peer.to_owned(), || Box::new(judged.clone()));
+        self.peers.add(peer.to_owned(), || ());
+        let places = self.places.entry(judged.event.direction).or_insert_with(|| Top::new(NAMES));
+        let example = places.add(place(&judged.event, peer, owner), || Box::new(judged.clone()));
         // The example is the first event with the highest confidence.
         if judged.event.confidence < example.event.confidence {
             **example = judged.clone();
         }
         self.owners.add(owner.to_owned(), || ());
+    }
+}
+
+/// What to change or to look at: for resets from here their owner, else the peer; for refusals the address.
+fn place(event: &Event, peer: &str, owner: &str) -> String {
+    match event.direction {
+        _ if event.cause == Cause::Refused => explain::refuser(event),
+        Direction::Sent => owner.to_owned(),
+        Direction::Received => peer.to_owned(),
     }
 }
 

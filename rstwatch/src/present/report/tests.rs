@@ -132,18 +132,18 @@ fn connections_reaped_at_a_steady_rate() {
               the peers themselves
 
             idle timeouts
-              10.0.7.12:5432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
-              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): several died after
-              the same time, 60.0 s; 8 resets; next use after up to 61.2 s
-              10.0.7.12:6432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, nginx
-              upstream keepalive 60, .NET HttpClient 60, AWS Classic Load Balancer 60): died after 60.0 s; 1
-              reset; next use after up to 61.2 s
+              10.0.7.12:5432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, AWS
+              Classic Load Balancer 60): several died after the same time, 60.0 s; 8 resets; next use after
+              up to 61.2 s
+              10.0.7.12:6432: idle time in client pools must be below 60.0 s (candidates: AWS ALB 60, AWS
+              Classic Load Balancer 60): died after 60.0 s; 1 reset; next use after up to 61.2 s
 
             change first
-              1.  idle_reaped (9 resets): keep pooled connections idle for less than 60 s (candidates: AWS
-                  ALB 60, nginx upstream 60); retry idempotent requests once
-              2.  unread_data (1 reset): read the request or response to its end before close(), on error
-                  paths too
+              1.  idle_reaped (9 resets): 10.0.7.12:5432 (8 of them): keep pooled connections idle for less
+                  than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60);
+                  retry idempotent requests once
+              2.  unread_data (1 reset): find out why the server stopped reading: a limit, a timeout, a
+                  cancelled request; its last message may say
         "#]],
     );
 }
@@ -306,7 +306,7 @@ fn losses_pressure_and_missing_probes_are_reported() {
 
         change first
           1.  middlebox_idle (1 reset): set TCP keepalive below 352.0 s (the idle time that was fatal
-              here), or raise that timeout
+              here; the timeout may be shorter), or raise that timeout
     "#]]
     .assert_eq(&formatted(&diagnosis(&[device], Filter::default(), watch, &counts, &probes)));
 }
@@ -367,9 +367,77 @@ fn a_scan_is_not_blamed_on_one_port() {
               300  while connecting: the attempt was refused
 
             change first
-              1.  refused (300 resets): start the server, or point the client at the right address and port
+              1.  refused (300 resets): more than 64 addresses, none of which stands out: start the server,
+                  or have clients use the right address and port
         "#]],
     );
+}
+
+fn refusals(direction: Direction, addresses: &[(&str, usize)]) -> Vec<Judged> {
+    let refused = |address: &str| {
+        let mut judged = refused(0);
+        let end = address.parse().expect("an address");
+        (judged.event.direction, judged.event.process) = (direction, None);
+        match direction {
+            Direction::Sent => (judged.event.local, judged.event.sender) = (end, Sender::LocalKernel),
+            Direction::Received => judged.event.remote = end,
+        }
+        judged
+    };
+    addresses.iter().flat_map(|(address, n)| vec![refused(address); *n]).collect()
+}
+
+fn first_advice(judged: &[Judged]) -> String {
+    let found = diagnosis(judged, Filter::default(), one_minute(), &KernelCounts::default(), &probes());
+    found.change_first[0].advice.clone()
+}
+
+#[test]
+fn every_server_that_refuses_is_named_if_they_are_few() {
+    use Direction::{Received, Sent};
+    let two = [("10.0.0.1:80", 4), ("10.0.0.2:80", 4)];
+    expect!["check that a server listens on 10.0.0.1:80 and 10.0.0.2:80, and that no firewall rejects; else correct the address or port"].assert_eq(&first_advice(&refusals(Received, &two)));
+    expect!["start a server on 10.0.0.1:80 and 10.0.0.2:80, or have clients use the right address and port"]
+        .assert_eq(&first_advice(&refusals(Sent, &two)));
+    let five =
+        [("10.0.0.1:80", 4), ("[2001:db8::1]:80", 4), ("10.0.0.3:80", 3), ("10.0.0.4:80", 1), ("10.0.0.5:80", 1)];
+    expect!["check that a server listens on 10.0.0.1:80, [2001:db8::1]:80, 10.0.0.3:80 and 2 more, and that no firewall rejects; else correct the address or port"].assert_eq(&first_advice(&refusals(Received, &five)));
+    let seven = ["1", "2", "3", "4", "5", "6", "7"].map(|last| (format!("10.0.0.{last}:80"), 1));
+    let seven: Vec<_> = seven.iter().map(|(address, n)| (address.as_str(), *n)).collect();
+    expect!["7 addresses, none of which stands out: check that a server listens there, and that no firewall rejects; else correct the address or port"].assert_eq(&first_advice(&refusals(Received, &seven)));
+}
+
+/// The end that resets and its victim need different advice.
+#[test]
+fn each_direction_has_its_own_advice() {
+    let mut sent = judged(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain);
+    sent.event.role = Role::Server;
+    let found = diagnosis(
+        &[sent, busy(Cause::UnreadData, 0), busy(Cause::UnreadData, 9_000)],
+        Filter::default(),
+        one_minute(),
+        &KernelCounts::default(),
+        &probes(),
+    );
+    let text = formatted(&found);
+    expect![[r#"
+        change first
+          1.  unread_data (2 resets received): find out why the server stopped reading: a limit, a
+              timeout, a cancelled request; its last message may say
+          2.  unread_data (1 reset sent): read the request or response to its end before close(), on
+              error paths too
+    "#]]
+    .assert_eq(&text[text.find("change first").expect("advice")..]);
+}
+
+/// Whatever timer was seen: only idle connections that were reset say something about client pools.
+#[test]
+fn a_request_in_progress_is_no_idle_timeout() {
+    let mut slow = busy(Cause::LingerAbort, 0);
+    slow.timing.timer = Some(Timer { after: Duration::from_secs(5), exact: true });
+    let found = diagnosis(&[slow], Filter::default(), one_minute(), &KernelCounts::default(), &probes());
+    assert_eq!(found.timeouts, []);
+    assert!(!formatted(&found).contains("pool"));
 }
 
 #[test]
@@ -399,7 +467,7 @@ fn the_json_is_one_object() {
     );
     let json = serde_json::to_string(&found).expect("JSON");
     assert!(!json.contains('\n'));
-    expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"nginx upstream keepalive"},{"seconds":60,"who":".NET HttpClient"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","resets":1,"advice":"keep pooled connections idle for less than 60 s (candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
+    expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","direction":null,"resets":1,"advice":"keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
 }
 
 proptest! {

@@ -9,6 +9,7 @@ pub(super) struct Top<K, V = ()> {
     capacity: usize,
     slots: HashMap<K, Slot<V>>,
     total: u64,
+    evicted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub(super) struct Ranked<K> {
 impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
     /// No counts yet.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), slots: HashMap::new(), total: 0 }
+        Self { capacity: capacity.max(1), slots: HashMap::new(), total: 0, evicted: false }
     }
 
     /// Counts a key. Returns the value that is stored with it.
@@ -51,12 +52,18 @@ impl<K: Clone + Eq + Hash + Ord, V> Top<K, V> {
         let rarest = self.slots.iter().min_by(|a, b| (a.1.count, a.0).cmp(&(b.1.count, b.0)));
         let Some((key, count)) = rarest.map(|(key, slot)| (key.clone(), slot.count)) else { return 0 };
         self.slots.remove(&key);
+        self.evicted = true;
         count
     }
 
     /// The sum of all counts.
     pub(super) fn total(&self) -> u64 {
         self.total
+    }
+
+    /// The number of different keys; `None` once a key was evicted.
+    pub(super) fn distinct(&self) -> Option<usize> {
+        (!self.evicted).then_some(self.slots.len())
     }
 
     /// All keys, the most frequent first. Counts are lower bounds, and exact unless a key was evicted.
@@ -91,6 +98,7 @@ mod tests {
             let ranked = top.ranked();
             prop_assert!(ranked.len() <= capacity);
             prop_assert_eq!(top.total(), keys.len() as u64);
+            prop_assert_eq!(top.distinct(), (naive.len() <= capacity).then_some(naive.len()));
             for (Ranked { key, count }, ()) in &ranked {
                 prop_assert!(*count <= naive[key] && *count > 0);
                 prop_assert!(naive.len() > capacity || *count == naive[key]);

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{Destination, slack};
-use rstwatch_verdict::event::TimeoutCandidate;
-use rstwatch_verdict::known_timeouts::{self, Place};
+use rstwatch_verdict::event::{Role, TimeoutCandidate};
+use rstwatch_verdict::known_timeouts::{self, Closer};
 use rstwatch_verdict::text::{fraction, length};
 
 /// The idle timeout of a destination, as two bounds.
@@ -113,9 +113,10 @@ fn text_up(bound: Duration) -> String {
 /// Well-known timeouts that fit. An observed end equals the timeout; otherwise the timeout is at most that long. A survived
 /// idle period rules out shorter timeouts.
 fn candidates(survived: Option<Duration>, died: Died) -> Vec<TimeoutCandidate> {
-    let place = died.device.then_some(Place::Device);
+    // This host opened the connections, so the other end accepted them.
+    let closer = if died.device { Closer::Device } else { Closer::Program { role: Role::Server, comm: None } };
     let find = if died.exact { known_timeouts::fitting } else { known_timeouts::exceeded_by };
-    let mut found = find(died.after, place);
+    let mut found = find(died.after, Some(closer));
     let ruled_out = |timeout: Duration| survived.is_some_and(|survived| survived > timeout + slack(timeout));
     found.retain(|it| !ruled_out(Duration::from_secs(it.seconds.into())));
     found

@@ -112,8 +112,9 @@ fn headline(diagnosis: &Diagnosis) -> String {
 }
 
 fn change_first(advice: &[Advice]) -> Vec<Line> {
-    let line = |(index, Advice { what, resets, advice }): (usize, &Advice)| {
-        let text = format!("{what} ({}): {advice}", count(*resets, "reset", "resets"));
+    let line = |(index, Advice { what, direction, resets, advice }): (usize, &Advice)| {
+        let direction = direction.map_or(String::new(), |direction| format!(" {direction}"));
+        let text = format!("{what} ({}{direction}): {advice}", count(*resets, "reset", "resets"));
         Line::new(format!("{}.", index + 1), &text)
     };
     advice.iter().enumerate().map(line).collect()
