@@ -23,7 +23,7 @@ const INJECTED: Alternative = alternative(
     MIDDLEBOX,
     "from the ends, a reject on the path and an injected RST look the same",
 );
-const BARE: Alternative = alternative(
+pub(super) const BARE: Alternative = alternative(
     "no_such_connection",
     PEER,
     "a firewall on the peer's host sends the same packet as a stack that does not know the connection",
