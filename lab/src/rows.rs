@@ -22,6 +22,7 @@ mod app;
 mod many;
 mod process;
 mod firewall;
+mod extension;
 mod forge;
 mod ttl;
 mod handshake;
@@ -57,6 +58,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     middlebox::ROWS,
     nat::ROWS,
     forge::ROWS,
+    extension::ROWS,
     ttl::ROWS,
     firewall::ROWS,
     overload::ROWS,

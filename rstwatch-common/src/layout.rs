@@ -111,7 +111,6 @@ layout! {
     rtt_min: "tcp_sock" "rtt_min",
     skb_head: "sk_buff" "head",
     skb_network_header: "sk_buff" "network_header",
-    skb_transport_header: "sk_buff" "transport_header",
     skb_protocol: "sk_buff" "protocol",
     skb_dev: "sk_buff" "dev",
     skb_sk: "sk_buff" "sk",

@@ -1,6 +1,7 @@
 //! The lab's network: namespaces, firewall rules, sockets, servers and helper processes.
 
 pub(crate) mod cgroup;
+pub(crate) mod extension;
 pub(crate) mod http;
 pub(crate) mod cleanup;
 pub(crate) mod net;

@@ -138,7 +138,7 @@ fn tcp_offset(packet: &[u8]) -> Option<usize> {
 }
 
 /// Fills in the TCP checksum, which also covers the pseudo-header.
-fn fill_tcp_checksum(packet: &mut [u8]) {
+pub(super) fn fill_tcp_checksum(packet: &mut [u8]) {
     let Some(start) = tcp_offset(packet) else { return };
     let addresses = if start == IPV6_HEADER { 8..IPV6_HEADER } else { IPV4_HEADER - 8..IPV4_HEADER };
     if packet.len() < start + TCP_HEADER {

@@ -38,6 +38,15 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        id: "20-abandoned",
+        what: "client gives up connecting; the SYN-ACK comes later",
+        families: BOTH,
+        make: abandoned,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "invalid_handshake", KERNEL).sure().no_socket()],
+        ..BASE
+    },
+    Row {
         id: "20-ack",
         what: "handshake's last ACK acknowledges data that were never sent",
         families: BOTH,
@@ -77,6 +86,18 @@ fn same_port(scene: &Scene) -> Result<()> {
 fn unexpected_syn_ack(scene: &Scene) -> Result<()> {
     let _listener = scene.listen()?;
     forge(&scene.net.router, &opening(scene, FORGED_ISN))?;
+    // The client's stack answers the SYN-ACK with an RST, which ends the half-open connection.
+    scene.becomes("the half-open connection's end", Host::Server, SOON, |states| states == [State::LISTEN])
+}
+
+/// The server's first SYN-ACK is lost; the retransmission comes after a second.
+fn abandoned(scene: &Scene) -> Result<()> {
+    let _listener = scene.listen()?;
+    let loss = Rule::drop(&scene.net.router, "forward", &format!("tcp sport {}", scene.port))?;
+    let client = Tcp::start(&scene.net.client, scene.server())?;
+    loss.has_matched(1, SOON)?;
+    client.close();
+    drop(loss);
     // The client's stack answers the SYN-ACK with an RST, which ends the half-open connection.
     scene.becomes("the half-open connection's end", Host::Server, SOON, |states| states == [State::LISTEN])
 }

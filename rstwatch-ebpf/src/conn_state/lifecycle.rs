@@ -190,6 +190,21 @@ pub fn closed(conn: &mut ConnState, sk: impl Base, old_state: u8) {
     }
 }
 
+/// The socket is gone before the handshake was complete: its SYN-ACK may still come.
+#[inline(never)]
+pub fn attempt_ended(conn: &mut ConnState, sk: impl Base) {
+    // An RST answered the SYN, so nothing is under way.
+    if conn.marks & mark::RECEIVED != 0 {
+        return;
+    }
+    conn.closed.time_ns = now();
+    // The start of the attempt may not have been seen.
+    conn.role = role::CLIENT;
+    conn.old_state = state::SYN_SENT;
+    conn.snd_nxt = value!(sk, snd_nxt, u32);
+    tombstones::insert(conn, &flow_of(sk), net_of_sock(sk));
+}
+
 /// Whether the peer can send nothing any more: it has sent its FIN, and then acknowledged ours. Its socket is in TIME_WAIT, or
 /// gone (RFC 9293 section 3.6). LAST_ACK leads to CLOSE in this way (net/ipv4/tcp_input.c, tcp_rcv_state_process:
 /// `snd_una == write_seq`), or by an RST or a timer, which leave the FIN unacknowledged. Only the end that closed first can

@@ -1,4 +1,5 @@
-//! Tombstones: the state of connections that are gone, for late segments: who closed them, how, after which silence.
+//! Tombstones: the state of connections that are gone, for late segments: who closed them, how, after which silence. Attempts to
+//! connect that were given up are among them.
 //!
 //! The buckets say which flow has which slot, and since when; the oldest of a bucket is evicted. An LRU hash map would cost as
 //! much as everything else that is done for a connection, because each of its steps misses the cache.
@@ -9,7 +10,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{ConnState, Segment, mark, role, tcp_flag};
+use rstwatch_common::record::{ConnState, Segment, mark, role, state, tcp_flag};
 
 use crate::conn_state::bucket::{self, Bucket};
 use crate::conn_state::hash::hash;
@@ -19,6 +20,9 @@ use crate::kernel::{Base, value};
 use crate::words::copy;
 
 const BUCKETS: u32 = TOMBSTONES / bucket::SLOTS;
+
+/// Payload of a SYN (TCP Fast Open), which a SYN-ACK need not acknowledge: at most one segment.
+const MAX_SYN_DATA: u32 = u16::MAX as u32;
 
 /// Each word is half of the flow's hash, and the jiffies (low word) when the slot was written. BPF_F_MMAPABLE makes the array
 /// start on a page: otherwise each bucket would span two cache lines.
@@ -113,15 +117,22 @@ pub fn find(flow: &Flow, net: u64) -> *mut ConnState {
 }
 
 /// The tombstone of the connection that a segment belonged to.
-///
-/// Ports are reused, so the segment's numbers must be near those of the connection that is gone.
 #[inline(always)]
 pub fn find_for(segment: &Segment, flow: &Flow, net: u64) -> Option<&'static mut ConnState> {
     // SAFETY: a slot may be reused at any time; it holds plain numbers, so at worst a record mixes two.
     let conn = unsafe { find(flow, net).as_mut() }?;
-    let acknowledges = segment.flags & tcp_flag::ACK != 0;
-    let same = near(segment.seq, conn.rcv_nxt) && (!acknowledges || near(segment.ack, conn.snd_nxt));
-    same.then_some(conn)
+    belongs(segment, conn).then_some(conn)
+}
+
+/// Ports are reused, so a segment's numbers must be near those of the connection that is gone. Of an attempt to connect only
+/// the SYN is known, which only a SYN-ACK acknowledges.
+#[inline(always)]
+fn belongs(segment: &Segment, gone: &ConnState) -> bool {
+    let (opens, acknowledges) = (segment.flags & tcp_flag::SYN != 0, segment.flags & tcp_flag::ACK != 0);
+    if gone.old_state == state::SYN_SENT {
+        return opens && acknowledges && gone.snd_nxt.wrapping_sub(segment.ack) <= MAX_SYN_DATA;
+    }
+    !opens && near(segment.seq, gone.rcv_nxt) && (!acknowledges || near(segment.ack, gone.snd_nxt))
 }
 
 /// The tombstone of a connection that was closed just before, in the same call, or NULL. Some of the kernel's functions set

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod conntrack;
+pub mod extension;
 pub mod files;
 pub mod netns;
 pub mod segment;

@@ -5,13 +5,15 @@ use core::mem::MaybeUninit;
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Segment, present};
 
-use crate::kernel::{Base, fill, value};
+use crate::facts::extension::{self, IPV6_BYTES};
+use crate::kernel::{Base, fill, read_at, value};
 use crate::words::zeroed;
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
 
-const IPPROTO_TCP: u8 = 6;
+/// include/uapi/linux/in.h.
+pub const IPPROTO_TCP: u8 = 6;
 
 /// A TCP segment, and the flow from its *sender's* end.
 #[derive(Clone, Copy)]
@@ -56,7 +58,7 @@ pub fn read_skb(skb: impl Base, seen: &mut Seen) -> bool {
     let header = unsafe { header.assume_init_ref() };
     let (tcp_at, length) = match header[0] >> 4 {
         4 => of_ipv4(header, ip, seen),
-        6 => of_ipv6(header, ip, skb, head, seen),
+        6 => of_ipv6(header, ip, skb, seen),
         _ => return false,
     };
     let mut tcp = MaybeUninit::<[u8; TCP_BYTES]>::uninit();
@@ -111,15 +113,31 @@ fn of_ipv4(header: &[u8; 40], ip: u64, seen: &mut Seen) -> Tcp {
 }
 
 #[inline(always)]
-fn of_ipv6(header: &[u8; 40], ip: u64, skb: impl Base, head: u64, seen: &mut Seen) -> Tcp {
-    fill_ip(header, seen);
-    let length = be16(header[4], header[5]) as u32;
-    if header[6] == IPPROTO_TCP {
-        return (ip + 40, length);
+fn of_ipv6(header: &[u8; 40], ip: u64, skb: impl Base, seen: &mut Seen) -> Tcp {
+    let next = header[6];
+    let at = if next == IPPROTO_TCP { IPV6_BYTES } else { behind_extensions(next, skb.address()) };
+    if at == 0 {
+        return (0, 0);
     }
-    // After extension headers only the kernel knows where TCP begins.
-    let at = head + value!(skb, skb_transport_header, u16) as u64;
-    (at, length.wrapping_sub(at.wrapping_sub(ip + 40) as u32))
+    fill_ip(header, seen);
+    (ip + at as u64, (be16(header[4], header[5]) as u32).wrapping_sub(at - IPV6_BYTES))
+}
+
+/// [`extension::tcp_behind`] for the packet of an skb.
+#[inline(always)]
+fn behind_extensions(next: u8, skb: u64) -> u32 {
+    // Read as numbers: verifiers type the head of a typed skb, and allow a global function only numbers.
+    let ip = value!(skb, skb_head, u64) + value!(skb, skb_network_header, u16) as u64;
+    tcp_behind_extensions(ip, next as u32)
+}
+
+/// The same for the IPv6 header at an address.
+///
+/// A global function of numbers: a verifier walks it once, and not for each call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tcp_behind_extensions(ip: u64, next: u32) -> u32 {
+    extension::tcp_behind(next as u8, |at| read_at(ip + at as u64))
 }
 
 /// The TCP part of a segment; `length` is header plus payload.

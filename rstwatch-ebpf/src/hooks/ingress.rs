@@ -11,10 +11,12 @@ use rstwatch_common::record::{state, tcp_flag};
 
 use crate::conn_state::{lifecycle, slots, syns};
 use crate::facts::clock::now;
-use crate::facts::segment::{self, Seen};
+use crate::facts::extension::{self, is_extension, tcp_behind};
+use crate::facts::segment::{self, IPPROTO_TCP, Seen};
 
 const PASS: i32 = 1;
-const IPPROTO_TCP: u8 = 6;
+/// Offset of the flags in the TCP header.
+const FLAGS: u32 = 13;
 
 /// BPF_CGROUP_INET_INGRESS: runs in sk_filter, before the socket or its backlog. The data begin at the IP header.
 #[cgroup_skb]
@@ -33,6 +35,13 @@ struct Opening {
     ttl: u8,
 }
 
+impl Opening {
+    #[inline(always)]
+    fn of(tcp_at: u32, flags: u8, ttl: u8) -> Option<Self> {
+        (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(Self { tcp_at, flags, ttl })
+    }
+}
+
 #[inline(always)]
 fn interesting(ctx: &SkBuffContext) -> Option<Opening> {
     // SAFETY: the context; the verifier turns these into the packet's bounds.
@@ -48,16 +57,35 @@ fn interesting(ctx: &SkBuffContext) -> Option<Opening> {
     };
     let (tcp_at, ttl) = match (byte(0) >> 4, byte(9), byte(6)) {
         (4, IPPROTO_TCP, _) => (((byte(0) & 0xf) as usize) * 4, byte(8)),
-        (6, _, IPPROTO_TCP) => (40, byte(7)),
+        (6, _, IPPROTO_TCP) => (extension::IPV6_BYTES as usize, byte(7)),
+        (6, _, next) if is_extension(next) => return behind_extensions(ctx, next, byte(7)),
         _ => return None,
     };
-    let flags_at = start + tcp_at + 13;
+    let flags_at = start + tcp_at + FLAGS as usize;
     if flags_at + 1 > end {
         return None;
     }
     // SAFETY: checked just above.
     let flags = unsafe { *(flags_at as *const u8) };
-    (flags & (tcp_flag::RST | tcp_flag::SYN) != 0).then_some(Opening { tcp_at: tcp_at as u32, flags, ttl })
+    Opening::of(tcp_at as u32, flags, ttl)
+}
+
+/// The same for IPv6 with extension headers. Not inlined: the packets without them need none of it.
+#[inline(never)]
+fn behind_extensions(ctx: &SkBuffContext, next: u8, ttl: u8) -> Option<Opening> {
+    let tcp_at = tcp_behind(next, |at| {
+        let mut head = MaybeUninit::<[u8; extension::HEAD]>::uninit();
+        load_bytes(ctx, at, head.as_mut_ptr())?;
+        // SAFETY: written by the helper.
+        Some(unsafe { head.assume_init() })
+    });
+    if tcp_at == 0 {
+        return None;
+    }
+    let mut flags = MaybeUninit::<[u8; 1]>::uninit();
+    load_bytes(ctx, tcp_at + FLAGS, flags.as_mut_ptr())?;
+    // SAFETY: written by the helper.
+    Opening::of(tcp_at, unsafe { flags.assume_init() }[0], ttl)
 }
 
 /// Keeps the segment's facts with the socket. Request sockets have no storage; they are no connections yet.

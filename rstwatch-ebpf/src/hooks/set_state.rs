@@ -22,7 +22,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     }
     let typed = ctx.arg::<*mut c_void>(0);
     let Some(sk) = Typed::tcp_sock(typed) else { return 0 };
-    if new == state::CLOSE && matches!(old, state::CLOSE | state::LISTEN | state::SYN_SENT) {
+    if new == state::CLOSE && matches!(old, state::CLOSE | state::LISTEN) {
         if old == state::LISTEN {
             listeners::closed(sk.address());
         }
@@ -50,6 +50,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             lifecycle::closed_by_owner(conn, sk);
         }
         (_, state::CLOSING) => conn.fin.time_ns = now(),
+        (state::SYN_SENT, state::CLOSE) => {
+            lifecycle::attempt_ended(conn, sk);
+            slots::remove(typed);
+        }
         (_, state::CLOSE) => {
             lifecycle::closed(conn, sk, old);
             slots::remove(typed);

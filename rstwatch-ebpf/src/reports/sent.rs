@@ -89,10 +89,10 @@ impl<S: Base> Sent<S> {
     /// A segment that found only a listener: it belongs to a connection that is gone, or to a handshake that failed.
     #[inline(always)]
     fn of_listener(&self, sk: S, conn_of_sk: impl Fn() -> *mut ConnState) -> Found<'static> {
-        let opens = self.seen.segment.flags & tcp_flag::SYN != 0;
-        if !opens && let Some(gone) = tombstones::find_for(&self.seen.segment, &self.seen.flow, self.net) {
+        if let Some(gone) = self.find_gone() {
             return (Some(gone), flags::TOMBSTONE);
         }
+        let opens = self.seen.segment.flags & tcp_flag::SYN != 0;
         // The kernel's reason for this is INVALID_SYN too; if it gives none, a SYN with the preceding number must have come.
         let failed = if setting!(has_reason) == 1 {
             !opens && self.seen.segment.payload == 0 && setting!(invalid_syn) == self.reason
@@ -124,13 +124,22 @@ impl<S: Base> Sent<S> {
     #[inline(always)]
     fn of_tombstone(&self) -> Found<'static> {
         // Without a segment nothing identifies an earlier connection of this flow.
-        if self.skb == 0 || self.seen.segment.flags & tcp_flag::SYN != 0 {
+        if self.skb == 0 {
             return NOT_FOUND;
         }
-        match tombstones::find_for(&self.seen.segment, &self.seen.flow, self.net) {
+        match self.find_gone() {
             Some(gone) => (Some(gone), flags::TOMBSTONE),
             None => NOT_FOUND,
         }
+    }
+
+    /// The tombstone of the connection, or of the attempt to connect, that the segment belonged to. A SYN opens a new one.
+    #[inline(always)]
+    fn find_gone(&self) -> Option<&'static ConnState> {
+        if self.seen.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
+            return None;
+        }
+        tombstones::find_for(&self.seen.segment, &self.seen.flow, self.net).map(|gone| &*gone)
     }
 
     #[inline(always)]

@@ -176,7 +176,7 @@ pub(super) fn tail(evidence: &Evidence) -> bool {
         Ending::Closed | Ending::HalfClosed => !with_data(evidence),
         Ending::ResetByPeer => true,
         Ending::Aborted(abort) => abort.orphan && end.ago <= IN_FLIGHT,
-        Ending::Overflowed | Ending::Silent => false,
+        Ending::Overflowed | Ending::Silent | Ending::Abandoned => false,
     })
 }
 

@@ -81,6 +81,7 @@ rules! {
     child_failed: ListenOverflow by LocalKernel, Likely; when s::child_failed; says |_| "the handshake's last ACK could not create a connection; the accept queue has room again".into();
     bad_syn: InvalidHandshake by LocalKernel, Certain; when s::bad_handshake; says s::say_handshake;
     bad_last_ack: InvalidHandshake by LocalKernel, Likely; when s::bad_last_ack; says |_| "the handshake's last ACK did not match this listener's SYN-ACK".into();
+    abandoned_connect: InvalidHandshake by LocalKernel, Certain; when s::abandoned_connect; says s::say_abandoned;
     unexpected_syn_ack: InvalidHandshake by LocalKernel, Likely; when s::unexpected_syn_ack; says |_| "SYN-ACK arrived for a connection that this host is not opening".into();
     mptcp: Mptcp by LocalKernel, Certain; when s::mptcp; says |_| "the kernel reset an MPTCP subflow".into();
     mptcp_fastclose: Mptcp by LocalKernel, Likely; when s::mptcp_fastclose; says |_| "a live subflow was closed with data unread, as MPTCP fast close does".into();

@@ -118,6 +118,20 @@ pub(super) fn say_handshake(evidence: &Evidence) -> String {
     }
 }
 
+/// The kernel side finds an attempt only for a SYN-ACK that acknowledges its SYN.
+fn abandoned(evidence: &Evidence) -> Option<&End> {
+    answer(evidence)?.end.as_ref().filter(|end| end.ending == Ending::Abandoned)
+}
+
+pub(super) fn abandoned_connect(evidence: &Evidence) -> bool {
+    abandoned(evidence).is_some()
+}
+
+pub(super) fn say_abandoned(evidence: &Evidence) -> String {
+    let ago = abandoned(evidence).map(|end| length(end.ago)).unwrap_or_default();
+    format!("this host gave up connecting {ago} earlier; the SYN-ACK came too late")
+}
+
 pub(super) fn unexpected_syn_ack(evidence: &Evidence) -> bool {
     answer(evidence).is_some_and(|sent| sent.answered.is_some_and(|answered| answered.syn && answered.ack))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role};
+use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role, state};
 
 use super::{Context, GAP, Reason, reason};
 
@@ -42,6 +42,8 @@ pub enum Ending {
     ResetByPeer,
     /// Without FIN or RST: a timeout, or socket repair.
     Silent,
+    /// An attempt to connect ended before the SYN was answered.
+    Abandoned,
 }
 
 /// The socket that sent an active reset.
@@ -139,7 +141,7 @@ pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// Whether our side had closed before the agent started: how, and after how much idle time, was not seen.
 fn closed_before_the_agent(conn: &ConnState) -> bool {
-    use rstwatch_common::record::state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
+    use state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
     conn.closing.time_ns == 0 && matches!(conn.old_state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK)
 }
 
@@ -177,6 +179,10 @@ enum Interrupted {
 /// had arrived. If the ACK has the same time too, most likely the client has its response, and a server that closes has
 /// responded.
 fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
+    // A socket that never was connected has no times.
+    if conn.old_state == state::SYN_SENT {
+        return Interrupted::Work { uncertain: false };
+    }
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let tie = sent == received;
@@ -249,7 +255,9 @@ fn final_message(conn: &ConnState) -> FinalMessage {
 }
 
 fn ending(conn: &ConnState, context: &Context) -> Ending {
-    if conn.marks & mark::OVERFLOWED != 0 {
+    if conn.old_state == state::SYN_SENT {
+        Ending::Abandoned
+    } else if conn.marks & mark::OVERFLOWED != 0 {
         Ending::Overflowed
     } else if conn.marks & mark::ABORTED != 0 {
         Ending::Aborted(abort(conn, context))
@@ -265,7 +273,6 @@ fn ending(conn: &ConnState, context: &Context) -> Ending {
 }
 
 fn abort(conn: &ConnState, context: &Context) -> Abort {
-    use rstwatch_common::record::state;
     let fin = u32::from(conn.fin.time_ns != 0);
     let unread = conn.reset.unread.saturating_sub(fin);
     let by_owner = conn.reset_state == state::CLOSE;

@@ -32,6 +32,10 @@ impl Listener {
         Ok(Self { socket })
     }
 
+    pub(crate) fn options(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(crate) fn accept(&self) -> Result<Tcp> {
         let (socket, _) = self.socket.accept().context("accept")?;
         Ok(Tcp::of(socket)?)

@@ -1,5 +1,5 @@
 //! Socket calls that no safe crate offers: TCP_REPAIR, made for checkpointing, which lets a socket vanish without a FIN or RST and
-//! reads sequence numbers; and connect(AF_UNSPEC).
+//! reads sequence numbers; connect(AF_UNSPEC); and IPV6_DSTOPTS.
 
 use std::io::{Error, Result};
 use std::os::fd::AsRawFd;
@@ -25,11 +25,20 @@ pub(super) fn next_sequence(socket: &Socket) -> Result<u32> {
     answer
 }
 
+/// From now on, the socket's packets have a destination options header (RFC 8200 section 4.6) that holds only padding.
+pub(crate) fn add_destination_options(socket: &Socket) -> Result<()> {
+    set_value(socket, libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, &[0_u8, 0, 1, 4, 0, 0, 0, 0])
+}
+
 pub(super) fn set(socket: &Socket, option: i32, value: i32) -> Result<()> {
-    let size = socklen::<i32>();
+    set_value(socket, libc::IPPROTO_TCP, option, &value)
+}
+
+fn set_value<T>(socket: &Socket, level: i32, option: i32, value: &T) -> Result<()> {
     // SAFETY: the pointer and size describe `value`, which outlives the call.
-    let code =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), size) };
+    let code = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), socklen::<T>())
+    };
     outcome(code)
 }
 

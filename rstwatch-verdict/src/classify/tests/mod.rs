@@ -14,7 +14,7 @@ use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::{self, Evidence, SenderVerdict};
 use crate::testing::fixture;
 use received::{after_fin, bare};
-use sent::{active, own_abort};
+use sent::{abandoned_connect, active, own_abort};
 
 /// A rule, and a record that it decides.
 type Case = (&'static str, fn() -> ResetRecord);
@@ -121,6 +121,14 @@ fn derived_reasons_are_not_certain() {
         let verdict = classify(&evidence_of(&reset));
         assert_eq!((verdict.cause, verdict.confidence), (cause, Confidence::Likely), "{}", verdict.rule);
     }
+}
+
+/// The time since it was given up is not an idle time.
+#[test]
+fn an_attempt_to_connect_was_never_idle() {
+    let evidence = evidence_of(&abandoned_connect());
+    assert!(matches!(&evidence, Evidence::Sent(sent) if sent.end.as_ref().is_some_and(|end| end.idle.is_none())));
+    assert_eq!(classify(&evidence).because, "this host gave up connecting 250 ms earlier; the SYN-ACK came too late");
 }
 
 /// Each end alone infers idle_reaped, but both measure the same idle period.

@@ -42,6 +42,16 @@ pub(super) fn answer_from(class: u8, why: &str, tcp_flags: u8) -> ResetRecord {
     record
 }
 
+/// An answer to the SYN-ACK of an attempt that this host gave up 250 ms ago.
+pub(super) fn abandoned_connect() -> ResetRecord {
+    let mut record = answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK);
+    record.flags |= flags::TOMBSTONE;
+    record.conn.role = role::CLIENT;
+    record.conn.old_state = state::SYN_SENT;
+    record.conn.closed.time_ns = NOW_NS - SECOND / 4;
+    record
+}
+
 /// netfilter rejected a SYN.
 fn rejected() -> ResetRecord {
     let mut record = fixture::sent_answer();
@@ -142,6 +152,7 @@ pub(super) const CASES: &[Case] = &[
     // The port is reused while this side still waits for the old connection's FIN.
     ("bad_syn", || answer_from(sk_class::TIME_WAIT, "TCP_TIMEWAIT_SOCKET", tcp_flag::SYN)),
     ("unexpected_syn_ack", || answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK)),
+    ("abandoned_connect", abandoned_connect),
     ("mptcp", || active("MPTCP_RST_EMPTCP", state::ESTABLISHED)),
     ("mptcp_fastclose", || active("TCP_ABORT_ON_CLOSE", state::ESTABLISHED)),
     ("out_of_memory", || own_abort("TCP_ABORT_ON_MEMORY")),
