@@ -259,6 +259,31 @@ causes! {
         covers: &[],
         colour: Colour { light: "#ee3377", dark: "#ff6fa3", grafana: "#CFA100" },
     }
+    NatUntranslated = "nat_untranslated" {
+        brief: "a segment came without its address translation, and the stack reset it",
+        means: "A segment of a live connection reached its destination with an address that should have been \
+                translated: connection tracking on the router considered it invalid, or it took another path. \
+                The stack there knows no connection with that address and answered with an RST, which ended a \
+                healthy connection at the end that had sent the segment.",
+        confirm: &[
+            ("the address that the segment came with, and the one that it should have", "rstwatch trace --cause nat_untranslated"),
+            ("on the router that translates: the segments that connection tracking considers invalid", "conntrack -S"),
+            (
+                "which ones: add a rule that counts and logs them",
+                "nft insert rule inet filter forward ct state invalid counter log",
+            ),
+            ("whether both directions pass the router", "ip route get ADDRESS"),
+        ],
+        fix: "drop INVALID packets in FORWARD, or set net.netfilter.nf_conntrack_tcp_be_liberal=1",
+        fix_more: &[
+            "Do so on the router that translates: for Kubernetes services, that is the client's node.",
+            "A dropped segment is retransmitted, and the retransmission is usually translated.",
+            "If SYN-ACKs are reset, replies bypass the router: route them through it, or translate the source address too.",
+        ],
+        benign: false,
+        covers: &[],
+        colour: Colour { light: "#a6761d", dark: "#dcae52", grafana: "#B877D9" },
+    }
     KeepaliveTimeout = "keepalive_timeout" {
         brief: "keepalive or user timeout ended the connection",
         means: "The peer answered neither keepalive probes nor data within the configured time, so this stack \
@@ -296,7 +321,7 @@ causes! {
             "Drain before failover; clients should reconnect and retry idempotent requests once.",
         ],
         benign: false,
-        covers: &[Cause::IdleReaped, Cause::ProcessDied, Cause::ListenOverflow],
+        covers: &[Cause::IdleReaped, Cause::ProcessDied, Cause::ListenOverflow, Cause::NatUntranslated],
         colour: Colour { light: "#2f8f83", dark: "#5fc9ba", grafana: "#73BF69" },
     }
     ResourceLimit = "resource_limit" {
