@@ -32,6 +32,7 @@ pub(crate) mod limits;
 mod middlebox;
 mod mptcp;
 mod nat;
+mod untranslated;
 mod overload;
 mod controls;
 mod reboot;
@@ -57,6 +58,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     idle_ends::ROWS,
     middlebox::ROWS,
     nat::ROWS,
+    untranslated::ROWS,
     forge::ROWS,
     extension::ROWS,
     ttl::ROWS,

@@ -17,6 +17,9 @@ pub struct Source {
     pub path: &'static str,
 }
 
+/// Fields that some kernels lack by design, and then do not need: the owners of a bound port moved in Linux 6.8.
+pub const OPTIONAL: &[&str] = &["bind_owners", "bind_bhash2", "bind2_node", "bind2_address", "bind2_owners"];
+
 macro_rules! layout {
     ($($field:ident: $structure:literal $path:literal,)+) => {
         wire! {
@@ -61,6 +64,20 @@ layout! {
     skc_v6_daddr: "sock_common" "skc_v6_daddr",
     skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr",
     skc_flags: "sock_common" "skc_flags",
+    skc_bind_node: "sock_common" "skc_bind_node",
+    net_hash_mix: "net" "hash_mix",
+    net_hashinfo: "net" "ipv4.tcp_death_row.hashinfo",
+    bhash: "inet_hashinfo" "bhash",
+    bhash_size: "inet_hashinfo" "bhash_size",
+    bhash_chain: "inet_bind_hashbucket" "chain",
+    bind_net: "inet_bind_bucket" "ib_net.net",
+    bind_port: "inet_bind_bucket" "port",
+    bind_node: "inet_bind_bucket" "node",
+    bind_owners: "inet_bind_bucket" "owners",
+    bind_bhash2: "inet_bind_bucket" "bhash2",
+    bind2_node: "inet_bind2_bucket" "bhash_node",
+    bind2_address: "inet_bind2_bucket" "v6_rcv_saddr",
+    bind2_owners: "inet_bind2_bucket" "owners",
     net_inum: "net" "ns.inum",
     net_cookie: "net" "net_cookie",
     sk_protocol: "sock" "sk_protocol",
@@ -94,6 +111,7 @@ layout! {
     snd_nxt: "tcp_sock" "snd_nxt",
     write_seq: "tcp_sock" "write_seq",
     rcv_nxt: "tcp_sock" "rcv_nxt",
+    rcv_wnd: "tcp_sock" "rcv_wnd",
     copied_seq: "tcp_sock" "copied_seq",
     packets_out: "tcp_sock" "packets_out",
     bytes_sent: "tcp_sock" "bytes_sent",

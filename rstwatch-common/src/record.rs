@@ -57,6 +57,9 @@ pub mod flags {
     pub const PHANTOM: u32 = 1 << 5;
     /// The reject was inferred from a dropped segment, not seen at nf_send_reset.
     pub const INFERRED: u32 = 1 << 6;
+    /// The answered segment belongs to a live connection of the same local end towards another address:
+    /// `ResetRecord::true_remote`. Without a listener, `conn` is its state, if that is known.
+    pub const UNTRANSLATED: u32 = 1 << 7;
 }
 
 wire! {
@@ -96,8 +99,25 @@ wire! {
         pub tcp: TcpFacts,
         /// The connection's state; written where [`flags::CONN_STATE`] or [`flags::TOMBSTONE`] is set.
         pub conn: ConnState,
-        /// The running task; written for active resets only.
+        /// The running task; written for active resets only. Where [`flags::UNTRANSLATED`] is set, its room holds
+        /// [`ResetRecord::true_remote`].
         pub task: Task,
+    }
+}
+
+impl ResetRecord {
+    /// Writes [`ResetRecord::true_remote`], in the room of the task, which answers to segments do not have.
+    #[inline(always)]
+    pub const fn set_true_remote(&mut self, address: &[u8; 16], port: u16) {
+        self.task.comm = *address;
+        self.task.tgid = port as u32;
+    }
+
+    /// The remote end of the live connection that the answered segment belongs to: an address in network order, as in
+    /// [`Flow`], and a port.
+    pub const fn true_remote(&self) -> ([u8; 16], u16) {
+        let [low, high, ..] = self.task.tgid.to_le_bytes();
+        (self.task.comm, u16::from_le_bytes([low, high]))
     }
 }
 

@@ -50,7 +50,8 @@ fn clear_unwritten(record: &mut ResetRecord) {
     if record.flags & (flags::CONN_STATE | flags::TOMBSTONE) == 0 {
         record.conn.zero();
     }
-    if record.kind != kind::SENT || record.flags & flags::SKB != 0 {
+    let untranslated = record.flags & flags::UNTRANSLATED != 0;
+    if record.kind != kind::SENT || (record.flags & flags::SKB != 0 && !untranslated) {
         record.task.zero();
     }
 }
@@ -100,6 +101,7 @@ mod tests {
         assert_eq!(written(&noise(kind::SENT, 0)), [false, false, true]);
         assert_eq!(written(&noise(kind::SENT, flags::SKB | flags::TOMBSTONE)), [false, true, false]);
         assert_eq!(written(&noise(kind::SENT, flags::TCP | flags::CONN_STATE)), [true, true, true]);
+        assert_eq!(written(&noise(kind::SENT, flags::SKB | flags::UNTRANSLATED)), [false, false, true]);
         assert_eq!(written(&noise(kind::RECEIVED, flags::TCP)), [true, false, false]);
         assert_eq!(written(&noise(kind::FIREWALL, flags::SKB)), [false, false, false]);
     }

@@ -69,6 +69,12 @@ impl<'a> Rule<'a> {
         Self::other(ns, hook, &format!("{matches} counter drop"))
     }
 
+    /// No connection tracking, so no address translation either, for matching packets that a device receives.
+    pub(crate) fn untracked(ns: &'a Ns, matches: &str) -> Result<Self> {
+        let chain = "type filter hook prerouting priority raw";
+        Self::load(ns, "inet", chain, &[&format!("{matches} counter notrack")], None)
+    }
+
     /// Any other rule of a filter chain, which sends no reset.
     pub(crate) fn other(ns: &'a Ns, hook: &str, rule: &str) -> Result<Self> {
         Self::load(ns, "inet", &filter(hook), &[rule], None)

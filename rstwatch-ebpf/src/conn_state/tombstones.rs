@@ -166,9 +166,9 @@ fn near(left: u32, right: u32) -> bool {
     left.wrapping_sub(right).wrapping_add(1 << 24) < 1 << 25
 }
 
-/// Compares by words: a compiler compares byte arrays by a call.
+/// Whether two flows are the same. Compares by words: a compiler compares byte arrays by a call.
 #[inline(always)]
-fn same(left: &Flow, right: &Flow) -> bool {
+pub fn same(left: &Flow, right: &Flow) -> bool {
     let (left, right) = (core::ptr::from_ref(left).cast::<u32>(), core::ptr::from_ref(right).cast::<u32>());
     let mut differs = 0;
     for index in 0..size_of::<Flow>() / 4 {

@@ -1,5 +1,6 @@
 //! Reading facts of sockets, packets, tasks and namespaces.
 
+pub mod bound;
 pub mod cgroup;
 pub mod clock;
 pub mod conntrack;

@@ -51,6 +51,12 @@ pub fn net_of_skb(skb: impl Base) -> u64 {
     of_skb(skb, |net| number_of_net(net), |net| number_of_net(net))
 }
 
+/// The address of the `struct net` that a received packet is in; 0: not known.
+#[inline(always)]
+pub fn struct_of_skb(skb: u64) -> u64 {
+    value!(value!(skb, skb_dev, u64), dev_net, u64)
+}
+
 /// The inode of a `struct net`.
 #[inline(always)]
 pub fn netns_of_net(net: impl Base) -> u32 {

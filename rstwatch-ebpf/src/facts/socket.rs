@@ -8,8 +8,10 @@ use crate::facts::clock::jiffies;
 use crate::kernel::{Base, field, offset, value};
 use crate::words::zeroed;
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// `skc_family` of IPv4.
+pub const AF_INET: u16 = 2;
+/// `skc_family` of IPv6.
+pub const AF_INET6: u16 = 10;
 
 /// [`sk_class`] of a socket, NULL included.
 #[inline(always)]

@@ -3,18 +3,20 @@
 use core::ptr::null_mut;
 
 use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
-use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, sk_class, state, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, sk_class, state, tcp_flag};
 
-use crate::conn_state::{lifecycle, syns, tombstones};
+use crate::conn_state::{lifecycle, slots, syns, tombstones};
 use crate::emit::counts::{count, count_sent_in};
 use crate::emit::emit;
 use crate::emit::head::Head;
 use crate::emit::rate::Rate;
+use crate::facts::bound;
 use crate::facts::cgroup::cgroup_of;
 use crate::facts::clock;
 use crate::facts::conntrack::conntrack_full_ns;
+use crate::facts::netns::struct_of_skb;
 use crate::facts::segment::Seen;
-use crate::facts::socket::queue_is_full;
+use crate::facts::socket::{flow_of, queue_is_full};
 use crate::facts::task::read_current;
 use crate::facts::tcp::read_tcp;
 use crate::kernel::{Base, setting, value};
@@ -154,6 +156,9 @@ impl<S: Base> Sent<S> {
                 copy(&mut record.conn, conn);
             }
             self.read_socket(record, now);
+            if self.is_stray(found) {
+                self.find_untranslated(record);
+            }
             // When a segment is answered, the running task has nothing to do with it.
             if self.skb == 0 {
                 read_current(&mut record.task);
@@ -175,6 +180,41 @@ impl<S: Base> Sent<S> {
             state: self.state,
             flow: &self.seen.flow,
             segment: Some(&self.seen.segment),
+        }
+    }
+
+    /// Whether the answered segment acknowledges something in a connection of which nothing is known.
+    #[inline(always)]
+    fn is_stray(&self, found: u32) -> bool {
+        let answers = self.seen.segment.present & present::SEGMENT != 0 && self.seen.segment.flags & tcp_flag::ACK != 0;
+        let unknown = found & (flags::TOMBSTONE | flags::HANDSHAKE) == 0;
+        answers && unknown && (self.class == sk_class::NONE || self.class == sk_class::LISTEN)
+    }
+
+    /// Looks for a live connection that the segment belongs to, whose peer has another address. It takes longer than all else
+    /// here, so it is done within the rate of records only.
+    #[inline(always)]
+    fn find_untranslated(&self, record: &mut ResetRecord) {
+        // A listener's segment has lost its device by now (net/ipv4/tcp_ipv4.c, tcp_v4_rcv).
+        let net =
+            if self.class == sk_class::LISTEN { value!(self.address, skc_net, u64) } else { struct_of_skb(self.skb) };
+        let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, net);
+        if sk == 0 {
+            return;
+        }
+        let connection = flow_of(sk);
+        // The same flow: it became known a moment after the answer.
+        if tombstones::same(&connection, &self.seen.flow) {
+            return;
+        }
+        record.set_true_remote(&connection.remote, connection.remote_port);
+        record.flags |= flags::UNTRANSLATED;
+        // SAFETY: a slot of the table: plain numbers.
+        if self.class == sk_class::NONE
+            && let Some(conn) = unsafe { slots::of_number(sk).as_ref() }
+        {
+            copy(&mut record.conn, conn);
+            record.flags |= flags::CONN_STATE;
         }
     }
 

@@ -285,6 +285,33 @@ causes! {
         covers: &[],
         colour: Colour { light: "#ee3377", dark: "#ff6fa3", grafana: "#CFA100" },
     }
+    NatUntranslated = "nat_untranslated" {
+        brief: "a segment came without its address translation, and the stack reset it",
+        phrase: "a reply whose translation was not undone",
+        means: "A segment of a live connection reached its destination with an address that should have been \
+                translated: connection tracking on the router considered it invalid, or it took another path. \
+                The stack there knows no connection with that address and answered with an RST, which ended a \
+                healthy connection at the end that had sent the segment.",
+        confirm: &[
+            ("the address that the segment came with, and the one that it should have", "rstwatch trace --cause nat_untranslated"),
+            ("on the router that translates: the segments that connection tracking considers invalid", "conntrack -S"),
+            (
+                "which ones: add a rule that counts and logs them",
+                "nft insert rule inet filter forward ct state invalid counter log",
+            ),
+            ("whether both directions pass the router", "ip route get ADDRESS"),
+        ],
+        fix: "drop INVALID packets in FORWARD, or set net.netfilter.nf_conntrack_tcp_be_liberal=1",
+        fix_peer: "on the router that translates, drop INVALID packets in FORWARD, or set nf_conntrack_tcp_be_liberal=1",
+        fix_more: &[
+            "Do so on the router that translates: for Kubernetes services, that is the client's node.",
+            "A dropped segment is retransmitted, and the retransmission is usually translated.",
+            "If SYN-ACKs are reset, replies bypass the router: route them through it, or translate the source address too.",
+        ],
+        benign: false,
+        covers: &[],
+        colour: Colour { light: "#a6761d", dark: "#dcae52", grafana: "#B877D9" },
+    }
     KeepaliveTimeout = "keepalive_timeout" {
         brief: "keepalive or user timeout ended the connection",
         phrase: "its keepalives went unanswered",
@@ -372,27 +399,6 @@ causes! {
             Cause::Mptcp,
         ],
         colour: Colour { light: "#a0522d", dark: "#e08a5a", grafana: "#F2A65A" },
-    }
-    NatUntranslated = "nat_untranslated" {
-        brief: "a reply arrived untranslated, and the stack that it reached reset a stranger",
-        phrase: "a reply whose translation was not undone",
-        means: "Connection tracking took a reply for INVALID and did not translate its addresses back, so it \
-                reached a host that knows no such connection. The host's stack answered with an RST, and the \
-                sender of the reply lost a healthy connection.",
-        confirm: &[
-            ("the affected connections", "rstwatch trace --cause nat_untranslated"),
-            ("packets that connection tracking took for invalid", "conntrack -S"),
-            ("whether INVALID packets are dropped before they are forwarded", "nft list ruleset | grep invalid"),
-        ],
-        fix: "drop INVALID packets in FORWARD (ct state invalid drop), or set net.netfilter.nf_conntrack_tcp_be_liberal=1",
-        fix_peer: "where this end's replies are translated, drop INVALID packets in FORWARD, or set nf_conntrack_tcp_be_liberal=1",
-        fix_more: &[
-            "Replies that take another path than the requests are INVALID too: mend asymmetric routes.",
-            "The device is the one that translates: this host itself for a Service's address, else a router on the path.",
-        ],
-        benign: false,
-        covers: &[],
-        colour: Colour { light: "#b8336a", dark: "#f27aa8", grafana: "#FF7ABF" },
     }
     Probe = "probe" {
         brief: "opened and aborted by the opener without a byte of payload",

@@ -4,8 +4,8 @@
 use super::{after_close as a, candidates as c, received as r, sent as s};
 use crate::cause::Cause::{
     AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
-    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NoSuchConnection, PeerAbort,
-    Probe, ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
+    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
+    NoSuchConnection, PeerAbort, Probe, ProcessDied, Refused, ResourceLimit, Unknown, UnreadData,
 };
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::{Cause, Confidence};
@@ -74,6 +74,9 @@ rules! {
     firewall_while_full: ConntrackFull by LocalFirewall, Likely; when s::rejected_while_full; says s::say_rejected_while_full;
     firewall: FirewallReject by LocalFirewall, Certain; when s::firewall_seen; says s::say_firewall;
     firewall_inferred: FirewallReject by LocalFirewall, Likely; when s::firewall; says s::say_firewall;
+
+    // Sent, in answer to a segment of a live connection.
+    untranslated: NatUntranslated by LocalKernel, Certain; when s::untranslated; says s::say_untranslated;
 
     // Sent, in answer to a segment of a handshake.
     refused: Refused by LocalKernel, Certain; when s::refused; says |_| "SYN arrived for a port on which nothing listens".into();

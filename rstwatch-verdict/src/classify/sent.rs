@@ -1,10 +1,11 @@
 //! Predicates and sentences for resets that this host sent: from its firewall, in answer to a handshake, from live
 //! sockets.
 
-use crate::text::length;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::evidence::{Abort, End, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
+use crate::text::length;
 
 fn sent(evidence: &Evidence) -> Option<&Sent> {
     match evidence {
@@ -130,6 +131,26 @@ pub(super) fn abandoned_connect(evidence: &Evidence) -> bool {
 pub(super) fn say_abandoned(evidence: &Evidence) -> String {
     let ago = abandoned(evidence).map(|end| length(end.ago)).unwrap_or_default();
     format!("this host gave up connecting {ago} earlier; the SYN-ACK came too late")
+}
+
+/// The true end of the connection that the segment belongs to.
+fn true_remote(evidence: &Evidence) -> Option<SocketAddr> {
+    answer(evidence)?.untranslated
+}
+
+/// Both sequence numbers fit a live connection, by chance once in some hundred million segments.
+pub(super) fn untranslated(evidence: &Evidence) -> bool {
+    true_remote(evidence).is_some()
+}
+
+pub(super) fn say_untranslated(evidence: &Evidence) -> String {
+    let remote = true_remote(evidence).map(|remote| remote.to_string()).unwrap_or_default();
+    let what = if answer(evidence).and_then(|sent| sent.answered).is_some_and(|answered| answered.syn) {
+        "SYN-ACK answers this host's attempt to connect"
+    } else {
+        "segment belongs to this host's live connection"
+    };
+    format!("the {what} to {remote} by its sequence numbers: its source address was not translated back")
 }
 
 pub(super) fn unexpected_syn_ack(evidence: &Evidence) -> bool {

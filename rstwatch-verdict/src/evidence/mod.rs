@@ -7,6 +7,7 @@ mod reason;
 mod received;
 mod sent;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
@@ -81,6 +82,8 @@ pub struct Sent {
     pub ended_by: Option<EndedBy>,
     /// How long before the reset this node's conntrack table was full, if that was after the peer was last heard.
     pub conntrack_full: Option<Duration>,
+    /// The remote end of the live connection that the answered segment belongs to: the segment bears another address.
+    pub untranslated: Option<SocketAddr>,
     /// The running task as `comm[pid]`: it destroyed the socket, if that was destroyed alive.
     pub actor: String,
 }

@@ -1,8 +1,12 @@
 //! Evidence of sent resets: mostly the kernel's own reason.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Task, flags, present, role, sk_class, tcp_flag};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ResetRecord, flags, present, role, sk_class, tcp_flag};
+
+use crate::addresses::ends;
 
 use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
 
@@ -13,7 +17,8 @@ const MAX_FULL_BEFORE_REJECT: Duration = Duration::from_secs(10);
 
 pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
     let (reason, given) = Reason::of(record, &context.reasons);
-    let mut end = end::of(record, context);
+    // The connection that an untranslated segment belongs to is alive.
+    let mut end = end::of(record, context).filter(|_| record.flags & flags::UNTRANSLATED == 0);
     // For an active reset, the connection state holds the kernel's number of the reason. Where that has no name, use the
     // derived reason.
     if let Some(end) = &mut end
@@ -37,12 +42,25 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         ended_by: None,
         conntrack_full: conntrack_full(record)
             .filter(|full| *full <= peer_silence(record, context).min(MAX_FULL_BEFORE_TIMEOUT)),
-        actor: actor(&record.task),
+        untranslated: untranslated(record),
+        actor: actor(record),
     }
 }
 
-fn actor(task: &Task) -> String {
-    crate::identity::process(task).map(|process| format!("{}[{}]", process.comm, process.pid)).unwrap_or_default()
+/// The running task of an active reset.
+fn actor(record: &ResetRecord) -> String {
+    let task = Some(&record.task).filter(|_| record.flags & flags::SKB == 0);
+    task.and_then(crate::identity::process)
+        .map(|process| format!("{}[{}]", process.comm, process.pid))
+        .unwrap_or_default()
+}
+
+/// The remote end of the live connection that the segment belongs to, if it bears another address.
+fn untranslated(record: &ResetRecord) -> Option<SocketAddr> {
+    (record.flags & flags::UNTRANSLATED != 0).then(|| {
+        let (remote, remote_port) = record.true_remote();
+        ends(&Flow { remote, remote_port, ..record.flow }).1
+    })
 }
 
 fn answered(record: &ResetRecord) -> Option<Answered> {

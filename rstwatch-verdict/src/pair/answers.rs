@@ -67,6 +67,7 @@ pub fn may_precede_abort(evidence: &Evidence) -> bool {
         answered: Some(answered),
         socket: SocketClass::NoSocket | SocketClass::Listener,
         end,
+        untranslated: None,
         ..
     }) = evidence
     else {
@@ -136,6 +137,9 @@ mod tests {
         let mut syn = unknown;
         syn.segment.flags = tcp_flag::SYN;
         assert!(!held(&syn), "a refusal");
+        let mut untranslated = unknown;
+        untranslated.flags |= flags::UNTRANSLATED;
+        assert!(!held(&untranslated), "a live connection's");
         let mut silent = unknown;
         silent.flags |= flags::TOMBSTONE;
         silent.conn.old_state = state::ESTABLISHED;

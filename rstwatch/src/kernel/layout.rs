@@ -2,7 +2,7 @@
 //!
 //! `rstwatch-common/src/layout.rs` lists the fields; `rstwatch-ebpf/src/kernel.rs` uses the offsets.
 
-use rstwatch_common::layout::{ABSENT, Layout};
+use rstwatch_common::layout::{ABSENT, Layout, OPTIONAL};
 
 use super::btf::Btf;
 
@@ -13,10 +13,11 @@ pub fn resolve(btf: &Btf) -> Layout {
     })
 }
 
-/// `struct.member` of each field that this kernel lacks.
+/// `struct.member` of each field that this kernel lacks and should have.
 pub fn missing(btf: &Btf) -> Vec<String> {
     Layout::SOURCES
         .iter()
+        .filter(|source| !OPTIONAL.contains(&source.field))
         .filter(|source| btf.offset(source.structure, source.path).is_none())
         .map(|source| format!("{}.{}", source.structure, source.path))
         .collect()

@@ -74,6 +74,13 @@ pub(super) fn idle_at_close(mut record: ResetRecord) -> ResetRecord {
     record
 }
 
+/// The answered segment belongs to a live connection to another address.
+fn untranslated(mut record: ResetRecord) -> ResetRecord {
+    record.flags |= flags::UNTRANSLATED;
+    record.set_true_remote(&[10, 96, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 443);
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
     // The rule accepts established connections by their conntrack entry, which this one had lost.
     ("firewall_while_full", || {
@@ -99,6 +106,12 @@ pub(super) const CASES: &[Case] = &[
         (record.tcp.received_age, record.tcp.ack_age) = (jiffies(30_000), jiffies(30_000));
         full(record, 40 * SECOND)
     }),
+    // A router's conntrack considered the reply invalid.
+    ("untranslated", || untranslated(fixture::sent_answer())),
+    // The reply to a server: its client's router did not translate.
+    ("untranslated", || untranslated(answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK))),
+    // The server's SYN-ACK bypassed the router.
+    ("untranslated", || untranslated(answer_from(sk_class::NONE, "NO_SOCKET", tcp_flag::SYN | tcp_flag::ACK))),
     ("subflow_reset", || {
         let mut record = active("NOT_SPECIFIED", state::ESTABLISHED);
         record.subflow = 1;
