@@ -2,15 +2,22 @@
 //!
 //! A received reset is held for a moment, because its sender's record may follow: an active RST is traced after its
 //! transmission, and on loopback it has arrived by then. Of the sent resets only some answers are held ([`answers`]).
+//!
+//! The ends of one flow find each other by that flow. Where address translation has changed it, they do by the
+//! [`numbers`] of the RST.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ResetRecord, flags};
 
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
+use numbers::{Numbers, is_translation};
 
 pub mod answers;
+mod numbers;
 
 /// How long a receive is held for its sender's record, and an answer for the abort that explains it.
 pub const HOLD: Duration = Duration::from_millis(50);
@@ -48,11 +55,28 @@ impl Held {
 
 struct SentReset {
     time_ns: u64,
-    seq: Option<u32>,
+    numbers: Option<Numbers>,
     verdict: SenderVerdict,
 }
 
-/// Recent received and sent resets, both by the flow as the receiver sees it.
+/// What of a received reset is compared with sent ones.
+struct Receipt {
+    flow: Flow,
+    time_ns: u64,
+    numbers: Option<Numbers>,
+}
+
+impl Receipt {
+    fn of(record: &ResetRecord) -> Self {
+        Self { flow: record.flow, time_ns: record.time_ns, numbers: Numbers::of_received(record) }
+    }
+
+    fn number(&self) -> Option<NonZeroU32> {
+        self.numbers.and_then(Numbers::identifying)
+    }
+}
+
+/// Recent received and sent resets, both by the flow as the receiver sees it, and by the number that identifies the RST.
 pub struct Pairing {
     held: Recent<Held>,
     sent: Recent<SentReset>,
@@ -72,37 +96,53 @@ impl Pairing {
             self.held.take(&record.flow, |held| held.record.sock == record.sock);
         }
         let receiver = record.flow.reversed();
-        let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
-        match self.held.take(&receiver, |held| !held.suspect && matches(&sent, &held.record)) {
+        let sent = SentReset { time_ns: record.time_ns, numbers: Numbers::of_sent(record), verdict };
+        match self.receiver_of(&receiver, &sent) {
             Some(held) => Some(Ready { sender_verdict: Some(sent.verdict), ..without_sender(&held) }),
             None => {
-                self.sent.push(receiver, sent);
+                self.sent.push_numbered(receiver, sent.numbers.and_then(Numbers::identifying), sent);
                 None
             }
         }
+    }
+
+    /// The held receive of a sent reset. The exactly reversed flow comes first.
+    fn receiver_of(&mut self, receiver: &Flow, sent: &SentReset) -> Option<Held> {
+        let exact = |held: &Held| !held.suspect && matches(sent, &Receipt::of(&held.record));
+        if let Some(held) = self.held.take(receiver, exact) {
+            return Some(held);
+        }
+        // The header of a suspect was not seen, so it has no number.
+        let translated = |_: &Flow, held: &Held| matches_translated(receiver, sent, &Receipt::of(&held.record));
+        self.held.take_numbered(sent.numbers?.identifying()?, translated)
     }
 
     /// Takes a received reset; returns it at once if its sender was seen before.
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
         let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
-        let held = Held::new(record);
-        match if held.suspect { None } else { self.sender_of(&record) } {
+        let (held, receipt) = (Held::new(record), Receipt::of(&record));
+        match if held.suspect { None } else { self.sender_of(&receipt) } {
             Some(saw) => vec![Ready { sender_verdict: Some(saw), ..without_sender(&held) }],
             None => {
-                let evicted = self.held.push(record.flow, held);
+                let evicted = self.held.push_numbered(record.flow, receipt.number(), held);
                 evicted.map(|held| self.release(held)).into_iter().collect()
             }
         }
     }
 
-    fn sender_of(&mut self, record: &ResetRecord) -> Option<SenderVerdict> {
-        self.sent.take(&record.flow, |sent| matches(sent, record)).map(|sent| sent.verdict)
+    /// The verdict of a receive's sender. The exactly reversed flow comes first.
+    fn sender_of(&mut self, receipt: &Receipt) -> Option<SenderVerdict> {
+        if let Some(sent) = self.sent.take(&receipt.flow, |sent| matches(sent, receipt)) {
+            return Some(sent.verdict);
+        }
+        let translated = |flow: &Flow, sent: &SentReset| matches_translated(flow, sent, receipt);
+        self.sent.take_numbered(receipt.number()?, translated).map(|sent| sent.verdict)
     }
 
     /// Ends a hold. A suspect whose hold has expired is genuine; look for its sender.
     fn release(&mut self, held: Held) -> Ready {
-        let sender_verdict = if held.suspect { self.sender_of(&held.record) } else { None };
+        let sender_verdict = if held.suspect { self.sender_of(&Receipt::of(&held.record)) } else { None };
         Ready { sender_verdict, ..without_sender(&held) }
     }
 
@@ -152,25 +192,28 @@ fn nanos(duration: Duration) -> u64 {
 
 /// Whether two records of the same flow describe one RST: at about the same time, and with the same sequence number if
 /// both know it.
-fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
-    let near = sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT);
-    let same_seq = match (sent.seq, evidence::rst_header(received)) {
-        (Some(seq), Some(rst)) => seq == rst.seq,
+fn matches(sent: &SentReset, received: &Receipt) -> bool {
+    let same_seq = match (sent.numbers, received.numbers) {
+        (Some(sent), Some(received)) => sent.seq == received.seq,
         _ => true,
     };
-    near && same_seq
+    is_near(sent, received) && same_seq
 }
 
-/// The sequence number of a sent RST: in an answer, the acknowledgement number of the answered segment; in an active
-/// reset, snd_nxt.
+/// Whether two records describe one RST that was translated on its way: at about the same time, and with the same
+/// numbers, which both must know. `flow` is the sent reset's, as its receiver would see it without translation.
+fn matches_translated(flow: &Flow, sent: &SentReset, received: &Receipt) -> bool {
+    let Some(numbers) = sent.numbers else { return false };
+    is_near(sent, received) && received.numbers == Some(numbers) && is_translation(flow, &received.flow, numbers)
+}
+
+fn is_near(sent: &SentReset, received: &Receipt) -> bool {
+    sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT)
+}
+
+/// The sequence number of a sent RST, if known.
 pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
-    let answered = &record.segment;
-    match (record.kind, record.flags & flags::SKB != 0) {
-        (_, true) if answered.flags & tcp_flag::ACK != 0 => Some(answered.ack),
-        (_, true) => Some(0),
-        (kind::SENT, false) if record.flags & flags::TCP != 0 => Some(record.tcp.snd_nxt),
-        _ => None,
-    }
+    Numbers::of_sent(record).map(|numbers| numbers.seq)
 }
 
 #[cfg(test)]
@@ -230,6 +273,54 @@ mod tests {
         pairing.sent(&sent(), verdict());
         assert_eq!(pairing.received(fixture::received()).len(), 1);
         assert!(pairing.received(fixture::received()).is_empty());
+    }
+
+    /// The sender behind a virtual address.
+    fn translated() -> ResetRecord {
+        let mut sent = sent();
+        (sent.flow.local[0], sent.flow.local_port) = (172, 8080);
+        sent.tcp.rcv_nxt = fixture::received().segment.ack;
+        sent
+    }
+
+    #[test]
+    fn pairs_through_translation_in_either_order() {
+        let mut pairing = Pairing::default();
+        pairing.received(fixture::received());
+        let ready = pairing.sent(&translated(), verdict()).expect("explained");
+        assert_eq!(ready.sender_verdict, Some(verdict()));
+
+        assert!(pairing.sent(&translated(), verdict()).is_none());
+        assert_eq!(pairing.received(fixture::received())[0].sender_verdict, Some(verdict()));
+        assert!(pairing.received(fixture::received()).is_empty(), "one sender explains one receive");
+    }
+
+    #[test]
+    fn the_reversed_flow_comes_before_a_translated_one() {
+        let mut pairing = Pairing::default();
+        pairing.sent(&translated(), verdict());
+        let direct = SenderVerdict { because: "direct".into(), ..verdict() };
+        pairing.sent(&sent(), direct.clone());
+        assert_eq!(pairing.received(fixture::received())[0].sender_verdict, Some(direct));
+
+        let mut behind = fixture::received();
+        behind.flow.remote[0] = 172;
+        let mut pairing = Pairing::default();
+        pairing.received(behind);
+        pairing.received(fixture::received());
+        let mut abort = sent();
+        abort.tcp.rcv_nxt = fixture::received().segment.ack;
+        assert_eq!(pairing.sent(&abort, verdict()).expect("explained").record.flow, fixture::received().flow);
+    }
+
+    /// The server's abort was lost on its way, and so was the record of its stack's answer, which the client received.
+    #[test]
+    fn an_abort_is_not_the_answer_with_its_number() {
+        let mut pairing = Pairing::default();
+        pairing.sent(&translated(), verdict());
+        let mut bare = fixture::received();
+        bare.segment.flags = rstwatch_common::record::tcp_flag::RST;
+        assert!(pairing.received(bare).is_empty());
     }
 
     #[test]
