@@ -104,17 +104,31 @@ impl<T> Recent<T> {
 
     /// Takes the oldest fitting entry of a flow.
     pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
-        let oldest = self.by_flow.get(flow)?.oldest;
-        let at = self.list(oldest, OF_FLOW).find(|at| self.slots[*at].entry.as_ref().is_some_and(&fits))?;
+        let at = self.find(flow, fits)?;
         self.remove(at)
     }
 
-    /// Takes the oldest fitting entry with a number, of the oldest [`SAME_NUMBER`]; `fits` also gets the entry's flow.
+    /// Takes the oldest fitting entry with a number, of the sixteen oldest; `fits` also gets the entry's flow.
     pub fn take_numbered(&mut self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<T> {
-        let oldest = self.by_number.get(&number)?.oldest;
-        let fits = |slot: &Slot<T>| slot.entry.as_ref().is_some_and(|entry| fits(&slot.flow, entry));
-        let at = self.list(oldest, OF_NUMBER).take(SAME_NUMBER).find(|at| fits(&self.slots[*at]))?;
+        let at = self.find_numbered(number, fits)?;
         self.remove(at)
+    }
+
+    /// Whether a flow has a fitting entry.
+    pub fn contains(&self, flow: &Flow, fits: impl Fn(&T) -> bool) -> bool {
+        self.find(flow, fits).is_some()
+    }
+
+    /// The oldest fitting entry of a flow.
+    pub fn find_mut(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let at = self.find(flow, fits)?;
+        self.slots[at].entry.as_mut()
+    }
+
+    /// The entry that [`take_numbered`](Self::take_numbered) would take.
+    pub fn find_numbered_mut(&mut self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<&mut T> {
+        let at = self.find_numbered(number, fits)?;
+        self.slots[at].entry.as_mut()
     }
 
     /// The newest entry of a flow.
@@ -123,11 +137,25 @@ impl<T> Recent<T> {
         self.slots[newest].entry.as_mut()
     }
 
+    /// The oldest entry.
+    pub fn oldest(&self) -> Option<&T> {
+        self.slots[self.all.oldest?].entry.as_ref()
+    }
+
     /// Takes the oldest entry, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        let oldest = self.all.oldest?;
-        let fits = self.slots[oldest].entry.as_ref().is_some_and(fits);
-        if fits { self.remove(oldest) } else { None }
+        if fits(self.oldest()?) { self.remove(self.all.oldest?) } else { None }
+    }
+
+    fn find(&self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<usize> {
+        let oldest = self.by_flow.get(flow)?.oldest;
+        self.list(oldest, OF_FLOW).find(|at| self.slots[*at].entry.as_ref().is_some_and(&fits))
+    }
+
+    fn find_numbered(&self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<usize> {
+        let oldest = self.by_number.get(&number)?.oldest;
+        let fits = |slot: &Slot<T>| slot.entry.as_ref().is_some_and(|entry| fits(&slot.flow, entry));
+        self.list(oldest, OF_NUMBER).take(SAME_NUMBER).find(|at| fits(&self.slots[*at]))
     }
 
     /// The slots of a list, from one to newer ones.
@@ -244,6 +272,7 @@ mod tests {
                 }
                 assert_eq!(recent.len(), list.len());
                 assert_eq!(recent.is_empty(), list.is_empty());
+                assert_eq!(recent.oldest().copied(), list.first().map(|(.., index)| *index));
                 let newest = list.iter().rev().find(|(p, ..)| *p == port).map(|(.., index)| *index);
                 assert_eq!(recent.newest_mut(&flow(port)).copied(), newest);
                 assert!(recent.slots.len() <= BOUND);

@@ -109,18 +109,19 @@ impl Model {
     }
 }
 
-/// Whether two resets are both ends of one RST: reversed flow, about the same time, the same number if both know it.
+/// Whether two resets are both ends of one RST: reversed flow, about the same time, the same number and
+/// shape if both know them.
 pub(super) fn match_ends(sent: &Reset, received: &Reset) -> bool {
     let opposite = sent.flow.local == received.flow.remote
         && sent.flow.remote == received.flow.local
         && sent.flow.local_port == received.flow.remote_port
         && sent.flow.remote_port == received.flow.local_port
         && sent.flow.family == received.flow.family;
-    let same_number = match (sent.numbers, received.numbers) {
-        (Some((sent, _)), Some((received, _))) => sent == received,
+    let same_numbers = match (sent.numbers, received.numbers) {
+        (Some(sent), Some(received)) => sent.0 == received.0 && sent.1.is_none() == received.1.is_none(),
         _ => true,
     };
-    opposite && are_near(sent, received) && same_number
+    opposite && are_near(sent, received) && same_numbers
 }
 
 fn are_near(sent: &Reset, received: &Reset) -> bool {

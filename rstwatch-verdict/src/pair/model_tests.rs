@@ -8,7 +8,7 @@ use rstwatch_common::flow::{Flow, IPV6};
 use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag};
 
 use super::model::{Model, Numbers, Released, Reset, match_ends};
-use super::{Pairing, Ready};
+use super::{Pairing, Ready, has_expired};
 use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::SenderVerdict;
 use crate::recent::Recent;
@@ -297,6 +297,10 @@ fn released(ready: Ready) -> Released {
     (ready.record.netns, sender)
 }
 
+fn all_due(pairing: &mut Pairing, due: impl Fn(&ResetRecord) -> bool) -> Vec<Released> {
+    std::iter::from_fn(|| pairing.release_if(&due).map(released)).collect()
+}
+
 fn short(bound: usize) -> Pairing {
     Pairing { held: Recent::new(bound), sent: Recent::new(bound) }
 }
@@ -312,7 +316,7 @@ fn both(pairing: &mut Pairing, model: &mut Model, step: &Step) -> (Vec<Released>
             let real = pairing.received(received_record(reset));
             (real.into_iter().map(released).collect(), model.received(*reset).into_iter().collect())
         }
-        Step::Expire(now_ns) => (pairing.expired(*now_ns).into_iter().map(released).collect(), model.expired(*now_ns)),
+        Step::Expire(now_ns) => (all_due(pairing, |record| has_expired(record, *now_ns)), model.expired(*now_ns)),
     }
 }
 
@@ -328,8 +332,7 @@ proptest! {
             prop_assert_eq!(pairing.is_waiting(), model.is_waiting());
             prop_assert!(pairing.held.len() <= bound && pairing.sent.len() <= bound);
         }
-        let real: Vec<_> = pairing.flush().into_iter().map(released).collect();
-        prop_assert_eq!(real, model.flush());
+        prop_assert_eq!(all_due(&mut pairing, |_| true), model.flush());
     }
 
     /// Each receive is released once, or dropped by a phantom's record; each sender explains at most one receive.
@@ -338,7 +341,7 @@ proptest! {
         let mut pairing = short(bound);
         let mut model = Model::new(bound);
         let mut out: Vec<Released> = steps.iter().flat_map(|step| both(&mut pairing, &mut model, step).0).collect();
-        out.extend(pairing.flush().into_iter().map(released));
+        out.extend(all_due(&mut pairing, |_| true));
         let receives: BTreeSet<_> = steps.iter().filter_map(|step| match step {
             Step::Received(reset) => Some(reset.id),
             _ => None,
