@@ -2,15 +2,24 @@
 //!
 //! A received reset is held for a moment, because its sender's record may follow: an active RST is traced after its
 //! transmission, and on loopback it has arrived by then. Of the sent resets only some answers are held ([`answers`]).
+//!
+//! The ends of one flow find each other by that flow. Where address translation has changed it, they do by the RST's
+//! sequence and acknowledgement numbers.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ResetRecord, flags};
 
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
+use numbers::{Numbers, is_translation};
+use silence::neither_sent;
 
 pub mod answers;
+mod numbers;
+pub mod silence;
 
 /// How long a receive is held for its sender's record, and an answer for the abort that explains it.
 pub const HOLD: Duration = Duration::from_millis(50);
@@ -18,7 +27,7 @@ pub const HOLD: Duration = Duration::from_millis(50);
 /// backlog.
 const KEEP_SENT: Duration = Duration::from_secs(2);
 /// Capacity of both queues; beyond it the oldest are evicted.
-const CAPACITY: usize = 8192;
+pub(crate) const CAPACITY: usize = 8192;
 
 /// A receive that is released.
 #[derive(Clone, Debug)]
@@ -29,6 +38,8 @@ pub struct Ready {
     pub sender_verdict: Option<SenderVerdict>,
     /// What arrived on the flow during the hold.
     pub aftermath: Aftermath,
+    /// The other end is on this host, and its socket did not send the RST ([`silence`]).
+    pub other_end_silent: bool,
 }
 
 /// A held receive.
@@ -38,21 +49,45 @@ struct Held {
     aftermath: Aftermath,
     /// It may be a phantom: it is not paired until the hold has expired without the record that would show it.
     suspect: bool,
+    other_end_silent: bool,
 }
 
 impl Held {
     fn new(record: ResetRecord) -> Self {
-        Self { record, aftermath: Aftermath::default(), suspect: evidence::is_phantom(&record) }
+        let suspect = evidence::is_phantom(&record);
+        Self { record, aftermath: Aftermath::default(), suspect, other_end_silent: false }
+    }
+
+    /// Whether a sender's record may still explain it. Payload of the peer's beyond the RST rules that out.
+    fn may_be_explained(&self) -> bool {
+        !self.suspect && !self.aftermath.data_beyond
     }
 }
 
 struct SentReset {
     time_ns: u64,
-    seq: Option<u32>,
+    numbers: Option<Numbers>,
     verdict: SenderVerdict,
 }
 
-/// Recent received and sent resets, both by the flow as the receiver sees it.
+/// What of a received reset is compared with sent ones.
+struct Receipt {
+    flow: Flow,
+    time_ns: u64,
+    numbers: Option<Numbers>,
+}
+
+impl Receipt {
+    fn of(record: &ResetRecord) -> Self {
+        Self { flow: record.flow, time_ns: record.time_ns, numbers: Numbers::of_received(record) }
+    }
+
+    fn number(&self) -> Option<NonZeroU32> {
+        self.numbers.and_then(Numbers::identifying)
+    }
+}
+
+/// Recent received and sent resets, both by the flow as the receiver sees it, and by the number that identifies the RST.
 pub struct Pairing {
     held: Recent<Held>,
     sent: Recent<SentReset>,
@@ -72,37 +107,55 @@ impl Pairing {
             self.held.take(&record.flow, |held| held.record.sock == record.sock);
         }
         let receiver = record.flow.reversed();
-        let sent = SentReset { time_ns: record.time_ns, seq: seq_of_sent(record), verdict };
-        match self.held.take(&receiver, |held| !held.suspect && matches(&sent, &held.record)) {
+        let sent = SentReset { time_ns: record.time_ns, numbers: Numbers::of_sent(record), verdict };
+        match self.receiver_of(&receiver, &sent) {
             Some(held) => Some(Ready { sender_verdict: Some(sent.verdict), ..without_sender(&held) }),
             None => {
-                self.sent.push(receiver, sent);
+                self.sent.push_numbered(receiver, sent.numbers.and_then(Numbers::identifying), sent);
                 None
             }
         }
+    }
+
+    /// The held receive of a sent reset. The exactly reversed flow comes first.
+    fn receiver_of(&mut self, receiver: &Flow, sent: &SentReset) -> Option<Held> {
+        let exact = |held: &Held| held.may_be_explained() && matches(sent, &Receipt::of(&held.record));
+        if let Some(held) = self.held.take(receiver, exact) {
+            return Some(held);
+        }
+        let translated = |_: &Flow, held: &Held| {
+            held.may_be_explained() && matches_translated(receiver, sent, &Receipt::of(&held.record))
+        };
+        self.held.take_numbered(sent.numbers?.identifying()?, translated)
     }
 
     /// Takes a received reset; returns it at once if its sender was seen before.
     pub fn received(&mut self, record: ResetRecord) -> Vec<Ready> {
         let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
-        let held = Held::new(record);
-        match if held.suspect { None } else { self.sender_of(&record) } {
+        let (mut held, receipt) = (Held::new(record), Receipt::of(&record));
+        held.other_end_silent = self.compare_ends(&record);
+        match if held.suspect { None } else { self.sender_of(&receipt) } {
             Some(saw) => vec![Ready { sender_verdict: Some(saw), ..without_sender(&held) }],
             None => {
-                let evicted = self.held.push(record.flow, held);
+                let evicted = self.held.push_numbered(record.flow, receipt.number(), held);
                 evicted.map(|held| self.release(held)).into_iter().collect()
             }
         }
     }
 
-    fn sender_of(&mut self, record: &ResetRecord) -> Option<SenderVerdict> {
-        self.sent.take(&record.flow, |sent| matches(sent, record)).map(|sent| sent.verdict)
+    /// The verdict of a receive's sender. The exactly reversed flow comes first.
+    fn sender_of(&mut self, receipt: &Receipt) -> Option<SenderVerdict> {
+        if let Some(sent) = self.sent.take(&receipt.flow, |sent| matches(sent, receipt)) {
+            return Some(sent.verdict);
+        }
+        let translated = |flow: &Flow, sent: &SentReset| matches_translated(flow, sent, receipt);
+        self.sent.take_numbered(receipt.number()?, translated).map(|sent| sent.verdict)
     }
 
     /// Ends a hold. A suspect whose hold has expired is genuine; look for its sender.
     fn release(&mut self, held: Held) -> Ready {
-        let sender_verdict = if held.suspect { self.sender_of(&held.record) } else { None };
+        let sender_verdict = if held.suspect { self.sender_of(&Receipt::of(&held.record)) } else { None };
         Ready { sender_verdict, ..without_sender(&held) }
     }
 
@@ -113,27 +166,37 @@ impl Pairing {
         }
     }
 
-    /// Takes data from the peer for a connection that an RST had ended. If it lies beyond that RST, the peer did not
-    /// send the RST and no sender's record will follow, so the receive is released.
-    pub fn data_beyond(&mut self, record: &ResetRecord) -> Option<Ready> {
+    /// Takes data from the peer for a connection that an RST had ended. Returns whether it lies beyond that RST, and the
+    /// RST's receive is held: the peer did not send the RST, and no sender's record will follow.
+    pub fn data_beyond(&mut self, record: &ResetRecord) -> bool {
         let beyond = |held: &Held| {
             evidence::rst_header(&held.record).is_some_and(|rst| evidence::is_beyond(&record.segment, rst))
         };
-        let mut held = self.held.take(&record.flow, beyond)?;
+        let Some(held) = self.held.find_mut(&record.flow, beyond) else { return false };
         held.aftermath.data_beyond = true;
-        Some(without_sender(&held))
+        true
     }
 
-    /// Releases the receives whose hold has expired.
-    pub fn expired(&mut self, now_ns: u64) -> Vec<Ready> {
-        let limit = nanos(HOLD);
-        let due = |held: &Held| now_ns.saturating_sub(held.record.time_ns) >= limit;
-        std::iter::from_fn(|| self.held.pop_front_if(due).map(|held| self.release(held))).collect()
+    /// Compares a receive with that of the other end, if that is held. Returns whether the other end did not send this one,
+    /// and marks the held one likewise. Translation keeps the number that the other end would send next.
+    fn compare_ends(&mut self, record: &ResetRecord) -> bool {
+        let flow = record.flow.reversed();
+        let proves = |held: &Held| neither_sent(&held.record, record) != (false, false);
+        let other = if self.held.contains(&flow, proves) {
+            self.held.find_mut(&flow, proves)
+        } else {
+            let next = NonZeroU32::new(record.tcp.snd_nxt);
+            next.and_then(|number| self.held.find_numbered_mut(number, |_, held| proves(held)))
+        };
+        let Some(other) = other else { return false };
+        let (of_other, of_this) = neither_sent(&other.record, record);
+        other.other_end_silent |= of_other;
+        of_this
     }
 
-    /// Releases all receives.
-    pub fn flush(&mut self) -> Vec<Ready> {
-        std::iter::from_fn(|| self.held.pop_front_if(|_| true).map(|held| self.release(held))).collect()
+    /// Releases the oldest receive, if it is due.
+    pub fn release_if(&mut self, due: impl Fn(&ResetRecord) -> bool) -> Option<Ready> {
+        self.held.pop_front_if(|held| due(&held.record)).map(|held| self.release(held))
     }
 
     /// Whether a receive is held.
@@ -143,40 +206,51 @@ impl Pairing {
 }
 
 fn without_sender(held: &Held) -> Ready {
-    Ready { record: held.record, sender_verdict: None, aftermath: held.aftermath }
+    let Held { record, aftermath, other_end_silent, .. } = *held;
+    Ready { record, sender_verdict: None, aftermath, other_end_silent }
+}
+
+/// Whether the hold of a record has expired at this monotonic time.
+pub fn has_expired(record: &ResetRecord, now_ns: u64) -> bool {
+    now_ns.saturating_sub(record.time_ns) >= nanos(HOLD)
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Whether two records of the same flow describe one RST: at about the same time, and with the same sequence number if
-/// both know it.
-fn matches(sent: &SentReset, received: &ResetRecord) -> bool {
-    let near = sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT);
-    let same_seq = match (sent.seq, evidence::rst_header(received)) {
-        (Some(seq), Some(rst)) => seq == rst.seq,
+/// Whether two records of the same flow describe one RST: at about the same time, and if both know its numbers, with the
+/// same sequence number and either both or neither with an acknowledgement number.
+fn matches(sent: &SentReset, received: &Receipt) -> bool {
+    let same = match (sent.numbers, received.numbers) {
+        (Some(sent), Some(received)) => sent.seq == received.seq && sent.ack.is_some() == received.ack.is_some(),
         _ => true,
     };
-    near && same_seq
+    is_near(sent, received) && same
 }
 
-/// The sequence number of a sent RST: in an answer, the acknowledgement number of the answered segment; in an active
-/// reset, snd_nxt.
+/// Whether two records describe one RST that was translated on its way: at about the same time, and with the same
+/// numbers, which both must know. `flow` is the sent reset's, as its receiver would see it without translation.
+fn matches_translated(flow: &Flow, sent: &SentReset, received: &Receipt) -> bool {
+    let Some(numbers) = sent.numbers else { return false };
+    is_near(sent, received) && received.numbers == Some(numbers) && is_translation(flow, &received.flow, numbers)
+}
+
+fn is_near(sent: &SentReset, received: &Receipt) -> bool {
+    sent.time_ns.abs_diff(received.time_ns) < nanos(KEEP_SENT)
+}
+
+/// The sequence number of a sent RST, if known.
 pub fn seq_of_sent(record: &ResetRecord) -> Option<u32> {
-    let answered = &record.segment;
-    match (record.kind, record.flags & flags::SKB != 0) {
-        (_, true) if answered.flags & tcp_flag::ACK != 0 => Some(answered.ack),
-        (_, true) => Some(0),
-        (kind::SENT, false) if record.flags & flags::TCP != 0 => Some(record.tcp.snd_nxt),
-        _ => None,
-    }
+    Numbers::of_sent(record).map(|numbers| numbers.seq)
 }
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod silence_tests;
 
 #[cfg(test)]
 mod tests {
@@ -218,12 +292,71 @@ mod tests {
         assert!(pairing.received(fixture::received()).is_empty());
     }
 
+    /// A device's RST with the peer's numbers, and the answer of the peer's stack to a segment that was under way.
+    #[test]
+    fn another_shape_is_another_reset() {
+        let mut pairing = Pairing::default();
+        let received = fixture::received();
+        let mut answer = fixture::sent_answer();
+        (answer.flow, answer.segment.ack) = (received.flow.reversed(), received.segment.seq);
+        assert!(pairing.sent(&answer, verdict()).is_none());
+        assert!(pairing.received(received).is_empty());
+    }
+
     #[test]
     fn one_sender_explains_one_receive() {
         let mut pairing = Pairing::default();
         pairing.sent(&sent(), verdict());
         assert_eq!(pairing.received(fixture::received()).len(), 1);
         assert!(pairing.received(fixture::received()).is_empty());
+    }
+
+    /// The sender behind a virtual address.
+    fn translated() -> ResetRecord {
+        let mut sent = sent();
+        (sent.flow.local[0], sent.flow.local_port) = (172, 8080);
+        sent.tcp.rcv_nxt = fixture::received().segment.ack;
+        sent
+    }
+
+    #[test]
+    fn pairs_through_translation_in_either_order() {
+        let mut pairing = Pairing::default();
+        pairing.received(fixture::received());
+        let ready = pairing.sent(&translated(), verdict()).expect("explained");
+        assert_eq!(ready.sender_verdict, Some(verdict()));
+
+        assert!(pairing.sent(&translated(), verdict()).is_none());
+        assert_eq!(pairing.received(fixture::received())[0].sender_verdict, Some(verdict()));
+        assert!(pairing.received(fixture::received()).is_empty(), "one sender explains one receive");
+    }
+
+    #[test]
+    fn the_reversed_flow_comes_before_a_translated_one() {
+        let mut pairing = Pairing::default();
+        pairing.sent(&translated(), verdict());
+        let direct = SenderVerdict { because: "direct".into(), ..verdict() };
+        pairing.sent(&sent(), direct.clone());
+        assert_eq!(pairing.received(fixture::received())[0].sender_verdict, Some(direct));
+
+        let mut behind = fixture::received();
+        behind.flow.remote[0] = 172;
+        let mut pairing = Pairing::default();
+        pairing.received(behind);
+        pairing.received(fixture::received());
+        let mut abort = sent();
+        abort.tcp.rcv_nxt = fixture::received().segment.ack;
+        assert_eq!(pairing.sent(&abort, verdict()).expect("explained").record.flow, fixture::received().flow);
+    }
+
+    /// The server's abort was lost on its way, and so was the record of its stack's answer, which the client received.
+    #[test]
+    fn an_abort_is_not_the_answer_with_its_number() {
+        let mut pairing = Pairing::default();
+        pairing.sent(&translated(), verdict());
+        let mut bare = fixture::received();
+        bare.segment.flags = rstwatch_common::record::tcp_flag::RST;
+        assert!(pairing.received(bare).is_empty());
     }
 
     #[test]
@@ -236,7 +369,7 @@ mod tests {
         answer.flow = phantom.flow;
         answer.flags |= flags::PHANTOM;
         assert!(pairing.sent(&answer, verdict()).is_none());
-        assert!(pairing.flush().is_empty());
+        assert!(pairing.release_if(|_| true).is_none());
     }
 
     #[test]
@@ -244,10 +377,11 @@ mod tests {
         let mut pairing = Pairing::default();
         let record = fixture::received();
         pairing.received(record);
-        assert!(pairing.expired(record.time_ns + nanos(HOLD) - 1).is_empty());
-        let ready = pairing.expired(record.time_ns + nanos(HOLD));
-        assert_eq!(ready.len(), 1);
-        assert_eq!(ready[0].sender_verdict, None);
+        let at = |now_ns| move |record: &ResetRecord| has_expired(record, now_ns);
+        assert!(pairing.release_if(at(record.time_ns + nanos(HOLD) - 1)).is_none());
+        let ready = pairing.release_if(at(record.time_ns + nanos(HOLD))).expect("released");
+        assert_eq!(ready.sender_verdict, None);
+        assert!(!pairing.is_waiting());
     }
 
     #[test]

@@ -1,95 +1,210 @@
-//! A bounded queue of recent entries, indexed by flow.
+//! A bounded queue of recent entries, indexed by flow and by number.
+//!
+//! Entries lie in slots, and three lists run through the slots: all entries, those of a flow, those of a number. Adding
+//! and taking an entry changes a few links and allocates nothing once the queue has had its full length.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::num::NonZeroU32;
 
 use rstwatch_common::flow::Flow;
 
-/// Entries in insertion order, each with a flow. Beyond the bound the oldest are evicted.
+/// Most entries of one number that are looked at: a number that more entries share identifies none of them.
+const SAME_NUMBER: usize = 16;
+
+/// Entries in insertion order, each with a flow and perhaps a number. Beyond the bound the oldest are evicted.
 pub struct Recent<T> {
     bound: usize,
-    next: u64,
-    /// Numbers and flows in insertion order, including those of entries that were taken.
-    order: VecDeque<(u64, Flow)>,
-    entries: HashMap<Flow, Vec<(u64, T)>>,
-    len: usize,
+    slots: Vec<Slot<T>>,
+    /// Slots without an entry.
+    free: Vec<usize>,
+    all: List,
+    by_flow: HashMap<Flow, List>,
+    by_number: HashMap<NonZeroU32, List>,
+}
+
+struct Slot<T> {
+    flow: Flow,
+    number: Option<NonZeroU32>,
+    /// `None` while the slot is free.
+    entry: Option<T>,
+    /// By [`ALL`], [`OF_FLOW`] and [`OF_NUMBER`].
+    links: [Links; 3],
+}
+
+/// Indexes of [`Slot::links`].
+const ALL: usize = 0;
+const OF_FLOW: usize = 1;
+const OF_NUMBER: usize = 2;
+
+/// The neighbours of a slot in one list.
+#[derive(Clone, Copy, Default)]
+struct Links {
+    older: Option<usize>,
+    newer: Option<usize>,
+}
+
+/// The ends of one list.
+#[derive(Clone, Copy, Default)]
+struct List {
+    oldest: Option<usize>,
+    newest: Option<usize>,
 }
 
 impl<T> Recent<T> {
-    /// Keeps at most `bound` entries.
+    /// Keeps at most `bound` entries, at least one.
     pub fn new(bound: usize) -> Self {
-        Self { bound, next: 0, order: VecDeque::new(), entries: HashMap::new(), len: 0 }
+        Self {
+            bound,
+            slots: Vec::new(),
+            free: Vec::new(),
+            all: List::default(),
+            by_flow: HashMap::new(),
+            by_number: HashMap::new(),
+        }
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.slots.len() - self.free.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.all.oldest.is_none()
+    }
+
+    /// Adds an entry without a number; returns the evicted one.
+    pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
+        self.push_numbered(flow, None, entry)
     }
 
     /// Adds an entry; returns the evicted one.
-    pub fn push(&mut self, flow: Flow, entry: T) -> Option<T> {
-        let evicted = if self.len >= self.bound { self.pop_front_if(|_| true) } else { None };
-        self.order.push_back((self.next, flow));
-        self.entries.entry(flow).or_default().push((self.next, entry));
-        self.next += 1;
-        self.len += 1;
+    pub fn push_numbered(&mut self, flow: Flow, number: Option<NonZeroU32>, entry: T) -> Option<T> {
+        let evicted = if self.len() >= self.bound { self.pop_front_if(|_| true) } else { None };
+        let slot = Slot { flow, number, entry: Some(entry), links: [Links::default(); 3] };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        append(&mut self.slots, &mut self.all, ALL, at);
+        append(&mut self.slots, self.by_flow.entry(flow).or_default(), OF_FLOW, at);
+        if let Some(number) = number {
+            append(&mut self.slots, self.by_number.entry(number).or_default(), OF_NUMBER, at);
+        }
         evicted
     }
 
     /// Takes the oldest fitting entry of a flow.
     pub fn take(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<T> {
-        let (number, _) = self.entries.get(flow)?.iter().find(|(_, entry)| fits(entry))?;
-        let taken = self.take_number(flow, *number);
-        self.trim_order();
-        taken
+        let at = self.find(flow, fits)?;
+        self.remove(at)
+    }
+
+    /// Takes the oldest fitting entry with a number, of the sixteen oldest; `fits` also gets the entry's flow.
+    pub fn take_numbered(&mut self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<T> {
+        let at = self.find_numbered(number, fits)?;
+        self.remove(at)
+    }
+
+    /// Whether a flow has a fitting entry.
+    pub fn contains(&self, flow: &Flow, fits: impl Fn(&T) -> bool) -> bool {
+        self.find(flow, fits).is_some()
+    }
+
+    /// The oldest fitting entry of a flow.
+    pub fn find_mut(&mut self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let at = self.find(flow, fits)?;
+        self.slots[at].entry.as_mut()
+    }
+
+    /// The entry that [`take_numbered`](Self::take_numbered) would take.
+    pub fn find_numbered_mut(&mut self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<&mut T> {
+        let at = self.find_numbered(number, fits)?;
+        self.slots[at].entry.as_mut()
     }
 
     /// The newest entry of a flow.
     pub fn newest_mut(&mut self, flow: &Flow) -> Option<&mut T> {
-        self.entries.get_mut(flow)?.last_mut().map(|(_, entry)| entry)
+        let newest = self.by_flow.get(flow)?.newest?;
+        self.slots[newest].entry.as_mut()
+    }
+
+    /// The oldest entry.
+    pub fn oldest(&self) -> Option<&T> {
+        self.slots[self.all.oldest?].entry.as_ref()
     }
 
     /// Takes the oldest entry, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        self.trim_order();
-        let (number, flow) = *self.order.front()?;
-        let oldest = self.entries.get(&flow)?.iter().find(|(n, _)| *n == number)?;
-        if !fits(&oldest.1) {
-            return None;
-        }
-        self.order.pop_front();
-        self.take_number(&flow, number)
+        if fits(self.oldest()?) { self.remove(self.all.oldest?) } else { None }
     }
 
-    fn take_number(&mut self, flow: &Flow, number: u64) -> Option<T> {
-        let of_flow = self.entries.get_mut(flow)?;
-        let index = of_flow.iter().position(|(n, _)| *n == number)?;
-        let (_, entry) = of_flow.remove(index);
-        if of_flow.is_empty() {
-            self.entries.remove(flow);
-        }
-        self.len -= 1;
-        Some(entry)
+    fn find(&self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<usize> {
+        let oldest = self.by_flow.get(flow)?.oldest;
+        self.list(oldest, OF_FLOW).find(|at| self.slots[*at].entry.as_ref().is_some_and(&fits))
     }
 
-    /// Removes the numbers of taken entries from the front, and all of them once the order has outgrown twice the bound.
-    fn trim_order(&mut self) {
-        while self.order.front().is_some_and(|(number, flow)| !self.contains(*number, flow)) {
-            self.order.pop_front();
-        }
-        if self.order.len() > 2 * self.bound {
-            let mut order = std::mem::take(&mut self.order);
-            order.retain(|(number, flow)| self.contains(*number, flow));
-            self.order = order;
-        }
+    fn find_numbered(&self, number: NonZeroU32, fits: impl Fn(&Flow, &T) -> bool) -> Option<usize> {
+        let oldest = self.by_number.get(&number)?.oldest;
+        let fits = |slot: &Slot<T>| slot.entry.as_ref().is_some_and(|entry| fits(&slot.flow, entry));
+        self.list(oldest, OF_NUMBER).take(SAME_NUMBER).find(|at| fits(&self.slots[*at]))
     }
 
-    fn contains(&self, number: u64, flow: &Flow) -> bool {
-        self.entries.get(flow).is_some_and(|of_flow| of_flow.iter().any(|(n, _)| *n == number))
+    /// The slots of a list, from one to newer ones.
+    fn list(&self, from: Option<usize>, list: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(from, move |at| self.slots[*at].links[list].newer)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<T> {
+        let (flow, number) = (self.slots[at].flow, self.slots[at].number);
+        unlink(&mut self.slots, &mut self.all, ALL, at);
+        unlink_of(&mut self.slots, &mut self.by_flow, flow, OF_FLOW, at);
+        if let Some(number) = number {
+            unlink_of(&mut self.slots, &mut self.by_number, number, OF_NUMBER, at);
+        }
+        self.free.push(at);
+        self.slots[at].entry.take()
+    }
+}
+
+/// Adds a slot to a list, as its newest.
+fn append<T>(slots: &mut [Slot<T>], ends: &mut List, list: usize, at: usize) {
+    slots[at].links[list] = Links { older: ends.newest, newer: None };
+    match ends.newest {
+        Some(newest) => slots[newest].links[list].newer = Some(at),
+        None => ends.oldest = Some(at),
+    }
+    ends.newest = Some(at);
+}
+
+/// Removes a slot from a list.
+fn unlink<T>(slots: &mut [Slot<T>], ends: &mut List, list: usize, at: usize) {
+    let Links { older, newer } = slots[at].links[list];
+    match older {
+        Some(older) => slots[older].links[list].newer = newer,
+        None => ends.oldest = newer,
+    }
+    match newer {
+        Some(newer) => slots[newer].links[list].older = older,
+        None => ends.newest = older,
+    }
+}
+
+/// Removes a slot from the list of a key, and the key with its last slot.
+fn unlink_of<K: Eq + Hash, T>(slots: &mut [Slot<T>], lists: &mut HashMap<K, List>, key: K, list: usize, at: usize) {
+    if let Entry::Occupied(mut of_key) = lists.entry(key) {
+        unlink(slots, of_key.get_mut(), list, at);
+        if of_key.get().oldest.is_none() {
+            of_key.remove();
+        }
     }
 }
 
@@ -117,32 +232,54 @@ mod tests {
         assert_eq!(recent.pop_front_if(|_| true), None);
     }
 
+    #[test]
+    fn a_number_that_many_share_identifies_none() {
+        let (mut recent, number) = (Recent::new(64), NonZeroU32::new(7));
+        for port in 0..20 {
+            recent.push_numbered(flow(port), number, port);
+        }
+        let mut take = |port| recent.take_numbered(number.expect("not 0"), |_, entry| *entry == port);
+        assert_eq!((take(16), take(15), take(16)), (None, Some(15), Some(16)));
+    }
+
     proptest::proptest! {
-        /// Compares with a plain list.
+        /// Compares with a plain list. A number of zero is none.
         #[test]
-        fn behaves_like_a_list(steps in proptest::collection::vec((0u8..4, 0u16..6), 0..300)) {
+        fn behaves_like_a_list(steps in proptest::collection::vec((0u8..6, 0u16..6, 0u32..4), 0..300)) {
             const BOUND: usize = 8;
             let mut recent = Recent::new(BOUND);
-            let mut list: Vec<(u16, usize)> = Vec::new();
-            for (index, (action, port)) in steps.into_iter().enumerate() {
+            let mut list: Vec<(u16, u32, usize)> = Vec::new();
+            let oldest = |list: &mut Vec<(u16, u32, usize)>, fits: &dyn Fn(&(u16, u32, usize)) -> bool| {
+                list.iter().position(fits).map(|at| list.remove(at).2)
+            };
+            for (index, (action, port, number)) in steps.into_iter().enumerate() {
                 match action {
-                    0 | 1 => {
-                        let evicted = if list.len() >= BOUND { Some(list.remove(0).1) } else { None };
-                        list.push((port, index));
-                        assert_eq!(recent.push(flow(port), index), evicted);
+                    0..=2 => {
+                        let evicted = if list.len() >= BOUND { oldest(&mut list, &|_| true) } else { None };
+                        list.push((port, number, index));
+                        assert_eq!(recent.push_numbered(flow(port), NonZeroU32::new(number), index), evicted);
                     }
-                    2 => {
-                        let at = list.iter().position(|(p, _)| *p == port);
-                        assert_eq!(recent.take(&flow(port), |_| true), at.map(|at| list.remove(at).1));
+                    3 => {
+                        let expected = oldest(&mut list, &|(p, _, index)| *p == port && index % 3 > 0);
+                        assert_eq!(recent.take(&flow(port), |index| index % 3 > 0), expected);
                     }
-                    _ => {
-                        let first = if list.is_empty() { None } else { Some(list.remove(0).1) };
-                        assert_eq!(recent.pop_front_if(|_| true), first);
+                    4 => {
+                        let Some(wanted) = NonZeroU32::new(number) else { continue };
+                        let expected = oldest(&mut list, &|(p, n, _)| *n == number && *p != port);
+                        assert_eq!(recent.take_numbered(wanted, |f, _| *f != flow(port)), expected);
                     }
+                    _ => assert_eq!(recent.pop_front_if(|_| true), oldest(&mut list, &|_| true)),
                 }
                 assert_eq!(recent.len(), list.len());
-                assert!(recent.order.len() <= 2 * BOUND + 1);
+                assert_eq!(recent.is_empty(), list.is_empty());
+                assert_eq!(recent.oldest().copied(), list.first().map(|(.., index)| *index));
+                let newest = list.iter().rev().find(|(p, ..)| *p == port).map(|(.., index)| *index);
+                assert_eq!(recent.newest_mut(&flow(port)).copied(), newest);
+                assert!(recent.slots.len() <= BOUND);
             }
+            let flows: std::collections::BTreeSet<_> = list.iter().map(|(port, ..)| port).collect();
+            let numbers: std::collections::BTreeSet<_> = list.iter().map(|(_, n, _)| n).filter(|n| **n > 0).collect();
+            assert_eq!((recent.by_flow.len(), recent.by_number.len()), (flows.len(), numbers.len()));
         }
     }
 }

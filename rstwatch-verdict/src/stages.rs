@@ -11,7 +11,8 @@ use crate::correlate::Correlator;
 use crate::evidence::{self, Context, EndedBy, Evidence, SenderVerdict};
 use crate::judged::Judged;
 use crate::pair::answers::{Answers, may_precede_abort};
-use crate::pair::{Pairing, Ready};
+use crate::pair::silence::{LossWatch, ReadLosses};
+use crate::pair::{CAPACITY, Pairing, Ready, has_expired};
 use crate::recent::Recent;
 
 /// Maximum connections whose ending RST is kept; the oldest are evicted.
@@ -25,6 +26,9 @@ pub struct Stages {
     context: Context,
     pairing: Pairing,
     answers: Answers,
+    /// Answers to data beyond an RST of which the receive is held: they are judged after it, because it is their cause.
+    resumed: Recent<ResetRecord>,
+    losses: LossWatch,
     correlator: Correlator,
     /// The origin of RSTs that ended connections, in case the peer still sends.
     ended_by: Recent<EndedBy>,
@@ -40,11 +44,19 @@ impl Stages {
             context,
             pairing: Pairing::default(),
             answers: Answers::default(),
+            resumed: Recent::new(CAPACITY),
+            losses: LossWatch::default(),
             correlator: Correlator::default(),
             ended_by: Recent::new(MAX_ENDED),
             ready: VecDeque::new(),
             phantoms: 0,
         }
+    }
+
+    /// With a reader of the losses, without which nothing is concluded from a missing record.
+    #[must_use]
+    pub fn with_losses(self, read: ReadLosses) -> Self {
+        Self { losses: LossWatch::new(read), ..self }
     }
 
     /// Updates the wall-clock offset, after clocks drifted or were set.
@@ -64,7 +76,7 @@ impl Stages {
 
     /// Whether a record is held for another one that may explain it.
     pub fn is_waiting(&self) -> bool {
-        self.pairing.is_waiting() || self.answers.is_waiting()
+        self.pairing.is_waiting() || self.answers.is_waiting() || !self.resumed.is_empty()
     }
 
     /// Takes one record.
@@ -82,8 +94,11 @@ impl Stages {
 
     /// A reset that the stack or the firewall sent.
     fn sent(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) {
-        if let Some(ready) = self.pairing.data_beyond(record) {
-            self.received(ready, phantoms);
+        if self.pairing.data_beyond(record) && record.flags & flags::PHANTOM == 0 {
+            if let Some(evicted) = self.resumed.push(record.flow, *record) {
+                self.released_answer(&evicted, phantoms);
+            }
+            return;
         }
         let evidence = evidence::of_record(record, &self.context);
         if may_precede_abort(&evidence) {
@@ -130,8 +145,21 @@ impl Stages {
         for answer in self.answers.expired(now_ns) {
             self.released_answer(&answer, phantoms);
         }
-        for ready in self.pairing.expired(now_ns) {
-            self.received(ready, phantoms);
+        self.release(|record| has_expired(record, now_ns), phantoms);
+    }
+
+    /// Releases receives and resumed answers that are due, in order of time: an answer is judged after the receive of the
+    /// RST that it lies beyond, and before the receive that it explains.
+    fn release(&mut self, due: impl Fn(&ResetRecord) -> bool, phantoms: Phantoms<'_>) {
+        loop {
+            let answer_ns = self.resumed.oldest().map_or(u64::MAX, |answer| answer.time_ns);
+            if let Some(ready) = self.pairing.release_if(|record| due(record) && record.time_ns <= answer_ns) {
+                self.received(ready, phantoms);
+            } else if let Some(answer) = self.resumed.pop_front_if(&due) {
+                self.released_answer(&answer, phantoms);
+            } else {
+                return;
+            }
         }
     }
 
@@ -140,19 +168,19 @@ impl Stages {
         for answer in self.answers.flush() {
             self.released_answer(&answer, phantoms);
         }
-        for ready in self.pairing.flush() {
-            self.received(ready, phantoms);
-        }
+        self.release(|_| true, phantoms);
     }
 
     fn received(&mut self, ready: Ready, phantoms: Phantoms<'_>) {
         if ready.sender_verdict.is_none() && self.is_lost_phantom(&ready.record, phantoms) {
             return;
         }
+        let silent = self.silent(&ready);
         let mut evidence = evidence::of_record(&ready.record, &self.context);
         if let Evidence::Received(received) = &mut evidence {
             received.sender_verdict = ready.sender_verdict;
             received.forgery.add_aftermath(ready.aftermath);
+            received.other_end_silent = silent;
             received.correlation = self.correlator.observe(&ready.record);
         }
         let verdict = classify(&evidence);
@@ -169,6 +197,11 @@ impl Stages {
         self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }
 
+    /// Whether the other end is on this host and did not send the RST, and no record was lost that could say who did.
+    fn silent(&mut self, ready: &Ready) -> bool {
+        ready.other_end_silent && ready.sender_verdict.is_none() && self.losses.nothing_lost_since(&ready.record)
+    }
+
     /// Whether a receive without RST header is a phantom whose sent record was lost: the kernel has counted more
     /// phantoms than records showed.
     fn is_lost_phantom(&mut self, record: &ResetRecord, phantoms: Phantoms<'_>) -> bool {
@@ -183,8 +216,9 @@ impl Stages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::fixture;
-    use rstwatch_common::record::state;
+    use crate::pair::silence::Losses;
+    use crate::testing::fixture::{self, NOW_NS};
+    use rstwatch_common::record::{state, tcp_flag};
 
     fn phantom() -> ResetRecord {
         let mut record = fixture::received();
@@ -210,6 +244,66 @@ mod tests {
         let causes: Vec<_> = std::iter::from_fn(|| stages.pop()).map(|judged| judged.event.cause).collect();
         assert_eq!(causes, [Cause::UnreadData, Cause::UnreadData]);
         assert!(!stages.is_waiting());
+    }
+
+    /// A forged RST during a download: the server sends on, this host's stack answers, and the server receives the answer.
+    fn forged_download() -> [ResetRecord; 3] {
+        let client = fixture::received();
+        let mut answer = fixture::sent_answer();
+        answer.time_ns += 10_000;
+        answer.flags |= flags::TOMBSTONE;
+        answer.conn = client.conn;
+        answer.conn.reset.time_ns = client.time_ns;
+        answer.conn.rst.segment = client.segment;
+        (answer.segment.seq, answer.segment.ack, answer.segment.payload) = (client.segment.seq, 900, 100);
+        let mut server = fixture::received();
+        server.time_ns += 20_000;
+        server.flow = client.flow.reversed();
+        server.segment.flags = tcp_flag::RST;
+        (server.segment.seq, server.tcp.rcv_nxt) = (900, 900);
+        (server.tcp.snd_una, server.tcp.snd_nxt) = (5000, 5100);
+        [client, answer, server]
+    }
+
+    fn judged_in_order(stages: &mut Stages, records: &[ResetRecord]) -> Vec<(u64, Vec<String>)> {
+        records.iter().for_each(|record| stages.record(record, &|| 0));
+        stages.expire(NOW_NS + 1_000_000_000, &|| 0);
+        assert!(!stages.is_waiting());
+        std::iter::from_fn(|| stages.pop())
+            .map(|judged| (judged.event.local.port().into(), judged.event.because))
+            .collect()
+    }
+
+    #[test]
+    fn an_answer_to_data_beyond_an_rst_waits_for_the_rst_and_explains_the_next() {
+        let events = judged_in_order(&mut Stages::new(fixture::context()), &forged_download());
+        let ports: Vec<_> = events.iter().map(|(port, _)| *port).collect();
+        let (client, server) = (48_732, 5432);
+        assert_eq!(ports, [client, client, server]);
+        assert!(events[2].1[0].contains("the sending end is on this host"), "{events:?}");
+    }
+
+    /// What the rules get to know of a receive.
+    fn is_silent(losses: Option<ReadLosses>) -> bool {
+        let mut stages = Stages::new(fixture::context());
+        if let Some(read) = losses {
+            stages = stages.with_losses(read);
+        }
+        let [client, _, server] = forged_download();
+        let held = stages.pairing.received(client);
+        assert!(held.is_empty());
+        stages.pairing.received(server);
+        let ready = stages.pairing.release_if(|_| true).expect("the client's");
+        assert!(ready.other_end_silent);
+        stages.silent(&ready)
+    }
+
+    #[test]
+    fn silence_is_evidence_only_if_nothing_was_lost() {
+        let losses = |count| Some(Box::new(move || Some(Losses { count, time_ns: NOW_NS })) as ReadLosses);
+        assert!(is_silent(losses(0)));
+        assert!(!is_silent(losses(1)));
+        assert!(!is_silent(None));
     }
 
     fn events_after(record: &ResetRecord, counted: u64) -> usize {

@@ -74,6 +74,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let header = header(record);
     Received {
         sender_verdict: None,
+        other_end_silent: false,
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),

@@ -5,7 +5,7 @@
 
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
-use super::{CAPACITY, HOLD, nanos};
+use super::{CAPACITY, HOLD, has_expired};
 use crate::evidence::{Ending, Evidence, Sent, SocketClass};
 use crate::recent::Recent;
 
@@ -40,7 +40,7 @@ impl Answers {
 
     /// Releases the answers whose hold has expired.
     pub fn expired(&mut self, now_ns: u64) -> Vec<ResetRecord> {
-        let due = |answer: &ResetRecord| now_ns.saturating_sub(answer.time_ns) >= nanos(HOLD);
+        let due = |answer: &ResetRecord| has_expired(answer, now_ns);
         std::iter::from_fn(|| self.held.pop_front_if(due)).collect()
     }
 
@@ -81,6 +81,7 @@ pub fn may_precede_abort(evidence: &Evidence) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nanos;
     use super::*;
     use crate::evidence::of_record;
     use crate::testing::fixture::{self, NOW_NS};

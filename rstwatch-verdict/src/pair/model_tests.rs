@@ -1,20 +1,46 @@
-//! Compares pairing with the naive model: resets of a few connections, reordered, duplicated, lost, with reused ports
-//! and as phantoms, while time passes and the queues are short.
+//! Compares pairing with the naive model: resets of a few connections, reordered, duplicated, lost, with reused ports,
+//! translated addresses and as phantoms, while time passes and the queues are short.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use rstwatch_common::flow::{Flow, IPV6};
 use rstwatch_common::record::{ResetRecord, flags, kind, present, state, tcp_flag};
 
-use super::model::{Model, Released, Reset};
-use super::{Pairing, Ready};
+use super::model::{Model, Numbers, Released, Reset, match_ends};
+use super::{Pairing, Ready, has_expired};
 use crate::evidence::SenderVerdict;
 use crate::recent::Recent;
 use crate::testing::fixture::{self, NOW_NS};
 
-/// Sockets of the first use of the ports, and of the last: those do not abort, they answer segments.
+/// The socket of the first use of the ports.
 const FIRST: u64 = 0x1000;
-const ANSWERS: u64 = FIRST + 2;
+
+/// What an RST is, which decides its numbers.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A live socket's: both numbers.
+    Abort,
+    /// It answers a segment with ACK: a sequence number alone.
+    Answer,
+    /// It answers a SYN: an acknowledgement number, and a sequence number of 0.
+    Refusal,
+    /// It answers a segment with ACK and an acknowledgement number of 0.
+    Zero,
+}
+
+/// What translation has changed in the sender's flow.
+#[derive(Clone, Copy, Debug)]
+struct Nat {
+    /// The sender's own end: the receiver knows a virtual address.
+    sender: bool,
+    /// The receiver's end: masquerading.
+    receiver: bool,
+    /// The ports of these ends as well.
+    ports: bool,
+    /// NAT64.
+    family: bool,
+}
 
 /// One RST of a connection, and the records of its two ends.
 #[derive(Clone, Debug)]
@@ -34,8 +60,10 @@ struct Rst {
     unseen: bool,
     /// The sender's numbers were not seen.
     blind: bool,
-    /// It answered a SYN, so its sequence number is 0.
-    refused: bool,
+    kind: Kind,
+    nat: Nat,
+    /// Its numbers are those of other connections.
+    collides: bool,
     /// A phantom: the receiver's kernel reset the connection itself, and answers.
     phantom: bool,
 }
@@ -65,13 +93,64 @@ fn copies() -> impl Strategy<Value = Copies> {
 fn rst() -> impl Strategy<Value = Rst> {
     let receive = prop_oneof![6 => -1i32..3, 2 => 0i32..120, 1 => 1900i32..2100, 1 => Just(2000), 1 => Just(-2000)];
     let rare = || prop::bool::weighted(0.15);
+    let kind =
+        prop_oneof![3 => Just(Kind::Abort), 3 => Just(Kind::Answer), 1 => Just(Kind::Refusal), 1 => Just(Kind::Zero)];
+    let often = || prop::bool::weighted(0.3);
+    let nat = [often(), often(), often(), rare()];
     let ends = (0u8..3, 0u8..3, prop::bool::weighted(0.3));
     let times = (0u32..6000, receive, copies(), copies());
-    (ends, times, [rare(), rare(), rare(), rare()]).prop_map(|(ends, times, [unseen, blind, refused, phantom])| {
+    let packet = (kind, nat, [rare(), rare(), rare(), rare()]);
+    (ends, times, packet).prop_map(|(ends, times, (kind, nat, [unseen, blind, collides, phantom]))| {
         let (connection, reuse, backwards) = ends;
         let (at_ms, receive_ms, sender, receiver) = times;
-        Rst { connection, reuse, backwards, at_ms, receive_ms, sender, receiver, unseen, blind, refused, phantom }
+        let [of_sender, of_receiver, ports, family] = nat;
+        let nat = Nat { sender: of_sender, receiver: of_receiver, ports, family };
+        Rst {
+            connection,
+            reuse,
+            backwards,
+            at_ms,
+            receive_ms,
+            sender,
+            receiver,
+            unseen,
+            blind,
+            kind,
+            nat,
+            collides,
+            phantom,
+        }
     })
+}
+
+impl Nat {
+    /// The flow of the other end, from the sender's side of the translation.
+    fn translate(self, mut sender: Flow) -> Flow {
+        if self.family {
+            sender.family = IPV6;
+            (sender.local[15], sender.remote[15]) = (1, 2);
+        }
+        if self.sender {
+            sender.local[0] = 172;
+            sender.local_port += if self.ports { 1000 } else { 0 };
+        }
+        if self.receiver {
+            sender.remote[0] = 192;
+            sender.remote_port += if self.ports { 2000 } else { 0 };
+        }
+        sender
+    }
+}
+
+impl Kind {
+    fn numbers(self, seq: u32) -> Numbers {
+        match self {
+            Self::Abort => (seq, Some(seq + 100_000)),
+            Self::Answer => (seq, None),
+            Self::Refusal => (0, Some(seq)),
+            Self::Zero => (0, None),
+        }
+    }
 }
 
 fn milliseconds(ms: i64) -> u64 {
@@ -80,6 +159,12 @@ fn milliseconds(ms: i64) -> u64 {
 }
 
 impl Rst {
+    /// A number of this use of the connection and of this direction, or one that all share.
+    fn number(&self) -> u32 {
+        let own = u32::from(self.connection) * 6 + u32::from(self.reuse) * 2 + u32::from(self.backwards);
+        if self.collides { 5000 } else { 10_000 + own * 1000 }
+    }
+
     /// The records of both ends, with the time at which each leaves the ring.
     fn records(&self) -> Vec<(i64, Step)> {
         let mut flow = fixture::record().flow;
@@ -89,23 +174,25 @@ impl Rst {
         }
         let sent_at = i64::from(self.at_ms);
         let received_at = sent_at + i64::from(self.receive_ms);
-        let seq = if self.refused { 0 } else { 5000 + u32::from(self.reuse) * 10_000 };
+        let numbers = self.kind.numbers(self.number());
         let received = Reset {
             id: 0,
             flow,
             time_ns: milliseconds(received_at),
             sock: FIRST + u64::from(self.reuse),
-            seq: (!self.unseen && !self.phantom).then_some(seq),
+            numbers: (!self.unseen && !self.phantom).then_some(numbers),
             phantom: false,
             // Genuine receives without a header may be suspects too.
             suspect: self.phantom || (self.unseen && self.blind),
         };
+        let answered = if self.phantom { Kind::Answer.numbers(self.number()) } else { numbers };
         let sent = Reset {
             // Both records of a phantom are from the same end.
-            flow: if self.phantom { flow } else { flow.reversed() },
+            flow: if self.phantom { flow } else { self.nat.translate(flow.reversed()) },
             time_ns: milliseconds(sent_at),
             phantom: self.phantom,
-            seq: (!self.blind || self.phantom || self.refused).then_some(seq),
+            // Those of an answer are always seen.
+            numbers: (!self.blind || self.phantom || !matches!(self.kind, Kind::Abort)).then_some(answered),
             ..received
         };
         let come = |at: i64, copies: &Copies, step: Step| {
@@ -120,8 +207,12 @@ impl Rst {
 
 /// Steps in order of arrival, numbered.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    steps_of(prop::collection::vec(rst(), 0..24))
+}
+
+fn steps_of(resets: impl Strategy<Value = Vec<Rst>>) -> impl Strategy<Value = Vec<Step>> {
     let pauses = prop::collection::vec(0i64..9000, 0..12);
-    (prop::collection::vec(rst(), 0..24), pauses).prop_map(|(resets, pauses)| {
+    (resets, pauses).prop_map(|(resets, pauses)| {
         let mut steps: Vec<_> = resets.iter().flat_map(Rst::records).collect();
         steps.extend(pauses.into_iter().map(|at| (at, Step::Expire(milliseconds(at)))));
         steps.sort_by_key(|(at, _)| *at);
@@ -144,27 +235,34 @@ fn record(reset: &Reset, mut record: ResetRecord) -> ResetRecord {
 }
 
 fn sent_record(reset: &Reset) -> ResetRecord {
-    let answers = reset.phantom || reset.seq == Some(0) || reset.sock == ANSWERS;
-    if answers && reset.seq.is_some() {
-        return answer(reset);
+    match reset.numbers {
+        Some((seq, Some(ack))) if seq != 0 && !reset.phantom => {
+            let mut sent = record(reset, fixture::sent_active());
+            (sent.tcp.snd_nxt, sent.tcp.rcv_nxt) = (seq, ack);
+            sent
+        }
+        Some(numbers) => answer(reset, numbers),
+        None => {
+            let mut sent = record(reset, fixture::sent_active());
+            sent.flags &= !flags::TCP;
+            sent
+        }
     }
-    let mut sent = record(reset, fixture::sent_active());
-    match reset.seq {
-        Some(seq) => sent.tcp.snd_nxt = seq,
-        None => sent.flags &= !flags::TCP,
-    }
-    sent
 }
 
-/// An answer has its sequence number from the answered segment; a SYN provides none.
-fn answer(reset: &Reset) -> ResetRecord {
+/// An answer has its numbers from the answered segment.
+fn answer(reset: &Reset, (seq, ack): Numbers) -> ResetRecord {
     let mut answer = record(reset, fixture::sent_answer());
     if reset.phantom {
         answer.flags |= flags::PHANTOM;
     }
-    match reset.seq.expect("an answer's number is known") {
-        0 => (answer.segment.flags, answer.segment.ack) = (tcp_flag::SYN, 7),
-        seq => answer.segment.ack = seq,
+    match ack {
+        Some(ack) if seq == 0 => {
+            (answer.segment.flags, answer.segment.payload) = (tcp_flag::SYN, 0);
+            // Counts only with ACK.
+            (answer.segment.seq, answer.segment.ack) = (ack - 1, 7);
+        }
+        _ => answer.segment.ack = seq,
     }
     answer
 }
@@ -176,8 +274,12 @@ fn received_record(reset: &Reset) -> ResetRecord {
         received.state = state::FIN_WAIT2;
         received.tcp.shutdown = 3;
     }
-    match reset.seq {
-        Some(seq) => (received.segment.seq, received.tcp.rcv_nxt) = (seq, seq),
+    match reset.numbers {
+        Some((seq, ack)) => {
+            (received.segment.seq, received.tcp.rcv_nxt) = (seq, seq);
+            received.segment.flags = tcp_flag::RST | if ack.is_some() { tcp_flag::ACK } else { 0 };
+            received.segment.ack = ack.unwrap_or(7);
+        }
         None => received.segment.present &= !present::SEGMENT,
     }
     received
@@ -191,6 +293,10 @@ fn verdict(reset: &Reset) -> SenderVerdict {
 fn released(ready: Ready) -> Released {
     let sender = ready.sender_verdict.map(|saw| saw.because.parse().expect("a number"));
     (ready.record.netns, sender)
+}
+
+fn all_due(pairing: &mut Pairing, due: impl Fn(&ResetRecord) -> bool) -> Vec<Released> {
+    std::iter::from_fn(|| pairing.release_if(&due).map(released)).collect()
 }
 
 fn short(bound: usize) -> Pairing {
@@ -208,7 +314,7 @@ fn both(pairing: &mut Pairing, model: &mut Model, step: &Step) -> (Vec<Released>
             let real = pairing.received(received_record(reset));
             (real.into_iter().map(released).collect(), model.received(*reset).into_iter().collect())
         }
-        Step::Expire(now_ns) => (pairing.expired(*now_ns).into_iter().map(released).collect(), model.expired(*now_ns)),
+        Step::Expire(now_ns) => (all_due(pairing, |record| has_expired(record, *now_ns)), model.expired(*now_ns)),
     }
 }
 
@@ -224,8 +330,7 @@ proptest! {
             prop_assert_eq!(pairing.is_waiting(), model.is_waiting());
             prop_assert!(pairing.held.len() <= bound && pairing.sent.len() <= bound);
         }
-        let real: Vec<_> = pairing.flush().into_iter().map(released).collect();
-        prop_assert_eq!(real, model.flush());
+        prop_assert_eq!(all_due(&mut pairing, |_| true), model.flush());
     }
 
     /// Each receive is released once, or dropped by a phantom's record; each sender explains at most one receive.
@@ -234,7 +339,7 @@ proptest! {
         let mut pairing = short(bound);
         let mut model = Model::new(bound);
         let mut out: Vec<Released> = steps.iter().flat_map(|step| both(&mut pairing, &mut model, step).0).collect();
-        out.extend(pairing.flush().into_iter().map(released));
+        out.extend(all_due(&mut pairing, |_| true));
         let receives: BTreeSet<_> = steps.iter().filter_map(|step| match step {
             Step::Received(reset) => Some(reset.id),
             _ => None,
@@ -250,6 +355,32 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever is lost, repeated or late: as long as connections do not share numbers, a pair that only translation
+    /// explains is of one connection, one use of its ports and one direction.
+    #[test]
+    fn a_translated_pair_is_of_one_connection(steps in steps_of(prop::collection::vec(distinct(), 0..24))) {
+        let (mut pairing, mut model) = (short(64), Model::new(64));
+        let ends = by_id(&steps);
+        for step in &steps {
+            for released in both(&mut pairing, &mut model, step).0 {
+                if is_translated(&ends, released) {
+                    let (receive, sender) = (&ends[&released.0], &ends[&released.1.expect("a pair")]);
+                    prop_assert_eq!(receive.numbers, sender.numbers);
+                    prop_assert_eq!(receive.sock, sender.sock, "another use of the ports");
+                    prop_assert!(matches!(receive.numbers, Some((1.., _) | (0, Some(1..)))), "nothing identifies it");
+                }
+            }
+        }
+    }
+}
+
+fn distinct() -> impl Strategy<Value = Rst> {
+    rst().prop_map(|rst| Rst { collides: false, ..rst })
+}
+
 /// The sequences above are useful only if they reach each way in which a receive ends.
 #[test]
 fn the_sequences_reach_every_rule() {
@@ -257,13 +388,19 @@ fn the_sequences_reach_every_rule() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let (mut at_once, mut after_a_wait, mut by_age, mut evicted, mut phantoms) = (0, 0, 0, 0, 0);
+    let (mut translated_at_once, mut translated_after_a_wait) = (0, 0);
     for _ in 0..300 {
         let (mut pairing, mut model) = (short(3), Model::new(3));
-        for step in steps().new_tree(&mut runner).expect("steps").current() {
+        let steps = steps().new_tree(&mut runner).expect("steps").current();
+        let ends = by_id(&steps);
+        for step in &steps {
             let held = pairing.held.len();
-            let out = both(&mut pairing, &mut model, &step).0;
-            match (&step, out.first()) {
+            let out = both(&mut pairing, &mut model, step).0;
+            let translated = out.first().is_some_and(|released| is_translated(&ends, *released));
+            match (step, out.first()) {
+                (Step::Received(_), Some((_, Some(_)))) if translated => translated_at_once += 1,
                 (Step::Received(_), Some((_, Some(_)))) => at_once += 1,
+                (Step::Sent(_), Some((_, Some(_)))) if translated => translated_after_a_wait += 1,
                 (Step::Sent(_), Some((_, Some(_)))) => after_a_wait += 1,
                 (Step::Expire(_), Some(_)) => by_age += 1,
                 (Step::Received(_), Some((_, None))) => evicted += 1,
@@ -272,6 +409,19 @@ fn the_sequences_reach_every_rule() {
             }
         }
     }
-    let reached = [at_once, after_a_wait, by_age, evicted, phantoms];
+    let reached = [at_once, after_a_wait, translated_at_once, translated_after_a_wait, by_age, evicted, phantoms];
     assert!(reached.iter().all(|count| *count > 50), "{reached:?}");
+}
+
+fn by_id(steps: &[Step]) -> BTreeMap<u32, Reset> {
+    let of_step = |step: &Step| match step {
+        Step::Sent(reset) | Step::Received(reset) => Some((reset.id, *reset)),
+        Step::Expire(_) => None,
+    };
+    steps.iter().filter_map(of_step).collect()
+}
+
+/// Whether the flows of a pair are not each other's reverse.
+fn is_translated(ends: &BTreeMap<u32, Reset>, (receive, sender): Released) -> bool {
+    sender.is_some_and(|sender| !match_ends(&ends[&sender], &ends[&receive]))
 }

@@ -30,6 +30,7 @@ use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::evidence::Context;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::pair::HOLD;
+use rstwatch_verdict::pair::silence::{Losses, ReadLosses};
 use rstwatch_verdict::stages::Stages;
 
 /// Most ring entries read before other tasks run again.
@@ -80,13 +81,14 @@ impl Capture {
         let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);
         let pods = kubernetes.as_ref().map(|kubernetes| kubernetes.cache().pods());
         let owners = Owners::start(pods).context("cannot start the thread that resolves owners")?;
+        let shared = Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) });
         Ok(Self {
             ring: readable(events)?,
             backoff: Backoff::new(),
-            stages: Stages::new(context),
+            stages: Stages::new(context).with_losses(read_losses(&shared)),
             naming: Naming::new(owners.clone()),
             owners,
-            shared: Arc::new(Shared { counters, gaps, undecodable: AtomicU64::new(0) }),
+            shared,
             attached: probes,
             _sampling: sampling,
             tables: Some(tables),
@@ -244,6 +246,14 @@ impl Shared {
     fn phantoms(&self) -> u64 {
         self.counters.delivered_phantoms().unwrap_or(0)
     }
+}
+
+fn read_losses(shared: &Arc<Shared>) -> ReadLosses {
+    let shared = Arc::clone(shared);
+    Box::new(move || {
+        let count = shared.counters.lost()? + shared.undecodable.load(Ordering::Relaxed);
+        Some(Losses { count, time_ns: monotonic_ns() })
+    })
 }
 
 /// Registers the ring with the runtime.

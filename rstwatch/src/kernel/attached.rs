@@ -7,7 +7,9 @@ use aya::maps::{MapData, RingBuf};
 
 use super::counters::Counters;
 use super::gaps::GapMap;
-use super::hooks::{EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, SAMPLER_HOOK, TASKS_HOOK};
+use super::hooks::{
+    EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK, TASKS_HOOK,
+};
 use super::iterator::BpfIterator;
 use super::listeners::Listeners;
 use super::load::LoadedObject;
@@ -50,7 +52,8 @@ pub(super) fn open(
 ) -> anyhow::Result<Attached> {
     let reasons = reasons::of_kernel(&object.btf);
     let programs = if unfiltered { counting::programs(&object)? } else { Vec::new() };
-    let counters = Counters::open(&mut object, reasons.clone(), programs)?;
+    let sees_senders = unfiltered && REJECT_HOOKS.into_iter().all(|hook| probes.is_covered(hook));
+    let counters = Counters::open(&mut object, reasons.clone(), programs, sees_senders)?;
     let sees_overflows = OVERFLOW_HOOKS.into_iter().all(|hook| probes.is_attached(hook));
     let listeners = iterators.remove(LISTENERS_HOOK).or_else(|| iterators.remove(HELD_LISTENERS_HOOK));
     let listeners = listeners.map(|iterator| Listeners::open(&mut object, iterator, sees_overflows)).transpose()?;

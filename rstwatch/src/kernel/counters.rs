@@ -20,6 +20,8 @@ pub struct Counters {
     reasons: Reasons,
     /// The programs that count. Empty where a filter would have rejected some of what they missed.
     programs: Vec<(Direction, OwnedFd)>,
+    /// Every RST that this host sends is counted: no filter is set, and firewall rejects are seen.
+    sees_senders: bool,
 }
 
 /// `reason` of resets for which the kernel gives none: received ones, and all before Linux 6.10.
@@ -38,13 +40,21 @@ fn misses_in(fdinfo: &str) -> Option<u64> {
 }
 
 impl Counters {
-    /// Takes the maps out of the object. `programs` count resets, each of one direction.
+    /// Takes the maps out of the object. `programs` count resets, each of one direction. `sees_senders`: they see every RST
+    /// that this host sends.
     pub(super) fn open(
         object: &mut LoadedObject,
         reasons: Reasons,
         programs: Vec<(Direction, OwnedFd)>,
+        sees_senders: bool,
     ) -> anyhow::Result<Self> {
-        Ok(Self { counts: object.take_map("COUNTS")?, losses: object.take_map("LOSSES")?, reasons, programs })
+        Ok(Self {
+            counts: object.take_map("COUNTS")?,
+            losses: object.take_map("LOSSES")?,
+            reasons,
+            programs,
+            sees_senders,
+        })
     }
 
     /// Everything counted since the programs were loaded.
@@ -83,6 +93,13 @@ impl Counters {
     pub fn delivered_phantoms(&self) -> anyhow::Result<u64> {
         let lost = self.lost_phantoms()?;
         Ok(self.count(Counted::Phantom, NO_REASON)?.saturating_sub(lost))
+    }
+
+    /// Resets of which no record left the kernel. `None`: there may be others, or the maps cannot be read.
+    pub fn lost(&self) -> Option<u64> {
+        let undelivered: u64 = self.undelivered().ok()?.iter().map(|(_, _, count)| count).sum();
+        let missed: u64 = self.missed().iter().map(|(_, count)| count).sum();
+        self.sees_senders.then_some(undelivered + missed)
     }
 
     fn lost_phantoms(&self) -> anyhow::Result<u64> {

@@ -24,6 +24,9 @@ pub(super) const HELD_LISTENERS_HOOK: &str = "task_file_listeners";
 /// Hooks on a full accept queue. Only all three together see every overflow.
 pub(super) const OVERFLOW_HOOKS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_recv_sock", "tcp_v6_syn_recv_sock"];
 
+/// Hooks on RSTs that netfilter sends.
+pub(super) const REJECT_HOOKS: [&str; 2] = ["nf_send_reset", "nf_send_reset6"];
+
 /// The hook on conntrack evictions.
 pub(super) const EVICTION_HOOK: &str = "early_drop";
 

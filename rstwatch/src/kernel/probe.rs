@@ -104,6 +104,12 @@ impl Probes {
         self.0.iter().filter(|probe| probe.required && !probe.is_attached())
     }
 
+    /// Whether the probe of this name, or one that replaces it, is attached.
+    pub fn is_covered(&self, name: &str) -> bool {
+        let covers = |probe: &Probe| probe.is_attached() || matches!(probe.status, Status::Replaced { .. });
+        self.0.iter().any(|probe| probe.name == name && covers(probe))
+    }
+
     /// Whether the probe of this name is attached.
     pub fn is_attached(&self, name: &str) -> bool {
         self.0.iter().any(|probe| probe.name == name && probe.is_attached())
