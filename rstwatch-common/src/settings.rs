@@ -8,7 +8,7 @@ wire! {
     pub struct Settings {
         /// 1: `tcp_send_reset` has its third argument (Linux 6.10).
         pub has_reason: u16,
-        /// 1: only namespaces in the map `NETNS` are watched.
+        /// Which network namespaces are watched; see [`netns_filter`].
         pub filter_netns: u16,
         /// 1: only sockets in the cgroup `cgroup` or below are watched.
         pub filter_cgroup: u16,
@@ -42,6 +42,16 @@ wire! {
 /// How long after a wake-up of the ring's reader the same CPU sends records without another one, in nanoseconds. The reader
 /// polls by itself for longer than that.
 pub const WOKEN_NS: u64 = 10_000_000;
+
+/// Which network namespaces are watched.
+pub mod netns_filter {
+    /// All.
+    pub const ALL: u16 = 0;
+    /// Those with an inode that is a key of the map `NETNS`. The daemon holds them open, so that no other gets their inodes.
+    pub const INODES: u16 = 1;
+    /// Those with a cookie that is a key of the map `NETNS`. Since Linux 5.12 each namespace has one.
+    pub const COOKIES: u16 = 2;
+}
 
 /// Bits of the map `INFER`: what `kfree_skb` must infer, because another hook is missing.
 pub mod infer {

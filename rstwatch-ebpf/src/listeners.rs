@@ -13,7 +13,7 @@ use rstwatch_common::record::{Task, state};
 
 use crate::facts::cgroup::in_cgroup;
 use crate::facts::clock::now;
-use crate::facts::netns::{netns_of_sock, watched};
+use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
 use crate::facts::socket::flow_of;
 use crate::facts::task::read_current_process;
 use crate::kernel::{Base, offset, read_into, read_or_zero, value};
@@ -66,7 +66,7 @@ pub fn found(sk: u64, owner: &Task) {
 #[inline(always)]
 fn insert(sk: u64, owner: &Task, flags: u64) {
     let netns = netns_of_sock(sk);
-    if !watched(netns) || !in_cgroup(sk) {
+    if !watched(netns, || net_of_sock(sk)) || !in_cgroup(sk) {
         return;
     }
     let drops = value!(sk, sk_drops, u32);

@@ -8,7 +8,7 @@ use rstwatch_common::gap::Gaps;
 use crate::conn_state::ttl::peer_key;
 use crate::facts::cgroup::in_cgroup;
 use crate::facts::clock::now;
-use crate::facts::netns::{netns_of_sock, watched};
+use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
 use crate::facts::socket::flow_of;
 use crate::kernel::Base;
 
@@ -44,7 +44,7 @@ pub fn ended_idle(sk: impl Base, quiet: u32) {
 #[inline(always)]
 fn gaps_of(sk: impl Base) -> Option<&'static mut Gaps> {
     let netns = netns_of_sock(sk);
-    if !watched(netns) || !in_cgroup(sk) {
+    if !watched(netns, || net_of_sock(sk)) || !in_cgroup(sk) {
         return None;
     }
     let key = peer_key(&flow_of(sk), netns);

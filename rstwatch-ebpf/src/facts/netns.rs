@@ -6,6 +6,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
+use rstwatch_common::settings::netns_filter;
 
 use crate::kernel::{Base, offset, setting, value};
 
@@ -16,15 +17,20 @@ const SLOTS: u32 = 1024;
 #[map]
 static INODES: Array<u64> = Array::with_max_entries(SLOTS, 0);
 
-/// Network namespaces to be watched, if the setting `filter_netns` is on.
+/// Network namespaces to be watched: their cookies or inodes, as the setting `filter_netns` says.
 #[map]
-static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
+static NETNS: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
-/// Whether this namespace is watched.
+/// Whether the namespace of this inode is watched. `number`: its number, asked for only where cookies are compared.
 #[inline(always)]
-pub fn watched(netns: u32) -> bool {
+pub fn watched(netns: u32, number: impl FnOnce() -> u64) -> bool {
+    let key = match setting!(filter_netns) {
+        netns_filter::ALL => return true,
+        netns_filter::INODES => netns as u64,
+        _ => number(),
+    };
     // SAFETY: the value is not read, only found.
-    setting!(filter_netns) == 0 || unsafe { NETNS.get(&netns) }.is_some()
+    unsafe { NETNS.get(&key) }.is_some()
 }
 
 /// The inode of a socket's namespace.
@@ -82,7 +88,7 @@ pub fn netns_of_net(net: impl Base) -> u32 {
 /// Its cookie, which is never reused (net/core/net_namespace.c). Before Linux 5.12 a namespace gets one on the first request
 /// only: until then the number is the inode, and entries keyed by the inode are lost when the cookie appears.
 #[inline(always)]
-fn number_of_net(net: impl Base) -> u64 {
+pub fn number_of_net(net: impl Base) -> u64 {
     let cookie = value!(net, net_cookie, u64);
     if cookie == 0 { value!(net, net_inum, u32) as u64 } else { cookie }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::macros::{fentry, kprobe};
 use aya_ebpf::programs::{FEntryContext, ProbeContext};
 
 use crate::facts::conntrack::table_is_full;
-use crate::facts::netns::{netns_of_net, watched};
+use crate::facts::netns::{netns_of_net, number_of_net, watched};
 use crate::kernel::{argument, register};
 
 /// `early_drop(net, hash)`; called only when the table holds more than nf_conntrack_max entries.
@@ -24,8 +24,9 @@ pub fn k_early_drop(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn full(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    let netns = netns_of_net(argument(ctx, 0));
-    if watched(netns) {
+    let net = argument(ctx, 0);
+    let netns = netns_of_net(net);
+    if watched(netns, || number_of_net(net)) {
         table_is_full(netns);
     }
     0

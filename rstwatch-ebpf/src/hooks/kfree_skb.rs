@@ -29,7 +29,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     }
     let skb = argument(ctx.as_ptr(), 0);
     let netns = netns_of_skb(skb);
-    if !watched(netns) {
+    if !watched(netns, || net_of_skb(skb)) {
         return 0;
     }
     let mut seen = Seen::empty();

@@ -11,7 +11,7 @@ use aya_ebpf::programs::{FEntryContext, ProbeContext};
 use rstwatch_common::record::tcp_flag;
 
 use crate::facts::clock::now;
-use crate::facts::netns::{netns_of_net, watched};
+use crate::facts::netns::{netns_of_net, number_of_net, watched};
 use crate::facts::segment::{self, Seen};
 use crate::kernel::{argument, register, setting};
 use crate::reports::rejected;
@@ -42,8 +42,9 @@ pub fn k_nf_reset6(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn answered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64) -> i32 {
-    let netns = netns_of_net(argument(ctx, 0));
-    if !watched(netns) || setting!(filter_cgroup) == 1 {
+    let net = argument(ctx, 0);
+    let netns = netns_of_net(net);
+    if !watched(netns, || number_of_net(net)) || setting!(filter_cgroup) == 1 {
         return 0;
     }
     // The function itself ignores fragments and RSTs.

@@ -29,7 +29,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let Some(sk) = Typed::tcp_sock(typed) else { return 0 };
     let netns = netns_of_sock(sk);
-    if !watched(netns) || !in_cgroup(sk) {
+    if !watched(netns, || net_of_sock(sk)) || !in_cgroup(sk) {
         return 0;
     }
     let flow = flow_of(sk);

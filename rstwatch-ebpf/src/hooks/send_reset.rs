@@ -34,7 +34,7 @@ pub fn tcp_send_reset(ctx: BtfTracePointContext) -> i32 {
         None if address != 0 => (netns_of_sock(address), net_of_sock(address), value!(address, skc_state, u8)),
         None => packet.map_or((0, 0, 0), |packet| (netns_of_skb(packet), net_of_skb(packet), 0)),
     };
-    if !watched(netns) || (setting!(filter_cgroup) == 1 && !sk.is_some_and(|sk| in_cgroup(sk))) {
+    if !watched(netns, || net) || (setting!(filter_cgroup) == 1 && !sk.is_some_and(|sk| in_cgroup(sk))) {
         return 0;
     }
     // Read as a number, so no verifier types it.

@@ -65,7 +65,7 @@ fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mu
     }
     let (netns, net) = (netns_of_sock(listener), net_of_sock(listener));
     let mut seen = Seen::empty();
-    if !watched(netns) || !segment::read_skb(skb, &mut seen) {
+    if !watched(netns, || net) || !segment::read_skb(skb, &mut seen) {
         return 0;
     }
     // TCP Fast Open comes here with the SYN.

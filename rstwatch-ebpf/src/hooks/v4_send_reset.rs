@@ -53,7 +53,7 @@ fn entered(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, is_local: fn
     let (netns, net) =
         if sk != 0 { (netns_of_sock(sk), net_of_sock(sk)) } else { (netns_of_skb(skb), net_of_skb(skb)) };
     // Segments without a socket and mini-sockets belong to no cgroup.
-    if !watched(netns) || setting!(filter_cgroup) == 1 {
+    if !watched(netns, || net) || setting!(filter_cgroup) == 1 {
         return 0;
     }
     let mut seen = Seen::empty();

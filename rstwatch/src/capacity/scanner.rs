@@ -137,7 +137,7 @@ impl<K: KernelSide> Scanner<K> {
     }
 
     fn is_watched(&self, netns: u32) -> bool {
-        self.scope.netns.is_empty() || self.scope.netns.contains(&netns)
+        self.scope.has_netns(netns)
     }
 
     /// Reads every namespace's counters, and adds their growth since the last scan to the totals.

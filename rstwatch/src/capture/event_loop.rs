@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::attachment::Attachment;
 use super::backoff::Backoff;
+use super::lost_netns;
 use super::settings::CaptureSettings;
 use crate::identity::kubernetes::{ClusterCache, Kubernetes};
 use crate::identity::owner::Owners;
@@ -48,6 +49,8 @@ pub struct Capture {
     shared: Arc<Shared>,
     /// The periodic scan for survived idle gaps; dropping it ends the scan.
     _sampling: Option<PeriodicScan>,
+    /// Warns of watched namespaces that are lost; dropping it ends that.
+    _lost_netns: Option<PeriodicScan>,
     /// Maps for the scans of queues and tables, until [`take_tables`](Self::take_tables) hands them out.
     tables: Option<Tables>,
     scope: Scope,
@@ -91,6 +94,7 @@ impl Capture {
             shared,
             attached: probes,
             _sampling: sampling,
+            _lost_netns: lost_netns::watch(scope.netns.clone()),
             tables: Some(tables),
             scope,
             kubernetes,

@@ -3,6 +3,7 @@
 mod attachment;
 mod backoff;
 mod event_loop;
+mod lost_netns;
 pub mod settings;
 
 pub use attachment::Attachment;

@@ -79,6 +79,9 @@ impl From<LogLevel> for LevelFilter {
 #[derive(Args, Debug)]
 pub struct CaptureArgs {
     /// Watch only this network namespace, such as /run/netns/NAME or /proc/PID/ns/net; repeatable
+    ///
+    /// A later namespace at the same path is not watched; a warning says when the watched one is gone. Without CAP_SYS_ADMIN, or
+    /// before Linux 5.14, the namespace is held open instead: it is not deleted before rstwatch ends.
     #[arg(long, value_name = "PATH")]
     netns: Vec<PathBuf>,
     /// Watch only sockets in this cgroup (v2) and its descendants

@@ -1,12 +1,15 @@
 //! Loads the eBPF object with the offsets and settings of the running kernel.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Pod};
+use rstwatch_common::layout::ABSENT;
+use rstwatch_common::settings::netns_filter;
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, VMLINUX};
+use super::netns::Netns;
 use super::scope::Scope;
 use super::settings::{self, Limits};
 use super::{capabilities, layout, object};
@@ -30,6 +33,9 @@ impl LoadedObject {
             .with_context(|| format!("{VMLINUX}: cannot be parsed"))?;
         let settings = settings::of(&btf, scope, limits);
         let layout = layout::resolve(&btf);
+        if scope.netns_filter() == netns_filter::COOKIES && layout.net_cookie == ABSENT {
+            bail!("--netns: this kernel's BTF lacks the cookie of a namespace: report it with the kernel's version");
+        }
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&aya_btf))
@@ -66,11 +72,11 @@ impl LoadedObject {
     }
 
     /// Restricts what is seen to these network namespaces; none: all are seen.
-    fn watch_only(&mut self, netns: &[u32]) -> anyhow::Result<()> {
+    fn watch_only(&mut self, netns: &[Netns]) -> anyhow::Result<()> {
         let map = self.ebpf.map_mut("NETNS").with_context(|| no_map("NETNS"))?;
-        let mut allowed: HashMap<_, u32, u8> = HashMap::try_from(map)?;
-        for inode in netns {
-            allowed.insert(inode, 1, 0).context("too many --netns: at most 1024")?;
+        let mut allowed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
+        for one in netns {
+            allowed.insert(one.key(), 1, 0).context("too many --netns: at most 1024")?;
         }
         Ok(())
     }

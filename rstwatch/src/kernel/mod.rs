@@ -16,6 +16,7 @@ pub mod layout;
 pub mod listeners;
 pub mod metrics;
 pub mod mounts;
+pub mod netns;
 pub mod object;
 pub mod probe;
 pub mod reasons;

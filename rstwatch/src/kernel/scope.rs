@@ -4,19 +4,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rstwatch_common::settings::netns_filter;
 
 use super::mounts::Mounts;
+use super::netns::Netns;
 
-/// `NSFS_MAGIC` of include/uapi/linux/magic.h.
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
 /// What the programs let through.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Inodes of network namespaces; empty for all.
-    pub netns: Vec<u32>,
+    /// Network namespaces; empty for all.
+    pub netns: Vec<Netns>,
     /// Id of a cgroup (v2); `None` for all.
     pub cgroup: Option<u64>,
 }
@@ -28,24 +28,22 @@ impl Scope {
     ///
     /// A path does not exist, or is not a network namespace or a cgroup v2 directory.
     pub fn resolve(netns: &[PathBuf], cgroup: Option<&Path>) -> anyhow::Result<Self> {
-        Ok(Self {
-            netns: netns.iter().map(|path| netns_inode(path)).collect::<anyhow::Result<_>>()?,
-            cgroup: cgroup.map(cgroup_id).transpose()?,
-        })
+        Ok(Self { netns: Netns::resolve(netns)?, cgroup: cgroup.map(cgroup_id).transpose()? })
     }
-}
 
-fn netns_inode(path: &Path) -> anyhow::Result<u32> {
-    let (inode, magic) = inode_and_magic(path).with_context(|| {
-        format!("--netns {}: no such namespace: see ip netns list, or give /proc/PID/ns/net", path.display())
-    })?;
-    if magic != NSFS_MAGIC {
-        bail!(
-            "--netns {}: not a network namespace: give a path like /run/netns/NAME or /proc/PID/ns/net",
-            path.display()
-        );
+    /// What the programs compare of a namespace; see [`netns_filter`].
+    pub fn netns_filter(&self) -> u16 {
+        match self.netns.first() {
+            None => netns_filter::ALL,
+            Some(first) if first.has_cookie() => netns_filter::COOKIES,
+            Some(_) => netns_filter::INODES,
+        }
     }
-    u32::try_from(inode).with_context(|| format!("--netns {}: inode {inode} out of range", path.display()))
+
+    /// Whether the namespace that has this inode now is watched.
+    pub fn has_netns(&self, inode: u32) -> bool {
+        self.netns.is_empty() || self.netns.iter().any(|netns| netns.has_inode(inode))
+    }
 }
 
 fn cgroup_id(path: &Path) -> anyhow::Result<u64> {
@@ -74,14 +72,15 @@ mod tests {
 
     #[test]
     fn refuses_paths_of_other_kinds() {
-        let error = netns_inode(Path::new("/proc/self/status")).expect_err("no namespace").to_string();
-        assert!(error.contains("not a network namespace"), "{error}");
         let error = cgroup_id(Path::new("/proc")).expect_err("no cgroup").to_string();
         assert!(error.contains("not in a cgroup v2"), "{error}");
     }
 
     #[test]
-    fn accepts_its_own_namespace() {
-        assert!(netns_inode(Path::new("/proc/self/ns/net")).expect("own namespace") > 0);
+    fn without_namespaces_all_are_watched() {
+        let all = Scope::default();
+        assert_eq!((all.netns_filter(), all.has_netns(7)), (netns_filter::ALL, true));
+        let one = Scope { netns: vec![Netns::held(7)], cgroup: None };
+        assert_eq!((one.netns_filter(), one.has_netns(7), one.has_netns(8)), (netns_filter::INODES, true, false));
     }
 }

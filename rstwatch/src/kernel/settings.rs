@@ -36,7 +36,7 @@ pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
     let has_reason = RESET_REASONS.is_in(btf);
     Settings {
         has_reason: has_reason.into(),
-        filter_netns: (!scope.netns.is_empty()).into(),
+        filter_netns: scope.netns_filter(),
         filter_cgroup: scope.cgroup.is_some().into(),
         sk_storage: SOCKET_STORAGE.is_in(btf).into(),
         argument_at: ARGUMENT_OFFSETS,

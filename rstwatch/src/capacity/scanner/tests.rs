@@ -4,6 +4,7 @@ use rstwatch_common::tasks::TaskNetns;
 
 use super::*;
 use crate::capacity::scanned_listener::ScannedListener;
+use crate::kernel::netns::Netns;
 use rstwatch_verdict::event::{Workload, WorkloadKind};
 
 // Namespaces of the fixture.
@@ -207,7 +208,7 @@ fn sent_resets_are_compared_with_the_kernels_count() {
 
 #[test]
 fn namespaces_out_of_scope_are_not_read() {
-    let mut scanner = scanner(fixture(), Scope { netns: vec![POD], cgroup: None });
+    let mut scanner = scanner(fixture(), Scope { netns: vec![Netns::held(POD)], cgroup: None });
     scanner.scan();
     let found = scanner.capacity.get();
     assert_eq!((found.netns_readable, found.conntrack), (1, None));
@@ -216,7 +217,7 @@ fn namespaces_out_of_scope_are_not_read() {
 #[test]
 fn absent_files_are_absent() {
     let nothing = tempfile::tempdir().expect("a folder");
-    let mut scanner = scanner(nothing.path().to_owned(), Scope { netns: vec![POD], cgroup: None });
+    let mut scanner = scanner(nothing.path().to_owned(), Scope { netns: vec![Netns::held(POD)], cgroup: None });
     scanner.kernel = Fake::default();
     let found = scanner.snapshot(&BTreeMap::new(), None);
     assert_eq!(found, CapacitySnapshot::default());
