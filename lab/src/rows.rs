@@ -32,6 +32,7 @@ mod middlebox;
 mod mptcp;
 mod nat;
 mod overload;
+mod programs;
 mod controls;
 mod reboot;
 mod idle_ends;
@@ -66,6 +67,13 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     mptcp::ROWS,
     limits::ROWS,
     many::ROWS,
+    programs::nginx::ROWS,
+    programs::nginx_timeouts::ROWS,
+    programs::load::ROWS,
+    programs::haproxy::ROWS,
+    programs::checks::ROWS,
+    programs::redis::ROWS,
+    programs::postgres::ROWS,
     controls::ROWS,
 ];
 
