@@ -74,6 +74,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     programs::checks::ROWS,
     programs::redis::ROWS,
     programs::postgres::ROWS,
+    programs::mariadb::ROWS,
     controls::ROWS,
 ];
 

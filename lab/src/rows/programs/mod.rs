@@ -11,6 +11,7 @@ use crate::wait::SOON;
 
 pub(crate) mod checks;
 pub(crate) mod haproxy;
+pub(crate) mod mariadb;
 pub(crate) mod nginx;
 pub(crate) mod load;
 pub(crate) mod nginx_timeouts;
