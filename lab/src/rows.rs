@@ -75,6 +75,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     programs::redis::ROWS,
     programs::postgres::ROWS,
     programs::mariadb::ROWS,
+    programs::sshd::ROWS,
     controls::ROWS,
 ];
 

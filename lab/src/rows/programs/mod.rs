@@ -17,6 +17,7 @@ pub(crate) mod load;
 pub(crate) mod nginx_timeouts;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod sshd;
 
 /// Ends a server that still has connections, and waits until their clients have acknowledged its FINs. Otherwise it would
 /// retransmit them to clients that have vanished, and draw resets.
