@@ -76,6 +76,8 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     programs::postgres::ROWS,
     programs::mariadb::ROWS,
     programs::sshd::ROWS,
+    programs::gunicorn::ROWS,
+    programs::node::ROWS,
     controls::ROWS,
 ];
 

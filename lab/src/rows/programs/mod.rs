@@ -10,11 +10,13 @@ use crate::rows::Scene;
 use crate::wait::SOON;
 
 pub(crate) mod checks;
+pub(crate) mod gunicorn;
 pub(crate) mod haproxy;
 pub(crate) mod mariadb;
 pub(crate) mod nginx;
 pub(crate) mod load;
 pub(crate) mod nginx_timeouts;
+pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sshd;
