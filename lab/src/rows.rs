@@ -78,6 +78,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     programs::sshd::ROWS,
     programs::gunicorn::ROWS,
     programs::node::ROWS,
+    programs::tls::ROWS,
     controls::ROWS,
 ];
 

@@ -20,6 +20,7 @@ pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sshd;
+pub(crate) mod tls;
 
 /// Ends a server that still has connections, and waits until their clients have acknowledged its FINs. Otherwise it would
 /// retransmit them to clients that have vanished, and draw resets.
