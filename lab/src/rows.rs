@@ -79,6 +79,8 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     programs::gunicorn::ROWS,
     programs::node::ROWS,
     programs::tls::ROWS,
+    programs::oom::ROWS,
+    programs::inline::ROWS,
     controls::ROWS,
 ];
 
