@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("postgres", "postgresql"),
     ("mariadbd", "mariadb-server-core"),
     ("sshd", "openssh-server"),
+    ("ssh-keygen", "openssh-client"),
     ("gunicorn", "gunicorn"),
     ("node", "nodejs"),
     ("openssl", "openssl"),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use dev_support::cgroups;
 
+use crate::kernel;
 use crate::network::cleanup::Cleanup;
 use crate::wait::{SOON, until_true};
 
@@ -27,6 +28,10 @@ impl Cgroup {
 
     /// Creates a cgroup of the memory controller, of v2 or v1, with this limit in bytes. `None` if this machine has none.
     pub(crate) fn with_memory(cleanup: &Cleanup, path: &str, limit: &str) -> Result<Option<Self>> {
+        if let Some(root) = cgroups::root().filter(|_| kernel::is_ours()) {
+            // Fails only where this kernel has no memory controller.
+            let _ = write(root.join("cgroup.subtree_control"), "+memory");
+        }
         let v1 = cgroups::mounts("cgroup").into_iter().filter(|at| at.join("memory.limit_in_bytes").is_file());
         for root in cgroups::root().into_iter().chain(v1) {
             let cgroup = Self::make_in(root, cleanup, path)?;

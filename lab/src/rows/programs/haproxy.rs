@@ -36,6 +36,16 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        // TCP_STATE in FIN_WAIT1, SO_LINGER 0: haproxy shuts down sending, then aborts.
+        id: "haproxy-tcp-timeout",
+        what: "haproxy in TCP mode gives up on a server that has not answered for a second",
+        needs: &["haproxy"],
+        make: tcp_timeout,
+        rsts: &[(C, 1)],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)],
+        ..BASE
+    },
+    Row {
         // TCP_STATE in ESTABLISHED, SO_LINGER 0. The cause is the timer: nothing was open for some seconds.
         id: "haproxy-pool",
         what: "haproxy purges an idle connection to a server from its pool",
@@ -73,6 +83,18 @@ fn server_timeout(scene: &Scene) -> Result<()> {
     client.drain()?;
     client.close();
     server.error_is(ECONNRESET)
+}
+
+fn tcp_timeout(scene: &Scene) -> Result<()> {
+    let listener = scene.listen()?;
+    let _proxy = proxy(scene, " mode tcp\n timeout server 1s\n")?;
+    let client = local_client(scene)?;
+    client.send(HELLO)?;
+    let server = listener.accept()?;
+    server.receive(HELLO.len())?;
+    client.reads_eof()?;
+    client.close();
+    server.error_is(EPIPE)
 }
 
 fn client_timeout(scene: &Scene) -> Result<()> {

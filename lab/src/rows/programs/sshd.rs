@@ -49,7 +49,7 @@ pub(crate) const ROWS: &[Row] = &[
 fn full(scene: &Scene) -> Result<(Program, Tcp)> {
     let folder = Folder::make(scene.net)?;
     let key = folder.path().join("key");
-    run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
+    run(programs::start("ssh-keygen")?.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
     let users = std::fs::read_to_string("/etc/passwd").context("/etc/passwd")?;
     folder.write("passwd", &(users + USER))?;
     let config =
