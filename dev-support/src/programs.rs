@@ -1,6 +1,7 @@
 //! Server programs for the lab. Where one is missing, its Debian package and the libraries that it lacks are unpacked below the
 //! target directory, not installed: installing would start services on this machine.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, read_dir};
@@ -17,9 +18,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("memcached", "memcached"),
     ("postgres", "postgresql"),
+    ("initdb", "postgresql"),
     ("mariadbd", "mariadb-server-core"),
     ("sshd", "openssh-server"),
     ("ssh-keygen", "openssh-client"),
+    ("python3", "python3"),
     ("gunicorn", "gunicorn"),
     ("node", "nodejs"),
     ("openssl", "openssl"),
@@ -46,14 +49,22 @@ pub fn start(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The command that starts a program through another one, such as `setpriv` or an interpreter.
+pub fn through(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    outer
+}
+
 /// Unpacks the packages of those programs that are missing. Programs without a package in the table are left out.
 pub fn unpack(wanted: &[&str]) -> Result<()> {
     let missing = |(program, _): &&(&str, &str)| wanted.contains(program) && find(program).is_none();
     let missing: Vec<_> = PACKAGES.iter().filter(missing).collect();
-    if missing.is_empty() {
+    let packages: BTreeSet<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    let list = missing.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
+    let list = packages.iter().copied().collect::<Vec<_>>().join(" ");
     if paths::program("apt-get").is_none() {
         bail!("missing: {list}, and there is no apt-get: install the programs of these Debian packages");
     }
@@ -62,12 +73,15 @@ pub fn unpack(wanted: &[&str]) -> Result<()> {
     }
     eprintln!("unpacking {list}");
     command::run_quiet(apt_get().arg("update"))?;
-    missing.iter().try_for_each(|(program, package)| unpack_one(program, package))
+    packages.into_iter().try_for_each(unpack_one)?;
+    missing.iter().try_for_each(|(program, package)| {
+        find(program).map(drop).with_context(|| format!("the package {package} has no program {program}"))
+    })
 }
 
 /// The directory appears only when it is complete.
-fn unpack_one(program: &str, package: &str) -> Result<()> {
-    let new = home().join(format!("{program}.new"));
+fn unpack_one(package: &str) -> Result<()> {
+    let new = home().join(format!("{package}.new"));
     let archives = new.join("archives");
     let _ = fs::remove_dir_all(&new);
     fs::create_dir_all(archives.join("partial")).with_context(|| format!("cannot create {}", archives.display()))?;
@@ -83,16 +97,19 @@ fn unpack_one(program: &str, package: &str) -> Result<()> {
         }
     }
     fs::remove_dir_all(&archives)?;
-    fs::rename(&new, home().join(program)).context("cannot keep the unpacked package")?;
-    find(program).map(drop).with_context(|| format!("the package {package} has no program {program}"))
+    let old = home().join(package);
+    let _ = fs::remove_dir_all(&old);
+    fs::rename(&new, old).context("cannot keep the unpacked package")
 }
 
 fn home() -> PathBuf {
     paths::target().join("programs")
 }
 
+/// The unpacked package of a program.
 fn unpacked(program: &str) -> Option<PathBuf> {
-    Some(home().join(program)).filter(|root| root.is_dir())
+    let (_, package) = PACKAGES.iter().find(|(of, _)| *of == program)?;
+    Some(home().join(package)).filter(|root| root.is_dir())
 }
 
 /// Debian keeps PostgreSQL's programs in a directory for each version.

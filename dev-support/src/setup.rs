@@ -64,7 +64,6 @@ const NEEDED: &[(Purpose, &str, Marker)] = &[
     (Purpose::Lab, "conntrack", Program("conntrack")),
     (Purpose::Lab, "hping3", Program("hping3")),
     (Purpose::Lab, "iproute2", Program("ip")),
-    (Purpose::Lab, "python3", Program("python3")),
     (Purpose::Vm, "qemu-system-x86", Program("qemu-system-x86_64")),
     (Purpose::Vm, "xz-utils", Program("xz")),
     (Purpose::Formats, "prometheus", Program("promtool")),

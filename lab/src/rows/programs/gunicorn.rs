@@ -87,5 +87,7 @@ fn gunicorn(scene: &Scene, app: &str, options: &[&str]) -> Result<Program> {
     let mut gunicorn = programs::start("gunicorn")?;
     gunicorn.args(["--bind", &format!("[::]:{}", scene.port), "--chdir"]).arg(folder.path());
     gunicorn.arg("--worker-tmp-dir").arg(folder.path()).args(options).arg("lab:app");
+    // Its first line names an interpreter that may be missing.
+    let gunicorn = programs::through(programs::start("python3")?, &gunicorn);
     Program::serve(scene.net, Host::Server, scene.port, folder, gunicorn)
 }

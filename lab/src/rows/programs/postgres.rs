@@ -1,7 +1,6 @@
 //! PostgreSQL: a backend process for each connection, which ends for an idle session, on request, or by a signal.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,7 +38,7 @@ pub(crate) const ROWS: &[Row] = &[
         // TCP_TIMEWAIT_SOCKET, after a FIN that came with a closing message. The backend exits with status 1.
         id: "postgres-idle",
         what: "PostgreSQL ends an idle session (idle_session_timeout), then the client sends a query",
-        needs: &["postgres", "setpriv"],
+        needs: &["postgres", "initdb", "setpriv"],
         make: idle_session,
         rsts: &[(S, 1)],
         wants: REAPED_BY_SERVER,
@@ -50,7 +49,7 @@ pub(crate) const ROWS: &[Row] = &[
         // exit with status 1 is its close.
         id: "postgres-terminate",
         what: "another session calls pg_terminate_backend, then the client sends a query",
-        needs: &["postgres", "setpriv"],
+        needs: &["postgres", "initdb", "setpriv"],
         make: terminated,
         rsts: &[(S, 1)],
         wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
@@ -60,7 +59,7 @@ pub(crate) const ROWS: &[Row] = &[
         // TCP_TIMEWAIT_SOCKET, after the FIN of a process with exit code SIGKILL.
         id: "postgres-kill",
         what: "a PostgreSQL backend is killed (SIGKILL), then the client sends a query",
-        needs: &["postgres", "setpriv"],
+        needs: &["postgres", "initdb", "setpriv"],
         make: killed,
         rsts: &[(S, 1)],
         wants: &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER)],
@@ -72,8 +71,7 @@ fn postgres(scene: &Scene, settings: &[&str]) -> Result<Program> {
     let folder = Folder::make(scene.net)?;
     std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534))?;
     let data = folder.path().join("data");
-    let mut initdb = programs::start("postgres")?;
-    initdb = with_program(&initdb, "initdb")?;
+    let mut initdb = programs::start("initdb")?;
     initdb.args(["-A", "trust", "-U", "postgres", "--no-sync", "--no-locale", "-D"]).arg(&data);
     run(&mut as_nobody(&initdb))?;
     let mut allow = std::fs::OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
@@ -88,21 +86,11 @@ fn postgres(scene: &Scene, settings: &[&str]) -> Result<Program> {
     Ok(server)
 }
 
-/// The same environment for another program in the same directory.
-fn with_program(command: &Command, name: &str) -> Result<Command> {
-    let folder = Path::new(command.get_program()).parent().context("a program without a directory")?;
-    let mut other = Command::new(folder.join(name));
-    other.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    Ok(other)
-}
-
 fn as_nobody(command: &Command) -> Command {
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
-    nobody.args(["--inh-caps", ACCESS, "--ambient-caps", ACCESS]).arg(command.get_program()).args(command.get_args());
-    nobody.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    nobody.current_dir("/");
-    nobody
+    nobody.args(["--inh-caps", ACCESS, "--ambient-caps", ACCESS]).current_dir("/");
+    programs::through(nobody, command)
 }
 
 /// A session, and its backend's process id.

@@ -55,10 +55,11 @@ fn full(scene: &Scene) -> Result<(Program, Tcp)> {
     let config =
         format!("Port {}\nHostKey {}\nMaxStartups 1:100:1\nUsePAM no\nPidFile none\n", scene.port, key.display());
     let config = folder.write("config", &config)?;
-    let sshd = programs::start("sshd")?;
+    let mut sshd = programs::start("sshd")?;
+    sshd.args(["-D", "-e", "-f"]).arg(config);
     let mut private = Command::new("unshare");
-    private.args(["-m", "sh", "-c", PRIVATE, "sh"]).arg(sshd.get_program()).args(["-D", "-e", "-f"]).arg(config);
-    private.envs(sshd.get_envs().filter_map(|(key, value)| Some((key, value?)))).current_dir(folder.path());
+    private.args(["-m", "sh", "-c", PRIVATE, "sh"]).current_dir(folder.path());
+    let private = programs::through(private, &sshd);
     let server = Program::serve(scene.net, Host::Server, scene.port, folder, private)?;
     let first = scene.connect()?;
     first.receive_until(b"\n")?;
