@@ -131,7 +131,7 @@ pub fn library(name: &str) -> Option<std::path::PathBuf> {
     directories.flatten().map(|directory| directory.path().join(name)).find(|file| file.exists())
 }
 
-fn apt_get() -> Command {
+pub(crate) fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
     command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive");
     command

@@ -34,6 +34,7 @@ mod mptcp;
 mod nat;
 mod untranslated;
 mod overload;
+mod programs;
 mod controls;
 mod reboot;
 mod idle_ends;
@@ -70,6 +71,20 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     mptcp::ROWS,
     limits::ROWS,
     many::ROWS,
+    programs::nginx::ROWS,
+    programs::nginx_timeouts::ROWS,
+    programs::load::ROWS,
+    programs::haproxy::ROWS,
+    programs::checks::ROWS,
+    programs::redis::ROWS,
+    programs::postgres::ROWS,
+    programs::mariadb::ROWS,
+    programs::sshd::ROWS,
+    programs::gunicorn::ROWS,
+    programs::node::ROWS,
+    programs::tls::ROWS,
+    programs::oom::ROWS,
+    programs::inline::ROWS,
     controls::ROWS,
 ];
 

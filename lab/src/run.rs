@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use dev_support::paths;
+use dev_support::{paths, programs};
 
 use super::LabArgs;
 use crate::checks::alerts;
@@ -40,6 +40,10 @@ pub(crate) fn lab(args: &LabArgs) -> Result<()> {
         "no rstwatch at {}: build it with `cargo build --release`",
         args.rstwatch.display()
     );
+    let needs: Vec<&str> = rows().filter(|row| wanted(row.id)).flat_map(|row| row.needs).copied().collect();
+    if let Err(why) = programs::unpack(&needs) {
+        eprintln!("{why:#} (rows that need them are skipped)");
+    }
     let started = Instant::now();
     let net = build()?;
     let agents = if args.truth_only { None } else { Some(Agents::start(&net, &rstwatch)?) };

@@ -1,5 +1,7 @@
 //! Selects the rows to run, by name and by installed programs.
 
+use dev_support::programs;
+
 use crate::rows::table::{Row, rows};
 
 /// The pseudo row of the 20,000 resets at the end.
@@ -34,8 +36,7 @@ pub(crate) fn missing(row: &Row) -> Option<&'static str> {
 }
 
 pub(crate) fn installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    programs::find(program).is_some()
 }
 
 #[cfg(test)]

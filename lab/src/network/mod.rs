@@ -11,4 +11,5 @@ pub(crate) mod packet;
 pub(crate) mod peer;
 pub(crate) mod host;
 pub(crate) mod procnet;
+pub(crate) mod program;
 pub(crate) mod sock;

@@ -23,6 +23,9 @@ use crate::wait::{readable, until};
 const REQUEST: &str = "RSTWATCH_LAB_PEER";
 /// Process name of the helper that never accepts, and so the owner of its queue.
 pub(crate) const QUEUE_OWNER: &str = "lab-queue";
+const MEBIBYTE: usize = 1 << 20;
+/// MiB that a process takes which is to be killed for it.
+const MOST_TAKEN: usize = 512;
 /// A forked server's idle timeout.
 const FORKED_IDLE_TIMEOUT: Duration = Duration::from_millis(1300);
 
@@ -46,6 +49,7 @@ fn peer_main(what: &str) -> Result<()> {
         ["cleanup"] => cleanup::serve(),
         ["answer", address, count] => serve(address.parse()?, count.parse()?, true),
         ["read-nothing", address, count] => serve(address.parse()?, count.parse()?, false),
+        ["hog", address, _] => hog(address.parse()?),
         ["queue", address, backlog] => queue(address.parse()?, backlog.parse()?),
         ["connections", address, count] => many_connections(address.parse()?, count.parse()?),
         ["forks", address, _] => fork_for_one(address.parse()?),
@@ -105,6 +109,19 @@ fn die_as_ordered() -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Accepts a connection, and takes memory until the kernel kills it when the lab says so.
+fn hog(address: SocketAddr) -> Result<()> {
+    cgroup::enter_or_leave()?;
+    let listener = TcpListener::bind(address)?;
+    say("listening")?;
+    let (connection, _) = listener.accept()?;
+    readable(&connection)?;
+    say("unread")?;
+    std::io::stdin().read_line(&mut String::new())?;
+    let taken: Vec<_> = (0..MOST_TAKEN).map(|_| vec![1_u8; MEBIBYTE]).collect();
+    bail!("took {} MiB and lives", taken.len());
 }
 
 /// Listens without accepting until the lab closes stdin.
@@ -225,6 +242,15 @@ impl Peer {
         Ok(())
     }
 
+    /// Orders it to take memory until the OOM killer ends it.
+    pub(crate) fn order_to_take_memory(mut self) -> Result<()> {
+        let mut orders = self.process.child.stdin.take().context("helper's stdin")?;
+        writeln!(orders, "take")?;
+        let status = self.process.child.wait()?;
+        ensure!(status.signal() == Some(Signal::KILL.as_raw()), "helper ordered to take memory: {status}");
+        Ok(())
+    }
+
     /// Kills it, as the kernel's OOM killer does.
     pub(crate) fn kill(self) {
         drop(self.process);
@@ -256,6 +282,10 @@ impl Process {
         let status = until("the end after SIGTERM", timeout, || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "SIGTERM: {status}");
         Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Whether it has ended by itself.

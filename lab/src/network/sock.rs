@@ -105,11 +105,18 @@ impl Tcp {
 
     /// Reads this many bytes.
     pub(crate) fn receive(&self, bytes: usize) -> Result<()> {
-        (&self.socket).read_exact(&mut vec![0; bytes]).context("receive")
+        self.take(bytes).map(drop)
     }
 
-    /// Reads until the data ends with this text.
-    pub(crate) fn receive_until(&self, end: &[u8]) -> Result<()> {
+    /// Reads and returns this many bytes.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Vec<u8>> {
+        let mut taken = vec![0; bytes];
+        (&self.socket).read_exact(&mut taken).context("receive")?;
+        Ok(taken)
+    }
+
+    /// Reads until the data ends with this text, and returns them.
+    pub(crate) fn receive_until(&self, end: &[u8]) -> Result<Vec<u8>> {
         let mut heard = Vec::new();
         while !heard.ends_with(end) {
             let mut some = [0; 4096];
@@ -117,7 +124,7 @@ impl Tcp {
             ensure!(count > 0, "the connection ended before the response did");
             heard.extend_from_slice(some.get(..count).unwrap_or_default());
         }
-        Ok(())
+        Ok(heard)
     }
 
     /// The next read must be the end of the stream.
