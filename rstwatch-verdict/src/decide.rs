@@ -24,14 +24,19 @@ fn on_this_host(event: &Event) -> Option<String> {
 fn at_the_other_end(event: &Event) -> String {
     let peer = event.remote.ip();
     match (event.sender, event.cause) {
-        (Sender::Middlebox, _) => format!("the logs at {} of the devices on the path to {peer} would tell", clock(event.time)),
+        (Sender::Middlebox, _) => {
+            format!("the logs at {} of the devices on the path to {peer} would tell", clock(event.time))
+        }
         (Sender::Unknown, _) => format!("rstwatch or a capture on {peer} would tell whether its stack sent the RST"),
         (_, Cause::Refused) => {
             format!("ss -Hltn on {peer} would tell whether a server listens on port {}", event.remote.port())
         }
         _ => match (event.candidates.first(), event.idle_ms) {
             (Some(Cause::IdleReaped), Some(idle_ms)) => {
-                format!("rstwatch on {peer} would tell; so would idle times below {}, which end a timer's resets", seconds(idle_ms))
+                format!(
+                    "rstwatch on {peer} would tell; so would idle times below {}, which end a timer's resets",
+                    seconds(idle_ms)
+                )
             }
             _ => format!("rstwatch on {peer}, or its program's log at {}, would tell", clock(event.time)),
         },

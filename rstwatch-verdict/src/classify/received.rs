@@ -22,7 +22,7 @@ fn holds(evidence: &Evidence, predicate: impl Fn(&Received) -> bool) -> bool {
 }
 
 fn from_device(it: &Received) -> bool {
-    it.forgery.origin() == Origin::Device
+    it.other_end_silent || it.forgery.origin() == Origin::Device
 }
 
 // Connection attempts.
@@ -55,14 +55,17 @@ pub(super) fn device(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_device(evidence: &Evidence) -> String {
-    let Some(it) = received(evidence) else { return String::new() };
-    format!("not sent by the peer's stack: {}", say_against(it))
+    match received(evidence) {
+        Some(it) if it.other_end_silent => "the other end is on this host and did not send it".into(),
+        Some(it) => format!("not sent by the peer's stack: {}", say_against(it)),
+        None => String::new(),
+    }
 }
 
 // The signs conflict.
 
 fn open(it: &Received) -> bool {
-    it.forgery.origin() == Origin::Open && !it.connecting
+    it.forgery.origin() == Origin::Open && !it.connecting && !it.other_end_silent
 }
 
 /// The peer's socket still sends, so it did not abort.
@@ -180,9 +183,7 @@ pub(super) fn unsampled_closing_message(evidence: &Evidence) -> bool {
 
 /// This host wrote after an idle period that a timer of the peer's had ended. A refusal since says that the server is gone.
 pub(super) fn reused_after_timer(evidence: &Evidence) -> bool {
-    holds(evidence, |it| {
-        closed_earlier(it) && it.gap.closed_by_program() && wrote(it) && !it.correlation.refused_since
-    })
+    holds(evidence, |it| closed_earlier(it) && it.gap.closed_by_program() && wrote(it) && !it.correlation.refused_since)
 }
 
 /// This host wrote after an idle period during which the peer had closed.

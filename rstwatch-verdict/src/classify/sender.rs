@@ -21,6 +21,7 @@ pub(super) fn of(by: By, evidence: &Evidence) -> (Sender, Confidence) {
 
 fn by_signs(received: &Received) -> (Sender, Confidence) {
     match received.forgery.origin() {
+        _ if received.other_end_silent => (Sender::Middlebox, Certain),
         Origin::Device => (Sender::Middlebox, Likely),
         Origin::Open => (Sender::Unknown, Guess),
         // Without the header there is no sign at all.

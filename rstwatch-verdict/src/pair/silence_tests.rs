@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use rstwatch_common::record::{ResetRecord, tcp_flag};
 
 use super::{Numbers, Pairing, Ready};
-use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::SenderVerdict;
 use crate::testing::fixture;
 
@@ -140,12 +139,7 @@ impl World {
 }
 
 fn verdict() -> SenderVerdict {
-    SenderVerdict {
-        cause: Cause::Unknown,
-        sender: Sender::LocalApp,
-        confidence: Confidence::Likely,
-        because: String::new(),
-    }
+    fixture::linger_abort(String::new())
 }
 
 /// What pairing says of the records that were not lost.
