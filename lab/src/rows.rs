@@ -31,6 +31,7 @@ pub(crate) mod limits;
 mod middlebox;
 mod mptcp;
 mod nat;
+mod nat_ends;
 mod overload;
 mod controls;
 mod reboot;
@@ -56,6 +57,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     idle_ends::ROWS,
     middlebox::ROWS,
     nat::ROWS,
+    nat_ends::ROWS,
     forge::ROWS,
     ttl::ROWS,
     firewall::ROWS,
