@@ -33,6 +33,7 @@ mod middlebox;
 mod mptcp;
 mod nat;
 mod untranslated;
+mod nat_ends;
 mod overload;
 mod programs;
 mod controls;
@@ -60,6 +61,7 @@ pub(crate) const FAMILIES: &[&[Row]] = &[
     middlebox::ROWS,
     nat::ROWS,
     untranslated::ROWS,
+    nat_ends::ROWS,
     forge::ROWS,
     extension::ROWS,
     ttl::ROWS,

@@ -29,9 +29,7 @@ pub fn attach(scope: &Scope, limits: &Limits) -> anyhow::Result<Attached> {
         bail!("cannot attach {name}: {why}: run rstwatch check to see what this host allows");
     }
     let Attacher { object, iterators, .. } = attacher;
-    // What a filter would have let through is unknown for resets that no program saw.
-    let unfiltered = scope.netns.is_empty() && scope.cgroup.is_none();
-    attached::open(object, iterators, probes, unfiltered)
+    attached::open(object, iterators, probes, scope)
 }
 
 /// Attaches everything, detaches it again, and returns the probes with what else this kernel lacks.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 
-use super::counters::Counters;
+use super::counters::{Counters, Sees};
 use super::gaps::GapMap;
 use super::hooks::{
     EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK, TASKS_HOOK,
@@ -15,6 +15,7 @@ use super::listeners::Listeners;
 use super::load::LoadedObject;
 use super::probe::Probes;
 use super::sampler::Sampler;
+use super::scope::Scope;
 use super::tables::Tables;
 use super::tasks::Tasks;
 use super::{counting, reasons};
@@ -43,17 +44,22 @@ pub struct Attached {
     pub tables: Tables,
 }
 
-/// Takes the maps out of the object. `unfiltered`: no namespace and no cgroup is excluded.
+/// Takes the maps out of the object.
 pub(super) fn open(
     mut object: LoadedObject,
     mut iterators: Iterators,
     probes: Probes,
-    unfiltered: bool,
+    scope: &Scope,
 ) -> anyhow::Result<Attached> {
     let reasons = reasons::of_kernel(&object.btf);
-    let programs = if unfiltered { counting::programs(&object)? } else { Vec::new() };
-    let sees_senders = unfiltered && REJECT_HOOKS.into_iter().all(|hook| probes.is_covered(hook));
-    let counters = Counters::open(&mut object, reasons.clone(), programs, sees_senders)?;
+    let programs = counting::programs(&object)?;
+    let sees = Sees {
+        // What a filter would have let through is unknown for resets that no program saw.
+        every_namespace: scope.netns.is_empty() && scope.cgroup.is_none(),
+        // A reject, and an answer without a socket, belong to no cgroup.
+        every_sender: scope.cgroup.is_none() && REJECT_HOOKS.into_iter().all(|hook| probes.is_covered(hook)),
+    };
+    let counters = Counters::open(&mut object, reasons.clone(), programs, sees)?;
     let sees_overflows = OVERFLOW_HOOKS.into_iter().all(|hook| probes.is_attached(hook));
     let listeners = iterators.remove(LISTENERS_HOOK).or_else(|| iterators.remove(HELD_LISTENERS_HOOK));
     let listeners = listeners.map(|iterator| Listeners::open(&mut object, iterator, sees_overflows)).transpose()?;

@@ -18,10 +18,18 @@ pub struct Counters {
     /// Resets whose detail did not leave the kernel.
     losses: PerCpuArray<MapData, u64>,
     reasons: Reasons,
-    /// The programs that count. Empty where a filter would have rejected some of what they missed.
+    /// The programs that count.
     programs: Vec<(Direction, OwnedFd)>,
-    /// Every RST that this host sends is counted: no filter is set, and firewall rejects are seen.
-    sees_senders: bool,
+    sees: Sees,
+}
+
+/// What the counts cover.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sees {
+    /// No filter rejects any of what the programs missed.
+    pub(super) every_namespace: bool,
+    /// Every RST that is sent in a watched namespace, firewall rejects among them.
+    pub(super) every_sender: bool,
 }
 
 /// `reason` of resets for which the kernel gives none: received ones, and all before Linux 6.10.
@@ -40,21 +48,14 @@ fn misses_in(fdinfo: &str) -> Option<u64> {
 }
 
 impl Counters {
-    /// Takes the maps out of the object. `programs` count resets, each of one direction. `sees_senders`: they see every RST
-    /// that this host sends.
+    /// Takes the maps out of the object. `programs` count resets, each of one direction.
     pub(super) fn open(
         object: &mut LoadedObject,
         reasons: Reasons,
         programs: Vec<(Direction, OwnedFd)>,
-        sees_senders: bool,
+        sees: Sees,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
-            counts: object.take_map("COUNTS")?,
-            losses: object.take_map("LOSSES")?,
-            reasons,
-            programs,
-            sees_senders,
-        })
+        Ok(Self { counts: object.take_map("COUNTS")?, losses: object.take_map("LOSSES")?, reasons, programs, sees })
     }
 
     /// Everything counted since the programs were loaded.
@@ -64,7 +65,7 @@ impl Counters {
     /// When the kernel refuses to read the maps.
     pub fn read(&self) -> anyhow::Result<KernelCounts> {
         // Losses before counts: a reset that is lost between the two reads must not make the parts exceed the whole.
-        let missed = self.missed();
+        let missed = if self.sees.every_namespace { self.missed() } else { Vec::new() };
         let mut undelivered = self.undelivered()?;
         // Phantoms first: one that is counted between the two reads must not make the difference smaller.
         let phantoms = self.count(Counted::Phantom, NO_REASON)?;
@@ -95,11 +96,12 @@ impl Counters {
         Ok(self.count(Counted::Phantom, NO_REASON)?.saturating_sub(lost))
     }
 
-    /// Resets of which no record left the kernel. `None`: there may be others, or the maps cannot be read.
+    /// Resets of which no record left the kernel; with a filter, those of other namespaces may be among them. `None`: there may
+    /// be more, or the maps cannot be read.
     pub fn lost(&self) -> Option<u64> {
         let undelivered: u64 = self.undelivered().ok()?.iter().map(|(_, _, count)| count).sum();
-        let missed: u64 = self.missed().iter().map(|(_, count)| count).sum();
-        self.sees_senders.then_some(undelivered + missed)
+        let missed: u64 = self.programs.iter().map(|(_, program)| recursion_misses(program)).sum::<Option<u64>>()?;
+        self.sees.every_sender.then_some(undelivered + missed)
     }
 
     fn lost_phantoms(&self) -> anyhow::Result<u64> {
