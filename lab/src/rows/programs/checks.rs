@@ -16,7 +16,7 @@ const SCANS: u64 = 20;
 pub(crate) const ROWS: &[Row] = &[
     Row {
         // TCP_STATE in ESTABLISHED, SO_LINGER 0.
-        id: "probe",
+        id: "probe-queued",
         what: "client connects and aborts (SO_LINGER 0) before the server accepts",
         families: BOTH,
         make: connect_and_abort,

@@ -1,4 +1,4 @@
-//! Node's keep-alive timer fires while the next request lies in the socket's buffer (nodejs/node#26166).
+//! Node's keep-alive timer fires while the next request lies in the socket's buffer.
 
 use std::time::Instant;
 
