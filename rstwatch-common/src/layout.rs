@@ -17,8 +17,8 @@ pub struct Source {
     pub path: &'static str,
 }
 
-/// Fields that some kernels lack by design, and then do not need: the owners of a bound port moved in Linux 6.8.
-pub const OPTIONAL: &[&str] = &["bind_owners", "bind_bhash2", "bind2_node", "bind2_address", "bind2_owners"];
+/// Fields of what only newer kernels have: the buckets of a bound port by address, since Linux 6.8.
+pub const OPTIONAL: &[&str] = &["bind_bhash2", "bind2_node", "bind2_address", "bind2_owners"];
 
 macro_rules! layout {
     ($($field:ident: $structure:literal $path:literal,)+) => {
@@ -73,7 +73,6 @@ layout! {
     bind_net: "inet_bind_bucket" "ib_net.net",
     bind_port: "inet_bind_bucket" "port",
     bind_node: "inet_bind_bucket" "node",
-    bind_owners: "inet_bind_bucket" "owners",
     bind_bhash2: "inet_bind_bucket" "bhash2",
     bind2_node: "inet_bind2_bucket" "bhash_node",
     bind2_address: "inet_bind2_bucket" "v6_rcv_saddr",

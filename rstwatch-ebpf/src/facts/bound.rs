@@ -13,7 +13,7 @@ use crate::kernel::{Base, offset, value};
 
 /// Ports and addresses that one bucket's chain may have before ours.
 const BUCKETS: usize = 32;
-/// Sockets of one port (since Linux 6.8 of one port and local address) that are compared. A client's port has few. A busy
+/// Sockets of one port and local address that are compared. A client's port has few. A busy
 /// server's has more: there, connections older than this many others are not found.
 const OWNERS: usize = 64;
 /// How far a segment may lie before what was acknowledged: it may be a retransmission, or late.
@@ -54,6 +54,13 @@ impl Address {
     }
 }
 
+/// Whether this kernel's table is read: since Linux 6.8, where a port's sockets are divided by local address. The verifiers of
+/// earlier kernels (6.1 at least) refuse these programs, so for them all of it must be unreachable.
+#[inline(always)]
+pub fn is_readable() -> bool {
+    offset!(bind_bhash2) != ABSENT
+}
+
 /// The address of a live connection's socket which has the flow's local end and in whose windows the segment lies, in the
 /// namespace `net` (the address of its structure); 0: none was found.
 #[inline(always)]
@@ -65,12 +72,15 @@ pub fn connection_of(segment: &Segment, flow: &Flow, net: u64) -> u64 {
     owner_of(owners, flow.local_port as u64 | (opens as u64) << 16, low, high, numbers)
 }
 
-/// The first entry in the list of sockets that have a port (since Linux 6.8: and a local address); 0: there is none.
+/// The first entry in the list of sockets that have a port and a local address; 0: there is none.
 ///
 /// A global function of numbers, like the next one: a verifier walks it once, and not for each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn owners_of(net: u64, port: u64, low: u64, high: u64) -> u64 {
+    if !is_readable() {
+        return 0;
+    }
     let bucket = bucket_of(net, port as u32);
     if bucket == 0 {
         return 0;
@@ -89,8 +99,8 @@ extern "C" fn owners_of(net: u64, port: u64, low: u64, high: u64) -> u64 {
         }
         node = node.value(0);
     }
-    if found == 0 || offset!(bind_owners) != ABSENT {
-        return if found == 0 { 0 } else { value!(found, bind_owners, u64) };
+    if found == 0 {
+        return 0;
     }
     node = value!(found, bind_bhash2, u64);
     for _ in 0..BUCKETS {
@@ -124,6 +134,9 @@ fn bucket_of(net: u64, port: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn owner_of(first: u64, wanted: u64, low: u64, high: u64, numbers: u64) -> u64 {
+    if !is_readable() {
+        return 0;
+    }
     let mut node = first;
     for _ in 0..OWNERS {
         if node == 0 {

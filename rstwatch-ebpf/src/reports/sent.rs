@@ -156,7 +156,7 @@ impl<S: Base> Sent<S> {
                 copy(&mut record.conn, conn);
             }
             self.read_socket(record, now);
-            if self.is_stray(found) {
+            if bound::is_readable() && self.is_stray(found) {
                 self.find_untranslated(record);
             }
             // When a segment is answered, the running task has nothing to do with it.
