@@ -8,7 +8,7 @@ use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
 use crate::correlate::Correlator;
-use crate::evidence::{self, Context, EndedBy, Evidence, SenderVerdict};
+use crate::evidence::{self, Context, EndedBecause, EndedBy, Evidence, SenderVerdict};
 use crate::judged::Judged;
 use crate::pair::answers::{Answers, may_precede_abort};
 use crate::pair::silence::{LossWatch, ReadLosses};
@@ -31,7 +31,7 @@ pub struct Stages {
     losses: LossWatch,
     correlator: Correlator,
     /// The origin of RSTs that ended connections, in case the peer still sends.
-    ended_by: Recent<EndedBy>,
+    ended_by: Recent<(EndedBy, EndedBecause)>,
     ready: VecDeque<Judged>,
     /// Phantom receives dropped so far.
     phantoms: u64,
@@ -119,7 +119,8 @@ impl Stages {
 
     fn judge_sent(&mut self, record: &ResetRecord, mut evidence: Evidence, phantoms: Phantoms<'_>) {
         if let Evidence::Sent(sent) = &mut evidence {
-            sent.ended_by = self.ended_by.newest_mut(&record.flow).copied();
+            let ended = self.ended_by.newest_mut(&record.flow).cloned();
+            (sent.ended_by, sent.ended_because) = ended.unzip();
         }
         let verdict = classify(&evidence);
         let seen = SenderVerdict {
@@ -192,7 +193,8 @@ impl Stages {
                 (false, _, true) => EndedBy::Idle,
                 (false, _, false) => EndedBy::Busy,
             };
-            self.ended_by.push(ready.record.flow, ended_by);
+            let (cause, candidates, confidence) = (verdict.cause, verdict.candidates.clone(), verdict.confidence);
+            self.ended_by.push(ready.record.flow, (ended_by, EndedBecause { cause, candidates, confidence }));
         }
         self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }

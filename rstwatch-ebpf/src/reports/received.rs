@@ -31,6 +31,7 @@ pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: Option<&ConnState>, now:
             segment: conn.map(|conn| &conn.rst.segment),
         }
         .write(record);
+        record.subflow = value!(sk, is_mptcp, u8) & 1;
         record.cgroup = cgroup_of(sk);
         if let Some(conn) = conn {
             copy(&mut record.conn, conn);

@@ -105,7 +105,7 @@ causes! {
             "Ask for the device's log at the time of the reset; the JSON has the addresses and ports.",
         ],
         benign: false,
-        covers: &[Cause::MiddleboxIdle, Cause::FirewallReject, Cause::ConntrackFull, Cause::Refused],
+        covers: &[Cause::MiddleboxIdle, Cause::FirewallReject, Cause::ConntrackFull, Cause::NoSuchConnection],
         colour: Colour { light: "#b0508c", dark: "#d98cc0", grafana: "#E02FBF" },
     }
     ProcessDied = "process_died" {
@@ -365,6 +365,8 @@ causes! {
             Cause::LingerAbort,
             Cause::FirewallReject,
             Cause::ResourceLimit,
+            Cause::MiddleboxInjected,
+            Cause::InvalidHandshake,
         ],
         colour: Colour { light: "#2f8f83", dark: "#5fc9ba", grafana: "#73BF69" },
     }

@@ -170,30 +170,34 @@ pub(super) fn say_resumed(evidence: &Evidence) -> String {
     format!("an RST in the peer's name ended this connection {ago} earlier, yet the peer still sends data beyond it")
 }
 
+/// A late segment of a connection that an RST had ended: the cause of that RST is its cause too.
+pub(super) fn tail_of_reset(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.ending == Ending::ResetByPeer)
+}
+
+pub(super) fn say_tail_of_reset(evidence: &Evidence) -> String {
+    let ago = past(evidence).map(|end| length(end.ago)).unwrap_or_default();
+    format!("late segment of a connection that an RST in the peer's name had ended {ago} earlier")
+}
+
+/// The last segments of a connection that this host had closed when it was idle.
+pub(super) fn tail_when_idle(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.ending == Ending::Closed && idle(end) && !end.unsampled)
+}
+
 /// The remains of a connection whose end is known but explains nothing more.
 pub(super) fn tail(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| match end.ending {
         Ending::Closed | Ending::HalfClosed => !with_data(evidence),
-        Ending::ResetByPeer => true,
         Ending::Aborted(abort) => abort.orphan && end.ago <= IN_FLIGHT,
-        Ending::Overflowed | Ending::Silent | Ending::Abandoned => false,
+        Ending::Overflowed | Ending::Silent | Ending::ResetByPeer | Ending::Abandoned => false,
     })
 }
 
 pub(super) fn say_tail(evidence: &Evidence) -> String {
-    match past(evidence) {
-        Some(end) if end.ending == Ending::ResetByPeer => {
-            let ago = length(end.ago);
-            format!(
-                "an RST in the peer's name ended this connection {ago} earlier, yet the peer still sends: it may not be the peer's"
-            )
-        }
-        Some(end) => {
-            let lost = if with_data(evidence) { "its last data was not read" } else { "no data was lost" };
-            format!("last segment of a connection that this host closed {} earlier: {lost}", length(end.ago))
-        }
-        None => String::new(),
-    }
+    let Some(end) = past(evidence) else { return String::new() };
+    let lost = if with_data(evidence) { "its last data was not read" } else { "no data was lost" };
+    format!("last segment of a connection that this host closed {} earlier: {lost}", length(end.ago))
 }
 
 pub(super) fn say_closed(evidence: &Evidence) -> String {

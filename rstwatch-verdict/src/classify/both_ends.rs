@@ -1,7 +1,7 @@
 //! The verdict on a received reset for which the sender's record is at hand too.
 
 use super::Verdict;
-use crate::cause::{Cause, Sender};
+use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::SenderVerdict;
 
 /// The sending end's verdict, as the receiver sees it: a local program or stack is the peer, but this host's firewall
@@ -15,7 +15,12 @@ pub(super) fn verdict(seen: &SenderVerdict, alone: Verdict) -> Verdict {
             "a stack of this host that does not hold the connection answered in the peer's name; {}",
             alone.because
         );
-        return Verdict { rule: "router_answered", sender_confidence: seen.sender_confidence, because, ..alone };
+        let (sender_confidence, confidence) = (seen.sender_confidence, Confidence::Likely);
+        // After an idle period the translation has expired; otherwise what the stack says is all there is.
+        let idle = alone.candidates.first() == Some(&Cause::MiddleboxIdle);
+        let cause = if idle { Cause::MiddleboxIdle } else { seen.cause };
+        let candidates = vec![cause];
+        return Verdict { rule: "router_answered", cause, candidates, sender_confidence, confidence, because, ..alone };
     }
     Verdict {
         rule: "both_ends",

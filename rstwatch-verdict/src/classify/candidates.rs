@@ -5,11 +5,11 @@
 
 use super::received::received;
 use crate::cause::Cause::{
-    self, AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, KeepaliveTimeout, LingerAbort,
-    ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated, Probe, ProcessDied,
-    Refused, ResourceLimit, UnreadData,
+    self, AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
+    LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
+    NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{Evidence, Origin, Received};
+use crate::evidence::{Evidence, Origin, Received, Signal};
 
 /// Maximum candidates of one event.
 pub(super) const MAX: usize = 5;
@@ -56,16 +56,30 @@ fn long_open(it: &Received) -> bool {
 pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
     let Some(it) = received(evidence) else { return Vec::new() };
     let causes: &[Cause] = match it {
+        _ if challenged(it) => &[InvalidHandshake, ProcessDied, MiddleboxInjected],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
         _ if it.gap.is_idle() && it.delivery.we_serve => {
             &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated]
         }
         _ if it.gap.is_idle() => &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied],
-        _ if it.delivery.we_serve => &[DataAfterClose, UnreadData, NatUntranslated, ProcessDied, FirewallReject],
-        _ if !it.delivery.received_any => &[ListenOverflow, FirewallReject, ProcessDied, UnreadData],
-        _ => &[ProcessDied, FirewallReject, UnreadData, LingerAbort, NatUntranslated],
+        _ if it.delivery.we_serve && long_unheard(it) => {
+            &[KeepaliveTimeout, DataAfterClose, NatUntranslated, UnreadData, FirewallReject]
+        }
+        _ if it.delivery.we_serve => &[DataAfterClose, UnreadData, NatUntranslated, MiddleboxInjected, FirewallReject],
+        _ if !it.delivery.received_any => &[FirewallReject, ListenOverflow, UnreadData, LingerAbort, DataAfterClose],
+        _ => &[UnreadData, FirewallReject, DataAfterClose, LingerAbort, MiddleboxInjected],
     };
     with_device(it, causes)
+}
+
+/// Segments with wrong numbers came shortly before: the peer opened a connection on the same ports, or a blind attempt.
+fn challenged(it: &Received) -> bool {
+    it.forgery.signals.contains(&Signal::Challenged)
+}
+
+/// The peer has been silent for longer than a busy connection's peer is.
+fn long_unheard(it: &Received) -> bool {
+    it.unheard.is_some_and(|unheard| unheard >= it.gap.threshold)
 }
 
 /// Where the signs of the sender conflict, a device remains possible.
@@ -83,7 +97,7 @@ fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
 pub(super) fn injected(evidence: &Evidence) -> Vec<Cause> {
     let answers = received(evidence).is_some_and(|it| it.delivery.outstanding > 0 && it.forgery.reject_shape);
     if answers {
-        vec![FirewallReject, MiddleboxInjected, ConntrackFull]
+        vec![FirewallReject, MiddleboxInjected, NoSuchConnection, ConntrackFull]
     } else {
         vec![MiddleboxInjected, FirewallReject]
     }
@@ -136,7 +150,7 @@ pub(super) fn aborted_together(_: &Evidence) -> Vec<Cause> {
 
 /// The peer answered the SYN, and then its stack did not know the connection.
 pub(super) fn never_completed(_: &Evidence) -> Vec<Cause> {
-    vec![ListenOverflow, ProcessDied]
+    vec![ListenOverflow, UnreadData, LingerAbort, ProcessDied]
 }
 
 /// The peer's stack forgot the connection at once after its FIN.

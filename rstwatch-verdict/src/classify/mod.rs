@@ -29,7 +29,7 @@ mod sender;
 mod sent;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Evidence, Received};
+use crate::evidence::{Evidence, Received, Sent};
 
 pub use rules::{By, RULES, Rule};
 
@@ -57,6 +57,12 @@ pub fn classify(evidence: &Evidence) -> Verdict {
     let alone = from_table(RULES, evidence);
     match evidence {
         Evidence::Received(Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, alone),
+        Evidence::Sent(Sent { ended_because: Some(because), .. }) if alone.rule == "tail_of_reset" => Verdict {
+            cause: because.cause,
+            candidates: because.candidates.clone(),
+            confidence: because.confidence.max(Confidence::Likely),
+            ..alone
+        },
         _ => alone,
     }
 }

@@ -298,7 +298,7 @@ pub(super) fn idle_abort(evidence: &Evidence) -> bool {
 
 /// Whether our side ended the connection after an idle gap, with nothing in progress.
 pub(super) fn ended_idle(end: &End) -> bool {
-    end.idle.is_some_and(|idle| idle >= GAP) && !end.uncertain && !end.closing_message
+    end.idle.is_some_and(|idle| idle >= GAP) && !end.unsampled
 }
 
 pub(super) fn say_idle_abort(evidence: &Evidence) -> String {

@@ -248,6 +248,10 @@ fn final_message(conn: &ConnState) -> FinalMessage {
         (0, _) => FinalMessage::Unsampled,
         // The request came before the idle period, the response after it.
         (_, last_payload::PEERS) => FinalMessage::Response,
+        // Its first payload: nothing but a request can have come before.
+        (_, last_payload::UNKNOWN) if conn.sampled.segs_out == 0 && conn.closed.bytes_received > 0 => {
+            FinalMessage::Response
+        }
         (idle, _) if short => FinalMessage::Closing { idle: idle.saturating_sub(conn.closing.sent_age) },
         _ if few => FinalMessage::Long,
         _ => FinalMessage::Response,

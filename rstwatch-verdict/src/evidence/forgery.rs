@@ -69,6 +69,10 @@ pub enum Signal {
     Repeated,
     /// A segment that drew a challenge ACK arrived shortly before: an RST with a wrong sequence number, or a SYN.
     Challenged,
+    /// Several segments with wrong numbers drew challenge ACKs: blind attempts.
+    ChallengedAgain,
+    /// The bare RST was unprovoked although the connection was in use a moment before.
+    InUse,
     /// A bare RST with a sequence number that we have never acknowledged: it answers no segment of ours, and a live
     /// socket's RST is not bare.
     NeverAcknowledged,
@@ -99,9 +103,9 @@ impl Signal {
             // A peer that has aborted sends nothing beyond its RST; injectors send bursts.
             Self::MadeOnThisLink { .. } | Self::Repeated | Self::ImpossibleAck => 4,
             Self::ImplausibleTtl { .. } | Self::OtherStack { .. } | Self::NeverAcknowledged | Self::Payload => 3,
-            Self::BareWithTimestamp => 2,
+            Self::BareWithTimestamp | Self::ChallengedAgain => 2,
             Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
-            Self::Unprovoked | Self::NoTimestamp | Self::Challenged => 1,
+            Self::Unprovoked | Self::InUse | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
             Self::LikeThePeer | Self::TimestampFits => -4,
         }
@@ -143,6 +147,12 @@ impl Forgery {
 }
 
 impl Forgery {
+    /// Adds that the connection was in use a moment before.
+    pub fn add_use(&mut self) {
+        let unprovoked = self.signals.contains(&Signal::Unprovoked);
+        self.signals.extend(unprovoked.then_some(Signal::InUse));
+    }
+
     /// Adds what followed the RST while its record was held.
     pub fn add_aftermath(&mut self, aftermath: Aftermath) {
         self.signals.extend(aftermath.data_beyond.then_some(Signal::DataContinued));
@@ -243,6 +253,7 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     }
     let challenged = challenge_age(record);
     signals.extend(challenged.map(|_| Signal::Challenged));
+    signals.extend((challenged.is_some() && record.conn.challenge.count > 1).then_some(Signal::ChallengedAgain));
     // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);

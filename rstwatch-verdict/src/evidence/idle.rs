@@ -147,7 +147,7 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
         conn.fin.sent_age < conn.fin.received_age || (tie && conn.sampled.last_payload == last_payload::OURS);
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
-    let request_open = conn.role == role::CLIENT && (unanswered || never_answered);
+    let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
     let response_open =
         conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
@@ -156,11 +156,23 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let late_response = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
     if request_open || response_open || late_response {
         Some(Duration::ZERO)
+    } else if crossed(record, context) {
+        context.jiffies(conn.fin.received_age)
     } else if closing_message {
         context.jiffies(idle_before_closing_message(conn))
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
+}
+
+/// Whether our request crossed the peer's FIN: it was sent within a round trip before the FIN came, after an idle period, and
+/// the peer had not acknowledged it when it reset the connection.
+fn crossed(record: &ResetRecord, context: &Context) -> bool {
+    let fin = &record.conn.fin;
+    let round_trip = Duration::from_micros(u64::from(record.tcp.srtt_us >> 3)) + 2 * context.jiffy;
+    let just_sent = context.jiffies(fin.sent_age).is_some_and(|age| age <= round_trip);
+    let idle_before = context.jiffies(fin.received_age).is_some_and(|age| age >= GAP);
+    record.conn.role == role::CLIENT && just_sent && idle_before && payload_outstanding(record) > 0
 }
 
 /// Whether a closing message, such as TLS close_notify, arrived with the FIN; it stays unread in a pooled connection. The

@@ -80,6 +80,8 @@ pub struct Sent {
     pub resumed: bool,
     /// The origin of that RST, if its record was seen.
     pub ended_by: Option<EndedBy>,
+    /// The verdict on that RST.
+    pub ended_because: Option<EndedBecause>,
     /// How long before the reset this node's conntrack table was full, if that was after the peer was last heard.
     pub conntrack_full: Option<Duration>,
     /// The remote end of the live connection that the answered segment belongs to: the segment bears another address.
@@ -99,6 +101,17 @@ pub enum EndedBy {
     Idle,
     /// Another sender, on a busy connection.
     Busy,
+}
+
+/// The verdict on an RST that ended a connection: it is that of the connection's late segments too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedBecause {
+    /// Its cause.
+    pub cause: Cause,
+    /// The causes that remain.
+    pub candidates: Vec<Cause>,
+    /// How sure it is.
+    pub confidence: Confidence,
 }
 
 /// The segment that provoked a reset.
@@ -146,6 +159,8 @@ pub struct Received {
     pub fin_ago: Option<Duration>,
     /// The idle gap before the RST.
     pub gap: Gap,
+    /// Time since the peer was last heard, its ACKs included.
+    pub unheard: Option<Duration>,
     /// The shape of the RST segment.
     pub shape: Shape,
     /// Signs that the peer did not send it.

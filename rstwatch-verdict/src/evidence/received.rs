@@ -72,6 +72,13 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         received_any: tcp.data_segs_in > 0,
     };
     let header = header(record);
+    let unheard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
+    let gap = idle::gap(record, context);
+    let mut forgery =
+        header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0, unheard));
+    if delivery.received_any && gap.length.is_some() && !gap.is_idle() {
+        forgery.add_use();
+    }
     Received {
         sender_verdict: None,
         other_end_silent: false,
@@ -79,12 +86,10 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
         fin_ago: idle::since(record, record.conn.fin.time_ns),
-        gap: idle::gap(record, context),
+        gap,
+        unheard,
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
-        forgery: header.map_or_else(Default::default, |rst| {
-            let heard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
-            forgery::score(record, rst, delivery.outstanding > 0, heard)
-        }),
+        forgery,
         correlation: Correlation::default(),
         delivery,
         subflow: record.subflow != 0,

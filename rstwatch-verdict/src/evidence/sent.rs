@@ -40,6 +40,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         silence_before_unread: silence_before_unread(record, context),
         resumed: resumed(record),
         ended_by: None,
+        ended_because: None,
         conntrack_full: conntrack_full(record)
             .filter(|full| *full <= peer_silence(record, context).min(MAX_FULL_BEFORE_TIMEOUT)),
         untranslated: untranslated(record),
@@ -57,10 +58,10 @@ fn actor(record: &ResetRecord) -> String {
 
 /// The remote end of the live connection that the segment belongs to, if it bears another address.
 fn untranslated(record: &ResetRecord) -> Option<SocketAddr> {
-    (record.flags & flags::UNTRANSLATED != 0).then(|| {
-        let (remote, remote_port) = record.true_remote();
-        ends(&Flow { remote, remote_port, ..record.flow }).1
-    })
+    let (remote, remote_port) = record.true_remote();
+    // With another port alone, a NAT has translated the connection anew.
+    let untranslated = record.flags & flags::UNTRANSLATED != 0 && remote != record.flow.remote;
+    untranslated.then(|| ends(&Flow { remote, remote_port, ..record.flow }).1)
 }
 
 fn answered(record: &ResetRecord) -> Option<Answered> {

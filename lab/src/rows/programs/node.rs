@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     needs: &["node"],
     make: race,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "idle_reaped", APP), received(C, "idle_reaped", PEER)],
+    wants: &[sent(S, "unread_data", APP), received(C, "unread_data", PEER)],
     ..BASE
 }];
 

@@ -272,8 +272,14 @@ pub(super) const CASES: &[Case] = &[
     ("unknown_here", fixture::sent_answer),
     ("unknown_here", || answer_from(sk_class::LISTEN, "TCP_FLAGS", tcp_flag::ACK)),
     // Only a FIN: both sides had closed, no data was lost.
-    ("tail", || {
+    ("tail_when_idle", || {
         let mut record = closed(60_000);
+        record.segment.payload = 0;
+        record
+    }),
+    // The last ACK of a busy connection.
+    ("tail", || {
+        let mut record = closed(0);
         record.segment.payload = 0;
         record
     }),
@@ -284,7 +290,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // An RST in the peer's name had ended it, and the peer does not know.
-    ("tail", || {
+    ("tail_of_reset", || {
         let mut record = closed(0);
         record.conn.marks = 0;
         record.conn.reset.time_ns = NOW_NS - SECOND;

@@ -53,17 +53,17 @@ pub(super) const CASES: &[EvidenceCase] = &[
     // This host's firewall had sent the RST.
     ("resumed_after_reject", || after(&resumed(), EndedBy::LocalFirewall)),
     // Possibly another firewall's.
-    ("tail", || after(&resumed(), EndedBy::AnotherFirewall)),
+    ("tail_of_reset", || after(&resumed(), EndedBy::AnotherFirewall)),
     // The RST's record was lost, so it is unknown whether the connection was idle.
-    ("tail", || evidence_of(&resumed())),
+    ("tail_of_reset", || evidence_of(&resumed())),
     // Data that was in flight before the RST.
-    ("tail", || {
+    ("tail_of_reset", || {
         let mut record = resumed();
         record.segment.seq = 4990;
         after(&record, EndedBy::Busy)
     }),
     // A firewall rule on the peer's host sent the RST: same hop count, and a reject's shape.
-    ("tail", || {
+    ("tail_of_reset", || {
         let mut record = resumed();
         record.conn.rst.segment.ttl = 63;
         after(&record, EndedBy::Busy)

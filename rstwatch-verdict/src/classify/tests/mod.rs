@@ -11,7 +11,7 @@ use rstwatch_common::record::{ResetRecord, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{self, Evidence, SenderVerdict};
+use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{abandoned_connect, active, own_abort};
@@ -87,6 +87,19 @@ fn candidates_belong_to_their_family() {
         assert_eq!(remain.is_empty(), cause == Cause::Unknown, "{rule}");
         assert!(remain.len() < 2 || verdict.confidence != Confidence::Certain, "{rule}: several remain, yet certain");
     }
+}
+
+/// A late segment has the cause of the RST that ended its connection.
+#[test]
+fn a_late_segment_inherits_the_cause() {
+    let (_, evidence) = evidence_cases().find(|(rule, _)| *rule == "tail_of_reset").expect("a case");
+    let Evidence::Sent(mut sent) = evidence else { panic!("a sent reset") };
+    let candidates = vec![Cause::UnreadData, Cause::LingerAbort];
+    sent.ended_because =
+        Some(EndedBecause { cause: Cause::PeerAbort, candidates: candidates.clone(), confidence: Confidence::Certain });
+    let verdict = classify(&Evidence::Sent(sent));
+    assert_eq!((verdict.cause, verdict.candidates), (Cause::PeerAbort, candidates));
+    assert_eq!((verdict.sender, verdict.confidence), (Sender::LocalKernel, Confidence::Likely));
 }
 
 /// A router that holds the peer's address and forgot the translation: its stack is not the peer.

@@ -52,8 +52,15 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq = record.tcp.snd_una;
         record
     }),
-    // An unprovoked bare RST.
+    // An unprovoked bare RST on a quiet connection, and on a busy one.
     ("forgotten", || {
+        let mut record = after_silence(bare(), 60_000);
+        record.tcp.write_seq = record.tcp.snd_una;
+        record.tcp.sent_age = jiffies(60_000);
+        record.tcp.rtx_age_ns = 0;
+        record
+    }),
+    ("open_forgot", || {
         let mut record = bare();
         record.tcp.write_seq = record.tcp.snd_una;
         record.tcp.rtx_age_ns = 0;
