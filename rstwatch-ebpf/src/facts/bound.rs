@@ -54,8 +54,7 @@ impl Address {
     }
 }
 
-/// Whether this kernel's table is read: since Linux 6.8, where a port's sockets are divided by local address. The verifiers of
-/// earlier kernels (6.1 at least) refuse these programs, so for them all of it must be unreachable.
+/// Whether this kernel's table is read: since Linux 6.8, where a port's sockets are divided by local address.
 #[inline(always)]
 pub fn is_readable() -> bool {
     offset!(bind_bhash2) != ABSENT
