@@ -149,7 +149,11 @@ impl<S: Base> Sent<S> {
             }
             self.read_socket(record, now);
             if bound::is_readable() && self.is_stray(found) {
-                find_untranslated(&self.seen, self.net_struct(), record);
+                // It takes longer than all else here, so it is done within the rate of records only.
+                let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, self.net_struct());
+                if sk != 0 {
+                    note_untranslated(sk, &self.seen, record);
+                }
             }
             // When a segment is answered, the running task has nothing to do with it.
             if self.skb == 0 {
@@ -201,14 +205,10 @@ impl<S: Base> Sent<S> {
     }
 }
 
-/// Looks for a live connection that the segment belongs to, whose peer has another address. It takes longer than all else here,
-/// so it is done within the rate of records only. Not inlined: the stack would not hold both (512 bytes before Linux 6.13).
+/// Notes the live connection that the segment belongs to, if its peer has another address. Not inlined: the stack would not hold
+/// all (512 bytes for a chain of calls before Linux 6.13).
 #[inline(never)]
-fn find_untranslated(seen: &Seen, net: u64, record: &mut ResetRecord) {
-    let sk = bound::connection_of(&seen.segment, &seen.flow, net);
-    if sk == 0 {
-        return;
-    }
+fn note_untranslated(sk: u64, seen: &Seen, record: &mut ResetRecord) {
     const { assert!(size_of::<Flow>() <= size_of::<Task>()) };
     // The stack has no room for a flow, and the task's is free.
     // SAFETY: aligned room of the record's that nothing else uses; plain numbers.
