@@ -54,16 +54,15 @@ impl Address {
     }
 }
 
-/// Whether this kernel's table is read: since Linux 6.8, where a port's sockets are divided by local address. The verifiers of
-/// earlier kernels (6.1 at least) refuse these programs, so for them all of it must be unreachable.
+/// Whether this kernel's table is read: since Linux 6.8, where a port's sockets are divided by local address.
 #[inline(always)]
 pub fn is_readable() -> bool {
     offset!(bind_bhash2) != ABSENT
 }
 
 /// The address of a live connection's socket which has the flow's local end and in whose windows the segment lies, in the
-/// namespace `net` (the address of its structure); 0: none was found.
-#[inline(always)]
+/// namespace `net` (the address of its structure); 0: none was found. Not inlined, to save the caller's stack.
+#[inline(never)]
 pub fn connection_of(segment: &Segment, flow: &Flow, net: u64) -> u64 {
     let Address(low, high) = Address::local_of(flow);
     let owners = owners_of(net, flow.local_port.into(), low, high);

@@ -3,7 +3,8 @@
 use core::ptr::null_mut;
 
 use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
-use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, sk_class, state, tcp_flag};
+use rstwatch_common::flow::Flow;
+use rstwatch_common::record::{ConnState, ResetRecord, Task, flags, kind, mark, present, sk_class, state, tcp_flag};
 
 use crate::conn_state::{lifecycle, slots, syns, tombstones};
 use crate::emit::counts::{count, count_sent_in};
@@ -16,11 +17,11 @@ use crate::facts::clock;
 use crate::facts::conntrack::conntrack_full_ns;
 use crate::facts::netns::struct_of_skb;
 use crate::facts::segment::Seen;
-use crate::facts::socket::{flow_of, queue_is_full};
+use crate::facts::socket::{queue_is_full, read_flow};
 use crate::facts::task::read_current;
 use crate::facts::tcp::read_tcp;
 use crate::kernel::{Base, setting, value};
-use crate::words::copy;
+use crate::words::{clear, copy};
 
 /// One sent reset, before its connection is looked up.
 pub struct Sent<S> {
@@ -157,7 +158,11 @@ impl<S: Base> Sent<S> {
             }
             self.read_socket(record, now);
             if bound::is_readable() && self.is_stray(found) {
-                self.find_untranslated(record);
+                // It takes longer than all else here, so it is done within the rate of records only.
+                let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, self.net_struct());
+                if sk != 0 {
+                    note_untranslated(sk, &self.seen, record);
+                }
             }
             // When a segment is answered, the running task has nothing to do with it.
             if self.skb == 0 {
@@ -191,31 +196,11 @@ impl<S: Base> Sent<S> {
         answers && unknown && (self.class == sk_class::NONE || self.class == sk_class::LISTEN)
     }
 
-    /// Looks for a live connection that the segment belongs to, whose peer has another address. It takes longer than all else
-    /// here, so it is done within the rate of records only.
+    /// The address of the answered segment's `struct net`.
     #[inline(always)]
-    fn find_untranslated(&self, record: &mut ResetRecord) {
+    fn net_struct(&self) -> u64 {
         // A listener's segment has lost its device by now (net/ipv4/tcp_ipv4.c, tcp_v4_rcv).
-        let net =
-            if self.class == sk_class::LISTEN { value!(self.address, skc_net, u64) } else { struct_of_skb(self.skb) };
-        let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, net);
-        if sk == 0 {
-            return;
-        }
-        let connection = flow_of(sk);
-        // The same flow: it became known a moment after the answer.
-        if tombstones::same(&connection, &self.seen.flow) {
-            return;
-        }
-        record.set_true_remote(&connection.remote, connection.remote_port);
-        record.flags |= flags::UNTRANSLATED;
-        // SAFETY: a slot of the table: plain numbers.
-        if self.class == sk_class::NONE
-            && let Some(conn) = unsafe { slots::of_number(sk).as_ref() }
-        {
-            copy(&mut record.conn, conn);
-            record.flags |= flags::CONN_STATE;
-        }
+        if self.class == sk_class::LISTEN { value!(self.address, skc_net, u64) } else { struct_of_skb(self.skb) }
     }
 
     /// The facts that only a connection's socket or a listener has.
@@ -226,5 +211,31 @@ impl<S: Base> Sent<S> {
         record.subflow = value!(sk, is_mptcp, u8) & 1;
         record.cgroup = cgroup_of(sk);
         read_tcp(sk, now, &mut record.tcp);
+    }
+}
+
+/// Notes the live connection that the segment belongs to, if its peer has another address. Not inlined: the stack would not hold
+/// all (512 bytes for a chain of calls before Linux 6.13).
+#[inline(never)]
+fn note_untranslated(sk: u64, seen: &Seen, record: &mut ResetRecord) {
+    const { assert!(size_of::<Flow>() <= size_of::<Task>()) };
+    // The stack has no room for a flow, and the task's is free.
+    // SAFETY: aligned room of the record's that nothing else uses; plain numbers.
+    let connection = unsafe { &mut *(&raw mut record.task).cast::<Flow>() };
+    clear(connection);
+    read_flow(sk, connection);
+    // The same flow: it became known a moment after the answer.
+    if tombstones::same(connection, &seen.flow) {
+        return;
+    }
+    let (remote, port) = (connection.remote, connection.remote_port);
+    record.set_true_remote(&remote, port);
+    record.flags |= flags::UNTRANSLATED;
+    // SAFETY: a slot of the table: plain numbers.
+    if record.sk_class == sk_class::NONE
+        && let Some(conn) = unsafe { slots::of_number(sk).as_ref() }
+    {
+        copy(&mut record.conn, conn);
+        record.flags |= flags::CONN_STATE;
     }
 }
