@@ -87,6 +87,7 @@ fn millis(duration: Duration) -> u64 {
 fn idle(evidence: &Evidence) -> Option<Duration> {
     match evidence {
         Evidence::Received(received) if !received.connecting => received.gap.length,
+        Evidence::Sent(sent) if sent.silence_before_unread.is_some() => sent.silence_before_unread,
         Evidence::Sent(sent) => {
             // A half-closed connection may have been busy since.
             let measured = sent.end.as_ref().filter(|end| !end.unsampled && end.ending != Ending::HalfClosed);

@@ -25,9 +25,10 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
         _ if it.delivery.we_serve && !it.delivery.received_any => &[Probe, UnreadData, LingerAbort, ProcessDied],
         _ if it.peer_probed && quiet(it) => &[KeepaliveTimeout, IdleReaped, LingerAbort, AdminAbort],
         _ if quiet(it) => &[IdleReaped, LingerAbort, UnreadData, ProcessDied, AdminAbort],
-        _ if never_answered(it) => &[UnreadData, LingerAbort, ListenerClosed, ProcessDied, AdminAbort],
         _ if long_open(it) => &[LingerAbort, ProcessDied, UnreadData, AdminAbort],
+        _ if never_answered(it) => &[ProcessDied, UnreadData, LingerAbort, ListenerClosed, AdminAbort],
         _ if it.delivery.we_serve => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ if answered(it) => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
         _ => &[UnreadData, LingerAbort, ProcessDied, AdminAbort],
     };
     with_device(it, causes)
@@ -47,6 +48,11 @@ fn never_answered(it: &Received) -> bool {
     !it.delivery.received_any && it.delivery.outstanding == 0
 }
 
+/// The peer had all of our data and had sent the last payload.
+fn answered(it: &Received) -> bool {
+    it.delivery.outstanding == 0 && !it.delivery.unanswered
+}
+
 /// A request was in progress for so long that the peer's timeout may have ended it.
 fn long_open(it: &Received) -> bool {
     it.delivery.request_age.is_some_and(|age| age >= it.gap.threshold)
@@ -56,7 +62,7 @@ fn long_open(it: &Received) -> bool {
 pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
     let Some(it) = received(evidence) else { return Vec::new() };
     let causes: &[Cause] = match it {
-        _ if challenged(it) => &[InvalidHandshake, ProcessDied, MiddleboxInjected],
+        _ if challenged(it) => &[InvalidHandshake, MiddleboxInjected, ProcessDied],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
         _ if it.gap.is_idle() && it.delivery.we_serve => {
             &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated]
@@ -65,21 +71,22 @@ pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
         _ if it.delivery.we_serve && long_unheard(it) => {
             &[KeepaliveTimeout, DataAfterClose, NatUntranslated, UnreadData, FirewallReject]
         }
-        _ if it.delivery.we_serve => &[DataAfterClose, UnreadData, NatUntranslated, MiddleboxInjected, FirewallReject],
+        _ if it.delivery.we_serve => &[DataAfterClose, NatUntranslated, UnreadData, MiddleboxInjected, FirewallReject],
+        _ if it.delivery.downloading => &[LingerAbort, UnreadData, DataAfterClose, NatUntranslated, MiddleboxInjected],
         _ if !it.delivery.received_any => &[FirewallReject, ListenOverflow, UnreadData, LingerAbort, DataAfterClose],
-        _ => &[UnreadData, FirewallReject, DataAfterClose, LingerAbort, MiddleboxInjected],
+        _ => &[FirewallReject, MiddleboxInjected, UnreadData, DataAfterClose, NatUntranslated],
     };
     with_device(it, causes)
 }
 
 /// Segments with wrong numbers came shortly before: the peer opened a connection on the same ports, or a blind attempt.
 fn challenged(it: &Received) -> bool {
-    it.forgery.signals.contains(&Signal::Challenged)
+    it.delivery.outstanding == 0 && it.forgery.signals.contains(&Signal::Challenged)
 }
 
-/// The peer has been silent for longer than a busy connection's peer is.
+/// The peer has been silent for longer than a busy connection's peer is: it acknowledges within a round trip.
 fn long_unheard(it: &Received) -> bool {
-    it.unheard.is_some_and(|unheard| unheard >= it.gap.threshold)
+    it.unheard.is_some_and(|unheard| unheard >= it.gap.threshold / 2)
 }
 
 /// Where the signs of the sender conflict, a device remains possible.
@@ -119,8 +126,9 @@ pub(super) fn closed_idle(_: &Evidence) -> Vec<Cause> {
 }
 
 /// The peer's FIN came while the connection was in use.
-pub(super) fn closed_busy(_: &Evidence) -> Vec<Cause> {
-    vec![DataAfterClose, ProcessDied]
+pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
+    let together = received(evidence).is_some_and(|it| it.correlation.ended_together > 0);
+    if together { vec![ProcessDied, DataAfterClose] } else { vec![DataAfterClose, ProcessDied] }
 }
 
 /// The end sent a short message after an idle period and closed; whether a request was open is not known.

@@ -113,7 +113,7 @@ fn against(signal: Signal) -> Option<String> {
         Signal::DataContinued => "the peer's data continues beyond it".into(),
         Signal::Repeated => "more RSTs followed with higher sequence numbers".into(),
         Signal::Challenged => "a segment that drew a challenge ACK (an RST or a SYN) came shortly before".into(),
-        Signal::ChallengedAgain => "several segments with wrong numbers came before it".into(),
+        Signal::ChallengedByRst => "an RST with a wrong sequence number came before it".into(),
         Signal::InUse => "the connection was in use a moment before".into(),
         Signal::NeverAcknowledged => "a bare RST has a sequence number that this host never acknowledged".into(),
         Signal::Unprovoked => "a bare RST arrived while nothing was outstanding".into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, flags, present, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, Segment, flags, present, role, state, tcp_flag};
 
 /// Score from which a device on the path sent the RST.
 const DEVICE: i32 = 4;
@@ -69,8 +69,8 @@ pub enum Signal {
     Repeated,
     /// A segment that drew a challenge ACK arrived shortly before: an RST with a wrong sequence number, or a SYN.
     Challenged,
-    /// Several segments with wrong numbers drew challenge ACKs: blind attempts.
-    ChallengedAgain,
+    /// What drew the challenge ACK was an RST with a wrong number: a blind attempt.
+    ChallengedByRst,
     /// The bare RST was unprovoked although the connection was in use a moment before.
     InUse,
     /// A bare RST with a sequence number that we have never acknowledged: it answers no segment of ours, and a live
@@ -103,7 +103,7 @@ impl Signal {
             // A peer that has aborted sends nothing beyond its RST; injectors send bursts.
             Self::MadeOnThisLink { .. } | Self::Repeated | Self::ImpossibleAck => 4,
             Self::ImplausibleTtl { .. } | Self::OtherStack { .. } | Self::NeverAcknowledged | Self::Payload => 3,
-            Self::BareWithTimestamp | Self::ChallengedAgain => 2,
+            Self::BareWithTimestamp | Self::ChallengedByRst => 2,
             Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
             Self::Unprovoked | Self::InUse | Self::NoTimestamp | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
@@ -253,7 +253,9 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     }
     let challenged = challenge_age(record);
     signals.extend(challenged.map(|_| Signal::Challenged));
-    signals.extend((challenged.is_some() && record.conn.challenge.count > 1).then_some(Signal::ChallengedAgain));
+    // Only a client opens connections, so no SYN of the peer's drew it.
+    let by_rst = record.conn.role == role::CLIENT || record.conn.challenge.count > 1;
+    signals.extend(challenged.filter(|_| by_rst).map(|_| Signal::ChallengedByRst));
     // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
@@ -290,11 +292,12 @@ fn acknowledges_ours(record: &ResetRecord, rst: &Segment) -> bool {
 /// The longest time for the answer to a challenge ACK.
 const CHALLENGE: Duration = Duration::from_secs(2);
 
-/// Time from the last challenge ACK to the RST, if short. Before any data arrived, a repeated SYN-ACK of the handshake
-/// may have drawn it.
+/// Time from the last challenge ACK to the RST, if short. Before any data arrived at a client, a repeated SYN-ACK of
+/// the handshake may have drawn it.
 fn challenge_age(record: &ResetRecord) -> Option<Duration> {
     let age = Duration::from_nanos(record.time_ns.saturating_sub(record.conn.challenge.time_ns));
-    let challenged = record.conn.challenge.count > 0 && record.tcp.data_segs_in > 0;
+    let past_handshake = record.tcp.data_segs_in > 0 || record.conn.role == role::SERVER;
+    let challenged = record.conn.challenge.count > 0 && past_handshake;
     (challenged && age < CHALLENGE).then_some(age)
 }
 

@@ -28,6 +28,8 @@ pub struct Delivery {
     pub nothing_acknowledged: bool,
     /// This end is a client that sends far more data segments than it receives.
     pub uploading: bool,
+    /// This end is a client that receives far more data segments than it sends: its ACKs draw answers too.
+    pub downloading: bool,
     /// Data was retransmitted.
     pub retransmitted: bool,
     /// This end is the server, and had yet to respond to a request.
@@ -46,6 +48,9 @@ pub struct Delivery {
     pub received_any: bool,
 }
 
+/// A download receives more than this many data segments for each one it sends.
+const DOWNLOAD_RATIO: u32 = 8;
+
 /// An ACK within this time of the handshake counts as the handshake's: jiffies are coarse. Shorter than any retransmission
 /// timeout (TCP_RTO_MIN, include/net/tcp.h).
 const HANDSHAKE_ACK_TOLERANCE: Duration = Duration::from_millis(100);
@@ -62,6 +67,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         unanswered: unanswered(record),
         nothing_acknowledged: acknowledged_nothing(record, context),
         uploading: idle::uploading(record),
+        downloading: record.conn.role == role::CLIENT && tcp.data_segs_in / DOWNLOAD_RATIO > tcp.data_segs_out,
         retransmitted: tcp.retransmits > 0,
         response_pending,
         request_open,
@@ -76,7 +82,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let gap = idle::gap(record, context);
     let mut forgery =
         header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0, unheard));
-    if delivery.received_any && gap.length.is_some() && !gap.is_idle() {
+    if delivery.received_any && !delivery.downloading && gap.length.is_some() && !gap.is_idle() {
         forgery.add_use();
     }
     Received {
