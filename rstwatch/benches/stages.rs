@@ -94,7 +94,9 @@ fn pair_records(bencher: Bencher<'_, '_>) {
     let sender_verdict = SenderVerdict {
         cause: verdict.cause,
         sender: verdict.sender,
+        sender_confidence: verdict.sender_confidence,
         confidence: verdict.confidence,
+        candidates: verdict.candidates,
         because: verdict.because,
     };
     bencher.counter(ItemsCount::new(records.len())).with_inputs(Pairing::default).bench_local_refs(|pairing| {

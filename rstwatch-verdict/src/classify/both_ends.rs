@@ -8,7 +8,7 @@ use crate::evidence::SenderVerdict;
 /// stays this host's firewall. `alone` is what the receiver's evidence says.
 ///
 /// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
-pub(super) fn verdict(seen: &SenderVerdict, alone: Verdict) -> Verdict {
+pub(super) fn verdict(seen: &SenderVerdict, alone: &Verdict) -> Verdict {
     // A router that holds the peer's address answers with its own stack once it has forgotten the translation.
     if alone.sender == Sender::Middlebox && forgot(seen) {
         let because = format!(
@@ -20,7 +20,15 @@ pub(super) fn verdict(seen: &SenderVerdict, alone: Verdict) -> Verdict {
         let idle = alone.candidates.first() == Some(&Cause::MiddleboxIdle);
         let cause = if idle { Cause::MiddleboxIdle } else { seen.cause };
         let candidates = vec![cause];
-        return Verdict { rule: "router_answered", cause, candidates, sender_confidence, confidence, because, ..alone };
+        return Verdict {
+            rule: "router_answered",
+            cause,
+            candidates,
+            sender_confidence,
+            confidence,
+            because,
+            ..*alone
+        };
     }
     Verdict {
         rule: "both_ends",

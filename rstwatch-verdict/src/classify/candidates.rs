@@ -25,6 +25,9 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
         _ if it.delivery.we_serve && !it.delivery.received_any => &[Probe, UnreadData, LingerAbort, ProcessDied],
         _ if it.peer_probed && quiet(it) => &[KeepaliveTimeout, IdleReaped, LingerAbort, AdminAbort],
         _ if quiet(it) => &[IdleReaped, LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ if long_open(it) && !it.delivery.received_any => {
+            &[LingerAbort, ProcessDied, UnreadData, ListenerClosed, AdminAbort]
+        }
         _ if long_open(it) => &[LingerAbort, ProcessDied, UnreadData, AdminAbort],
         _ if never_answered(it) => &[ProcessDied, UnreadData, LingerAbort, ListenerClosed, AdminAbort],
         _ if it.delivery.we_serve => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
@@ -70,6 +73,9 @@ pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
         _ if it.gap.is_idle() => &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied],
         _ if it.delivery.we_serve && long_unheard(it) => {
             &[KeepaliveTimeout, DataAfterClose, NatUntranslated, UnreadData, FirewallReject]
+        }
+        _ if it.delivery.we_serve && it.delivery.outstanding == 0 => {
+            &[InvalidHandshake, MiddleboxInjected, DataAfterClose, NatUntranslated]
         }
         _ if it.delivery.we_serve => &[DataAfterClose, NatUntranslated, UnreadData, MiddleboxInjected, FirewallReject],
         _ if it.delivery.downloading => &[LingerAbort, UnreadData, DataAfterClose, NatUntranslated, MiddleboxInjected],

@@ -10,7 +10,7 @@
 //! 4. Answers to a segment of a connection that had ended here: whatever ended it is the cause. The death of the owner
 //!    comes first, then timeouts and aborts, then closes (from a certain idle time to none), then the tails of connections.
 //!
-//! Received resets (`received`): who sent them is decided first and apart, by the signs in the packet ([`sender`]).
+//! Received resets (`received`): who sent them is decided first and apart, by the signs in the packet (`sender`).
 //! 1. Connection attempts.
 //! 2. RSTs of a device: nothing else about them can be trusted.
 //! 3. Correlation: connections to one server that ended together, and refusals since.
@@ -18,7 +18,7 @@
 //! 5. Aborts of a live socket (RST with ACK).
 //! 6. Bare RSTs of a stack that does not know the connection: from special cases to the general one.
 //!
-//! Where several causes remain, the rule names their family, and [`candidates`] lists them.
+//! Where several causes remain, the rule names their family, and `candidates` lists them.
 
 mod after_close;
 mod both_ends;
@@ -56,7 +56,7 @@ pub struct Verdict {
 pub fn classify(evidence: &Evidence) -> Verdict {
     let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, alone),
+        Evidence::Received(Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, &alone),
         Evidence::Sent(Sent { ended_because: Some(because), .. }) if alone.rule == "tail_of_reset" => Verdict {
             cause: because.cause,
             candidates: because.candidates.clone(),

@@ -21,7 +21,7 @@ pub enum By {
     LocalKernel,
     /// This host's netfilter.
     LocalFirewall,
-    /// The signs in the RST ([`super::sender`]).
+    /// The signs in the RST (module `sender`).
     Signs,
 }
 
