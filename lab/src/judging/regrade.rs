@@ -72,15 +72,15 @@ mod tests {
 
     #[test]
     fn grades_the_first_edition_by_todays_truth() {
-        let got = ["middlebox_idle", "middlebox", "likely"];
+        let got = ["firewall_reject", "middlebox", "likely"];
         let client = regraded(recorded("6a", "client", "received", "c", got));
-        assert_eq!((client.truth.as_str(), client.result), ("middlebox_idle", Outcome::Exact));
+        assert_eq!((client.truth.as_str(), client.result), ("firewall_reject", Outcome::Exact));
         assert_eq!((client.true_sender.as_deref(), client.sender), (Some("middlebox"), Some(SenderGrade::Right)));
         assert!(client.faults.is_empty());
 
-        let both = regraded(recorded("6a", "all", "received", "c", ["firewall_reject", "local_firewall", "certain"]));
+        let both = regraded(recorded("6a", "all", "received", "c", ["middlebox_idle", "local_firewall", "certain"]));
         assert_eq!((both.result, both.sender), (Outcome::Wrong, Some(SenderGrade::Right)));
-        assert_eq!(both.faults, ["wrong and certain: firewall_reject by local_firewall"]);
+        assert_eq!(both.faults, ["wrong and certain: middlebox_idle by local_firewall"]);
     }
 
     #[test]

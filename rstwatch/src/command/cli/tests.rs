@@ -106,13 +106,13 @@ fn usage_errors_are_one_line() {
     }
     expect![[r#"
         rstwatch: unexpected argument '--frobnicate' found: see rstwatch --help
-        rstwatch: invalid value 'tired' for '--cause <CAUSE>'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, keepalive_timeout, no_such_connection, peer_abort, nat_untranslated, probe, resource_limit, invalid_handshake, mptcp, unknown, unsampled]: see rstwatch --help
+        rstwatch: invalid value 'tired' for '--cause <CAUSE>'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, nat_untranslated, keepalive_timeout, no_such_connection, peer_abort, probe, resource_limit, invalid_handshake, mptcp, unknown, unsampled]: see rstwatch --help
         rstwatch: invalid value 'soon' for '--duration <TIME>': not a duration such as 60s or 5m: see rstwatch --help
         rstwatch: invalid value '0s' for '--duration <TIME>': not a duration such as 60s or 5m: see rstwatch --help
         rstwatch: invalid value '0' for '--count <N>': 0 is not in 1..18446744073709551615: see rstwatch --help
         rstwatch: invalid value 'db' for '--peer <CIDR>': not an address or network such as 10.0.0.0/8: see rstwatch --help
         rstwatch: invalid value '0' for '--port <N>': 0 is not in 1..=65535: see rstwatch --help
-        rstwatch: invalid value 'idle_reapd' for '[CAUSE]'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, keepalive_timeout, no_such_connection, peer_abort, nat_untranslated, probe, resource_limit, invalid_handshake, mptcp, unknown, unsampled]; tip: a similar value exists: 'idle_reaped': see rstwatch --help
+        rstwatch: invalid value 'idle_reapd' for '[CAUSE]'; [possible values: refused, idle_reaped, middlebox_idle, middlebox_injected, process_died, listener_closed, unread_data, data_after_close, linger_abort, admin_abort, firewall_reject, listen_overflow, conntrack_full, nat_untranslated, keepalive_timeout, no_such_connection, peer_abort, probe, resource_limit, invalid_handshake, mptcp, unknown, unsampled]; tip: a similar value exists: 'idle_reaped': see rstwatch --help
         rstwatch: invalid value '9877' for '--web.listen-address <ADDRESS>': not an address: use HOST:PORT, [IPV6]:PORT or :PORT: see rstwatch --help
         rstwatch: invalid value '/healthz' for '--web.telemetry-path <PATH>': reserved for another page: choose another path: see rstwatch --help
         rstwatch: invalid value '' for '--node-name <NAME>': empty: give a name, or leave it out for the host name: see rstwatch --help
