@@ -34,7 +34,7 @@ fn at_the_other_end(event: &Event) -> String {
         _ => match (event.candidates.first(), event.idle_ms) {
             (Some(Cause::IdleReaped), Some(idle_ms)) => {
                 format!(
-                    "rstwatch on {peer} would tell; so would idle times below {}, which end a timer's resets",
+                    "rstwatch on {peer} would tell; if resets end with idle times below {}, it was a timer",
                     seconds(idle_ms)
                 )
             }

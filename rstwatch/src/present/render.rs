@@ -6,7 +6,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use rstwatch_verdict::cause::Direction;
+use rstwatch_verdict::cause::{Cause, Direction};
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
 use rstwatch_verdict::explain::advice;
@@ -71,7 +71,9 @@ fn evidence(event: &Event) -> Option<String> {
 
 /// What may have happened, if several causes remain, and what would decide.
 fn remaining(event: &Event) -> Option<String> {
-    let several = (event.candidates.len() > 1).then(|| reads(event.sender, &event.candidates));
+    // A refusal ends no connection, and its sentence names what remains.
+    let connected = event.cause != Cause::Refused && event.candidates.len() > 1;
+    let several = connected.then(|| reads(event.sender, &event.candidates));
     let parts: Vec<_> = several.into_iter().chain(event.decide.clone()).collect();
     (!parts.is_empty()).then(|| printable(&parts.join(". ")).into_owned())
 }
@@ -137,7 +139,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use rstwatch_verdict::cause::{Cause, Confidence, Sender};
+    use rstwatch_verdict::cause::{Confidence, Sender};
     use rstwatch_verdict::event::RemoteKind;
     use rstwatch_verdict::testing::sample;
 
