@@ -62,7 +62,9 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         remote_workload: None,
         process,
     };
-    event.decide = decide::observation(&event);
+    // Where both ends were seen, nothing more can be.
+    let both_ends = matches!(evidence, Evidence::Received(received) if received.sender_verdict.is_some());
+    event.decide = if both_ends { None } else { decide::observation(&event) };
     event
 }
 

@@ -17,6 +17,10 @@ pub fn observation(event: &Event) -> Option<String> {
 }
 
 fn on_this_host(event: &Event) -> Option<String> {
+    // The late segment of a connection that the other end's RST had ended: nothing here would tell.
+    if matches!(event.cause, Cause::PeerAbort | Cause::MiddleboxInjected | Cause::Unknown) {
+        return None;
+    }
     let process = event.process.as_ref()?;
     Some(format!("the log of {}[{}] at {} would tell", process.comm, process.pid, clock(event.time)))
 }

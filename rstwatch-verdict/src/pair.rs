@@ -166,6 +166,11 @@ impl Pairing {
         }
     }
 
+    /// Whether a receive of this flow is held.
+    pub fn holds(&self, flow: &Flow) -> bool {
+        self.held.contains(flow, |_| true)
+    }
+
     /// Takes data from the peer for a connection that an RST had ended. Returns whether it lies beyond that RST, and the
     /// RST's receive is held: the peer did not send the RST, and no sender's record will follow.
     pub fn data_beyond(&mut self, record: &ResetRecord) -> bool {

@@ -21,6 +21,14 @@ const MAX_ENDED: usize = 4096;
 /// Reads the kernel's count of phantom receives; called only where it matters.
 pub type Phantoms<'a> = &'a dyn Fn() -> u64;
 
+/// What is kept of an RST that ended a connection.
+#[derive(Clone)]
+struct Ended {
+    netns: u32,
+    by: EndedBy,
+    because: EndedBecause,
+}
+
 /// Takes records, hands out judged events.
 pub struct Stages {
     context: Context,
@@ -31,7 +39,7 @@ pub struct Stages {
     losses: LossWatch,
     correlator: Correlator,
     /// The origin of RSTs that ended connections, in case the peer still sends.
-    ended_by: Recent<(EndedBy, EndedBecause)>,
+    ended_by: Recent<Ended>,
     ready: VecDeque<Judged>,
     /// Phantom receives dropped so far.
     phantoms: u64,
@@ -101,7 +109,18 @@ impl Stages {
             return;
         }
         let evidence = evidence::of_record(record, &self.context);
+        // Its cause is that of the RST whose receive is held.
+        if evidence.ended_by_rst() && self.pairing.holds(&record.flow) {
+            if let Some(evicted) = self.resumed.push(record.flow, *record) {
+                self.released_answer(&evicted, phantoms);
+            }
+            return;
+        }
         if may_precede_abort(&evidence) {
+            if let Some(explained) = self.answers.explained_before(record) {
+                self.released_answer(&explained, phantoms);
+                return;
+            }
             if let Some(evicted) = self.answers.hold(*record) {
                 self.released_answer(&evicted, phantoms);
             }
@@ -119,8 +138,8 @@ impl Stages {
 
     fn judge_sent(&mut self, record: &ResetRecord, mut evidence: Evidence, phantoms: Phantoms<'_>) {
         if let Evidence::Sent(sent) = &mut evidence {
-            let ended = self.ended_by.newest_mut(&record.flow).cloned();
-            (sent.ended_by, sent.ended_because) = ended.unzip();
+            let ended = self.ended_by.newest_mut(&record.flow).filter(|ended| ended.netns == record.netns).cloned();
+            (sent.ended_by, sent.ended_because) = ended.map(|ended| (ended.by, ended.because)).unzip();
         }
         let verdict = classify(&evidence);
         let seen = SenderVerdict {
@@ -194,7 +213,8 @@ impl Stages {
                 (false, _, false) => EndedBy::Busy,
             };
             let (cause, candidates, confidence) = (verdict.cause, verdict.candidates.clone(), verdict.confidence);
-            self.ended_by.push(ready.record.flow, (ended_by, EndedBecause { cause, candidates, confidence }));
+            let because = EndedBecause { cause, candidates, confidence };
+            self.ended_by.push(ready.record.flow, Ended { netns: ready.record.netns, by: ended_by, because });
         }
         self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
     }

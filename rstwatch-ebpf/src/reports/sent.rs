@@ -224,8 +224,8 @@ fn note_untranslated(sk: u64, seen: &Seen, record: &mut ResetRecord) {
     let connection = unsafe { &mut *(&raw mut record.task).cast::<Flow>() };
     clear(connection);
     read_flow(sk, connection);
-    // The same flow: it became known a moment after the answer.
-    if tombstones::same(connection, &seen.flow) {
+    // The same address: the connection became known a moment after the answer, or a NAT has chosen another port.
+    if connection.remote == seen.flow.remote {
         return;
     }
     let (remote, port) = (connection.remote, connection.remote_port);

@@ -21,7 +21,7 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
         _ if it.subflow => &[UnreadData, Mptcp, LingerAbort, ProcessDied],
         _ if it.peer_closed => &[UnreadData, LingerAbort, ProcessDied, ResourceLimit],
         _ if unused(it) && it.delivery.we_serve => &[Probe, LingerAbort, IdleReaped, AdminAbort],
-        _ if unused(it) => &[ListenerClosed, LingerAbort, IdleReaped, AdminAbort],
+        _ if unused(it) => &[ListenerClosed, LingerAbort, ProcessDied, IdleReaped, AdminAbort],
         _ if it.delivery.we_serve && !it.delivery.received_any => &[Probe, UnreadData, LingerAbort, ProcessDied],
         _ if it.peer_probed && quiet(it) => &[KeepaliveTimeout, IdleReaped, LingerAbort, AdminAbort],
         _ if quiet(it) => &[IdleReaped, LingerAbort, UnreadData, ProcessDied, AdminAbort],
@@ -65,7 +65,8 @@ fn long_open(it: &Received) -> bool {
 pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
     let Some(it) = received(evidence) else { return Vec::new() };
     let causes: &[Cause] = match it {
-        _ if challenged(it) => &[InvalidHandshake, MiddleboxInjected, ProcessDied],
+        _ if challenged(it) && it.delivery.we_serve => &[InvalidHandshake, MiddleboxInjected, ProcessDied],
+        _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ProcessDied],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
         _ if it.gap.is_idle() && it.delivery.we_serve => {
             &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated]
@@ -137,6 +138,12 @@ pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
     if together { vec![ProcessDied, DataAfterClose] } else { vec![DataAfterClose, ProcessDied] }
 }
 
+/// Both sides had closed, and the peer's stack had forgotten the connection.
+pub(super) fn both_closed(evidence: &Evidence) -> Vec<Cause> {
+    let idle = received(evidence).is_some_and(|it| it.gap.was_idle_at_fin());
+    if idle { vec![IdleReaped, DataAfterClose, ProcessDied] } else { vec![DataAfterClose, ProcessDied] }
+}
+
 /// The end sent a short message after an idle period and closed; whether a request was open is not known.
 pub(super) fn closing_or_response(_: &Evidence) -> Vec<Cause> {
     vec![IdleReaped, DataAfterClose, ProcessDied]
@@ -159,12 +166,12 @@ pub(super) fn ended_together(_: &Evidence) -> Vec<Cause> {
 
 /// The same, by aborts.
 pub(super) fn aborted_together(_: &Evidence) -> Vec<Cause> {
-    vec![ProcessDied, ListenerClosed, UnreadData]
+    vec![ProcessDied, ListenerClosed, UnreadData, LingerAbort]
 }
 
 /// The peer answered the SYN, and then its stack did not know the connection.
 pub(super) fn never_completed(_: &Evidence) -> Vec<Cause> {
-    vec![ListenOverflow, UnreadData, LingerAbort, ProcessDied]
+    vec![ListenOverflow, FirewallReject, UnreadData, LingerAbort, ProcessDied]
 }
 
 /// The peer's stack forgot the connection at once after its FIN.

@@ -46,8 +46,12 @@ pub(super) fn device_rejected_idle(evidence: &Evidence) -> bool {
     holds(evidence, |it| from_device(it) && it.gap.is_idle() && it.forgery.reject_shape && it.delivery.outstanding > 0)
 }
 
+/// A device that forgot an idle connection resets it once, by the numbers that it knows.
 pub(super) fn device_idle(evidence: &Evidence) -> bool {
-    holds(evidence, |it| from_device(it) && it.gap.is_idle())
+    let attack = |signal: &Signal| {
+        matches!(signal, Signal::ChallengedByRst | Signal::Repeated | Signal::ImpossibleAck | Signal::Payload)
+    };
+    holds(evidence, |it| from_device(it) && it.gap.is_idle() && !it.forgery.signals.iter().any(attack))
 }
 
 pub(super) fn device(evidence: &Evidence) -> bool {

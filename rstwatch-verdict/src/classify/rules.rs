@@ -154,7 +154,7 @@ rules! {
     reused_after_timer: IdleReaped by Signs, Likely; when r::reused_after_timer; says r::say_fin;
     reused_after_fin: NoSuchConnection by Signs, Likely; when r::reused_after_fin; among c::closed_idle; says r::say_fin;
     wrote_after_fin: NoSuchConnection by Signs, Likely; when r::wrote_after_fin; among c::closed_busy; says r::say_fin;
-    fin_to_unknown_connection: NoSuchConnection by Signs, Likely; when r::fin_to_unknown_connection; says |_| "this host's FIN reached a stack that had closed and forgotten the connection: no data was lost".into();
+    fin_to_unknown_connection: NoSuchConnection by Signs, Likely; when r::fin_to_unknown_connection; among c::both_closed; says |_| "this host's FIN reached a stack that had closed and forgotten the connection: no data was lost".into();
     peer_did_not_linger: NoSuchConnection by Signs, Likely; when r::peer_did_not_linger; among c::not_lingering; says |_| "the peer closed, and its stack forgot the connection at once, as with a negative TCP_LINGER2".into();
 
     // Received, with signs that conflict.

@@ -3,7 +3,7 @@
 use super::rules::By;
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::{Confidence, Sender};
-use crate::evidence::{Evidence, Origin, Received, Shape};
+use crate::evidence::{Evidence, Origin, Received};
 
 /// The sender, and how sure it is. This host's own resets are traced where they are made.
 pub(super) fn of(by: By, evidence: &Evidence) -> (Sender, Confidence) {
@@ -21,11 +21,12 @@ pub(super) fn of(by: By, evidence: &Evidence) -> (Sender, Confidence) {
 
 fn by_signs(received: &Received) -> (Sender, Confidence) {
     match received.forgery.origin() {
-        _ if received.other_end_silent => (Sender::Middlebox, Certain),
+        // A reject may have been missed where its hook has only a fallback.
+        _ if received.other_end_silent => (Sender::Middlebox, Likely),
         Origin::Device => (Sender::Middlebox, Likely),
         Origin::Open => (Sender::Unknown, Guess),
-        // Without the header there is no sign at all.
-        Origin::Peer if received.shape == Shape::Unseen => (Sender::Peer, Guess),
+        // Nothing speaks against the peer, and nothing for it: the header or the handshake's TTL was not seen.
+        Origin::Peer if !received.connecting && !received.forgery.speaks_for_the_peer() => (Sender::Peer, Guess),
         Origin::Peer => (Sender::Peer, Likely),
     }
 }

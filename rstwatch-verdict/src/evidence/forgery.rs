@@ -147,6 +147,11 @@ impl Forgery {
 }
 
 impl Forgery {
+    /// Whether any sign is the peer's: its TTL, or more.
+    pub fn speaks_for_the_peer(&self) -> bool {
+        self.same_ttl || self.signals.iter().any(|signal| signal.points() < 0)
+    }
+
     /// Adds that the connection was in use a moment before.
     pub fn add_use(&mut self) {
         let unprovoked = self.signals.contains(&Signal::Unprovoked);
@@ -185,7 +190,7 @@ pub(super) fn is_reject_shaped(rst: &Segment) -> bool {
 pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elapsed: Option<Duration>) -> Forgery {
     let mut signals = Vec::new();
     let expected = record.conn.ttl;
-    let same_ttl = rst.ttl == expected;
+    let same_ttl = expected != 0 && rst.ttl == expected;
     signals.extend(ttl_signal(rst.ttl, expected));
     signals.extend(shape_signals(record, rst, outstanding, same_ttl));
     signals.extend(timestamp_fits(record, rst, elapsed).then_some(Signal::TimestampFits));
@@ -210,7 +215,7 @@ fn ttl_signal(ttl: u8, expected: u8) -> Option<Signal> {
     }
     let (hops, peer_hops) = (hops(ttl), hops(expected));
     // The peer sets its TTL explicitly, as BGP does (1 between neighbours), so it says nothing about the path.
-    if peer_hops > MAX_HOPS {
+    if peer_hops >= MAX_HOPS {
         return None;
     }
     if INITIAL_TTLS.contains(&ttl) && peer_hops > 0 {
@@ -286,8 +291,11 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
 /// and not far behind what the peer had acknowledged (the RST may have overtaken an ACK).
 fn acknowledges_ours(record: &ResetRecord, rst: &Segment) -> bool {
     let seen = record.flags & flags::TCP != 0;
-    !seen || record.tcp.snd_nxt.wrapping_sub(rst.ack) < 1 << 24
+    !seen || record.tcp.snd_nxt.wrapping_sub(rst.ack) < MAX_WINDOW
 }
+
+/// The largest window (RFC 7323 section 2.3).
+const MAX_WINDOW: u32 = 1 << 30;
 
 /// The longest time for the answer to a challenge ACK.
 const CHALLENGE: Duration = Duration::from_secs(2);

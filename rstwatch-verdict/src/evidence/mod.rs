@@ -227,6 +227,12 @@ impl Evidence {
         }
     }
 
+    /// Whether this host answered a segment of a connection that an RST had ended.
+    pub fn ended_by_rst(&self) -> bool {
+        let by_rst = |end: &End| end.ending == Ending::ResetByPeer;
+        matches!(self, Self::Sent(Sent { answered: Some(_), end: Some(end), .. }) if by_rst(end))
+    }
+
     /// The direction of the RST.
     pub fn direction(&self) -> Direction {
         match self {

@@ -102,7 +102,8 @@ fn opened_unused(record: &ResetRecord) -> bool {
 /// each earlier segment of the peer's had been answered.
 fn silence_before_unread(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let (tcp, conn) = (&record.tcp, &record.conn);
-    let one_more = tcp.data_segs_in <= tcp.data_segs_out.saturating_add(1) && tcp.data_segs_out > 0;
+    let (ins, outs) = (tcp.data_segs_in, tcp.data_segs_out);
+    let one_more = outs > 0 && (ins == outs || ins == outs.saturating_add(1));
     let unread = record.flags & flags::TCP != 0 && conn.reset.unread > 0;
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     (unread && one_more && received < sent).then(|| context.jiffies(sent - received)).flatten()

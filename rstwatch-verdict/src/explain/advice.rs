@@ -14,8 +14,8 @@ pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
     let advice = match event.candidates[..] {
         [Cause::IdleReaped, _, ..] => format!("if a timer ended it: {}", idle_reaped(event, timer)),
         [Cause::MiddleboxIdle, _, ..] => format!("if an entry expired: {}", middlebox_idle(event, timer)),
-        // Its advice is to look there, and `decide` says where and at what.
-        _ if event.cause == Cause::PeerAbort && event.decide.is_some() => String::new(),
+        // A family's advice is to find out which it was, and `decide` says how.
+        [_, _, ..] if event.cause != Cause::Refused && event.decide.is_some() => String::new(),
         _ => of_cause(event, timer),
     };
     (!advice.is_empty()).then_some(advice)

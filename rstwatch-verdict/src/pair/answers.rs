@@ -5,18 +5,22 @@
 
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
-use super::{CAPACITY, HOLD, has_expired};
+use super::{CAPACITY, HOLD, has_expired, nanos};
 use crate::evidence::{Ending, Evidence, Sent, SocketClass};
 use crate::recent::Recent;
 
-/// Held answers, in order of arrival.
+/// Aborts that are kept for answers that another CPU records after them.
+const ABORTS: usize = 1024;
+
+/// Held answers and recent aborts, in order of arrival.
 pub struct Answers {
     held: Recent<ResetRecord>,
+    aborts: Recent<ResetRecord>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { held: Recent::new(CAPACITY) }
+        Self { held: Recent::new(CAPACITY), aborts: Recent::new(ABORTS) }
     }
 }
 
@@ -31,11 +35,17 @@ impl Answers {
         if !is_abort(abort) {
             return Vec::new();
         }
-        let same_connection =
-            |answer: &ResetRecord| answer.netns == abort.netns && abort.conn.established_ns <= answer.time_ns;
-        std::iter::from_fn(|| self.held.take(&abort.flow, same_connection))
-            .map(|answer| ResetRecord { conn: abort.conn, flags: answer.flags | flags::TOMBSTONE, ..answer })
+        self.aborts.push(abort.flow, *abort);
+        std::iter::from_fn(|| self.held.take(&abort.flow, |answer| same_connection(answer, abort)))
+            .map(|answer| explained(&answer, abort))
             .collect()
+    }
+
+    /// The answer with the connection of an abort that was recorded before it, if there is one.
+    pub fn explained_before(&mut self, answer: &ResetRecord) -> Option<ResetRecord> {
+        let abort = self.aborts.newest_mut(&answer.flow)?;
+        let near = abort.time_ns.abs_diff(answer.time_ns) < nanos(HOLD);
+        (near && same_connection(answer, abort)).then(|| explained(answer, abort))
     }
 
     /// Releases the answers whose hold has expired.
@@ -53,6 +63,15 @@ impl Answers {
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty()
     }
+}
+
+fn same_connection(answer: &ResetRecord, abort: &ResetRecord) -> bool {
+    answer.netns == abort.netns && abort.conn.established_ns <= answer.time_ns
+}
+
+fn explained(answer: &ResetRecord, abort: &ResetRecord) -> ResetRecord {
+    let flags = (answer.flags | flags::TOMBSTONE) & !flags::UNTRANSLATED;
+    ResetRecord { conn: abort.conn, flags, ..*answer }
 }
 
 /// An active reset of a connection whose state is known.
@@ -81,7 +100,6 @@ pub fn may_precede_abort(evidence: &Evidence) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nanos;
     use super::*;
     use crate::evidence::of_record;
     use crate::testing::fixture::{self, NOW_NS};
@@ -106,6 +124,18 @@ mod tests {
         assert!(explained.iter().all(|answer| answer.conn.marks & mark::ABORTED != 0));
         assert!(explained.iter().all(|answer| answer.flags & flags::TOMBSTONE != 0));
         assert!(!answers.is_waiting());
+    }
+
+    /// The ring's order is not that of the events.
+    #[test]
+    fn an_abort_explains_an_answer_that_is_recorded_after_it() {
+        let mut answers = Answers::default();
+        assert!(answers.explained_by(&abort()).is_empty());
+        let explained = answers.explained_before(&fixture::sent_answer()).expect("explained");
+        assert!(explained.conn.marks & mark::ABORTED != 0);
+        let mut later = fixture::sent_answer();
+        later.time_ns = abort().time_ns + nanos(HOLD);
+        assert!(answers.explained_before(&later).is_none());
     }
 
     #[test]

@@ -216,6 +216,8 @@ impl Capture {
     fn drain(&mut self) -> usize {
         self.stages.set_wall_offset(wall_offset_ns());
         let phantoms = || self.shared.phantoms();
+        // Before the ring is seen empty: what comes later belongs to later holds.
+        let now = monotonic_ns();
         let mut taken = 0;
         while taken < BATCH {
             let Some(entry) = self.ring.get_mut().next() else { break };
@@ -228,7 +230,6 @@ impl Capture {
                 }
             }
         }
-        let now = monotonic_ns();
         self.backoff.polled(now, taken);
         // Holds expire only while the ring is empty: otherwise the sender's record may still be in it.
         if taken < BATCH {

@@ -72,7 +72,8 @@ fn evidence(event: &Event) -> Option<String> {
 /// What may have happened, if several causes remain, and what would decide.
 fn remaining(event: &Event) -> Option<String> {
     // A refusal ends no connection, and its sentence names what remains.
-    let connected = event.cause != Cause::Refused && event.candidates.len() > 1;
+    let connected =
+        event.cause != Cause::Refused && event.direction == Direction::Received && event.candidates.len() > 1;
     let several = connected.then(|| reads(event.sender, &event.candidates));
     let parts: Vec<_> = several.into_iter().chain(event.decide.clone()).collect();
     (!parts.is_empty()).then(|| printable(&parts.join(". ")).into_owned())
