@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rstwatch::kernel::netns;
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const RSTWATCH: &str = env!("CARGO_BIN_EXE_rstwatch");
 /// How many namespaces are made until one has the inode of a deleted one. It is free for the next, unless others take it.
-const TRIES: usize = 50;
+const TRIES: usize = 100;
 
 /// Whether these tests can run on this host; otherwise prints why they are skipped.
 fn is_supported() -> bool {
@@ -119,7 +120,8 @@ impl Drop for Trace {
     }
 }
 
-/// The first new namespace that has this inode, if the kernel gives it again.
+/// The first new namespace that has this inode. The kernel gives the lowest that is free, some time after the old namespace
+/// has gone.
 fn reuse(inode: u64) -> Option<Netns> {
     let mut others = Vec::new();
     for _ in 0..TRIES {
@@ -128,9 +130,13 @@ fn reuse(inode: u64) -> Option<Netns> {
             return Some(next);
         }
         others.push(next);
+        std::thread::sleep(Duration::from_millis(20));
     }
     None
 }
+
+/// Namespaces of other tests would take the inode.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn refusals(events: &str) -> usize {
     events.lines().filter(|line| line.contains(r#""cause":"refused""#)).count()
@@ -142,6 +148,7 @@ fn a_reused_inode_is_another_namespace() {
     if !is_supported() {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let own = netns::Netns::resolve(&["/proc/self/ns/net".into()]).expect("own namespace");
     if !own.iter().all(netns::Netns::has_cookie) {
         _ = writeln!(std::io::stderr(), "skipped: this kernel does not tell cookies (Linux 5.14)");
@@ -169,6 +176,7 @@ fn without_privileges_a_namespace_is_held() {
     if !is_supported() {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let watched = Netns::new();
     let inode = watched.inode();
     let mut command = Command::new("setpriv");
