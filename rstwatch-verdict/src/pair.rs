@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{ResetRecord, flags};
+use rstwatch_common::record::{ResetRecord, Segment, flags, tcp_flag};
 
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
@@ -160,8 +160,14 @@ impl Pairing {
     }
 
     /// Takes a repeated RST: evidence about the first one, if that is still held.
+    ///
+    /// An RST with ACK after a bare one is no repetition: the stack has answered segments in flight before the abort's own
+    /// RST was sent.
     pub fn repeated(&mut self, record: &ResetRecord) {
-        if let Some(held) = self.held.newest_mut(&record.flow) {
+        let has_ack = |segment: &Segment| segment.flags & tcp_flag::ACK != 0;
+        if let Some(held) = self.held.newest_mut(&record.flow)
+            && (has_ack(&held.record.segment) || !has_ack(&record.segment))
+        {
             held.aftermath.repeated = true;
         }
     }
@@ -360,7 +366,7 @@ mod tests {
         let mut pairing = Pairing::default();
         pairing.sent(&translated(), verdict());
         let mut bare = fixture::received();
-        bare.segment.flags = rstwatch_common::record::tcp_flag::RST;
+        bare.segment.flags = tcp_flag::RST;
         assert!(pairing.received(bare).is_empty());
     }
 
@@ -375,6 +381,24 @@ mod tests {
         answer.flags |= flags::PHANTOM;
         assert!(pairing.sent(&answer, verdict()).is_none());
         assert!(pairing.release_if(|_| true).is_none());
+    }
+
+    /// Answers to segments in flight may arrive before the abort's own RST.
+    #[test]
+    fn an_abort_after_an_answer_is_no_repetition() {
+        let bare = ResetRecord {
+            segment: Segment { flags: tcp_flag::RST, ..fixture::received().segment },
+            ..fixture::received()
+        };
+        let repeated = |first: ResetRecord, second: &ResetRecord| {
+            let mut pairing = Pairing::default();
+            pairing.received(first);
+            pairing.repeated(second);
+            pairing.release_if(|_| true).expect("held").aftermath.repeated
+        };
+        assert!(!repeated(bare, &fixture::received()));
+        assert!(repeated(bare, &bare));
+        assert!(repeated(fixture::received(), &fixture::received()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use libc::ECONNRESET;
 
 use super::{HELLO, Scene};
+use crate::kernel::Kernel;
 use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
 use crate::network::ns::Sysctl;
@@ -12,12 +13,17 @@ use crate::network::sock::Tcp;
 use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
+fn not_searched(_scene: &Scene) -> Option<String> {
+    (!Kernel::running().since((6, 8))).then(|| "before Linux 6.8 live connections are not searched by port".to_owned())
+}
+
 pub(crate) const ROWS: &[Row] = &[
     Row {
         id: "6i",
         what: "router's DNAT entry of a busy connection is flushed, and the client's stack resets the server's untranslated reply",
         families: BOTH,
         needs: &["conntrack"],
+        unless: not_searched,
         make: reply_without_entry,
         rsts: &[(C, 1)],
         wants: &[sent(C, "nat_untranslated", KERNEL).no_socket().sure(), received(S, "nat_untranslated", PEER)],
@@ -28,6 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "router's masquerade entry of a busy connection is flushed, and the server's stack resets the client's untranslated request",
         families: BOTH,
         needs: &["conntrack"],
+        unless: not_searched,
         make: request_without_entry,
         rsts: &[(S, 1)],
         wants: &[sent(S, "nat_untranslated", KERNEL).sure(), received(C, "nat_untranslated", PEER)],
@@ -37,6 +44,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "6l",
         what: "server's SYN-ACK bypasses the router's DNAT, and the client's stack resets it",
         families: BOTH,
+        unless: not_searched,
         make: syn_ack_bypasses,
         rsts: &[(C, 1)],
         more: true,

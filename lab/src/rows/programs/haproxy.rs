@@ -11,6 +11,7 @@ use crate::network::procnet::State;
 use crate::network::program::Program;
 use crate::network::sock::Tcp;
 use crate::rows::table::{APP, BASE, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::unanswered::{SCANS, UNSCANNED};
 use crate::rows::{HELLO, Scene};
 use crate::wait::SOON;
 
@@ -32,7 +33,10 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["haproxy"],
         make: client_timeout,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
+        wants: &[
+            sent(S, "data_after_close", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+            received(C, "data_after_close", PEER),
+        ],
         ..BASE
     },
     Row {
