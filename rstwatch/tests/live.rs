@@ -83,8 +83,9 @@ fn pair(listener: &TcpListener, to: SocketAddr) -> Pair {
     Pair { client, server }
 }
 
-/// close() with SO_LINGER 0.
-fn abort(stream: TcpStream) {
+/// close() with SO_LINGER 0, right after a write: after a silence it would be an idle timer's.
+fn abort(mut stream: TcpStream) {
+    stream.write_all(b"x").expect("written");
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("set");
     drop(stream);
 }
