@@ -69,7 +69,7 @@ pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
         _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ProcessDied],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
         _ if it.gap.is_idle() && it.delivery.we_serve => {
-            &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated]
+            &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated, FirewallReject]
         }
         _ if it.gap.is_idle() => &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied],
         _ if it.delivery.we_serve && long_unheard(it) => {
