@@ -41,7 +41,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         confidence: verdict.confidence,
         sender_confidence: verdict.sender_confidence,
         candidates: verdict.candidates,
-        because: std::iter::once(verdict.because).chain(last_words(evidence)).collect(),
+        because: std::iter::once(verdict.because).chain(unread_bytes_note(evidence)).collect(),
         decide: None,
         family: Family::of(local.ip()),
         local,
@@ -69,7 +69,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
 }
 
 /// Bytes from the peer that this host had not read when its RST came.
-fn last_words(evidence: &Evidence) -> Option<String> {
+fn unread_bytes_note(evidence: &Evidence) -> Option<String> {
     let Evidence::Received(received) = evidence else { return None };
     let unread = received.delivery.unread;
     (unread > 0).then(|| format!("{unread} bytes that the peer had sent before lie unread here: they may say why"))

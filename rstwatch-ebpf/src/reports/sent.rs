@@ -157,7 +157,7 @@ impl<S: Base> Sent<S> {
                 copy(&mut record.conn, conn);
             }
             self.read_socket(record, now);
-            if bound::is_readable() && self.is_stray(found) {
+            if bound::is_readable() && self.is_unmatched(found) {
                 // It takes longer than all else here, so it is done within the rate of records only.
                 let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, self.net_struct());
                 if sk != 0 {
@@ -190,7 +190,7 @@ impl<S: Base> Sent<S> {
 
     /// Whether the answered segment acknowledges something in a connection of which nothing is known.
     #[inline(always)]
-    fn is_stray(&self, found: u32) -> bool {
+    fn is_unmatched(&self, found: u32) -> bool {
         let answers = self.seen.segment.present & present::SEGMENT != 0 && self.seen.segment.flags & tcp_flag::ACK != 0;
         let unknown = found & (flags::TOMBSTONE | flags::HANDSHAKE) == 0;
         answers && unknown && (self.class == sk_class::NONE || self.class == sk_class::LISTEN)
