@@ -38,7 +38,8 @@ export class Session {
   state = (word) => this.page.locator(`#state[data-state="${word}"]`).waitFor({ timeout: 15_000 });
 
   /** A field of the filter by its label. */
-  field = (label) => this.page.getByRole("form", { name: "Filter" }).getByLabel(label);
+  // A select's label holds its options too, so the label is matched at its beginning.
+  field = (label) => this.page.getByRole("form", { name: "Filter" }).getByLabel(new RegExp(`^\\s*${label}\\b`));
 
   /** The verdicts that contain this text. */
   verdicts = (text) => this.page.locator("details.verdict").filter({ hasText: text });
