@@ -109,6 +109,10 @@ fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
 
 /// What a device on the path may have done to a connection in use.
 pub(super) fn injected(evidence: &Evidence) -> Vec<Cause> {
+    // On several CPUs the stack's answer may overtake data that was sent before it.
+    if received(evidence).is_some_and(|it| it.forgery.origin() == Origin::Open && it.forgery.same_ttl) {
+        return vec![FirewallReject, MiddleboxInjected, UnreadData, LingerAbort];
+    }
     let answers = received(evidence).is_some_and(|it| it.delivery.outstanding > 0 && it.forgery.reject_shape);
     if answers {
         vec![FirewallReject, MiddleboxInjected, NoSuchConnection, ConntrackFull]
