@@ -1,5 +1,5 @@
-//! The figures of the lab: how often the verdicts were right, each beside what is promised. Counted once, for the closing
-//! lines of a run ([`summary()`]) and for docs/accuracy.md ([`table()`]).
+//! The lab's figures: how often the verdicts were right, each beside its promise. They are counted once and rendered
+//! twice: as the closing lines of a run ([`summary()`]) and in docs/accuracy.md ([`table()`]).
 
 use std::fmt::Write as _;
 
@@ -219,7 +219,7 @@ fn measure(side: Side, judgements: &[Judgement]) -> Vec<Measured> {
     FIGURES.iter().map(of).collect()
 }
 
-/// The figures of each side, for the end of a run.
+/// Returns the closing lines of a run: the figures of each side.
 pub(crate) fn summary(judgements: &[Judgement]) -> String {
     let mut text = String::new();
     for side in Side::EACH {

@@ -1,5 +1,5 @@
-//! Rows that run real programs, which nobody tuned for the lab. Each row's comment says what the kernel reports for its reset, as
-//! seen by `rstwatch trace --json` on Linux 6.18.
+//! Rows that run real programs with their own behaviour. The comment of each row says what the kernel reports for its
+//! reset, as `rstwatch trace --json` shows it on Linux 6.18.
 
 use anyhow::Result;
 
