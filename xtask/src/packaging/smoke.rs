@@ -1,7 +1,7 @@
 //! Smoke test of a packaged agent: it becomes ready and reports a reset that the test makes.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::thread;
@@ -62,12 +62,15 @@ fn has_port(end: &Value, port: u16) -> bool {
     end.as_str().is_some_and(|end| end.ends_with(&format!(":{port}")))
 }
 
-/// Opens a loopback connection and aborts it from the client's side. Returns the server's port.
+/// Opens a loopback connection and aborts it from the client's side, after a request: without payload the abort would be a
+/// probe. Returns the server's port.
 pub(crate) fn make_reset() -> Result<u16> {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = server.local_addr()?.port();
-    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     let (mut accepted, _) = server.accept()?;
+    client.write_all(b"request")?;
+    accepted.read_exact(&mut [0; 7])?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
     drop(client);
     let error = accepted.read(&mut [0]).err().context("the server received no reset")?;
