@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::dashboard::Dashboard;
+use super::links::{CAPACITY, RESETS};
 use super::panel::Kind::{Stat, TimeSeries};
 use super::panel::Unit::{Bytes, Count, PerSecond, Ratio, Seconds};
 use super::panel::{Panel, Unit, panel, row};
 use super::query::{SELECTED, query};
 use super::table::table;
-use super::{CAPACITY, RESETS};
 
 /// Labels that identify a listener.
 const LISTENER: &str = "instance, address, port, workload_kind, namespace, workload";

@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, fixed_choice};
 use super::known_timeouts::{EDGES, Timeout, owners, timeouts};
+use super::links::{IDLE, RESETS};
 use super::palette::{causes, fixed};
 use super::panel::Kind::{BarGauge, Heatmap, Stat, Text, TimeSeries};
 use super::panel::Unit::{Count, PerSecond, Ratio, Seconds};
 use super::panel::{Panel, panel, row};
 use super::query::{buckets, query};
 use super::table::table;
-use super::{IDLE, RESETS};
 
 const DIED: &str = "min by (peer) (@idle_timeout_seconds{bound='died'})";
 const SURVIVED: &str = "max by (peer) (@idle_timeout_seconds{bound='survived'})";

@@ -2,16 +2,18 @@
 //! agents.
 
 mod capacity;
-mod table;
 mod dashboard;
 mod idle;
 mod known_timeouts;
+mod links;
 mod live;
 mod palette;
 mod panel;
+mod panel_query;
 mod picture;
 mod query;
 mod resets;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +26,6 @@ use dev_support::setup::{self, Purpose};
 use dev_support::{cargo, paths};
 
 use dashboard::Dashboard;
-
-/// UIDs are part of links, so they must not change.
-const RESETS: &str = "rstwatch-resets";
-const IDLE: &str = "rstwatch-idle";
-const CAPACITY: &str = "rstwatch-capacity";
 
 /// Every dashboard with the name of its file.
 fn all() -> Result<[(&'static str, Dashboard); 3]> {

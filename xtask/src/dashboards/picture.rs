@@ -11,7 +11,7 @@ use dev_support::paths;
 use serde_json::{Value, json};
 
 use super::dashboard::Dashboard;
-use super::live::PanelQuery;
+use super::panel_query::PanelQuery;
 
 const UPLOT: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("../../../rstwatch/src/export/page/vendor/uplot/uPlot.min.css");

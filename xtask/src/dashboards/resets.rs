@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::dashboard::{Dashboard, fixed_choice, metric_label_choice};
+use super::links::{CAPACITY, RESETS, url};
 use super::palette::SENDERS;
 use super::panel::Kind::{BarGauge, Stat, TimeSeries};
 use super::panel::Unit::{Count, PerSecond, Ratio};
 use super::panel::{Panel, panel, row};
 use super::query::query;
-use super::table::{table, url};
-use super::{CAPACITY, RESETS};
+use super::table::table;
 
 pub(super) fn dashboard() -> Dashboard {
     let panels = [fleet(), nodes(), workloads(), selected_workloads()];

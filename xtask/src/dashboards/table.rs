@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::links::url;
 use super::panel::{Kind, Panel, Unit, panel, set};
 use super::query::query;
 
@@ -98,16 +99,4 @@ impl Table {
 
 fn override_for(column: &str, properties: &Value) -> Value {
     json!({ "matcher": { "id": "byName", "options": column }, "properties": properties })
-}
-
-/// A link to a dashboard that keeps the current variables and filters by labels of the row.
-pub(super) fn url(uid: &str, filters: &[&str]) -> String {
-    let mut url = format!("/d/{uid}?${{datasource:queryparam}}&${{job:queryparam}}");
-    if !filters.contains(&"instance") {
-        url += "&${instance:queryparam}";
-    }
-    for label in filters {
-        url += &format!("&var-{label}=${{__data.fields.{label}}}");
-    }
-    url + "&${__url_time_range}"
 }

@@ -1,11 +1,15 @@
 //! Tests of the committed dashboard files.
 
 use std::collections::BTreeSet;
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 
+use super::links::{CAPACITY, IDLE, RESETS};
+use super::live::MAY_BE_EMPTY;
+use super::panel_query::{PanelQuery, Variables, panel_queries};
 use super::query::SELECTED;
-use super::{CAPACITY, IDLE, RESETS, all, file, text};
+use super::{all, file, text};
 
 const UNITS: [&str; 5] = ["cps", "short", "s", "bytes", "percentunit"];
 /// Variables of Grafana itself.
@@ -202,5 +206,25 @@ fn references_exist() {
             let uid = link.split('?').next().unwrap();
             assert!(uids.contains(&uid), "{name}: no dashboard {uid}");
         }
+    }
+}
+
+fn queries() -> Vec<PanelQuery> {
+    all().unwrap().iter().flat_map(|(name, it)| panel_queries(name, &it.json())).collect()
+}
+
+#[test]
+fn all_variables_are_substituted() {
+    let variables = Variables { instance: ".*", cause: ".*", since: UNIX_EPOCH };
+    for query in queries() {
+        assert!(!variables.substitute(&query.expr, 60).contains('$'), "{}", query.expr);
+    }
+}
+
+#[test]
+fn panels_that_may_be_empty_exist() {
+    let queries = queries();
+    for (title, _, reason) in MAY_BE_EMPTY {
+        assert!(queries.iter().any(|it| it.title == title) && !reason.is_empty(), "{title}");
     }
 }
