@@ -49,7 +49,8 @@ pub struct Entry {
     /// Whether it usually needs no action.
     #[serde(skip)]
     pub benign: bool,
-    /// The causes that this one covers when the evidence does not single one of them out: it is then a family.
+    /// The causes that this one covers when the evidence does not single one of them out: it is then a family. Most typical
+    /// first.
     #[serde(skip)]
     pub covers: &'static [Cause],
     /// Its colour, the same in every chart and list.
@@ -70,6 +71,19 @@ pub struct Colour {
 }
 
 impl Cause {
+    /// The families that charts fold other causes into. `refused` covers a firewall's reject too, but is a cause itself.
+    pub const FAMILIES: [Self; 3] = [Self::PeerAbort, Self::NoSuchConnection, Self::MiddleboxInjected];
+
+    /// The family that charts fold this cause into; itself if it is a family or belongs to none.
+    ///
+    /// Of several families that cover it, the one that lists it earliest, because it is most typical there.
+    pub fn family(self) -> Self {
+        let rank = |family: &Self| family.entry().covers.iter().position(|covered| *covered == self);
+        let ranked = Self::FAMILIES.into_iter().filter_map(|family| Some((rank(&family)?, family)));
+        let nearest = ranked.min_by_key(|(rank, _)| *rank).filter(|_| !Self::FAMILIES.contains(&self));
+        nearest.map_or(self, |(_, family)| family)
+    }
+
     /// What we know of it.
     pub fn entry(self) -> &'static Entry {
         &TABLE[self as usize]
@@ -91,5 +105,41 @@ impl Entry {
     /// The line of advice to one end: the one that reset the connection, or the other.
     pub fn advice(&self, to_the_resetting_end: bool) -> &'static str {
         if to_the_resetting_end || self.fix_peer.is_empty() { self.fix } else { self.fix_peer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_folds_into_one_family() {
+        let words = |family: Cause| {
+            let folded = Cause::ALL.iter().filter(|cause| cause.family() == family).map(|cause| cause.as_str());
+            format!("{family}: {}\n", folded.collect::<Vec<_>>().join(" "))
+        };
+        let mut families: Vec<_> = Cause::ALL.iter().map(|cause| cause.family()).collect();
+        families.sort();
+        families.dedup();
+        let text: String = families.into_iter().map(words).collect();
+        expect![[r#"
+            refused: refused
+            middlebox_injected: middlebox_idle middlebox_injected firewall_reject conntrack_full
+            no_such_connection: idle_reaped process_died data_after_close listen_overflow nat_untranslated no_such_connection invalid_handshake
+            peer_abort: listener_closed unread_data linger_abort admin_abort keepalive_timeout peer_abort probe resource_limit mptcp
+            unknown: unknown
+            unsampled: unsampled
+        "#]].assert_eq(&text);
+    }
+
+    #[test]
+    fn a_family_covers_what_folds_into_it() {
+        for cause in Cause::ALL {
+            let family = cause.family();
+            assert_eq!(family.family(), family, "{cause} folds twice");
+            assert!(family == *cause || family.entry().covers.contains(cause), "{cause} is not of {family}");
+        }
     }
 }
