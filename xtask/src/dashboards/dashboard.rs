@@ -82,6 +82,11 @@ pub(super) fn fixed_choice(name: &str, label: &str, values: &[&str], selected: &
     })
 }
 
+/// A variable for selecting the direction of resets.
+pub(super) fn direction_choice() -> Value {
+    fixed_choice("direction", "Direction", &["sent", "received"], &[])
+}
+
 /// Places panels from left to right, then in the next line. A row header starts a new line.
 fn layout(panels: &[Panel]) -> Vec<Value> {
     let (mut x, mut y, mut tallest) = (0, 0, 0);

@@ -1,12 +1,14 @@
 //! "Idle timeouts": how long connections were idle before their reset, and which timeout may explain that.
 
 use anyhow::Result;
+use rstwatch_verdict::cause::Cause;
 use serde_json::json;
 
-use super::dashboard::{Dashboard, fixed_choice};
+use super::dashboard::{Dashboard, direction_choice, fixed_choice};
 use super::known_timeouts::{EDGES, Timeout, owners, timeouts};
 use super::links::{IDLE, RESETS};
-use super::palette::{causes, fixed};
+use super::overrides::{by_name, fixed, property};
+use super::palette::causes;
 use super::panel::Kind::{BarGauge, Heatmap, Stat, Text, TimeSeries};
 use super::panel::Unit::{Count, PerSecond, Ratio, Seconds};
 use super::panel::{Panel, panel, row};
@@ -21,7 +23,7 @@ const MARKED: [u32; 5] = [60, 240, 300, 350, 600];
 
 pub(super) fn dashboard() -> Result<Dashboard> {
     let known = timeouts()?;
-    let causes: Vec<_> = causes().collect();
+    let causes: Vec<_> = causes().into_iter().map(|(cause, _)| cause).collect();
     let mut panels = vec![row("Resets of idle connections")];
     panels.extend(overview());
     panels.extend([heatmap(&known), histogram(&known), medians(&known), row("Timeouts by destination")]);
@@ -32,14 +34,14 @@ pub(super) fn dashboard() -> Result<Dashboard> {
         title: "rstwatch / Idle timeouts",
         description: "How long connections were idle before their reset, compared with well-known idle timeouts.",
         variables: vec![
-            fixed_choice("direction", "Direction", &["sent", "received"], &[]),
+            direction_choice(),
             fixed_choice("cause", "Cause", &causes, &["idle_reaped", "middlebox_idle", "no_such_connection"]),
         ],
         panels,
     })
 }
 
-fn overview() -> [Panel; 5] {
+fn overview() -> [Panel; 6] {
     [
         panel(
             Stat,
@@ -48,7 +50,6 @@ fn overview() -> [Panel; 5] {
              were idle: `idle_reaped` and `middlebox_idle`.",
             PerSecond,
         )
-        .size(5, 4)
         .target(query("sum(rate(@resets_total{direction=$,cause=~'idle_reaped|middlebox_idle'}[rate]))", "resets")),
         panel(
             Stat,
@@ -57,7 +58,6 @@ fn overview() -> [Panel; 5] {
              timeouts of pools and hops.",
             Ratio,
         )
-        .size(5, 4)
         .target(query(
             "sum(rate(@resets_total{direction=$,cause=~'idle_reaped|middlebox_idle'}[rate])) / \
              (sum(rate(@resets_total{direction=$,cause!='refused'}[rate])) > 0)",
@@ -65,11 +65,18 @@ fn overview() -> [Panel; 5] {
         )),
         panel(
             Stat,
+            "Families after silence",
+            "Resets per second whose verdict is a family of causes and whose connection had been silent for more than 1 s. An \
+             idle timer may have ended them: `rstwatch trace --cause FAMILY` lists the candidates.",
+            PerSecond,
+        )
+        .target(query(&families_after_silence(), "resets")),
+        panel(
+            Stat,
             "Median idle time",
             "Median idle time before resets of the selected causes in the time range, interpolated within a bucket.",
             Seconds,
         )
-        .size(5, 4)
         .instant()
         .target(query(
             "histogram_quantile(0.5, sum by (le) \
@@ -83,11 +90,19 @@ fn overview() -> [Panel; 5] {
              connections idle for less.",
             Seconds,
         )
-        .size(5, 4)
         .target(query("min(@idle_timeout_seconds{bound='died'})", "died")),
         panel(Stat, "Destinations with a timeout", "Destinations with an observed idle timeout.", Count)
             .target(query("count(count by (peer) (@idle_timeout_seconds{bound='died'}))", "destinations")),
     ]
+}
+
+/// From one end alone, a reset by a timer may have other explanations: its cause is a family then.
+fn families_after_silence() -> String {
+    let families = Cause::FAMILIES.map(Cause::as_str).join("|");
+    let up_to = |bound| {
+        format!("sum(rate(@reset_idle_seconds_bucket{{direction=$,cause=~'{families}',le=~'{}'}}[rate]))", edge(bound))
+    };
+    format!("{} - {}", up_to("+Inf"), up_to("1"))
 }
 
 /// Resets by a timeout appear just above its mark, because a mark is the upper bound of the bucket below.
@@ -132,10 +147,14 @@ fn histogram(known: &[Timeout]) -> Panel {
     bars.option("namePlacement", json!("left")).default("color", json!({ "mode": "continuous-YlRd" }))
 }
 
-/// Resets up to a bucket bound. Prometheus stores the bound 60 as `60.0` if it scraped OpenMetrics.
-fn up_to(edge: &str) -> String {
-    let edge = if edge == "+Inf" { r"\\+Inf".to_owned() } else { format!(r"{edge}(\\.0)?") };
-    format!("sum(increase(@reset_idle_seconds_bucket{{direction=$,cause=$,le=~'{edge}'}}[range]))")
+/// Resets up to a bucket bound.
+fn up_to(bound: &str) -> String {
+    format!("sum(increase(@reset_idle_seconds_bucket{{direction=$,cause=$,le=~'{}'}}[range]))", edge(bound))
+}
+
+/// A bucket bound as a regular expression. Prometheus stores the bound 60 as `60.0` if it scraped OpenMetrics.
+fn edge(bound: &str) -> String {
+    if bound == "+Inf" { r"\\+Inf".to_owned() } else { format!(r"{bound}(\\.0)?") }
 }
 
 fn medians(known: &[Timeout]) -> Panel {
@@ -147,7 +166,7 @@ fn medians(known: &[Timeout]) -> Panel {
         Seconds,
     )
     .size(24, 9)
-    .cause_colours()
+    .coloured(&causes())
     .custom("scaleDistribution", json!({ "type": "log", "log": 10 }))
     .custom("fillOpacity", json!(0))
     .target(query(
@@ -157,13 +176,8 @@ fn medians(known: &[Timeout]) -> Panel {
     ));
     for mark in MARKED {
         let name = format!("{mark} s {}", owners(known, mark, mark + 1, 60));
-        medians.overrides.push(json!({
-            "matcher": { "id": "byName", "options": name },
-            "properties": [
-                { "id": "custom.lineStyle", "value": { "fill": "dash", "dash": [8, 8] } },
-                fixed("#8E8E8E"),
-            ],
-        }));
+        let dashed = property("custom.lineStyle", &json!({ "fill": "dash", "dash": [8, 8] }));
+        medians.overrides.push(by_name(&name, &[dashed, fixed("#8E8E8E")]));
         medians = medians.target(query(&format!("vector({mark})"), &name));
     }
     medians

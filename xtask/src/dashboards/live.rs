@@ -42,7 +42,7 @@ fn no_conntrack() -> bool {
 pub(super) fn live(dashboards: &[(&'static str, Dashboard)], pictures: bool) -> Result<()> {
     let mut traffic = Traffic::build()?;
     let (agents, prometheus) = start_agents(&traffic)?;
-    let variables = Variables { instance: ".*", cause: ".*", since: SystemTime::now() };
+    let variables = Variables { instance: ".*", cause: ".*", fold: "received", since: SystemTime::now() };
     let mut queries: Vec<_> = dashboards.iter().flat_map(|(name, it)| panel_queries(name, &it.json())).collect();
     let started = Instant::now();
     for _ in 0..ROUNDS {
@@ -96,7 +96,7 @@ fn draw(dashboards: &[(&'static str, Dashboard)], prometheus: &Prometheus, varia
         let cause = "idle_reaped|middlebox_idle|no_such_connection";
         let mut queries = panel_queries(name, &dashboard.json());
         for query in &mut queries {
-            query.run(prometheus, Variables { instance, cause, ..variables })?;
+            query.run(prometheus, Variables { instance, cause, fold: "none", ..variables })?;
         }
         picture::draw(name, dashboard, &instance.replace('|', ", "), &queries)?;
     }

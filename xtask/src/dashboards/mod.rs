@@ -3,10 +3,12 @@
 
 mod capacity;
 mod dashboard;
+mod folding;
 mod idle;
 mod known_timeouts;
 mod links;
 mod live;
+mod overrides;
 mod palette;
 mod panel;
 mod panel_query;

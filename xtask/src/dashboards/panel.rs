@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::palette;
+use super::overrides::{by_last_word, fixed};
+use super::palette::Word;
 use super::query::Target;
 
 /// Number of columns of the grid.
@@ -134,19 +135,9 @@ impl Panel {
         Self { instant: true, ..self.option("graphMode", json!("none")) }
     }
 
-    /// Assigns colours to series by name.
-    pub(super) fn series_colours(mut self, colours: &[(&str, &str)]) -> Self {
-        let of = |(name, colour): &(&str, &str)| {
-            let properties = [palette::fixed(colour)];
-            json!({ "matcher": { "id": "byName", "options": name }, "properties": properties })
-        };
-        self.overrides.extend(colours.iter().map(of));
-        self
-    }
-
-    /// Assigns the colours of causes to series named after a cause.
-    pub(super) fn cause_colours(mut self) -> Self {
-        self.overrides.extend(palette::cause_overrides());
+    /// Assigns colours to series whose name is one of these words or ends with it.
+    pub(super) fn coloured(mut self, words: &[Word]) -> Self {
+        self.overrides.extend(words.iter().map(|(word, colour)| by_last_word(word, &[fixed(colour)])));
         self
     }
 

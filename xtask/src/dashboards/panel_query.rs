@@ -26,6 +26,7 @@ pub(super) struct PanelQuery {
 pub(super) struct Variables {
     pub(super) instance: &'static str,
     pub(super) cause: &'static str,
+    pub(super) fold: &'static str,
     /// Start of the dashboard's time range, which ends now.
     pub(super) since: SystemTime,
 }
@@ -69,7 +70,7 @@ impl Variables {
     pub(super) fn substitute(self, expr: &str, range: u64) -> String {
         let range = format!("{}s", range.max(10));
         let mut expr = expr.replace("$__rate_interval", "15s").replace("$__range", &range);
-        expr = expr.replace("$instance", self.instance).replace("$cause", self.cause);
+        expr = expr.replace("$instance", self.instance).replace("$cause", self.cause).replace("$fold", self.fold);
         for variable in ["$job", "$direction", "$namespace", "$workload"] {
             expr = expr.replace(variable, ".*");
         }

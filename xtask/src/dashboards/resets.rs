@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::dashboard::{Dashboard, fixed_choice, metric_label_choice};
+use super::dashboard::{Dashboard, direction_choice, metric_label_choice};
+use super::folding::{fold_choice, sum_by_cause};
 use super::links::{CAPACITY, RESETS, url};
-use super::palette::SENDERS;
+use super::palette::{SENDERS, causes};
 use super::panel::Kind::{BarGauge, Stat, TimeSeries};
 use super::panel::Unit::{Count, PerSecond, Ratio};
-use super::panel::{Panel, panel, row};
+use super::panel::{GRID, Panel, panel, row};
 use super::query::query;
 use super::table::table;
 
@@ -16,8 +17,8 @@ pub(super) fn dashboard() -> Dashboard {
     Dashboard {
         uid: RESETS,
         title: "rstwatch / Resets by cause",
-        description: "TCP resets by cause, for all nodes, one node or one workload. Click a node or a workload in a table to \
-            filter the dashboard.",
+        description: "TCP resets by cause and sender, for all nodes, one node or one workload. Click a node or a workload \
+            in a table to filter the dashboard.",
         variables: variables(),
         panels: panels.into_iter().flatten().collect(),
     }
@@ -25,7 +26,8 @@ pub(super) fn dashboard() -> Dashboard {
 
 fn variables() -> Vec<Value> {
     vec![
-        fixed_choice("direction", "Direction", &["sent", "received"], &[]),
+        direction_choice(),
+        fold_choice(),
         metric_label_choice("namespace", "Namespace", "@resets_total"),
         metric_label_choice("workload", "Workload", "@resets_total{namespace=$}"),
     ]
@@ -38,23 +40,31 @@ fn fleet() -> Vec<Panel> {
         panel(
             TimeSeries,
             "Resets by cause",
-            "Resets per second by cause. `rstwatch explain CAUSE` describes a cause, how to confirm it, and what to change.",
+            "Resets per second by cause, or by family of causes if \"Causes\" says so. `rstwatch explain CAUSE` describes a \
+             cause, how to confirm it, and what to change.",
             PerSecond,
         )
         .size(16, 10)
         .stacked()
-        .cause_colours()
-        .target(query("sum by (cause) (rate(@resets_total{direction=$}[rate]))", "{{cause}}")),
+        .coloured(&causes())
+        .target(query(&sum_by_cause(&[], "rate(@resets_total{direction=$}[rate])"), "{{cause}}")),
         panel(
             BarGauge,
             "Causes in this time range",
-            "Resets by cause in the time range of the dashboard.",
+            "Resets by cause in the time range of the dashboard. From one end alone, the causes of a family leave the same \
+             packet: select \"received by family\" to add resets that are known more exactly to their family.",
             Count,
         )
         .size(8, 10)
-        .cause_colours()
-        .target(query("sort_desc(sum by (cause) (increase(@resets_total{direction=$}[range])))", "{{cause}}")),
+        .coloured(&causes())
+        .target(query(
+            &format!("sort_desc({})", sum_by_cause(&[], "increase(@resets_total{direction=$}[range])")),
+            "{{cause}}",
+        )),
     ]);
+    panels.push(row("Senders"));
+    panels.extend(senders());
+    panels.push(row("Directions and kernel reasons"));
     panels.extend(breakdowns());
     panels
 }
@@ -123,7 +133,8 @@ fn overview() -> [Panel; 6] {
     ]
 }
 
-fn breakdowns() -> [Panel; 3] {
+/// Who sent the RSTs.
+fn senders() -> [Panel; 3] {
     [
         panel(
             TimeSeries,
@@ -131,10 +142,39 @@ fn breakdowns() -> [Panel; 3] {
             "Resets by sender of the RST: a local program, kernel or firewall; the peer; or a device on the path.",
             PerSecond,
         )
-        .size(8, 8)
+        .size(12, 8)
         .stacked()
-        .series_colours(&SENDERS)
+        .coloured(&SENDERS)
         .target(query("sum by (sender) (rate(@resets_total{direction=$}[rate]))", "{{sender}}")),
+        panel(
+            BarGauge,
+            "Senders in this time range",
+            "Resets by sender in the time range of the dashboard. `peer`: investigate the other end. `middlebox`: investigate \
+             the devices on the path, because the peer did not send the RST.",
+            Count,
+        )
+        .size(8, 8)
+        .coloured(&SENDERS)
+        .target(query("sort_desc(sum by (sender) (increase(@resets_total{direction=$}[range])))", "{{sender}}")),
+        panel(
+            Stat,
+            "Unknown sender",
+            "Share of resets whose signs conflict: the peer or a device on the path may have sent them. rstwatch on the peer \
+             tells. Resets without details are left out.",
+            Ratio,
+        )
+        .size(4, 8)
+        .thresholds(0.02, 0.1)
+        .target(query(
+            "(sum(rate(@resets_total{direction=$,sender='unknown',cause!='unsampled'}[rate])) or vector(0)) / \
+             (sum(rate(@resets_total{direction=$,cause!='unsampled'}[rate])) > 0)",
+            "unknown sender",
+        )),
+    ]
+}
+
+fn breakdowns() -> [Panel; 2] {
+    [
         panel(
             TimeSeries,
             "By direction",
@@ -142,7 +182,7 @@ fn breakdowns() -> [Panel; 3] {
              between two watched nodes counts in both.",
             PerSecond,
         )
-        .size(8, 8)
+        .size(12, 8)
         .target(query("sum by (direction) (rate(@resets_total{direction=$}[rate]))", "{{direction}}")),
         panel(
             TimeSeries,
@@ -151,7 +191,7 @@ fn breakdowns() -> [Panel; 3] {
              reason.",
             PerSecond,
         )
-        .size(8, 8)
+        .size(12, 8)
         .target(query(
             "sum by (direction, reason) (rate(@kernel_resets_total{direction=$}[rate]))",
             "{{direction}} {{reason}}",
@@ -172,10 +212,11 @@ fn nodes() -> Vec<Panel> {
         "topk(100, sum by (instance) (increase(@resets_total{direction=$,cause!='refused'}[range])))",
     )
     .bar()
-    .labels(
-        "topk by (instance) (1, sum by (instance, cause) \
-         (increase(@resets_total{direction=$,cause!='refused'}[range])))",
-    )
+    .labels(&format!(
+        "topk by (instance) (1, {})",
+        sum_by_cause(&["instance"], "increase(@resets_total{direction=$,cause!='refused'}[range])"),
+    ))
+    .coloured("cause", &causes())
     .value("now", PerSecond, "sum by (instance) (rate(@resets_total{direction=$,cause!='refused'}[rate]))")
     .link("instance", "This node", RESETS, &["instance"]);
     let history =
@@ -202,10 +243,14 @@ fn workloads() -> Vec<Panel> {
          (increase(@resets_total{direction=$,namespace=$,workload=$,cause!='refused'}[range])))",
     )
     .bar()
-    .labels(
-        "topk by (namespace, workload_kind, workload) (1, sum by (namespace, workload_kind, workload, \
-         cause) (increase(@resets_total{direction=$,namespace=$,workload=$,cause!='refused'}[range])))",
-    )
+    .labels(&format!(
+        "topk by (namespace, workload_kind, workload) (1, {})",
+        sum_by_cause(
+            &["namespace", "workload_kind", "workload"],
+            "increase(@resets_total{direction=$,namespace=$,workload=$,cause!='refused'}[range])",
+        ),
+    ))
+    .coloured("cause", &causes())
     .value(
         "nodes",
         Count,
@@ -237,10 +282,22 @@ fn selected_workloads() -> Vec<Panel> {
         PerSecond,
     )
     .stacked()
-    .cause_colours()
+    .coloured(&causes())
     .target(query(
-        "sum by (direction, cause) (rate(@resets_total{direction=$,namespace=$,workload=$}[rate]))",
+        &sum_by_cause(&["direction"], "rate(@resets_total{direction=$,namespace=$,workload=$}[rate])"),
         "{{direction}} {{cause}}",
+    ));
+    let senders = panel(
+        TimeSeries,
+        "Selected workloads by sender",
+        "Resets of the selected workloads by direction and sender.",
+        PerSecond,
+    )
+    .stacked()
+    .coloured(&SENDERS)
+    .target(query(
+        "sum by (direction, sender) (rate(@resets_total{direction=$,namespace=$,workload=$}[rate]))",
+        "{{direction}} {{sender}}",
     ));
     let table = table(
         "Selected workloads in detail",
@@ -251,10 +308,17 @@ fn selected_workloads() -> Vec<Panel> {
     .value(
         "resets",
         Count,
-        "topk(100, sum by (instance, namespace, workload, direction, cause, sender) \
-         (increase(@resets_total{direction=$,namespace=$,workload=$}[range])))",
+        &format!(
+            "topk(100, {})",
+            sum_by_cause(
+                &["instance", "namespace", "workload", "direction", "sender"],
+                "increase(@resets_total{direction=$,namespace=$,workload=$}[range])",
+            ),
+        ),
     )
+    .coloured("cause", &causes())
+    .coloured("sender", &SENDERS)
     .link("instance", "This node", RESETS, &["instance"])
     .link("workload", "This workload", RESETS, &["workload"]);
-    vec![row("Selected workloads in detail"), history, table.build()]
+    vec![row("Selected workloads in detail"), history, senders, table.build().size(GRID, 9)]
 }

@@ -1,8 +1,10 @@
 //! Table panels: one instant query per column, with links to other dashboards.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::links::url;
+use super::overrides::{by_name, property};
+use super::palette::Word;
 use super::panel::{Kind, Panel, Unit, panel, set};
 use super::query::query;
 
@@ -34,8 +36,7 @@ impl Table {
     pub(super) fn value(mut self, name: &str, unit: Unit, promql: &str) -> Self {
         let column = self.add(name, promql);
         set(&mut self.names, &column, json!(name));
-        self.panel.overrides.push(override_for(name, &json!([{ "id": "unit", "value": unit.name() }])));
-        self
+        self.property(name, "unit", &json!(unit.name()))
     }
 
     /// Adds a query for its labels only; its values are hidden.
@@ -68,22 +69,30 @@ impl Table {
     pub(super) fn bar(mut self) -> Self {
         if let Some(properties) = self.panel.overrides.last_mut().and_then(|last| last["properties"].as_array_mut()) {
             let gauge = json!({ "type": "gauge", "mode": "basic", "valueDisplayMode": "text" });
-            properties.push(json!({ "id": "custom.cellOptions", "value": gauge }));
+            properties.push(property("custom.cellOptions", &gauge));
         }
         self
     }
 
     /// Links the cells of a column to a dashboard, filtered by labels of the row. At least one row must have a value for each
     /// of these labels; otherwise Prometheus returns no such column.
-    pub(super) fn link(mut self, column: &str, title: &str, uid: &str, filters: &[&str]) -> Self {
-        let link = json!([{ "title": title, "url": url(uid, filters) }]);
-        self.panel.overrides.push(override_for(column, &json!([{ "id": "links", "value": link }])));
+    pub(super) fn link(self, column: &str, title: &str, uid: &str, filters: &[&str]) -> Self {
+        self.property(column, "links", &json!([{ "title": title, "url": url(uid, filters) }]))
+    }
+
+    /// Assigns colours to these words in a column.
+    pub(super) fn coloured(mut self, column: &str, words: &[Word]) -> Self {
+        let colours: Map<_, _> =
+            words.iter().map(|(word, colour)| ((*word).to_owned(), json!({ "color": colour }))).collect();
+        let mappings = property("mappings", &json!([{ "type": "value", "options": colours }]));
+        let cell = property("custom.cellOptions", &json!({ "type": "color-text" }));
+        self.panel.overrides.push(by_name(column, &[mappings, cell]));
         self
     }
 
     /// Sets a property of a column.
     pub(super) fn property(mut self, column: &str, id: &str, value: &Value) -> Self {
-        self.panel.overrides.push(override_for(column, &json!([{ "id": id, "value": value }])));
+        self.panel.overrides.push(by_name(column, &[property(id, value)]));
         self
     }
 
@@ -95,8 +104,4 @@ impl Table {
         let order = self.first.map(|first| json!([{ "displayName": first.name, "desc": self.descending }]));
         self.panel.option("sortBy", order.unwrap_or_else(|| json!([])))
     }
-}
-
-fn override_for(column: &str, properties: &Value) -> Value {
-    json!({ "matcher": { "id": "byName", "options": column }, "properties": properties })
 }

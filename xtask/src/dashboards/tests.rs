@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::links::{CAPACITY, IDLE, RESETS};
 use super::live::MAY_BE_EMPTY;
+use super::palette::{SENDERS, Word, causes};
 use super::panel_query::{PanelQuery, Variables, panel_queries};
 use super::query::SELECTED;
 use super::{all, file, text};
@@ -130,7 +131,8 @@ fn variables_select_jobs_and_instances() {
         let names: Vec<_> = variables.iter().map(|it| string(it, "name")).collect();
         assert_eq!(names[..3], ["datasource", "job", "instance"]);
         assert_eq!((string(&variables[0], "type"), string(&variables[0], "query")), ("datasource", "prometheus"));
-        for variable in &variables[1..] {
+        // The choice between causes and families selects no labels.
+        for variable in variables[1..].iter().filter(|it| it["name"] != "fold") {
             let name = string(variable, "name");
             assert!(variable["multi"] == true && variable["includeAll"] == true, "{name}");
             assert_eq!(variable["allValue"], ".*", "{name}: All must include empty values");
@@ -170,6 +172,23 @@ fn every_selector_is_filtered() {
         assert!(!expr.contains('@'), "{name}: {expr}");
         let constant = expr.starts_with("vector(") || expr.contains(&format!("scrape_duration_seconds{{{SELECTED}}}"));
         assert!(constant || !metrics(expr).is_empty(), "{name}: {expr}");
+    }
+}
+
+#[test]
+fn causes_and_senders_have_their_colours() {
+    let dashboards = committed();
+    for (name, panel) in panels_with_queries(&dashboards) {
+        let overrides = panel["fieldConfig"]["overrides"].to_string();
+        for (label, words) in [("cause", causes()), ("sender", SENDERS.to_vec())] {
+            let shows = |target: &Value| match string(panel, "type") {
+                "table" => [", ", ")"].iter().any(|end| string(target, "expr").contains(&format!(" {label}{end}"))),
+                _ => string(target, "legendFormat").contains(&format!("{{{{{label}}}}}")),
+            };
+            let coloured = |(word, colour): &Word| overrides.contains(word) && overrides.contains(colour);
+            let shown = list(panel, "targets").iter().any(shows);
+            assert!(!shown || words.iter().all(coloured), "{name}: a {label} has no colour");
+        }
     }
 }
 
@@ -215,7 +234,7 @@ fn queries() -> Vec<PanelQuery> {
 
 #[test]
 fn all_variables_are_substituted() {
-    let variables = Variables { instance: ".*", cause: ".*", since: UNIX_EPOCH };
+    let variables = Variables { instance: ".*", cause: ".*", fold: "received", since: UNIX_EPOCH };
     for query in queries() {
         assert!(!variables.substitute(&query.expr, 60).contains('$'), "{}", query.expr);
     }

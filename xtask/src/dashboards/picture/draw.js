@@ -150,8 +150,10 @@ function cell(panel, rows, row, key, name) {
   const number = key.startsWith("Value");
   const text = number ? format(row[key], property(panel, name, "unit")) : row[key] ?? "";
   const made = element("td", number ? "number" : property(panel, name, "links") ? "link" : "", text);
-  if (panel.fieldConfig.overrides.some((it) => it.matcher.options === name
-    && it.properties.some((its) => its.id === "custom.cellOptions"))) {
+  const options = panel.fieldConfig.overrides.filter((it) => it.matcher.options === name).flatMap((it) => it.properties);
+  const shown = options.find((it) => it.id === "custom.cellOptions")?.value.type;
+  if (shown === "color-text") made.style.color = property(panel, name, "mappings")[0].options[text]?.color ?? "";
+  if (shown === "gauge") {
     const top = property(panel, name, "max") ?? Math.max(...rows.map((it) => it[key] ?? 0), 1e-9);
     const bar = element("u");
     bar.style.width = `${Math.min(1, row[key] / top) * 120}px`;
@@ -226,7 +228,7 @@ function draw(panel, main) {
 
 const header = element("header", "", DATA.dashboard.title);
 const chosen = element("div", "chosen");
-for (const { name, label, current } of DATA.dashboard.templating.list.slice(1)) chosen.append(element("b", "", `${label}: ${name === "instance" ? DATA.instance : current.text.join(", ")}`));
+for (const { name, label, current } of DATA.dashboard.templating.list.slice(1)) chosen.append(element("b", "", `${label}: ${name === "instance" ? DATA.instance : [current.text].flat().join(", ")}`));
 header.append(chosen);
 const main = element("main");
 document.body.append(header, main);
