@@ -68,11 +68,21 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
     event
 }
 
+/// Unread bytes up to this number may be the peer's last message; more show that this host had not kept up.
+const LAST_MESSAGE: u32 = 8 * 1024;
+
 /// Bytes from the peer that this host had not read when its RST came.
 fn unread_bytes_note(evidence: &Evidence) -> Option<String> {
     let Evidence::Received(received) = evidence else { return None };
-    let unread = received.delivery.unread;
-    (unread > 0).then(|| format!("{unread} bytes that the peer had sent before lie unread here: they may say why"))
+    say_unread(received.delivery.unread)
+}
+
+fn say_unread(bytes: u32) -> Option<String> {
+    match bytes {
+        0 => None,
+        unread @ ..=LAST_MESSAGE => Some(format!("{unread} bytes from the peer lie unread here: they may say why")),
+        unread => Some(format!("{unread} bytes from the peer lie unread here: this host did not keep up with reading")),
+    }
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
@@ -228,4 +238,18 @@ fn flag_letters(flags: u8) -> String {
     let letters =
         [(tcp_flag::SYN, 'S'), (tcp_flag::FIN, 'F'), (tcp_flag::RST, 'R'), (tcp_flag::PSH, 'P'), (tcp_flag::ACK, 'A')];
     letters.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, letter)| letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_unread_bytes_may_be_a_last_message() {
+        assert_eq!(say_unread(0), None);
+        for (bytes, ending) in [(1, "may say why"), (LAST_MESSAGE, "may say why"), (LAST_MESSAGE + 1, "with reading")] {
+            let said = say_unread(bytes).expect("bytes are unread");
+            assert!(said.starts_with(&format!("{bytes} bytes")) && said.ends_with(ending), "{said}");
+        }
+    }
 }

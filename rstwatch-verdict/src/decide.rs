@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cause::{Cause, Direction, Sender};
-use crate::event::Event;
+use crate::event::{Event, Role};
 use crate::text::seconds;
 
 /// The observation that would narrow the verdict; `None` where the cause and the sender are settled.
@@ -29,7 +29,7 @@ fn at_the_other_end(event: &Event) -> String {
     let peer = event.remote.ip();
     match (event.sender, event.cause) {
         (Sender::Middlebox, _) => {
-            format!("the logs at {} of the devices on the path to {peer} would tell", clock(event.time))
+            format!("the logs of the devices on the path to {peer} at {} would tell", clock(event.time))
         }
         (Sender::Unknown, _) => format!("rstwatch or a capture on {peer} would tell whether its stack sent the RST"),
         (_, Cause::Refused) => {
@@ -38,12 +38,21 @@ fn at_the_other_end(event: &Event) -> String {
         _ => match (event.candidates.first(), event.idle_ms) {
             (Some(Cause::IdleReaped), Some(idle_ms)) => {
                 format!(
-                    "rstwatch on {peer} would tell; if resets end with idle times below {}, it was a timer",
+                    "rstwatch on {peer} would tell; if idle times below {} end the resets, it was a timer",
                     seconds(idle_ms)
                 )
             }
-            _ => format!("rstwatch on {peer}, or its program's log at {}, would tell", clock(event.time)),
+            _ => format!("rstwatch on {peer}, or the log of {} at {}, would tell", program(event), clock(event.time)),
         },
+    }
+}
+
+/// The program at the other end.
+fn program(event: &Event) -> String {
+    match event.role {
+        Role::Client => format!("the server at its port {}", event.remote.port()),
+        Role::Server => "the client there".to_owned(),
+        Role::Unknown => "its program".to_owned(),
     }
 }
 
@@ -73,11 +82,25 @@ mod tests {
     fn the_observation_depends_on_who_sent_it() {
         let several = [Cause::UnreadData, Cause::LingerAbort];
         let of = |sender| observation(&event(Cause::PeerAbort, sender, &several)).expect("several remain");
-        assert!(of(Sender::Peer).starts_with("rstwatch on 10.0.7.12, or its program"), "{}", of(Sender::Peer));
+        assert!(
+            of(Sender::Peer).starts_with("rstwatch on 10.0.7.12, or the log of its program at "),
+            "{}",
+            of(Sender::Peer)
+        );
         assert!(of(Sender::Middlebox).contains("devices on the path to 10.0.7.12"), "{}", of(Sender::Middlebox));
         assert!(of(Sender::Unknown).contains("whether its stack sent"), "{}", of(Sender::Unknown));
         let settled_but_for_the_sender = observation(&event(Cause::IdleReaped, Sender::Unknown, &[Cause::IdleReaped]));
         assert!(settled_but_for_the_sender.is_some());
+    }
+
+    #[test]
+    fn the_other_program_is_named_by_its_role() {
+        for (role, program) in [(Role::Client, "the server at its port 5432"), (Role::Server, "the client there")] {
+            let several = [Cause::UnreadData, Cause::LingerAbort];
+            let event = Event { role, ..event(Cause::PeerAbort, Sender::Peer, &several) };
+            let text = observation(&event).expect("several remain");
+            assert!(text.contains(&format!("or the log of {program} at ")), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::text::wrap;
 
 mod advice;
 
-pub use advice::{advice, refused, refuser};
+pub use advice::{advice, guidance, refused, refuser};
 
 const WIDTH: usize = 78;
 

@@ -1,16 +1,22 @@
 //! A verdict with several candidates, as prose: who ended the connection, and in which ways it may have happened.
 
-use crate::cause::{Cause, Sender};
+use crate::cause::{Cause, Direction, Sender};
+use crate::event::Event;
 
-/// The candidates as one clause, in their order, without a final stop; empty if there are none.
+/// The candidates as one clause, in their order, without a final stop; `None` if only one remains.
 ///
 /// For example "the peer ended it: data left unread, an abort on purpose, or its process died".
-pub fn reads(sender: Sender, candidates: &[Cause]) -> String {
+pub(crate) fn reads(event: &Event) -> Option<String> {
+    // A refusal ends no connection, and its evidence names what remains. A segment that arrives after the other end's RST
+    // is answered here, but was ended there: nothing here would decide.
+    let ended = event.cause != Cause::Refused && (event.direction == Direction::Received || event.decide.is_some());
+    (ended && event.candidates.len() > 1).then(|| clause(event.cause, event.sender, &event.candidates))
+}
+
+fn clause(cause: Cause, sender: Sender, candidates: &[Cause]) -> String {
     let phrases: Vec<_> = candidates.iter().map(|cause| cause.entry().phrase).collect();
-    match phrases[..] {
-        [] => String::new(),
-        _ => format!("{} ended it: {}", subject(sender), alternatives(&phrases)),
-    }
+    let did = if cause == Cause::NoSuchConnection { "does not know the connection" } else { "ended it" };
+    format!("{} {did}: {}", subject(sender), alternatives(&phrases))
 }
 
 fn subject(sender: Sender) -> &'static str {
@@ -39,35 +45,32 @@ mod tests {
 
     use super::*;
 
+    use crate::cause::Confidence;
+    use crate::testing::sample;
+
     #[track_caller]
-    fn check(sender: Sender, candidates: &[Cause], expect: &Expect) {
-        expect.assert_eq(&reads(sender, candidates));
+    fn check(cause: Cause, sender: Sender, candidates: &[Cause], expect: &Expect) {
+        expect.assert_eq(&clause(cause, sender, candidates));
     }
 
     #[test]
     fn candidates_read_as_a_sentence() {
         use Cause::*;
         use Sender::{LocalKernel, Middlebox, Peer, Unknown as UnknownSender};
-        check(Peer, &[], &expect![""]);
-        check(Peer, &[UnreadData], &expect!["the peer ended it: data left unread"]);
         check(
+            PeerAbort,
             Peer,
             &[LingerAbort, KeepaliveTimeout],
             &expect!["the peer ended it: an abort on purpose or its keepalives went unanswered"],
         );
         check(
+            PeerAbort,
             Peer,
             &[UnreadData, LingerAbort, ProcessDied],
             &expect!["the peer ended it: data left unread, an abort on purpose, or its process died"],
         );
         check(
-            Peer,
-            &[IdleReaped, ProcessDied, ListenOverflow, NoSuchConnection],
-            &expect![
-                "the peer ended it: an idle timer, its process died, a full accept queue, or a restart or lost NAT mapping"
-            ],
-        );
-        check(
+            PeerAbort,
             Peer,
             &[ListenerClosed, UnreadData, AdminAbort, ResourceLimit, DataAfterClose],
             &expect![
@@ -75,6 +78,29 @@ mod tests {
             ],
         );
         check(
+            NoSuchConnection,
+            Peer,
+            &[IdleReaped, ProcessDied, ListenOverflow, NatUntranslated],
+            &expect![
+                "the peer does not know the connection: an idle timer, its process died, a full accept queue, or a reply whose translation was not undone"
+            ],
+        );
+        check(
+            NoSuchConnection,
+            LocalKernel,
+            &[IdleReaped, DataAfterClose],
+            &expect!["this host does not know the connection: an idle timer or a close while data still arrived"],
+        );
+        check(
+            NoSuchConnection,
+            UnknownSender,
+            &[DataAfterClose, MiddleboxInjected],
+            &expect![
+                "the peer or a device on the path does not know the connection: a close while data still arrived or an RST injected on the path"
+            ],
+        );
+        check(
+            MiddleboxInjected,
             Middlebox,
             &[MiddleboxIdle, FirewallReject, ConntrackFull],
             &expect![
@@ -82,23 +108,35 @@ mod tests {
             ],
         );
         check(
+            MiddleboxInjected,
             UnknownSender,
-            &[MiddleboxInjected, MiddleboxIdle, IdleReaped],
+            &[MiddleboxInjected, MiddleboxIdle, NoSuchConnection],
             &expect![
-                "the peer or a device on the path ended it: an RST injected on the path, an expired NAT or firewall entry, or an idle timer"
+                "the peer or a device on the path ended it: an RST injected on the path, an expired NAT or firewall entry, or a restart or lost NAT mapping"
             ],
         );
-        check(
-            LocalKernel,
-            &[IdleReaped, DataAfterClose],
-            &expect!["this host ended it: an idle timer or a close while data still arrived"],
-        );
+    }
+
+    #[test]
+    fn only_what_remains_open_is_said() {
+        let several = |direction, cause, decide: Option<&str>| {
+            let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);
+            event.candidates = vec![Cause::IdleReaped, Cause::DataAfterClose];
+            event.decide = decide.map(Into::into);
+            event
+        };
+        let received = several(Direction::Received, Cause::NoSuchConnection, None);
+        assert!(reads(&received).is_some());
+        assert_eq!(reads(&Event { candidates: vec![Cause::IdleReaped], ..received }), None);
+        assert_eq!(reads(&several(Direction::Received, Cause::Refused, None)), None);
+        assert!(reads(&several(Direction::Sent, Cause::NoSuchConnection, Some("the log would tell"))).is_some());
+        assert_eq!(reads(&several(Direction::Sent, Cause::PeerAbort, None)), None, "the other end ended it");
     }
 
     /// Whatever the rules leave over, the order is kept and every candidate is named once.
     #[test]
     fn every_candidate_is_named_in_order() {
-        let text = reads(Sender::Peer, Cause::ALL);
+        let text = clause(Cause::PeerAbort, Sender::Peer, Cause::ALL);
         let mut rest = text.as_str();
         for cause in Cause::ALL {
             let at = rest.find(cause.entry().phrase).unwrap_or_else(|| panic!("{cause} in {text}"));

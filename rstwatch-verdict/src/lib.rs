@@ -9,7 +9,7 @@
 pub mod text;
 pub mod escape;
 pub mod cause;
-pub mod families;
+mod families;
 pub mod explain;
 pub mod known_timeouts;
 pub mod reasons;

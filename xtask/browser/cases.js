@@ -120,7 +120,7 @@ async function opensAdviceByKeyboard(session) {
   await page.keyboard.press("Enter");
   await row.locator(".advice").waitFor({ state: "visible" });
   assert.ok((await row.locator(".advice").textContent()).length > 10);
-  for (const part of ["What to change", "Evidence", "Observed values"]) assert.ok(await row.getByText(part).isVisible(), part);
+  for (const part of ["What to do", "Evidence", "Observed values"]) assert.ok(await row.getByText(part).isVisible(), part);
   await page.keyboard.press("Enter");
   await row.locator(".advice").waitFor({ state: "hidden" });
 }

@@ -371,7 +371,7 @@ causes! {
         colour: Colour { light: "#2f8f83", dark: "#5fc9ba", grafana: "#73BF69" },
     }
     PeerAbort = "peer_abort" {
-        brief: "a live socket of the peer's ended the connection",
+        brief: "a live socket of the peer ended the connection",
         phrase: "an abort by its live socket",
         means: "The RST came from a live socket: the peer's program closed it with data unread, aborted on \
                 purpose, died, stopped its listener or let a timer end it. From this end these are one \

@@ -245,7 +245,7 @@ pub(super) fn peer_aborted(evidence: &Evidence) -> bool {
 
 pub(super) fn say_abort(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
-    format!("a live socket of the peer's sent it{}", when_aborted(it))
+    format!("a live socket of the peer sent the RST{}", when_aborted(it))
 }
 
 /// What was in progress when the peer aborted.

@@ -4,8 +4,14 @@
 
 use crate::cause::{Cause, Direction, Sender};
 use crate::event::{Event, Role, TimeoutCandidate};
+use crate::families::reads;
 use crate::text::{length, seconds};
 use crate::timing::Timer;
+
+/// What follows from a verdict, a sentence each: the causes that remain, what would decide between them, what to change.
+pub fn guidance(event: &Event, timer: Option<Timer>) -> [Option<String>; 3] {
+    [reads(event), event.decide.clone(), advice(event, timer)]
+}
 
 /// One line of advice for this event, or none if there is nothing to fix.
 ///
@@ -14,6 +20,10 @@ pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
     let advice = match event.candidates[..] {
         [Cause::IdleReaped, _, ..] => format!("if a timer ended it: {}", idle_reaped(event, timer)),
         [Cause::MiddleboxIdle, _, ..] => format!("if an entry expired: {}", middlebox_idle(event, timer)),
+        [_, _, ..] if event.cause == Cause::PeerAbort && event.unread_bytes.is_some_and(|bytes| bytes > 0) => {
+            // tcp_recvmsg_locked (net/ipv4/tcp.c) copies what was received before it reports the error.
+            "read on after the error: what has arrived before the reset can still be read".to_owned()
+        }
         // A family's advice is to find out which it was, and `decide` says how.
         [_, _, ..] if event.cause != Cause::Refused && event.decide.is_some() => String::new(),
         _ => of_cause(event, timer),
@@ -23,6 +33,10 @@ pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
 
 fn of_cause(event: &Event, timer: Option<Timer>) -> String {
     match event.cause {
+        // `decide` says how to find out whether a server listens.
+        Cause::Refused if event.direction == Direction::Received && event.decide.is_some() => {
+            "start the server, permit the traffic if a firewall rejects it, or correct the address or port".to_owned()
+        }
         Cause::Refused => refused(event.direction, &refuser(event)),
         Cause::IdleReaped => idle_reaped(event, timer),
         Cause::MiddleboxIdle => middlebox_idle(event, timer),

@@ -152,11 +152,31 @@ fn advice_on_refusals_names_the_server() {
             "check that a server listens on 10.0.7.12:5432, and that no firewall rejects; else correct the address or port"
         ],
     );
+    let mut undecided = event(Cause::Refused, Direction::Received, Role::Client);
+    undecided.decide = Some("ss -Hltn on 10.0.7.12 would tell".into());
+    check(
+        &undecided,
+        None,
+        &expect!["start the server, permit the traffic if a firewall rejects it, or correct the address or port"],
+    );
     check(
         &event(Cause::Refused, Direction::Sent, Role::Server),
         None,
         &expect!["start a server on 10.0.3.41:48732, or have clients use the right address and port"],
     );
+}
+
+/// Linux returns what was received before the RST after the error.
+#[test]
+fn unread_bytes_of_the_peer_should_be_read() {
+    let mut abort = event(Cause::PeerAbort, Direction::Received, Role::Client);
+    abort.candidates = vec![Cause::UnreadData, Cause::LingerAbort];
+    abort.decide = Some("rstwatch on 10.0.7.12 would tell".into());
+    assert_eq!(advice(&abort, None), None, "what would decide is the next step");
+    abort.unread_bytes = Some(0);
+    assert_eq!(advice(&abort, None), None);
+    abort.unread_bytes = Some(26);
+    check(&abort, None, &expect!["read on after the error: what has arrived before the reset can still be read"]);
 }
 
 /// The end that reset the connection is told what to change; its victim is not.

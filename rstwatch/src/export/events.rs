@@ -31,7 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 struct EventQuery {
     filter: Filter,
     follow: bool,
-    /// Whether events have the field `advice`: what to change, or null.
+    /// Whether events have the fields `remaining`, the candidates as a sentence, and `advice`, what to change; either may be
+    /// null.
     advice: bool,
     /// Whether to send an empty line if no event comes for a while, so that the reader knows the stream is alive.
     heartbeat: bool,
@@ -111,7 +112,9 @@ impl Serialize for Item<'_> {
         if !advice {
             return event.serialize(serializer);
         }
-        WithAdvice { event, advice: explain::advice(event, timing.timer) }.serialize(serializer)
+        // `decide` is a field of the event.
+        let [remaining, _, advice] = explain::guidance(event, timing.timer);
+        WithAdvice { event, remaining, advice }.serialize(serializer)
     }
 }
 
@@ -119,6 +122,8 @@ impl Serialize for Item<'_> {
 struct WithAdvice<'a> {
     #[serde(flatten)]
     event: &'a Event,
+    /// The causes that remain, as a sentence.
+    remaining: Option<String>,
     advice: Option<String>,
 }
 

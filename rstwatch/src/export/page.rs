@@ -89,15 +89,18 @@ fn verdict(Judged { event, timing, .. }: &Judged) -> String {
     let process =
         event.process.as_ref().map(|process| format!("{}[{}]", process.comm, process.pid)).unwrap_or_default();
     let workload = event.workload.as_ref().map(render::named).unwrap_or_default();
-    let advice = explain::advice(event, timing.timer).unwrap_or_default();
+    let guidance: String = explain::guidance(event, timing.timer)
+        .into_iter()
+        .flatten()
+        .map(|text| format!("<small>{}</small>", html(&text)))
+        .collect();
     format!(
         "<tr><td>{time}<td>{direction}<small>{local} {} {remote}</small><td>{}<small>{}</small>\
-         <td><b>{cause}</b> {confidence}, by {sender}<small>{}</small><small>{}</small>\n",
+         <td><b>{cause}</b> {confidence}, by {sender}<small>{}</small>{guidance}\n",
         if *direction == Direction::Sent { "→" } else { "←" },
         html(&process),
         html(&workload),
         html(&because.join("; ")),
-        html(&advice),
     )
 }
 

@@ -387,6 +387,7 @@ fn events_have_advice_only_if_requested() {
     assert!(!service.get("/api/v1/events").2.contains("\"advice\""), "no advice unless requested");
     let plain = service.get("/api/v1/events?limit=1").2;
     let advised = service.get("/api/v1/events?limit=1&advice=1").2;
+    assert!(advised.contains(r#""remaining":null,"advice":null"#), "{advised}");
     assert!(advised.starts_with(&plain[..plain.len() - 2]), "advice is appended to the other fields: {advised}");
 }
 

@@ -1,4 +1,4 @@
-//! Verdicts as text: up to four lines each, as `rstwatch trace` prints them.
+//! Verdicts as text: up to five lines each, as `rstwatch trace` prints them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,13 +6,15 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use rstwatch_verdict::cause::{Cause, Direction};
+use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::event::{Event, Process, RemoteWorkload, Role, Rst, Workload, WorkloadKind};
-use rstwatch_verdict::explain::advice;
-use rstwatch_verdict::families::reads;
+use rstwatch_verdict::explain::guidance;
 use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::text::seconds;
+
+/// Shorter gaps occur in any busy connection, so they are not shown as idle times.
+const PAUSE_MS: u64 = 100;
 
 /// Formats events as text. Fields that were not seen are omitted.
 #[derive(Clone, Debug)]
@@ -28,13 +30,15 @@ impl Renderer {
         Self { colour, zone: TimeZone::try_system().ok() }
     }
 
-    /// Formats one event: time and verdict, evidence, the causes that remain, advice. Ends with a newline.
+    /// Formats one event: time and verdict, evidence, the causes that remain, what would decide, advice. Ends with a newline.
     pub fn event(&self, Judged { event, timing, .. }: &Judged) -> String {
         let time = self.time(event.time);
         let indent = " ".repeat(time.len() + 2);
         let mut out = format!("{time}  {}\n", self.verdict(event));
-        let advice = advice(event, timing.timer).map(|advice| self.paint("2", &printable(&advice)));
-        for line in [evidence(event), remaining(event), advice].into_iter().flatten() {
+        let guidance = guidance(event, timing.timer).map(|text| text.map(|text| printable(&text).into_owned()));
+        let [remaining, decide, advice] = guidance;
+        let advice = advice.map(|advice| self.paint("2", &advice));
+        for line in [evidence(event), remaining, decide, advice].into_iter().flatten() {
             _ = writeln!(out, "{indent}{line}");
         }
         out
@@ -67,16 +71,6 @@ fn evidence(event: &Event) -> Option<String> {
     let parts = [subject(event), remote(event).unwrap_or_default(), findings(event)];
     let line = parts.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect::<Vec<_>>().join("  ");
     (!line.is_empty()).then_some(line)
-}
-
-/// What may have happened, if several causes remain, and what would decide.
-fn remaining(event: &Event) -> Option<String> {
-    // A refusal ends no connection, and its sentence names what remains.
-    let connected =
-        event.cause != Cause::Refused && event.direction == Direction::Received && event.candidates.len() > 1;
-    let several = connected.then(|| reads(event.sender, &event.candidates));
-    let parts: Vec<_> = several.into_iter().chain(event.decide.clone()).collect();
-    (!parts.is_empty()).then(|| printable(&parts.join(". ")).into_owned())
 }
 
 fn subject(event: &Event) -> String {
@@ -119,7 +113,8 @@ fn remote(event: &Event) -> Option<String> {
 /// The verdict's sentences, and idle time and TTL unless a sentence mentions them.
 fn findings(event: &Event) -> String {
     let mentions = |words: &str| event.because.iter().any(|sentence| sentence.contains(words));
-    let idle = event.idle_ms.map(seconds).filter(|idle| !mentions(idle)).map(|idle| format!("idle {idle}"));
+    let gap = event.idle_ms.filter(|idle_ms| *idle_ms >= PAUSE_MS);
+    let idle = gap.map(seconds).filter(|idle| !mentions(idle)).map(|idle| format!("idle {idle}"));
     let ttl = event.rst.as_ref().filter(|_| !mentions("TTL")).and_then(ttl);
     let because = event.because.iter().map(|sentence| Cow::Borrowed(sentence.as_str()));
     idle.map(Cow::Owned).into_iter().chain(because).chain(ttl.map(Cow::Owned)).collect::<Vec<_>>().join("; ")
@@ -140,7 +135,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use rstwatch_verdict::cause::{Confidence, Sender};
+    use rstwatch_verdict::cause::{Cause, Confidence, Sender};
     use rstwatch_verdict::event::RemoteKind;
     use rstwatch_verdict::testing::sample;
 
@@ -159,6 +154,25 @@ mod tests {
                           keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once
         "#]]
         .assert_eq(&renderer.event(&sample::judged_idle_reaped()));
+    }
+
+    #[test]
+    fn a_family_reads_as_a_sentence_and_a_next_step() {
+        let mut event = sample::event(Direction::Received, Cause::PeerAbort, Sender::Peer, Confidence::Likely);
+        event.candidates = vec![Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied];
+        event.because = vec!["a live socket of the peer sent the RST while the connection was in use".into()];
+        event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
+        // Too short to be an idle time.
+        event.idle_ms = Some(99);
+        check(
+            &event,
+            &expect![[r#"
+            12:31:07.482  received  10.0.3.41:48732 <- 10.0.7.12:5432  peer_abort  likely, by peer
+                          a live socket of the peer sent the RST while the connection was in use
+                          the peer ended it: data left unread, an abort on purpose, or its process died
+                          rstwatch on 10.0.7.12 would tell
+        "#]],
+        );
     }
 
     #[test]

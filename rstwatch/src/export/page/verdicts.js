@@ -141,15 +141,21 @@ function otherEnd({ remote_workload: other, role }) {
 
 function details(event) {
   const entry = table.get(event.cause);
-  const advice = event.advice ?? "This reset alone requires no change.";
   return el(
     "div",
     { class: "inside" },
-    part("wide", "What to change", el("p", { class: "advice" }, advice)),
+    part("wide", "What to do", guidance(event)),
     event.because.length > 0 ? part("", "Evidence", el("ul", {}, ...event.because.map((it) => el("li", {}, it)))) : null,
     part("facts", "Observed values", facts(event)),
     entry ? part("", `About ${event.cause}`, el("p", {}, entry.means), ...confirm(entry)) : null,
   );
+}
+
+/** The causes that remain, what would decide between them, and what to change. */
+function guidance({ remaining, decide, advice }) {
+  const known = [remaining, decide, advice].filter(Boolean);
+  const lines = known.length > 0 ? known : ["This reset alone requires no change."];
+  return el("div", { class: "advice" }, ...lines.map((line) => el("p", {}, line)));
 }
 
 const part = (kind, title, ...content) => el("div", { class: kind }, el("h3", {}, title), ...content);
