@@ -50,6 +50,8 @@ pub(super) struct CauseTally {
     pub received: u64,
     /// Resets by confidence.
     pub confidence: BTreeMap<Confidence, u64>,
+    /// For each cause that remains a candidate, in how many resets it does; empty where each reset has a single cause.
+    pub candidates: BTreeMap<Cause, u64>,
     /// Resets by peer.
     pub peers: Top<String>,
     /// Resets by owner of the local socket.
@@ -99,9 +101,9 @@ impl Default for Tally {
 
 impl CauseTally {
     fn new() -> Self {
-        let confidence = BTreeMap::new();
+        let (confidence, candidates, places) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (peers, owners) = (Top::new(NAMES), Top::new(NAMES));
-        Self { resets: 0, sent: 0, received: 0, confidence, peers, owners, places: BTreeMap::new() }
+        Self { resets: 0, sent: 0, received: 0, confidence, candidates, peers, owners, places }
     }
 }
 
@@ -169,6 +171,9 @@ impl CauseTally {
     fn add(&mut self, judged: &Judged, peer: &str, owner: &str) {
         self.resets += 1;
         *self.confidence.entry(judged.event.confidence).or_default() += 1;
+        if let several @ [_, _, ..] = &judged.event.candidates[..] {
+            several.iter().for_each(|cause| *self.candidates.entry(*cause).or_default() += 1);
+        }
         self.peers.add(peer.to_owned(), || ());
         let places = self.places.entry(judged.event.direction).or_insert_with(|| Top::new(NAMES));
         let example = places.add(place(&judged.event, peer, owner), || Box::new(judged.clone()));

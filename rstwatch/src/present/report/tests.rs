@@ -98,6 +98,44 @@ fn a_watch_without_resets_says_what_was_watched() {
     .assert_eq(&text);
 }
 
+/// From one end alone: which causes remain, how often each, and what would decide.
+#[test]
+fn a_family_lists_its_candidates_and_the_next_step() {
+    let family = |ms, candidates: &[Cause]| {
+        let mut judged = busy(Cause::PeerAbort, ms);
+        judged.event.candidates = candidates.to_vec();
+        judged.event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
+        judged
+    };
+    let events = [
+        family(500, &[Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied]),
+        family(9_000, &[Cause::LingerAbort, Cause::IdleReaped]),
+    ];
+    check(
+        &events,
+        &expect![[r#"
+        node-a, every network namespace, watched for 60.0 s: 2 resets (0 sent, 2 received)
+
+        causes
+          2  100 %  peer_abort: a live socket of the peer ended the connection
+                    likely; peer 10.0.7.12:5432; here cart
+                    may be: an abort on purpose (2), an idle timer (1), its process died (1), data left
+                    unread (1)
+                    e.g. the peer aborted a live connection with 7 bytes of ours under way
+
+        when
+          2  mid-transfer: the connection was in use
+
+        path
+          TTL of received RSTs and of the handshake: equal 2, different 0; consistent with RSTs from the
+          peers themselves
+
+        change first
+          1.  peer_abort (2 resets): rstwatch on 10.0.7.12 would tell
+    "#]],
+    );
+}
+
 /// A common case: connection pools keep connections longer than the server does.
 #[test]
 fn connections_reaped_at_a_steady_rate() {
@@ -467,7 +505,7 @@ fn the_json_is_one_object() {
     );
     let json = serde_json::to_string(&found).expect("JSON");
     assert!(!json.contains('\n'));
-    expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","direction":null,"resets":1,"advice":"keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
+    expect![[r#"{"node":"node-a","scope":"every network namespace","filtered":false,"started":"2025-10-09T12:31:07.482Z","watched_seconds":60.0,"resets":1,"sent":0,"received":1,"seen_at_both_ends":0,"unsampled_sent":0,"unsampled_received":0,"causes":[{"cause":"idle_reaped","resets":1,"sent":0,"received":1,"confidence":{"likely":1},"candidates":[],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"because":["idle 61.2 s before this request","peer's FIN came 1.2 s earlier"]}],"peers":{"top":[{"name":"10.0.7.12:5432","resets":1}],"others":0},"owners":{"top":[{"name":"pod shop/orders-7c9d","resets":1}],"others":0},"timing":{"connecting":0,"first_after_idle":1,"into_silence":0,"mid_transfer":0,"not_seen":0},"bursts":[],"restarts":[],"peers_not_followed":0,"ttl":{"equal":1,"differing":0,"not_seen":0,"by_middlebox":0},"timeouts":[{"peer":"10.0.7.12:5432","timeout":"at most 60.1 s","survived_seconds":null,"survived_count":0,"died":{"seconds":60.01,"exact":true,"repeated":false,"device":false},"reset_count":1,"closed_count":0,"refuted_count":0,"longest_use_seconds":61.24,"timeout_candidates":[{"seconds":60,"who":"AWS ALB"},{"seconds":60,"who":"AWS Classic Load Balancer"}],"last_seen":"2025-10-09T12:31:07.482Z"}],"own_timeouts":[],"pressure":{"listen_overflows":null,"listen_drops":null,"conntrack_entries":null,"conntrack_limit":null,"conntrack_drops":null,"conntrack_evictions":null},"missing_probes":[],"change_first":[{"what":"idle_reaped","direction":null,"resets":1,"advice":"keep pooled connections idle for less than 60.0 s (the timeout that was seen here; candidates: AWS ALB 60, nginx upstream 60); retry idempotent requests once"}]}"#]].assert_eq(&json);
 }
 
 proptest! {

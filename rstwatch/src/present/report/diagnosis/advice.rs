@@ -53,14 +53,20 @@ fn advice_on_cause(cause: Cause, tally: &CauseTally) -> Vec<Advice> {
     advice.collect()
 }
 
-/// The advice of `explain` on an event of the most frequent place, which is named if there are others.
+/// What would decide, and the advice of `explain`, for an event of the most frequent place, which is named if there are
+/// others.
 fn advice_on_places(cause: Cause, direction: Direction, places: &Places) -> Option<String> {
     if cause == Cause::Refused {
         return Some(advice_on_refusals(direction, places));
     }
     let ranked = places.ranked();
     let (first, example) = ranked.first()?;
-    let advice = explain::advice(&example.event, example.timing.timer)?;
+    let [_, decide, change] = explain::guidance(&example.event, example.timing.timer);
+    let steps: Vec<_> = decide.into_iter().chain(change).collect();
+    if steps.is_empty() {
+        return None;
+    }
+    let advice = steps.join("; ");
     match (ranked.len(), cause) {
         // Only this advice has numbers that may differ elsewhere.
         (2.., Cause::IdleReaped | Cause::MiddleboxIdle) => {

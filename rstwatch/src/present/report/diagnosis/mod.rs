@@ -84,10 +84,19 @@ pub(crate) struct CauseSummary {
     pub sent: u64,
     pub received: u64,
     pub confidence: BTreeMap<&'static str, u64>,
+    /// Causes that remain where there are several, the most frequent first.
+    pub candidates: Vec<Candidate>,
     pub peers: Names,
     pub owners: Names,
     /// The evidence of one reset, as an example.
     pub because: Vec<String>,
+}
+
+/// A cause, and the number of resets that it may explain.
+#[derive(Debug, Serialize)]
+pub(crate) struct Candidate {
+    pub cause: Cause,
+    pub resets: u64,
 }
 
 /// The most frequent names.
@@ -195,11 +204,18 @@ impl CauseSummary {
             sent: tally.sent,
             received: tally.received,
             confidence: confidence.collect(),
+            candidates: candidates(tally),
             peers: names(&tally.peers),
             owners: names(&tally.owners),
             because: tally.example().map(|judged| judged.event.because.clone()).unwrap_or_default(),
         }
     }
+}
+
+fn candidates(tally: &CauseTally) -> Vec<Candidate> {
+    let mut all: Vec<_> = tally.candidates.iter().map(|(cause, n)| Candidate { cause: *cause, resets: *n }).collect();
+    all.sort_by_key(|candidate| Reverse(candidate.resets));
+    all
 }
 
 fn names<V>(top: &Top<String, V>) -> Names {

@@ -1,7 +1,7 @@
 //! The section on causes: how many resets each has, between which ends, on which evidence.
 
 use super::line::Line;
-use crate::present::report::diagnosis::{CauseSummary, Diagnosis, Names};
+use crate::present::report::diagnosis::{Candidate, CauseSummary, Diagnosis, Names};
 use rstwatch_verdict::cause::Cause;
 
 /// The section, the most frequent cause first.
@@ -23,6 +23,12 @@ fn cause(summary: &CauseSummary, all: u64, width: usize) -> Vec<Line> {
     let ends = format!("{}; peer {}; here {}", confidence(summary), list(peers), list(owners));
     let mut lines =
         vec![Line::new(mark, &format!("{cause}: {}", cause.entry().brief)), Line::new(blank.clone(), &ends)];
+    // The evidence of a refusal names what remains.
+    if !summary.candidates.is_empty() && *cause != Cause::Refused {
+        let phrase = |it: &Candidate| format!("{} ({})", it.cause.entry().phrase, it.resets);
+        let phrases: Vec<_> = summary.candidates.iter().map(phrase).collect();
+        lines.push(Line::new(blank.clone(), &format!("may be: {}", phrases.join(", "))));
+    }
     // The cause `unknown` has no evidence to show.
     if !because.is_empty() && *cause != Cause::Unknown {
         lines.push(Line::new(blank, &format!("e.g. {}", because.join("; "))));
