@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::addresses::ends;
 use crate::classify::Verdict;
-use crate::event::{Event, Family, Role, Rst, TimeoutCandidate};
+use crate::event::{Event, Family, LAST_MESSAGE, Role, Rst, TimeoutCandidate};
 use crate::evidence::{self, Context, Ending, Evidence};
 use crate::identity::Identity;
 use crate::judged::Judged;
@@ -15,11 +15,11 @@ use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, pres
 
 /// One classified record, with its timing and the ids of its owner.
 pub fn judged(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Judged {
-    Judged {
-        event: event(record, evidence, verdict, context),
-        timing: timing::of(evidence),
-        identity: Identity::of(record),
-    }
+    let timing = timing::of(evidence);
+    let mut event = event(record, evidence, verdict, context);
+    // Where both ends were seen, nothing more can be.
+    event.decide = if timing.repeats_sent { None } else { decide::observation(&event, timing.timer) };
+    Judged { event, timing, identity: Identity::of(record) }
 }
 
 fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
@@ -32,7 +32,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
     let comm = process.as_ref().map(|process| process.comm.as_str());
     let leading = verdict.candidates.first().copied().unwrap_or(verdict.cause);
     let closer = Closer::of(leading, evidence.direction(), role, comm);
-    let mut event = Event {
+    Event {
         time: wall_time(record.time_ns, context),
         node: context.node.clone(),
         direction: evidence.direction(),
@@ -61,15 +61,8 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
         process,
-    };
-    // Where both ends were seen, nothing more can be.
-    let both_ends = matches!(evidence, Evidence::Received(received) if received.sender_verdict.is_some());
-    event.decide = if both_ends { None } else { decide::observation(&event) };
-    event
+    }
 }
-
-/// Unread bytes up to this number may be the peer's last message; more show that this host had not kept up.
-const LAST_MESSAGE: u32 = 8 * 1024;
 
 /// Bytes from the peer that this host had not read when its RST came.
 fn unread_bytes_note(evidence: &Evidence) -> Option<String> {

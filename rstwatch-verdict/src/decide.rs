@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use crate::cause::{Cause, Direction, Sender};
 use crate::event::{Event, Role};
-use crate::text::seconds;
+use crate::text::{length, seconds};
+use crate::timing::Timer;
 
 /// The observation that would narrow the verdict; `None` where the cause and the sender are settled.
-pub fn observation(event: &Event) -> Option<String> {
+pub fn observation(event: &Event, timer: Option<Timer>) -> Option<String> {
     let settled = event.candidates.len() == 1 && event.sender != Sender::Unknown;
     match event.direction {
         _ if settled => None,
         Direction::Sent => on_this_host(event),
-        Direction::Received => Some(at_the_other_end(event)),
+        Direction::Received => Some(at_the_other_end(event, timer)),
     }
 }
 
@@ -25,7 +26,7 @@ fn on_this_host(event: &Event) -> Option<String> {
     Some(format!("the log of {}[{}] at {} would tell", process.comm, process.pid, clock(event.time)))
 }
 
-fn at_the_other_end(event: &Event) -> String {
+fn at_the_other_end(event: &Event, timer: Option<Timer>) -> String {
     let peer = event.remote.ip();
     match (event.sender, event.cause) {
         (Sender::Middlebox, _) => {
@@ -35,22 +36,25 @@ fn at_the_other_end(event: &Event) -> String {
         (_, Cause::Refused) => {
             format!("ss -Hltn on {peer} would tell whether a server listens on port {}", event.remote.port())
         }
-        _ => match (event.candidates.first(), event.idle_ms) {
-            (Some(Cause::IdleReaped), Some(idle_ms)) => {
-                format!(
-                    "rstwatch on {peer} would tell; if idle times below {} end the resets, it was a timer",
-                    seconds(idle_ms)
-                )
+        _ => match (event.candidates.first(), bound(event, timer)) {
+            (Some(Cause::IdleReaped), Some(bound)) => {
+                format!("rstwatch on {peer} would tell; if idle times below {bound} end the resets, it was a timer")
             }
             _ => format!("rstwatch on {peer}, or the log of {} at {}, would tell", program(event), clock(event.time)),
         },
     }
 }
 
+/// The shortest idle time that is known to be fatal: the timer's if it was seen to fire, else that before the reset.
+fn bound(event: &Event, timer: Option<Timer>) -> Option<String> {
+    let fired = timer.filter(|timer| timer.exact).map(|timer| length(timer.after));
+    fired.or_else(|| event.idle_ms.map(seconds))
+}
+
 /// The program at the other end.
 fn program(event: &Event) -> String {
     match event.role {
-        Role::Client => format!("the server at its port {}", event.remote.port()),
+        Role::Client => format!("the server on its port {}", event.remote.port()),
         Role::Server => "the client there".to_owned(),
         Role::Unknown => "its program".to_owned(),
     }
@@ -63,6 +67,8 @@ fn clock(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cause::Confidence;
     use crate::event::Process;
@@ -75,13 +81,13 @@ mod tests {
 
     #[test]
     fn a_settled_verdict_needs_nothing() {
-        assert_eq!(observation(&event(Cause::IdleReaped, Sender::Peer, &[Cause::IdleReaped])), None);
+        assert_eq!(observation(&event(Cause::IdleReaped, Sender::Peer, &[Cause::IdleReaped]), None), None);
     }
 
     #[test]
     fn the_observation_depends_on_who_sent_it() {
         let several = [Cause::UnreadData, Cause::LingerAbort];
-        let of = |sender| observation(&event(Cause::PeerAbort, sender, &several)).expect("several remain");
+        let of = |sender| observation(&event(Cause::PeerAbort, sender, &several), None).expect("several remain");
         assert!(
             of(Sender::Peer).starts_with("rstwatch on 10.0.7.12, or the log of its program at "),
             "{}",
@@ -89,16 +95,17 @@ mod tests {
         );
         assert!(of(Sender::Middlebox).contains("devices on the path to 10.0.7.12"), "{}", of(Sender::Middlebox));
         assert!(of(Sender::Unknown).contains("whether its stack sent"), "{}", of(Sender::Unknown));
-        let settled_but_for_the_sender = observation(&event(Cause::IdleReaped, Sender::Unknown, &[Cause::IdleReaped]));
+        let settled_but_for_the_sender =
+            observation(&event(Cause::IdleReaped, Sender::Unknown, &[Cause::IdleReaped]), None);
         assert!(settled_but_for_the_sender.is_some());
     }
 
     #[test]
     fn the_other_program_is_named_by_its_role() {
-        for (role, program) in [(Role::Client, "the server at its port 5432"), (Role::Server, "the client there")] {
+        for (role, program) in [(Role::Client, "the server on its port 5432"), (Role::Server, "the client there")] {
             let several = [Cause::UnreadData, Cause::LingerAbort];
             let event = Event { role, ..event(Cause::PeerAbort, Sender::Peer, &several) };
-            let text = observation(&event).expect("several remain");
+            let text = observation(&event, None).expect("several remain");
             assert!(text.contains(&format!("or the log of {program} at ")), "{text}");
         }
     }
@@ -107,8 +114,11 @@ mod tests {
     fn a_timer_can_be_tried_out() {
         let mut idle = event(Cause::NoSuchConnection, Sender::Peer, &[Cause::IdleReaped, Cause::ProcessDied]);
         idle.idle_ms = Some(61_200);
-        let text = observation(&idle).expect("several remain");
+        let text = observation(&idle, None).expect("several remain");
         assert!(text.contains("idle times below 61.2 s"), "{text}");
+        let fired = Timer { after: Duration::from_secs(60), exact: true };
+        let text = observation(&idle, Some(fired)).expect("several remain");
+        assert!(text.contains("idle times below 60.0 s"), "{text}");
     }
 
     #[test]
@@ -116,9 +126,9 @@ mod tests {
         let mut sent = event(Cause::NoSuchConnection, Sender::LocalKernel, &[Cause::IdleReaped, Cause::DataAfterClose]);
         sent.direction = Direction::Sent;
         sent.process = Some(Process { pid: 12, comm: "nginx".into() });
-        let text = observation(&sent).expect("several remain");
+        let text = observation(&sent, None).expect("several remain");
         assert!(text.starts_with("the log of nginx[12] at "), "{text}");
         sent.process = None;
-        assert_eq!(observation(&sent), None);
+        assert_eq!(observation(&sent, None), None);
     }
 }

@@ -9,6 +9,10 @@ use serde::Serialize;
 
 use crate::cause::{Cause, Confidence, Direction, Sender};
 
+/// Unread bytes up to this number may be the peer's last message, such as an error; more show that this host had not kept
+/// up with reading.
+pub(crate) const LAST_MESSAGE: u32 = 8 * 1024;
+
 /// One reset, classified. The field order is the JSON order.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {

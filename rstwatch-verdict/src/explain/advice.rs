@@ -3,7 +3,7 @@
 //! The end that reset the connection and its victim need different advice, and so do a client and a server.
 
 use crate::cause::{Cause, Direction, Sender};
-use crate::event::{Event, Role, TimeoutCandidate};
+use crate::event::{Event, LAST_MESSAGE, Role, TimeoutCandidate};
 use crate::families::reads;
 use crate::text::{length, seconds};
 use crate::timing::Timer;
@@ -20,15 +20,28 @@ pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
     let advice = match event.candidates[..] {
         [Cause::IdleReaped, _, ..] => format!("if a timer ended it: {}", idle_reaped(event, timer)),
         [Cause::MiddleboxIdle, _, ..] => format!("if an entry expired: {}", middlebox_idle(event, timer)),
-        [_, _, ..] if event.cause == Cause::PeerAbort && event.unread_bytes.is_some_and(|bytes| bytes > 0) => {
-            // tcp_recvmsg_locked (net/ipv4/tcp.c) copies what was received before it reports the error.
-            "read on after the error: what has arrived before the reset can still be read".to_owned()
-        }
         // A family's advice is to find out which it was, and `decide` says how.
-        [_, _, ..] if event.cause != Cause::Refused && event.decide.is_some() => String::new(),
+        [_, _, ..] if event.cause != Cause::Refused && event.decide.is_some() => at_this_end(event).to_owned(),
         _ => of_cause(event, timer),
     };
     (!advice.is_empty()).then_some(advice)
+}
+
+/// What the victim can change itself, whichever candidate it was; empty if nothing.
+fn at_this_end(event: &Event) -> &'static str {
+    match (event.cause, event.unread_bytes, event.state) {
+        // tcp_recvmsg_locked (net/ipv4/tcp.c) copies what was received before it reports the error.
+        (Cause::PeerAbort, Some(1..=LAST_MESSAGE), _) => {
+            "read on after the error: what has arrived before the reset can still be read"
+        }
+        (Cause::PeerAbort, Some(1..), _) => {
+            "if the peer limits what waits for slow readers, as brokers do: read faster, or raise that limit"
+        }
+        (Cause::NoSuchConnection, _, Some("CLOSE_WAIT")) if event.role == Role::Client => {
+            "where a read returns end of file, open a new connection instead of writing to this one"
+        }
+        _ => "",
+    }
 }
 
 fn of_cause(event: &Event, timer: Option<Timer>) -> String {

@@ -166,15 +166,33 @@ fn advice_on_refusals_names_the_server() {
     );
 }
 
-/// Linux returns what was received before the RST after the error.
+/// Whichever candidate it was.
 #[test]
-fn unread_bytes_of_the_peer_should_be_read() {
+fn a_victim_is_told_what_it_can_change_itself() {
     let mut abort = event(Cause::PeerAbort, Direction::Received, Role::Client);
     abort.candidates = vec![Cause::UnreadData, Cause::LingerAbort];
     abort.decide = Some("rstwatch on 10.0.7.12 would tell".into());
     assert_eq!(advice(&abort, None), None, "what would decide is the next step");
     abort.unread_bytes = Some(0);
     assert_eq!(advice(&abort, None), None);
+    let mut stuck = abort.clone();
+    stuck.unread_bytes = Some(126_976);
+    check(
+        &stuck,
+        None,
+        &expect!["if the peer limits what waits for slow readers, as brokers do: read faster, or raise that limit"],
+    );
+    let mut closed = event(Cause::NoSuchConnection, Direction::Received, Role::Client);
+    (closed.candidates, closed.decide) = (vec![Cause::DataAfterClose, Cause::ProcessDied], abort.decide.clone());
+    assert_eq!(advice(&closed, None), None);
+    closed.state = Some("CLOSE_WAIT");
+    check(
+        &closed,
+        None,
+        &expect!["where a read returns end of file, open a new connection instead of writing to this one"],
+    );
+    closed.role = Role::Server;
+    assert_eq!(advice(&closed, None), None, "a server cannot connect again");
     abort.unread_bytes = Some(26);
     check(&abort, None, &expect!["read on after the error: what has arrived before the reset can still be read"]);
 }
