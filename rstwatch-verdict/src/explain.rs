@@ -26,13 +26,12 @@ pub fn text(cause: Cause) -> String {
     let entry = cause.entry();
     let Entry { cause, brief, means, confirm, fix_more, benign, covers, .. } = entry;
     let mut out = format!("{cause}: {brief}\n\nMeaning\n{}", wrap(means, "  ", WIDTH));
-    if !covers.is_empty() {
-        let covered: Vec<_> = covers.iter().map(|cause| cause.as_str()).collect();
-        let text = format!("It covers {} where the evidence does not single one of them out.", covered.join(", "));
-        out += &wrap(&text, "  ", WIDTH);
-    }
     if *benign {
         out += "  Usually benign.\n";
+    }
+    if !covers.is_empty() {
+        out += "\nCandidates, where the evidence does not single one out\n";
+        out.extend(covers.iter().map(|cause| bullet(&format!("{} ({cause})", cause.entry().phrase))));
     }
     out += "\nConfirm\n";
     for (what, run) in *confirm {

@@ -377,14 +377,14 @@ causes! {
                 purpose, died, stopped its listener or let a timer end it. From this end these are one \
                 packet; the candidates say which remain.",
         confirm: &[
-            ("the candidates of each reset, and what would decide between them", "rstwatch trace --cause peer_abort --json"),
+            ("the candidates of each reset, and what would decide between them", "rstwatch trace --cause peer_abort"),
             ("the peer's own verdict: on its host", "rstwatch trace --direction sent"),
             ("the log of the peer's program at that time", ""),
         ],
         fix: "find out which of the candidates it was: the program's log at that time says",
         fix_peer: "look at the peer: its log at that time, or rstwatch on its host, says which of the candidates it was",
         fix_more: &[
-            "Bytes that the peer sent before and that lie unread here often say why, as an HTTP status does.",
+            "Bytes from the peer that lie unread here often say why, as an HTTP status does; they can still be read after the reset.",
             "Resets at the same time as deploys of the peer: its process ended, see process_died.",
         ],
         benign: false,
