@@ -40,6 +40,7 @@ fn at_this_end(event: &Event) -> &'static str {
         (Cause::NoSuchConnection, _, Some("CLOSE_WAIT")) if event.role == Role::Client => {
             "where a read returns end of file, open a new connection instead of writing to this one"
         }
+        (Cause::MiddleboxInjected, ..) if event.sender == Sender::Middlebox => event.cause.entry().fix,
         _ => "",
     }
 }

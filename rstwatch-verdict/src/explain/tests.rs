@@ -193,6 +193,12 @@ fn a_victim_is_told_what_it_can_change_itself() {
     );
     closed.role = Role::Server;
     assert_eq!(advice(&closed, None), None, "a server cannot connect again");
+    let candidates = vec![Cause::FirewallReject, Cause::MiddleboxInjected];
+    let mut injected =
+        Event { cause: Cause::MiddleboxInjected, sender: Sender::Middlebox, candidates, ..abort.clone() };
+    assert_eq!(advice(&injected, None).as_deref(), Some(Cause::MiddleboxInjected.entry().fix));
+    injected.sender = Sender::Unknown;
+    assert_eq!(advice(&injected, None), None, "it may have been the peer");
     abort.unread_bytes = Some(26);
     check(&abort, None, &expect!["read on after the error: what has arrived before the reset can still be read"]);
 }

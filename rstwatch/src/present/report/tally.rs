@@ -50,14 +50,23 @@ pub(super) struct CauseTally {
     pub received: u64,
     /// Resets by confidence.
     pub confidence: BTreeMap<Confidence, u64>,
-    /// For each cause that remains a candidate, in how many resets it does; empty where each reset has a single cause.
-    pub candidates: BTreeMap<Cause, u64>,
+    /// The causes that remain; empty where each reset has a single cause.
+    pub candidates: BTreeMap<Cause, Remaining>,
     /// Resets by peer.
     pub peers: Top<String>,
     /// Resets by owner of the local socket.
     pub owners: Top<String>,
     /// Resets by direction and by the place that the advice is about, each with an event as an example.
     pub places: BTreeMap<Direction, Top<String, Box<Judged>>>,
+}
+
+/// How often a cause remains a candidate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remaining {
+    /// Resets that it may explain.
+    pub resets: u64,
+    /// Sum of its places among their candidates: the lower, the more plausible.
+    pub places: usize,
 }
 
 /// TTLs of received RSTs compared with those of the handshakes.
@@ -172,7 +181,11 @@ impl CauseTally {
         self.resets += 1;
         *self.confidence.entry(judged.event.confidence).or_default() += 1;
         if let several @ [_, _, ..] = &judged.event.candidates[..] {
-            several.iter().for_each(|cause| *self.candidates.entry(*cause).or_default() += 1);
+            for (place, cause) in several.iter().enumerate() {
+                let remaining = self.candidates.entry(*cause).or_default();
+                remaining.resets += 1;
+                remaining.places += place;
+            }
         }
         self.peers.add(peer.to_owned(), || ());
         let places = self.places.entry(judged.event.direction).or_insert_with(|| Top::new(NAMES));

@@ -114,25 +114,25 @@ fn a_family_lists_its_candidates_and_the_next_step() {
     check(
         &events,
         &expect![[r#"
-        node-a, every network namespace, watched for 60.0 s: 2 resets (0 sent, 2 received)
+            node-a, every network namespace, watched for 60.0 s: 2 resets (0 sent, 2 received)
 
-        causes
-          2  100 %  peer_abort: a live socket of the peer ended the connection
-                    likely; peer 10.0.7.12:5432; here cart
-                    may be: an abort on purpose (2), an idle timer (1), its process died (1), data left
-                    unread (1)
-                    e.g. the peer aborted a live connection with 7 bytes of ours under way
+            causes
+              2  100 %  peer_abort: a live socket of the peer ended the connection
+                        likely; peer 10.0.7.12:5432; here cart
+                        may be: an abort on purpose (2), data left unread (1), an idle timer (1), its
+                        process died (1)
+                        e.g. the peer aborted a live connection with 7 bytes of ours under way
 
-        when
-          2  mid-transfer: the connection was in use
+            when
+              2  mid-transfer: the connection was in use
 
-        path
-          TTL of received RSTs and of the handshake: equal 2, different 0; consistent with RSTs from the
-          peers themselves
+            path
+              TTL of received RSTs and of the handshake: equal 2, different 0; consistent with RSTs from the
+              peers themselves
 
-        change first
-          1.  peer_abort (2 resets): rstwatch on 10.0.7.12 would tell
-    "#]],
+            change first
+              1.  peer_abort (2 resets): rstwatch on 10.0.7.12 would tell
+        "#]],
     );
 }
 

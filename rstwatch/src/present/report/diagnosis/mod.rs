@@ -84,7 +84,7 @@ pub(crate) struct CauseSummary {
     pub sent: u64,
     pub received: u64,
     pub confidence: BTreeMap<&'static str, u64>,
-    /// Causes that remain where there are several, the most frequent first.
+    /// Causes that remain where there are several: the most frequent first, then the most plausible.
     pub candidates: Vec<Candidate>,
     pub peers: Names,
     pub owners: Names,
@@ -213,9 +213,9 @@ impl CauseSummary {
 }
 
 fn candidates(tally: &CauseTally) -> Vec<Candidate> {
-    let mut all: Vec<_> = tally.candidates.iter().map(|(cause, n)| Candidate { cause: *cause, resets: *n }).collect();
-    all.sort_by_key(|candidate| Reverse(candidate.resets));
-    all
+    let mut all: Vec<_> = tally.candidates.iter().collect();
+    all.sort_by_key(|(_, remaining)| (Reverse(remaining.resets), remaining.places));
+    all.into_iter().map(|(cause, remaining)| Candidate { cause: *cause, resets: remaining.resets }).collect()
 }
 
 fn names<V>(top: &Top<String, V>) -> Names {
