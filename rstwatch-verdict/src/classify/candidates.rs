@@ -9,7 +9,7 @@ use crate::cause::Cause::{
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{Evidence, Origin, Received, Signal};
+use crate::evidence::{End, Evidence, Origin, Received, Signal};
 
 /// Maximum candidates of one event.
 pub(super) const MAX: usize = 5;
@@ -156,6 +156,24 @@ pub(super) fn closing_or_response(_: &Evidence) -> Vec<Cause> {
 /// This host had closed, and what its owner was doing was not seen.
 pub(super) fn closed_here(_: &Evidence) -> Vec<Cause> {
     vec![DataAfterClose, IdleReaped, ProcessDied]
+}
+
+/// This host aborted an idle connection on purpose. Programs set idle timers in whole seconds; at another time a pool
+/// that shrinks, a health check or a shutdown does the same.
+pub(super) fn idle_abort(evidence: &Evidence) -> Vec<Cause> {
+    if end(evidence).is_some_and(End::ended_by_timer) { vec![IdleReaped] } else { vec![IdleReaped, LingerAbort] }
+}
+
+/// This host had closed an idle connection, unless a request had the time of the last response.
+pub(super) fn closed_idle_here(evidence: &Evidence) -> Vec<Cause> {
+    if end(evidence).is_some_and(|end| end.uncertain) { vec![IdleReaped, DataAfterClose] } else { vec![IdleReaped] }
+}
+
+fn end(evidence: &Evidence) -> Option<&End> {
+    match evidence {
+        Evidence::Sent(sent) => sent.end.as_ref(),
+        _ => None,
+    }
 }
 
 /// This host had closed; whether a request was open is not known.

@@ -41,11 +41,7 @@ impl Gap {
     /// Whether a program of the peer's closed the idle connection: with a closing message, or after a whole number of
     /// seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
     pub fn closed_by_program(&self) -> bool {
-        self.until_fin.is_some_and(|idle| {
-            let past = Duration::from_nanos(idle.subsec_nanos().into());
-            let in_time = past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY;
-            self.was_idle_at_fin() && (in_time || self.closing_message)
-        })
+        self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (is_timers(idle) || self.closing_message))
     }
 }
 
@@ -56,6 +52,12 @@ const WITH_FIN: Duration = Duration::from_millis(200);
 const TIMER_LATE: Duration = Duration::from_millis(60);
 /// A timer seems to fire early by the resolution of the kernel's clocks.
 const TIMER_EARLY: Duration = Duration::from_millis(20);
+
+/// Whether an idle time is a whole number of seconds, as programs set their timers.
+pub(super) fn is_timers(idle: Duration) -> bool {
+    let past = Duration::from_nanos(idle.subsec_nanos().into());
+    past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY
+}
 
 /// The idle gap before a received reset.
 pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {

@@ -144,6 +144,22 @@ fn an_attempt_to_connect_was_never_idle() {
     assert_eq!(classify(&evidence).because, "this host gave up connecting 250 ms earlier; the SYN-ACK came too late");
 }
 
+/// A program that aborts an idle connection: its timer, unless the silence is no whole number of seconds.
+#[test]
+fn an_idle_abort_is_a_timers_only_at_a_timers_time() {
+    use Cause::{IdleReaped, LingerAbort};
+    let (active, late) = (sent::idle_abort(), after_close::idle_abort());
+    for (quiet_ms, expected) in [(2_000, vec![IdleReaped]), (2_400, vec![IdleReaped, LingerAbort])] {
+        for mut record in [active, late] {
+            record.conn.closing.sent_age = fixture::jiffies(quiet_ms);
+            record.conn.closing.received_age = fixture::jiffies(quiet_ms) + 2;
+            let verdict = classify(&evidence_of(&record));
+            assert_eq!((verdict.cause, &verdict.candidates), (IdleReaped, &expected), "{quiet_ms}");
+            assert_eq!(verdict.confidence, Confidence::Likely);
+        }
+    }
+}
+
 /// Each end alone infers idle_reaped, but both measure the same idle period.
 #[test]
 fn agreeing_ends_keep_the_senders_confidence() {
