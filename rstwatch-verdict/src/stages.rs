@@ -8,7 +8,7 @@ use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
 use crate::correlate::Correlator;
-use crate::evidence::{self, Context, EndedBecause, EndedBy, Evidence, SenderVerdict};
+use crate::evidence::{self, Context, EndedBecause, EndedBy, Evidence};
 use crate::judged::Judged;
 use crate::pair::answers::{Answers, may_precede_abort};
 use crate::pair::silence::{LossWatch, ReadLosses};
@@ -142,14 +142,7 @@ impl Stages {
             (sent.ended_by, sent.ended_because) = ended.map(|ended| (ended.by, ended.because)).unzip();
         }
         let verdict = classify(&evidence);
-        let seen = SenderVerdict {
-            cause: verdict.cause,
-            sender: verdict.sender,
-            sender_confidence: verdict.sender_confidence,
-            confidence: verdict.confidence,
-            candidates: verdict.candidates.clone(),
-            because: verdict.because.clone(),
-        };
+        let seen = verdict.to_receiver(&evidence);
         self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {
             self.phantoms += 1;
@@ -234,6 +227,9 @@ impl Stages {
         lost
     }
 }
+
+#[cfg(test)]
+mod vantage_tests;
 
 #[cfg(test)]
 mod tests {

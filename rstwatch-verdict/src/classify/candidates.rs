@@ -109,13 +109,19 @@ fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
 
 /// What a device on the path may have done to a connection in use.
 pub(super) fn injected(evidence: &Evidence) -> Vec<Cause> {
+    let idle = received(evidence).is_some_and(|it| it.gap.is_idle());
     // On several CPUs the stack's answer may overtake data that was sent before it.
-    if received(evidence).is_some_and(|it| it.forgery.origin() == Origin::Open && it.forgery.same_ttl) {
-        return vec![FirewallReject, MiddleboxInjected, UnreadData, LingerAbort];
+    if received(evidence)
+        .is_some_and(|it| it.forgery.origin() == Origin::Open && (it.forgery.same_ttl || it.forgery.ttl_unseen))
+    {
+        let device = if idle { MiddleboxIdle } else { MiddleboxInjected };
+        return vec![FirewallReject, device, UnreadData, LingerAbort];
     }
     let answers = received(evidence).is_some_and(|it| it.delivery.outstanding > 0 && it.forgery.reject_shape);
     if answers {
         vec![FirewallReject, MiddleboxInjected, NoSuchConnection, ConntrackFull]
+    } else if idle {
+        vec![MiddleboxInjected, MiddleboxIdle, FirewallReject]
     } else {
         vec![MiddleboxInjected, FirewallReject]
     }
@@ -138,8 +144,11 @@ pub(super) fn closed_idle(_: &Evidence) -> Vec<Cause> {
 
 /// The peer's FIN came while the connection was in use.
 pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
-    let together = received(evidence).is_some_and(|it| it.correlation.ended_together > 0);
-    if together { vec![ProcessDied, DataAfterClose] } else { vec![DataAfterClose, ProcessDied] }
+    match received(evidence) {
+        Some(it) if it.correlation.ended_together > 0 => vec![ProcessDied, DataAfterClose],
+        Some(it) if it.gap.order_unknown => vec![DataAfterClose, IdleReaped, ProcessDied],
+        _ => vec![DataAfterClose, ProcessDied],
+    }
 }
 
 /// Both sides had closed, and the peer's stack had forgotten the connection.
@@ -179,6 +188,17 @@ fn end(evidence: &Evidence) -> Option<&End> {
 /// This host had closed; whether a request was open is not known.
 pub(super) fn closed_here_unsampled(_: &Evidence) -> Vec<Cause> {
     vec![IdleReaped, DataAfterClose]
+}
+
+/// This host's stack does not know the connection. Without a tombstone, whatever ended it may have been before the agent
+/// started, or so long ago that the tombstone was evicted.
+pub(super) fn unknown_here(evidence: &Evidence) -> Vec<Cause> {
+    match evidence {
+        Evidence::Sent(sent) if sent.end.is_none() => {
+            vec![NoSuchConnection, IdleReaped, ProcessDied]
+        }
+        _ => vec![NoSuchConnection],
+    }
 }
 
 /// Other connections to the server ended at the same moment, and new ones are refused.

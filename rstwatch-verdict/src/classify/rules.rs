@@ -135,7 +135,7 @@ rules! {
     tail_of_reset: Unknown by LocalKernel, Likely; when a::tail_of_reset; says a::say_tail_of_reset;
     tail_when_idle: IdleReaped by LocalKernel, Likely; when a::tail_when_idle; says a::say_tail;
     tail: DataAfterClose by LocalKernel, Likely; when a::tail; says a::say_tail;
-    unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; says a::say_unknown_here;
+    unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; among c::unknown_here; says a::say_unknown_here;
 
     // Received, in answer to this host's SYN.
     connect_refused: Refused by Signs, Likely; when r::refused; among c::refused; says r::say_refused;

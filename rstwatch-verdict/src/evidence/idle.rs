@@ -22,6 +22,9 @@ pub struct Gap {
     pub unsampled_message: bool,
     /// A closing message came with the peer's FIN: a program ended the connection, not the death of a process.
     pub closing_message: bool,
+    /// Before the peer's FIN, a request and a response came within the same jiffy: this end may or may not have had one
+    /// to answer.
+    pub order_unknown: bool,
     /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
@@ -85,8 +88,15 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         until_fin,
         unsampled_message,
         closing_message: fin_ago.is_some() && closing_message(record, context),
+        order_unknown: fin_ago.is_some() && order_unknown(&record.conn, context),
         threshold: threshold(tcp, context),
     }
+}
+
+/// Whether the last payloads of both sides before the peer's FIN have the same time, after which the connection was idle.
+fn order_unknown(conn: &ConnState, context: &Context) -> bool {
+    let idle = context.jiffies(conn.fin.sent_age).is_some_and(|age| age >= GAP);
+    idle && conn.fin.sent_age == conn.fin.received_age
 }
 
 /// An upload sends more than this many data segments for each one it receives.

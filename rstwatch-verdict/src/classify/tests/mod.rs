@@ -11,18 +11,23 @@ use rstwatch_common::record::{ResetRecord, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict};
+use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{abandoned_connect, active, own_abort};
 
 /// A rule, and a record that it decides.
-type Case = (&'static str, fn() -> ResetRecord);
+pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
     sent::CASES.iter().chain(after_close::CASES).chain(received::CASES)
+}
+
+/// The cases of sent resets.
+pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
+    sent::CASES.iter().chain(after_close::CASES)
 }
 
 /// All cases as evidence, including those that depend on more than a record.
@@ -33,7 +38,16 @@ fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
 
 fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {
     let (sender_confidence, candidates) = (Confidence::Certain, vec![cause]);
-    SenderVerdict { cause, sender, sender_confidence, confidence, candidates, because: "x".into() }
+    SenderVerdict {
+        cause,
+        sender,
+        sender_confidence,
+        confidence,
+        candidates,
+        shape: Shape::Abort,
+        after_rst: false,
+        because: "x".into(),
+    }
 }
 
 fn evidence_of(record: &ResetRecord) -> Evidence {
