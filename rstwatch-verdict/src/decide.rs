@@ -11,13 +11,16 @@ pub fn observation(event: &Event) -> Option<String> {
     let settled = event.candidates.len() == 1 && event.sender != Sender::Unknown;
     match event.direction {
         _ if settled => None,
-        Direction::Sent => on_this_host(event),
+        // The late segment of a connection that an RST from elsewhere had ended: nothing here would tell.
+        Direction::Sent if event.ended_by() == event.sender => on_this_host(event),
+        Direction::Sent if event.ended_by() == Sender::LocalFirewall => None,
+        Direction::Sent => Some(at_the_other_end(event)),
         Direction::Received => Some(at_the_other_end(event)),
     }
 }
 
 fn on_this_host(event: &Event) -> Option<String> {
-    // The late segment of a connection that the other end's RST had ended: nothing here would tell.
+    // The RST that had ended the connection was not seen, so nothing here would tell.
     if matches!(event.cause, Cause::PeerAbort | Cause::MiddleboxInjected | Cause::Unknown) {
         return None;
     }
@@ -27,7 +30,7 @@ fn on_this_host(event: &Event) -> Option<String> {
 
 fn at_the_other_end(event: &Event) -> String {
     let peer = event.remote.ip();
-    match (event.sender, event.cause) {
+    match (event.ended_by(), event.cause) {
         (Sender::Middlebox, _) => {
             format!("the logs at {} of the devices on the path to {peer} would tell", clock(event.time))
         }
@@ -56,7 +59,7 @@ fn clock(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::cause::Confidence;
-    use crate::event::Process;
+    use crate::event::{Follows, Process};
     use crate::testing::sample;
 
     fn event(cause: Cause, sender: Sender, candidates: &[Cause]) -> Event {
@@ -86,6 +89,20 @@ mod tests {
         idle.idle_ms = Some(61_200);
         let text = observation(&idle).expect("several remain");
         assert!(text.contains("idle times below 61.2 s"), "{text}");
+    }
+
+    #[test]
+    fn a_late_segment_is_decided_where_the_connection_was_ended() {
+        let mut late = event(Cause::PeerAbort, Sender::LocalKernel, &[Cause::UnreadData, Cause::LingerAbort]);
+        late.direction = Direction::Sent;
+        assert_eq!(observation(&late), None, "the first RST was not seen");
+        let mut by = |sender| {
+            late.follows = Some(Follows::Rst { sender });
+            observation(&late)
+        };
+        assert!(by(Sender::Peer).is_some_and(|text| text.starts_with("rstwatch on 10.0.7.12")));
+        assert!(by(Sender::Middlebox).is_some_and(|text| text.contains("devices on the path")));
+        assert_eq!(by(Sender::LocalFirewall), None);
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub enum EndedBy {
 /// The verdict on an RST that ended a connection: it is that of the connection's late segments too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedBecause {
+    /// Who sent it.
+    pub sender: Sender,
     /// Its cause.
     pub cause: Cause,
     /// The causes that remain.

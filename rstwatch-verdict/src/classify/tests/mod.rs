@@ -109,8 +109,12 @@ fn a_late_segment_inherits_the_cause() {
     let (_, evidence) = evidence_cases().find(|(rule, _)| *rule == "tail_of_reset").expect("a case");
     let Evidence::Sent(mut sent) = evidence else { panic!("a sent reset") };
     let candidates = vec![Cause::UnreadData, Cause::LingerAbort];
-    sent.ended_because =
-        Some(EndedBecause { cause: Cause::PeerAbort, candidates: candidates.clone(), confidence: Confidence::Certain });
+    sent.ended_because = Some(EndedBecause {
+        sender: Sender::Peer,
+        cause: Cause::PeerAbort,
+        candidates: candidates.clone(),
+        confidence: Confidence::Certain,
+    });
     let verdict = classify(&Evidence::Sent(sent));
     assert_eq!((verdict.cause, verdict.candidates), (Cause::PeerAbort, candidates));
     assert_eq!((verdict.sender, verdict.confidence), (Sender::LocalKernel, Confidence::Likely));
