@@ -269,6 +269,27 @@ mod tests {
         assert!(!stages.is_waiting());
     }
 
+    /// It read the tombstone while another CPU wrote it: the mark was there, the reason was not.
+    #[test]
+    fn an_answer_with_half_a_tombstone_gets_the_aborts_cause() {
+        let mut abort = fixture::sent_active();
+        abort.state = state::CLOSE;
+        abort.conn.reset_state = state::CLOSE;
+        abort.conn.reset.reason = fixture::reason("TCP_ABORT_ON_CLOSE");
+        abort.reason = abort.conn.reset.reason;
+        let mut answer = fixture::sent_answer();
+        answer.time_ns += 30_000;
+        answer.flags |= flags::TOMBSTONE;
+        answer.conn = abort.conn;
+        answer.conn.reset.reason = 0;
+        for records in [[answer, abort], [abort, answer]] {
+            let mut stages = Stages::new(fixture::context());
+            records.iter().for_each(|record| stages.record(record, &|| 0));
+            let causes: Vec<_> = std::iter::from_fn(|| stages.pop()).map(|judged| judged.event.cause).collect();
+            assert_eq!(causes, [Cause::UnreadData, Cause::UnreadData]);
+        }
+    }
+
     /// A forged RST during a download: the server sends on, this host's stack answers, and the server receives the answer.
     fn forged_download() -> [ResetRecord; 3] {
         let client = fixture::received();
