@@ -27,6 +27,8 @@ pub enum Origin {
 
 /// Linux's initial TTL (`IPDEFTTL`, include/uapi/linux/ip.h).
 const LINUX_TTL: u8 = 64;
+/// Hops from which a client is on another network: those of a cluster or a data centre are fewer apart.
+const DISTANT: u8 = 4;
 /// The initial TTLs and hop limits that stacks use.
 const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 /// Internet paths are shorter than this. A TTL this far below every initial value was set explicitly.
@@ -87,7 +89,7 @@ pub enum Signal {
     Unprovoked,
     /// No timestamp, on a connection that negotiated them: a live Linux socket sends one, other stacks may not.
     NoTimestamp {
-        /// The peer may have such a stack: it is a client, or its initial TTL is not that of Linux.
+        /// The peer may well have such a stack: it is a distant client, or its initial TTL is not that of Linux.
         usual: bool,
     },
     /// An RST with ACK that acknowledges what this host never sent: a live socket acknowledges what it has received.
@@ -321,12 +323,13 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     signals
 }
 
-/// Whether the peer's stack may be one that sends RSTs without a timestamp, as RFC 7323 section 3.2 allows: those of
-/// Apple's systems, NetBSD and DragonFly (bsd/netinet/tcp_output.c of XNU: not with `TH_RST`). Among clients they are
-/// common; among servers with Linux's initial TTL they are rare.
+/// Whether the peer's stack may well be one that sends RSTs without a timestamp, as RFC 7323 section 3.2 allows: those of
+/// Apple's systems, NetBSD and DragonFly (bsd/netinet/tcp_output.c of XNU: not with `TH_RST`). Among distant clients they
+/// are common. Servers and the clients of the same network, with Linux's initial TTL, are mostly Linux.
 fn may_omit_timestamps(record: &ResetRecord) -> bool {
     let ttl = record.conn.ttl;
-    record.conn.role == role::SERVER || (ttl != 0 && initial(ttl) != LINUX_TTL)
+    let distant_client = record.conn.role == role::SERVER && hops(ttl) >= DISTANT;
+    ttl != 0 && (distant_client || initial(ttl) != LINUX_TTL)
 }
 
 /// Whether the acknowledgement number is one that a live socket of the peer can have: at most what this host has sent,

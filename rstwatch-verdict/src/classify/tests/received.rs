@@ -94,10 +94,17 @@ pub(super) const CASES: &[Case] = &[
         record.segment.present &= !present::TIMESTAMPS;
         record
     }),
-    // A client of Apple's, and a server with another initial TTL than Linux.
+    // A client nearby, a distant one, and a server with another initial TTL than Linux.
+    ("open_abort", || {
+        let mut record = fixture::received();
+        record.conn.role = role::SERVER;
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
     ("peer_aborted", || {
         let mut record = fixture::received();
         record.conn.role = role::SERVER;
+        (record.conn.ttl, record.segment.ttl) = (52, 52);
         record.segment.present &= !present::TIMESTAMPS;
         record
     }),
