@@ -10,7 +10,7 @@ use rstwatch_common::record::{ResetRecord, kind};
 use rstwatch_verdict::assemble;
 use rstwatch_verdict::classify::classify;
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::evidence::{self, SenderVerdict};
+use rstwatch_verdict::evidence;
 use rstwatch_verdict::pair::Pairing;
 use rstwatch_verdict::stages::Stages;
 
