@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::addresses::ends;
 use crate::classify::Verdict;
-use crate::event::{Event, Family, LAST_MESSAGE, Role, Rst, TimeoutCandidate};
-use crate::evidence::{self, Context, Ending, Evidence};
+use crate::event::{Event, Family, Follows, LAST_MESSAGE, Role, Rst, TimeoutCandidate};
+use crate::evidence::{self, Context, Ending, Evidence, Sent};
 use crate::identity::Identity;
 use crate::judged::Judged;
 use crate::known_timeouts::Closer;
@@ -61,6 +61,16 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         workload: process.as_ref().map(identity::workload),
         remote_workload: None,
         process,
+        follows: follows(evidence),
+    }
+}
+
+fn follows(evidence: &Evidence) -> Option<Follows> {
+    let Evidence::Sent(Sent { answered: Some(_), end: Some(end), ended_because, .. }) = evidence else { return None };
+    match end.ending {
+        Ending::Abandoned => Some(Follows::GivingUp { ago_ms: millis(end.ago) }),
+        Ending::ResetByPeer => ended_because.as_ref().map(|because| Follows::Rst { sender: because.sender }),
+        _ => None,
     }
 }
 

@@ -12,13 +12,15 @@ pub fn observation(event: &Event, timer: Option<Timer>) -> Option<String> {
     let settled = event.candidates.len() == 1 && event.sender != Sender::Unknown;
     match event.direction {
         _ if settled => None,
-        Direction::Sent => on_this_host(event),
-        Direction::Received => Some(at_the_other_end(event, timer)),
+        // The late segment of a connection that an RST from elsewhere had ended: nothing here would tell.
+        Direction::Sent if event.ended_by() == event.sender => on_this_host(event),
+        Direction::Sent if event.ended_by() == Sender::LocalFirewall => None,
+        Direction::Sent | Direction::Received => Some(at_the_other_end(event, timer)),
     }
 }
 
 fn on_this_host(event: &Event) -> Option<String> {
-    // The late segment of a connection that the other end's RST had ended: nothing here would tell.
+    // The RST that had ended the connection was not seen, so nothing here would tell.
     if matches!(event.cause, Cause::PeerAbort | Cause::MiddleboxInjected | Cause::Unknown) {
         return None;
     }
@@ -28,7 +30,7 @@ fn on_this_host(event: &Event) -> Option<String> {
 
 fn at_the_other_end(event: &Event, timer: Option<Timer>) -> String {
     let peer = event.remote.ip();
-    match (event.sender, event.cause) {
+    match (event.ended_by(), event.cause) {
         (Sender::Middlebox, _) => {
             format!("the logs of the devices on the path to {peer} at {} would tell", clock(event.time))
         }
@@ -71,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::cause::Confidence;
-    use crate::event::Process;
+    use crate::event::{Follows, Process};
     use crate::testing::sample;
 
     fn event(cause: Cause, sender: Sender, candidates: &[Cause]) -> Event {
@@ -119,6 +121,20 @@ mod tests {
         let fired = Timer { after: Duration::from_secs(60), exact: true };
         let text = observation(&idle, Some(fired)).expect("several remain");
         assert!(text.contains("idle times below 60.0 s"), "{text}");
+    }
+
+    #[test]
+    fn a_late_segment_is_decided_where_the_connection_was_ended() {
+        let mut late = event(Cause::PeerAbort, Sender::LocalKernel, &[Cause::UnreadData, Cause::LingerAbort]);
+        late.direction = Direction::Sent;
+        assert_eq!(observation(&late, None), None, "the first RST was not seen");
+        let mut by = |sender| {
+            late.follows = Some(Follows::Rst { sender });
+            observation(&late, None)
+        };
+        assert!(by(Sender::Peer).is_some_and(|text| text.starts_with("rstwatch on 10.0.7.12")));
+        assert!(by(Sender::Middlebox).is_some_and(|text| text.contains("devices on the path")));
+        assert_eq!(by(Sender::LocalFirewall), None);
     }
 
     #[test]

@@ -73,6 +73,24 @@ pub struct Event {
     pub workload: Option<Workload>,
     /// The owner of the other end's address in the cluster.
     pub remote_workload: Option<Arc<RemoteWorkload>>,
+    /// What the reset only follows, if it is a late consequence. For advice; `because` says it in words.
+    #[serde(skip)]
+    pub follows: Option<Follows>,
+}
+
+/// What a reset follows that answers a late segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// An RST that this host received had ended the connection.
+    Rst {
+        /// Who had sent that RST.
+        sender: Sender,
+    },
+    /// This host had given up connecting.
+    GivingUp {
+        /// How long before the SYN-ACK, in milliseconds.
+        ago_ms: u64,
+    },
 }
 
 impl Event {
@@ -108,6 +126,15 @@ impl Event {
             process: None,
             workload: None,
             remote_workload: None,
+            follows: None,
+        }
+    }
+
+    /// Who ended the connection: the sender of the RST, or of the RST before it.
+    pub fn ended_by(&self) -> Sender {
+        match self.follows {
+            Some(Follows::Rst { sender }) => sender,
+            _ => self.sender,
         }
     }
 }

@@ -18,7 +18,7 @@ use numbers::{Numbers, is_translation};
 use silence::neither_sent;
 
 pub mod answers;
-mod numbers;
+pub(crate) mod numbers;
 pub mod silence;
 
 /// How long a receive is held for its sender's record, and an answer for the abort that explains it.

@@ -8,7 +8,7 @@ use crate::assemble;
 use crate::cause::{Cause, Sender};
 use crate::classify::classify;
 use crate::correlate::Correlator;
-use crate::evidence::{self, Context, EndedBecause, EndedBy, Evidence, SenderVerdict};
+use crate::evidence::{self, Context, EndedBecause, EndedBy, Evidence};
 use crate::judged::Judged;
 use crate::pair::answers::{Answers, may_precede_abort};
 use crate::pair::silence::{LossWatch, ReadLosses};
@@ -142,14 +142,7 @@ impl Stages {
             (sent.ended_by, sent.ended_because) = ended.map(|ended| (ended.by, ended.because)).unzip();
         }
         let verdict = classify(&evidence);
-        let seen = SenderVerdict {
-            cause: verdict.cause,
-            sender: verdict.sender,
-            sender_confidence: verdict.sender_confidence,
-            confidence: verdict.confidence,
-            candidates: verdict.candidates.clone(),
-            because: verdict.because.clone(),
-        };
+        let seen = verdict.to_receiver(&evidence);
         self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
         if record.flags & flags::PHANTOM != 0 {
             self.phantoms += 1;
@@ -212,8 +205,12 @@ impl Stages {
                 (false, _, true) => EndedBy::Idle,
                 (false, _, false) => EndedBy::Busy,
             };
-            let (cause, candidates, confidence) = (verdict.cause, verdict.candidates.clone(), verdict.confidence);
-            let because = EndedBecause { cause, candidates, confidence };
+            let because = EndedBecause {
+                sender: verdict.sender,
+                cause: verdict.cause,
+                candidates: verdict.candidates.clone(),
+                confidence: verdict.confidence,
+            };
             self.ended_by.push(ready.record.flow, Ended { netns: ready.record.netns, by: ended_by, because });
         }
         self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
@@ -236,8 +233,12 @@ impl Stages {
 }
 
 #[cfg(test)]
+mod vantage_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Follows;
     use crate::pair::silence::Losses;
     use crate::testing::fixture::{self, NOW_NS};
     use rstwatch_common::record::{state, tcp_flag};
@@ -268,6 +269,27 @@ mod tests {
         assert!(!stages.is_waiting());
     }
 
+    /// It read the tombstone while another CPU wrote it: the mark was there, the reason was not.
+    #[test]
+    fn an_answer_with_half_a_tombstone_gets_the_aborts_cause() {
+        let mut abort = fixture::sent_active();
+        abort.state = state::CLOSE;
+        abort.conn.reset_state = state::CLOSE;
+        abort.conn.reset.reason = fixture::reason("TCP_ABORT_ON_CLOSE");
+        abort.reason = abort.conn.reset.reason;
+        let mut answer = fixture::sent_answer();
+        answer.time_ns += 30_000;
+        answer.flags |= flags::TOMBSTONE;
+        answer.conn = abort.conn;
+        answer.conn.reset.reason = 0;
+        for records in [[answer, abort], [abort, answer]] {
+            let mut stages = Stages::new(fixture::context());
+            records.iter().for_each(|record| stages.record(record, &|| 0));
+            let causes: Vec<_> = std::iter::from_fn(|| stages.pop()).map(|judged| judged.event.cause).collect();
+            assert_eq!(causes, [Cause::UnreadData, Cause::UnreadData]);
+        }
+    }
+
     /// A forged RST during a download: the server sends on, this host's stack answers, and the server receives the answer.
     fn forged_download() -> [ResetRecord; 3] {
         let client = fixture::received();
@@ -275,7 +297,7 @@ mod tests {
         answer.time_ns += 10_000;
         answer.flags |= flags::TOMBSTONE;
         answer.conn = client.conn;
-        answer.conn.reset.time_ns = client.time_ns;
+        (answer.conn.closed.time_ns, answer.conn.reset.time_ns) = (client.time_ns, client.time_ns);
         answer.conn.rst.segment = client.segment;
         (answer.segment.seq, answer.segment.ack, answer.segment.payload) = (client.segment.seq, 900, 100);
         let mut server = fixture::received();
@@ -303,6 +325,26 @@ mod tests {
         let (client, server) = (48_732, 5432);
         assert_eq!(ports, [client, client, server]);
         assert!(events[2].1[0].contains("the sending end is on this host"), "{events:?}");
+    }
+
+    /// For the advice: the answer comes from here, but what ended the connection came before.
+    #[test]
+    fn an_event_says_what_it_follows() {
+        let follows = |records: &[ResetRecord]| {
+            let mut stages = Stages::new(fixture::context());
+            records.iter().for_each(|record| stages.record(record, &|| 0));
+            stages.flush(&|| 0);
+            let events = std::iter::from_fn(|| stages.pop()).map(|judged| judged.event);
+            events.map(|event| event.follows).collect::<Vec<_>>()
+        };
+        let by_device = Some(Follows::Rst { sender: Sender::Middlebox });
+        assert_eq!(follows(&forged_download()), [None, by_device, None]);
+        let mut given_up = fixture::sent_answer();
+        given_up.flags |= flags::TOMBSTONE;
+        given_up.segment.flags = tcp_flag::SYN | tcp_flag::ACK;
+        given_up.conn.old_state = state::SYN_SENT;
+        given_up.conn.closed.time_ns = NOW_NS - 250_000_000;
+        assert_eq!(follows(&[given_up]), [Some(Follows::GivingUp { ago_ms: 250 })]);
     }
 
     /// What the rules get to know of a receive.

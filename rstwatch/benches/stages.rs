@@ -10,7 +10,7 @@ use rstwatch_common::record::{ResetRecord, kind};
 use rstwatch_verdict::assemble;
 use rstwatch_verdict::classify::classify;
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::evidence::{self, SenderVerdict};
+use rstwatch_verdict::evidence;
 use rstwatch_verdict::pair::Pairing;
 use rstwatch_verdict::stages::Stages;
 
@@ -90,15 +90,8 @@ fn bytes_to_event(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn pair_records(bencher: Bencher<'_, '_>) {
     let (records, context) = (flood(2_000), context::context());
-    let verdict = classify(&evidence::of_record(&records[0], &context));
-    let sender_verdict = SenderVerdict {
-        cause: verdict.cause,
-        sender: verdict.sender,
-        sender_confidence: verdict.sender_confidence,
-        confidence: verdict.confidence,
-        candidates: verdict.candidates,
-        because: verdict.because,
-    };
+    let sent = evidence::of_record(&records[0], &context);
+    let sender_verdict = classify(&sent).to_receiver(&sent);
     bencher.counter(ItemsCount::new(records.len())).with_inputs(Pairing::default).bench_local_refs(|pairing| {
         for record in &records {
             if record.kind == kind::RECEIVED {

@@ -9,7 +9,7 @@ use crate::cause::Cause::{
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{Evidence, Origin, Received, Signal};
+use crate::evidence::{End, Evidence, Origin, Received, Signal};
 
 /// Maximum candidates of one event.
 pub(super) const MAX: usize = 5;
@@ -109,13 +109,19 @@ fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
 
 /// What a device on the path may have done to a connection in use.
 pub(super) fn injected(evidence: &Evidence) -> Vec<Cause> {
+    let idle = received(evidence).is_some_and(|it| it.gap.is_idle());
     // On several CPUs the stack's answer may overtake data that was sent before it.
-    if received(evidence).is_some_and(|it| it.forgery.origin() == Origin::Open && it.forgery.same_ttl) {
-        return vec![FirewallReject, MiddleboxInjected, UnreadData, LingerAbort];
+    if received(evidence)
+        .is_some_and(|it| it.forgery.origin() == Origin::Open && (it.forgery.same_ttl || it.forgery.ttl_unseen))
+    {
+        let device = if idle { MiddleboxIdle } else { MiddleboxInjected };
+        return vec![FirewallReject, device, UnreadData, LingerAbort];
     }
     let answers = received(evidence).is_some_and(|it| it.delivery.outstanding > 0 && it.forgery.reject_shape);
     if answers {
         vec![FirewallReject, MiddleboxInjected, NoSuchConnection, ConntrackFull]
+    } else if idle {
+        vec![MiddleboxInjected, MiddleboxIdle, FirewallReject]
     } else {
         vec![MiddleboxInjected, FirewallReject]
     }
@@ -138,8 +144,11 @@ pub(super) fn closed_idle(_: &Evidence) -> Vec<Cause> {
 
 /// The peer's FIN came while the connection was in use.
 pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
-    let together = received(evidence).is_some_and(|it| it.correlation.ended_together > 0);
-    if together { vec![ProcessDied, DataAfterClose] } else { vec![DataAfterClose, ProcessDied] }
+    match received(evidence) {
+        Some(it) if it.correlation.ended_together > 0 => vec![ProcessDied, DataAfterClose],
+        Some(it) if it.gap.order_unknown => vec![DataAfterClose, IdleReaped, ProcessDied],
+        _ => vec![DataAfterClose, ProcessDied],
+    }
 }
 
 /// Both sides had closed, and the peer's stack had forgotten the connection.
@@ -158,9 +167,38 @@ pub(super) fn closed_here(_: &Evidence) -> Vec<Cause> {
     vec![DataAfterClose, IdleReaped, ProcessDied]
 }
 
+/// This host aborted an idle connection on purpose. Programs set idle timers in whole seconds; at another time a pool
+/// that shrinks, a health check or a shutdown does the same.
+pub(super) fn idle_abort(evidence: &Evidence) -> Vec<Cause> {
+    if end(evidence).is_some_and(End::ended_by_timer) { vec![IdleReaped] } else { vec![IdleReaped, LingerAbort] }
+}
+
+/// This host had closed an idle connection, unless a request had the time of the last response.
+pub(super) fn closed_idle_here(evidence: &Evidence) -> Vec<Cause> {
+    if end(evidence).is_some_and(|end| end.uncertain) { vec![IdleReaped, DataAfterClose] } else { vec![IdleReaped] }
+}
+
+fn end(evidence: &Evidence) -> Option<&End> {
+    match evidence {
+        Evidence::Sent(sent) => sent.end.as_ref(),
+        _ => None,
+    }
+}
+
 /// This host had closed; whether a request was open is not known.
 pub(super) fn closed_here_unsampled(_: &Evidence) -> Vec<Cause> {
     vec![IdleReaped, DataAfterClose]
+}
+
+/// This host's stack does not know the connection. Without a tombstone, whatever ended it may have been before the agent
+/// started, or so long ago that the tombstone was evicted.
+pub(super) fn unknown_here(evidence: &Evidence) -> Vec<Cause> {
+    match evidence {
+        Evidence::Sent(sent) if sent.end.is_none() => {
+            vec![NoSuchConnection, IdleReaped, ProcessDied]
+        }
+        _ => vec![NoSuchConnection],
+    }
 }
 
 /// Other connections to the server ended at the same moment, and new ones are refused.

@@ -29,7 +29,7 @@ mod sender;
 mod sent;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Evidence, Received, Sent};
+use crate::evidence::{EndedBecause, Evidence, Received, SenderVerdict, Sent};
 
 pub use rules::{By, RULES, Rule};
 
@@ -52,19 +52,68 @@ pub struct Verdict {
     pub because: String,
 }
 
+impl Verdict {
+    /// The verdict on a sent reset, as evidence for its receiver.
+    pub fn to_receiver(&self, sent: &Evidence) -> SenderVerdict {
+        SenderVerdict {
+            cause: self.cause,
+            sender: self.sender,
+            sender_confidence: self.sender_confidence,
+            confidence: self.confidence,
+            candidates: self.candidates.clone(),
+            shape: sent.shape(),
+            after_rst: self.rule == AFTER_RST,
+            because: self.because.clone(),
+        }
+    }
+}
+
+/// The rule of late segments of a connection that an RST had ended.
+const AFTER_RST: &str = "tail_of_reset";
+
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
     let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, &alone),
-        Evidence::Sent(Sent { ended_because: Some(because), .. }) if alone.rule == "tail_of_reset" => Verdict {
-            cause: because.cause,
-            candidates: because.candidates.clone(),
-            confidence: because.confidence.max(Confidence::Likely),
-            ..alone
-        },
+        Evidence::Received(it @ Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, &alone, it),
+        Evidence::Sent(Sent { ended_because: Some(because), resumed, .. }) if alone.rule == AFTER_RST => {
+            let Explained { cause, candidates, confidence } = inherited(because, *resumed);
+            Verdict { cause, candidates, confidence, ..alone }
+        }
         _ => alone,
     }
+}
+
+/// A cause, the causes that remain, and how sure the cause is.
+struct Explained {
+    cause: Cause,
+    candidates: Vec<Cause>,
+    confidence: Confidence,
+}
+
+impl Explained {
+    /// The cause of an RST that the socket in its name did not send, because that lived on.
+    fn not_by_the_socket(mut self) -> Self {
+        let before = self.candidates.len();
+        self.candidates.retain(|cause| !Cause::PeerAbort.entry().covers.contains(cause));
+        match self.candidates[..] {
+            [] => Self {
+                cause: Cause::MiddleboxInjected,
+                candidates: vec![Cause::MiddleboxInjected, Cause::MiddleboxIdle, Cause::FirewallReject],
+                confidence: Confidence::Likely,
+            },
+            _ if self.candidates.len() == before => self,
+            [cause] => Self { cause, confidence: Confidence::Likely, ..self },
+            _ => Self { confidence: Confidence::Likely, ..self },
+        }
+    }
+}
+
+/// The cause of the RST that ended a connection is that of its late segments. `resumed`: they lie beyond the RST.
+fn inherited(because: &EndedBecause, resumed: bool) -> Explained {
+    let confidence = because.confidence.max(Confidence::Likely);
+    let of_rst = Explained { cause: because.cause, candidates: because.candidates.clone(), confidence };
+    if resumed { of_rst.not_by_the_socket() } else { of_rst }
 }
 
 /// The verdict of the first rule that applies.
@@ -107,4 +156,4 @@ fn undecided(evidence: &Evidence) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -102,7 +102,7 @@ rules! {
     unread_on_close: UnreadData by LocalApp, Certain; when s::unread; says s::say_unread;
     never_accepted: ListenerClosed by LocalApp, Certain; when s::never_accepted; says |_| "the listener closed while this connection waited in its accept queue".into();
     probe: Probe by LocalApp, Certain; when s::probe; says |_| "this host opened the connection and aborted it before any payload, as health checks do".into();
-    idle_abort: IdleReaped by LocalApp, Likely; when s::idle_abort; says s::say_idle_abort;
+    idle_abort: IdleReaped by LocalApp, Likely; when s::idle_abort; among c::idle_abort; says s::say_idle_abort;
     linger_zero: LingerAbort by LocalApp, Certain; when s::linger; says |_| "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2".into();
     disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent call)".into();
 
@@ -117,14 +117,14 @@ rules! {
     after_close_unread: UnreadData by LocalKernel, Certain; when a::after_close_unread; says a::say_aborted;
     after_close_never_accepted: ListenerClosed by LocalKernel, Certain; when a::after_close_never_accepted; says a::say_aborted;
     after_close_probe: Probe by LocalKernel, Certain; when a::after_close_probe; says a::say_aborted;
-    after_close_idle_abort: IdleReaped by LocalKernel, Likely; when a::after_close_idle_abort; says a::say_aborted;
+    after_close_idle_abort: IdleReaped by LocalKernel, Likely; when a::after_close_idle_abort; among c::idle_abort; says a::say_aborted;
     after_close_linger: LingerAbort by LocalKernel, Certain; when a::after_close_linger; says a::say_aborted;
     after_close_disconnected: LingerAbort by LocalKernel, Likely; when a::after_close_disconnected; says a::say_aborted;
     after_close_keepalive: KeepaliveTimeout by LocalKernel, Certain; when a::after_close_keepalive; says a::say_aborted;
     after_close_destroyed: AdminAbort by LocalKernel, Certain; when a::after_close_destroyed; says a::say_aborted;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when a::closed_when_idle; says a::say_closed;
     closed_unsampled: NoSuchConnection by LocalKernel, Likely; when a::closed_unsampled; among c::closed_here_unsampled; says |_| "this host sent a short message after an idle period and closed: a closing message, or a late response".into();
-    closed_with_closing_message: IdleReaped by LocalKernel, Likely; when a::closed_with_closing_message; says a::say_closed;
+    closed_with_closing_message: IdleReaped by LocalKernel, Likely; when a::closed_with_closing_message; among c::closed_idle_here; says a::say_closed;
     gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when a::gave_up_or_closed; says a::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when a::closed_then_data; says a::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when a::half_closed_then_data; says a::say_closed;
@@ -135,7 +135,7 @@ rules! {
     tail_of_reset: Unknown by LocalKernel, Likely; when a::tail_of_reset; says a::say_tail_of_reset;
     tail_when_idle: IdleReaped by LocalKernel, Likely; when a::tail_when_idle; says a::say_tail;
     tail: DataAfterClose by LocalKernel, Likely; when a::tail; says a::say_tail;
-    unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; says a::say_unknown_here;
+    unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; among c::unknown_here; says a::say_unknown_here;
 
     // Received, in answer to this host's SYN.
     connect_refused: Refused by Signs, Likely; when r::refused; among c::refused; says r::say_refused;

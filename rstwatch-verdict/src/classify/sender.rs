@@ -3,19 +3,35 @@
 use super::rules::By;
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::{Confidence, Sender};
-use crate::evidence::{Evidence, Origin, Received};
+use crate::evidence::{Abort, End, Ending, Evidence, Origin, Received, Sent};
 
 /// The sender, and how sure it is. This host's own resets are traced where they are made.
 pub(super) fn of(by: By, evidence: &Evidence) -> (Sender, Confidence) {
     let traced = if evidence.is_derived() { Likely } else { Certain };
     match by {
+        // Only the stack answers; what is derived is the cause.
+        By::LocalKernel if answers(evidence) => (Sender::LocalKernel, Certain),
         By::LocalApp => (Sender::LocalApp, traced),
         By::LocalKernel => (Sender::LocalKernel, traced),
         By::LocalFirewall => (Sender::LocalFirewall, traced),
         By::Signs => match evidence {
             Evidence::Received(received) => by_signs(received),
-            _ => (Sender::Unknown, Guess),
+            _ => of_this_host(evidence),
         },
+    }
+}
+
+fn answers(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Sent(Sent { answered: Some(_), .. }))
+}
+
+/// The sender of a reset that no rule explains. An owner aborts a socket that is in CLOSE already.
+fn of_this_host(evidence: &Evidence) -> (Sender, Confidence) {
+    match evidence {
+        Evidence::Sent(Sent {
+            end: Some(End { ending: Ending::Aborted(Abort { by_owner: true, .. }), .. }), ..
+        }) => (Sender::LocalApp, Likely),
+        _ => (Sender::LocalKernel, if answers(evidence) { Certain } else { Likely }),
     }
 }
 

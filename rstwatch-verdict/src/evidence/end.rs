@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role, state};
 
-use super::{Context, GAP, Reason, reason};
+use super::{Context, GAP, Reason, idle, reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -25,6 +25,13 @@ pub struct End {
     pub ending: Ending,
     /// Whether the owner was exiting.
     pub exit: Exit,
+}
+
+impl End {
+    /// Whether our side ended after a whole number of seconds without data, as a timer does.
+    pub fn ended_by_timer(&self) -> bool {
+        self.idle.is_some_and(idle::is_timers)
+    }
 }
 
 /// How a connection ended.

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, flags, present, role, state, tcp_flag};
 
+use super::{idle, received};
+
 /// Score from which a device on the path sent the RST.
 const DEVICE: i32 = 4;
 /// Score from which the signs conflict.
 const CONFLICT: i32 = 2;
+
+/// Points of one sign from which nothing outweighs it.
+const STRONG: i32 = 3;
 
 /// Who the signs point to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +25,10 @@ pub enum Origin {
     Open,
 }
 
+/// Linux's initial TTL (`IPDEFTTL`, include/uapi/linux/ip.h).
+const LINUX_TTL: u8 = 64;
+/// Hops from which a client is on another network: those of a cluster or a data centre are fewer apart.
+const DISTANT: u8 = 4;
 /// The initial TTLs and hop limits that stacks use.
 const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 /// Internet paths are shorter than this. A TTL this far below every initial value was set explicitly.
@@ -78,8 +87,11 @@ pub enum Signal {
     NeverAcknowledged,
     /// A bare RST while nothing was outstanding: a Linux stack sends one only as an answer.
     Unprovoked,
-    /// No timestamp, on a connection that negotiated them (a live Linux socket would carry one).
-    NoTimestamp,
+    /// No timestamp, on a connection that negotiated them: a live Linux socket sends one, other stacks may not.
+    NoTimestamp {
+        /// The peer may well have such a stack: it is a distant client, or its initial TTL is not that of Linux.
+        usual: bool,
+    },
     /// An RST with ACK that acknowledges what this host never sent: a live socket acknowledges what it has received.
     ImpossibleAck,
     /// Payload. Stacks send none with an RST, though RFC 9293 section 3.5.3 allows it.
@@ -101,11 +113,11 @@ impl Signal {
             // More than the points for a perfect imitation, so the sender stays undecided.
             Self::DataContinued => 6,
             // A peer that has aborted sends nothing beyond its RST; injectors send bursts.
-            Self::MadeOnThisLink { .. } | Self::Repeated | Self::ImpossibleAck => 4,
-            Self::ImplausibleTtl { .. } | Self::OtherStack { .. } | Self::NeverAcknowledged | Self::Payload => 3,
-            Self::BareWithTimestamp | Self::ChallengedByRst => 2,
+            Self::MadeOnThisLink { .. } | Self::ImplausibleTtl { .. } | Self::Repeated | Self::ImpossibleAck => 4,
+            Self::OtherStack { .. } | Self::NeverAcknowledged | Self::Payload => 3,
+            Self::BareWithTimestamp | Self::ChallengedByRst | Self::NoTimestamp { usual: false } => 2,
             Self::OtherHops { .. } | Self::TooSoon { .. } => 2,
-            Self::Unprovoked | Self::InUse | Self::NoTimestamp | Self::Challenged => 1,
+            Self::Unprovoked | Self::InUse | Self::NoTimestamp { usual: true } | Self::Challenged => 1,
             Self::AnswerOfThePeer => -2,
             Self::LikeThePeer | Self::TimestampFits => -4,
         }
@@ -119,8 +131,14 @@ pub struct Forgery {
     pub signals: Vec<Signal>,
     /// It has the TTL of the peer's handshake.
     pub same_ttl: bool,
+    /// The TTL of the RST or of the peer's handshake was not seen.
+    pub ttl_unseen: bool,
+    /// It has ACK set, as the abort of a live socket.
+    pub aborts: bool,
     /// It has the shape of a netfilter REJECT, or of a Linux stack that does not know the connection.
     pub reject_shape: bool,
+    /// The peer was seen to send it, so the signs tell nothing.
+    pub traced: bool,
 }
 
 impl Forgery {
@@ -129,24 +147,32 @@ impl Forgery {
         self.signals.iter().map(|signal| signal.points()).sum()
     }
 
-    /// Who sent it, as far as the signs tell. Data beyond the RST excludes the peer's socket, whatever speaks for it. A live Linux
-    /// socket's RST has a timestamp; some other stacks omit it (RFC 7323 section 3.2 only recommends it), so its absence
-    /// proves nothing but leaves the sender open.
+    /// Who sent it, as far as the signs tell. Data beyond the RST excludes the peer's socket, whatever speaks for it: a
+    /// socket aborts with the number after its last byte. A strong sign and an imitation of the peer do not cancel each other.
     pub fn origin(&self) -> Origin {
         let has = |signal| self.signals.contains(&signal);
         // A firewall on the peer's host rejects in the peer's name, at its distance, while the peer's socket lives.
-        let peers_firewall = has(Signal::DataContinued) && self.same_ttl && self.reject_shape;
+        let at_peers_distance = self.same_ttl || self.ttl_unseen;
+        let peers_firewall = has(Signal::DataContinued) && at_peers_distance && self.reject_shape;
         match self.score() {
+            _ if self.traced => Origin::Peer,
+            _ if has(Signal::DataContinued) && self.aborts => Origin::Device,
             _ if peers_firewall && !has(Signal::NeverAcknowledged) => Origin::Open,
             DEVICE.. => Origin::Device,
             CONFLICT.. => Origin::Open,
-            _ if has(Signal::DataContinued) || has(Signal::NoTimestamp) => Origin::Open,
+            _ if has(Signal::DataContinued) || self.is_imitation() => Origin::Open,
             _ => Origin::Peer,
         }
     }
 }
 
 impl Forgery {
+    /// Whether a strong sign is against the peer, though something that only the peer or an imitation has is in its favour.
+    fn is_imitation(&self) -> bool {
+        let points = || self.signals.iter().map(|signal| signal.points());
+        points().any(|points| points >= STRONG) && points().any(|points| points <= -STRONG)
+    }
+
     /// Whether any sign is the peer's: its TTL, or more.
     pub fn speaks_for_the_peer(&self) -> bool {
         self.same_ttl || self.signals.iter().any(|signal| signal.points() < 0)
@@ -194,7 +220,14 @@ pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elap
     signals.extend(ttl_signal(rst.ttl, expected));
     signals.extend(shape_signals(record, rst, outstanding, same_ttl));
     signals.extend(timestamp_fits(record, rst, elapsed).then_some(Signal::TimestampFits));
-    Forgery { signals, same_ttl, reject_shape: is_reject_shaped(rst) }
+    Forgery {
+        signals,
+        same_ttl,
+        ttl_unseen: expected == 0 || rst.ttl == 0,
+        aborts: rst.flags & tcp_flag::ACK != 0 && record.state != state::SYN_SENT,
+        reject_shape: is_reject_shaped(rst),
+        traced: false,
+    }
 }
 
 /// Whether the RST's timestamp continues the peer's last one in step with the elapsed time. Most clocks tick in
@@ -264,7 +297,10 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
-    if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge {
+    // So does the ACK of the peer's FIN, which may have come at any time before the agent started.
+    let fin_ago = idle::since(record, record.conn.fin.time_ns);
+    let answers_fin_ack = received::peer_closed(record) && fin_ago.is_none_or(|age| age < FIN_ACK);
+    if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge && !answers_fin_ack {
         signals.push(Signal::Unprovoked);
     }
     // Every segment with an ACK advances rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
@@ -273,7 +309,7 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
         signals.push(Signal::NeverAcknowledged);
     }
     if !bare && negotiated && !timestamps {
-        signals.push(Signal::NoTimestamp);
+        signals.push(Signal::NoTimestamp { usual: may_omit_timestamps(record) });
     }
     signals.extend((!bare && !acknowledges_ours(record, rst)).then_some(Signal::ImpossibleAck));
     signals.extend((rst.payload > 0).then_some(Signal::Payload));
@@ -287,6 +323,15 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     signals
 }
 
+/// Whether the peer's stack may well be one that sends RSTs without a timestamp, as RFC 7323 section 3.2 allows: those of
+/// Apple's systems, NetBSD and DragonFly (bsd/netinet/tcp_output.c of XNU: not with `TH_RST`). Among distant clients they
+/// are common. Servers and the clients of the same network, with Linux's initial TTL, are mostly Linux.
+fn may_omit_timestamps(record: &ResetRecord) -> bool {
+    let ttl = record.conn.ttl;
+    let distant_client = record.conn.role == role::SERVER && hops(ttl) >= DISTANT;
+    ttl != 0 && (distant_client || initial(ttl) != LINUX_TTL)
+}
+
 /// Whether the acknowledgement number is one that a live socket of the peer can have: at most what this host has sent,
 /// and not far behind what the peer had acknowledged (the RST may have overtaken an ACK).
 fn acknowledges_ours(record: &ResetRecord, rst: &Segment) -> bool {
@@ -296,6 +341,9 @@ fn acknowledges_ours(record: &ResetRecord, rst: &Segment) -> bool {
 
 /// The largest window (RFC 7323 section 2.3).
 const MAX_WINDOW: u32 = 1 << 30;
+
+/// The longest time for the answer to the ACK of a FIN, which is sent at once.
+const FIN_ACK: Duration = Duration::from_secs(1);
 
 /// The longest time for the answer to a challenge ACK.
 const CHALLENGE: Duration = Duration::from_secs(2);

@@ -22,6 +22,9 @@ pub struct Gap {
     pub unsampled_message: bool,
     /// A closing message came with the peer's FIN: a program ended the connection, not the death of a process.
     pub closing_message: bool,
+    /// Before the peer's FIN, a request and a response came within the same jiffy: this end may or may not have had one
+    /// to answer.
+    pub order_unknown: bool,
     /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
@@ -41,11 +44,7 @@ impl Gap {
     /// Whether a program of the peer's closed the idle connection: with a closing message, or after a whole number of
     /// seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
     pub fn closed_by_program(&self) -> bool {
-        self.until_fin.is_some_and(|idle| {
-            let past = Duration::from_nanos(idle.subsec_nanos().into());
-            let in_time = past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY;
-            self.was_idle_at_fin() && (in_time || self.closing_message)
-        })
+        self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (is_timers(idle) || self.closing_message))
     }
 }
 
@@ -56,6 +55,12 @@ const WITH_FIN: Duration = Duration::from_millis(200);
 const TIMER_LATE: Duration = Duration::from_millis(60);
 /// A timer seems to fire early by the resolution of the kernel's clocks.
 const TIMER_EARLY: Duration = Duration::from_millis(20);
+
+/// Whether an idle time is a whole number of seconds, as programs set their timers.
+pub(super) fn is_timers(idle: Duration) -> bool {
+    let past = Duration::from_nanos(idle.subsec_nanos().into());
+    past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY
+}
 
 /// The idle gap before a received reset.
 pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
@@ -83,8 +88,15 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         until_fin,
         unsampled_message,
         closing_message: fin_ago.is_some() && closing_message(record, context),
+        order_unknown: fin_ago.is_some() && order_unknown(&record.conn, context),
         threshold: threshold(tcp, context),
     }
+}
+
+/// Whether the last payloads of both sides before the peer's FIN have the same time, after which the connection was idle.
+fn order_unknown(conn: &ConnState, context: &Context) -> bool {
+    let idle = context.jiffies(conn.fin.sent_age).is_some_and(|age| age >= GAP);
+    idle && conn.fin.sent_age == conn.fin.received_age
 }
 
 /// An upload sends more than this many data segments for each one it receives.

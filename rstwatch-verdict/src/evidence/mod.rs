@@ -106,6 +106,8 @@ pub enum EndedBy {
 /// The verdict on an RST that ended a connection: it is that of the connection's late segments too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedBecause {
+    /// Who sent it.
+    pub sender: Sender,
     /// Its cause.
     pub cause: Cause,
     /// The causes that remain.
@@ -199,6 +201,10 @@ pub struct SenderVerdict {
     pub confidence: Confidence,
     /// The causes that remain.
     pub candidates: Vec<Cause>,
+    /// The shape of the RST, for a receiver that did not see its header.
+    pub shape: Shape,
+    /// The RST answered a late segment of a connection that an RST in this end's name had ended.
+    pub after_rst: bool,
     /// The sentence of its rule.
     pub because: String,
 }
@@ -231,6 +237,15 @@ impl Evidence {
     pub fn ended_by_rst(&self) -> bool {
         let by_rst = |end: &End| end.ending == Ending::ResetByPeer;
         matches!(self, Self::Sent(Sent { answered: Some(_), end: Some(end), .. }) if by_rst(end))
+    }
+
+    /// The shape of the RST.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Received(received) => received.shape,
+            Self::Sent(Sent { answered: None, .. }) => Shape::Abort,
+            Self::Sent(_) | Self::Firewall(_) => Shape::NoConnection,
+        }
     }
 
     /// The direction of the RST.

@@ -125,7 +125,7 @@ fn sent_last(record: &ResetRecord) -> bool {
 }
 
 /// Whether the peer's FIN had arrived. The TCP state shows it even if that was before the agent started.
-fn peer_closed(record: &ResetRecord) -> bool {
+pub(super) fn peer_closed(record: &ResetRecord) -> bool {
     let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
     closed || record.conn.fin.time_ns != 0
 }

@@ -2,8 +2,10 @@
 //!
 //! The end that reset the connection and its victim need different advice, and so do a client and a server.
 
+use std::time::Duration;
+
 use crate::cause::{Cause, Direction, Sender};
-use crate::event::{Event, LAST_MESSAGE, Role, TimeoutCandidate};
+use crate::event::{Event, Follows, LAST_MESSAGE, Role, TimeoutCandidate};
 use crate::families::reads;
 use crate::text::{length, seconds};
 use crate::timing::Timer;
@@ -46,15 +48,16 @@ fn at_this_end(event: &Event) -> &'static str {
 }
 
 fn of_cause(event: &Event, timer: Option<Timer>) -> String {
-    match event.cause {
+    match (event.cause, event.follows) {
         // `decide` says how to find out whether a server listens.
-        Cause::Refused if event.direction == Direction::Received && event.decide.is_some() => {
+        (Cause::Refused, _) if event.direction == Direction::Received && event.decide.is_some() => {
             "start the server, permit the traffic if a firewall rejects it, or correct the address or port".to_owned()
         }
-        Cause::Refused => refused(event.direction, &refuser(event)),
-        Cause::IdleReaped => idle_reaped(event, timer),
-        Cause::MiddleboxIdle => middlebox_idle(event, timer),
-        cause => with_roles(cause.entry().advice(reset_here(event)), event.role),
+        (Cause::InvalidHandshake, Some(Follows::GivingUp { ago_ms })) => gave_up(ago_ms),
+        (Cause::Refused, _) => refused(event.direction, &refuser(event)),
+        (Cause::IdleReaped, _) => idle_reaped(event, timer),
+        (Cause::MiddleboxIdle, _) => middlebox_idle(event, timer),
+        (cause, _) => with_roles(cause.entry().advice(reset_here(event)), event.role),
     }
 }
 
@@ -76,12 +79,21 @@ pub fn refuser(event: &Event) -> String {
     }
 }
 
-/// Whether this host's end reset the connection. A local firewall's RST may be received here too.
+/// This host's own connect timeout was shorter than the answer took.
+fn gave_up(ago_ms: u64) -> String {
+    format!(
+        "raise the connect timeout here: the server's answer came {} after it; or find out why the server or the path is slow",
+        length(Duration::from_millis(ago_ms))
+    )
+}
+
+/// Whether this host's end reset the connection. A local firewall's RST may be received here too. What ended the
+/// connection counts: the answer to a late segment comes from here, whoever had ended it.
 fn reset_here(event: &Event) -> bool {
-    match event.sender {
+    match event.ended_by() {
         Sender::LocalApp | Sender::LocalKernel | Sender::LocalFirewall => true,
         Sender::Peer | Sender::Middlebox => false,
-        Sender::Unknown => event.direction == Direction::Sent,
+        Sender::Unknown => event.direction == Direction::Sent && event.follows.is_none(),
     }
 }
 

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::cause::{Confidence, Direction, Sender};
-use crate::event::{Event, Role, TimeoutCandidate};
+use crate::event::{Event, Follows, Role, TimeoutCandidate};
 use crate::testing::sample;
 use crate::timing::Timer;
 
@@ -258,6 +258,47 @@ fn the_sender_decides_which_end_it_was() {
         let expected = if here { entry.fix } else { entry.fix_peer };
         assert_eq!(advice(&event, None).as_deref(), Some(expected), "{direction} {sender}");
     }
+}
+
+/// A late segment's reset is sent here, but who had ended the connection must change something.
+#[test]
+fn advice_on_a_late_segment_is_for_the_end_that_had_ended_the_connection() {
+    let mut all = String::new();
+    for sender in [Sender::Peer, Sender::Middlebox, Sender::LocalFirewall, Sender::Unknown] {
+        for cause in [Cause::UnreadData, Cause::FirewallReject, Cause::IdleReaped] {
+            let mut late = event(cause, Direction::Sent, Role::Client);
+            late.follows = Some(Follows::Rst { sender });
+            _ = writeln!(all, "{sender}: {}", advice(&late, None).unwrap_or_default());
+        }
+    }
+    expect![[r#"
+        peer: find out why the server stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        peer: find the rule, on the server's host or a firewall on the path, and permit the traffic, or leave it rejected
+        peer: keep pooled connections idle for less than every hop's timeout; retry idempotent requests once
+        middlebox: find out why the server stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        middlebox: find the rule, on the server's host or a firewall on the path, and permit the traffic, or leave it rejected
+        middlebox: keep pooled connections idle for less than every hop's timeout; retry idempotent requests once
+        local_firewall: read the request or response to its end before close(), on error paths too
+        local_firewall: find the rule (nft list ruleset, iptables-save -c) and permit the traffic, or leave it rejected
+        local_firewall: have the server send again within this client's idle timeout, or keep idle connections open for longer here
+        unknown: find out why the server stopped reading: a limit, a timeout, a cancelled request; its last message may say
+        unknown: find the rule, on the server's host or a firewall on the path, and permit the traffic, or leave it rejected
+        unknown: keep pooled connections idle for less than every hop's timeout; retry idempotent requests once
+    "#]].assert_eq(&all);
+}
+
+/// Neither ports nor routes are at fault.
+#[test]
+fn advice_on_giving_up_is_about_the_connect_timeout() {
+    let mut given_up = event(Cause::InvalidHandshake, Direction::Sent, Role::Client);
+    given_up.follows = Some(Follows::GivingUp { ago_ms: 250 });
+    check(
+        &given_up,
+        None,
+        &expect![
+            "raise the connect timeout here: the server's answer came 250 ms after it; or find out why the server or the path is slow"
+        ],
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Holds answers to segments of unknown connections, because the abort that explains them may be recorded later.
 //!
 //! An aborting socket leaves the hash table (net/ipv4/tcp.c, tcp_set_state) before its RST is sent and traced. Until
-//! then another CPU answers the peer's segments as those of an unknown connection.
+//! then another CPU answers the peer's segments as those of an unknown connection. While the abort is traced, such an
+//! answer may read its tombstone half written: with the mark of an abort, but without the reason. The abort's own record is
+//! complete.
 
 use rstwatch_common::record::{ResetRecord, flags, kind};
 
@@ -79,8 +81,8 @@ fn is_abort(record: &ResetRecord) -> bool {
     record.kind == kind::SENT && record.flags & flags::SKB == 0 && record.flags & flags::CONN_STATE != 0
 }
 
-/// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or it ended
-/// a moment ago without FIN or RST.
+/// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or a moment ago
+/// it ended without FIN or RST or was aborted.
 pub fn may_precede_abort(evidence: &Evidence) -> bool {
     let Evidence::Sent(Sent {
         answered: Some(answered),
@@ -94,7 +96,7 @@ pub fn may_precede_abort(evidence: &Evidence) -> bool {
     };
     match end {
         None => !answered.syn && !answered.handshake,
-        Some(end) => end.ending == Ending::Silent && end.ago < HOLD,
+        Some(end) => matches!(end.ending, Ending::Silent | Ending::Aborted(_)) && end.ago < HOLD,
     }
 }
 
@@ -179,6 +181,8 @@ mod tests {
         silent.conn.closed.time_ns = NOW_NS - nanos(HOLD);
         assert!(!held(&silent), "its abort would have come");
         silent.conn.closed.time_ns = NOW_NS - MS;
+        silent.conn.marks = mark::ABORTED;
+        assert!(held(&silent), "its tombstone may be half written");
         silent.conn.marks = mark::CLOSED_BY_OWNER;
         assert!(!held(&silent), "closed in order");
     }

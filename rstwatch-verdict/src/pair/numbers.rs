@@ -12,17 +12,17 @@ use crate::evidence;
 
 /// The numbers of one RST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     /// Sequence number; 0 in the answer to a segment without ACK.
-    pub(super) seq: u32,
+    pub(crate) seq: u32,
     /// Acknowledgement number, if the RST has one.
-    pub(super) ack: Option<u32>,
+    pub(crate) ack: Option<u32>,
 }
 
 impl Numbers {
     /// The numbers of a sent RST: those of an active reset are the socket's, those of an answer come from the answered
     /// segment (net/ipv4/tcp_ipv4.c, tcp_v4_send_reset; net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ip_tcphdr_put).
-    pub(super) fn of_sent(record: &ResetRecord) -> Option<Self> {
+    pub(crate) fn of_sent(record: &ResetRecord) -> Option<Self> {
         if record.flags & flags::SKB == 0 {
             let known = record.kind == kind::SENT && record.flags & flags::TCP != 0;
             return known.then_some(Self { seq: record.tcp.snd_nxt, ack: Some(record.tcp.rcv_nxt) });

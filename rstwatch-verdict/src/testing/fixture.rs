@@ -8,7 +8,7 @@ use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind, present, role, sk
 use zerocopy::FromZeros;
 
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{Context, SenderVerdict};
+use crate::evidence::{Context, SenderVerdict, Shape};
 use crate::reasons::Reasons;
 
 /// Time of the tests' resets, nanoseconds after boot.
@@ -115,6 +115,8 @@ pub fn linger_abort(because: String) -> SenderVerdict {
         sender_confidence: Confidence::Certain,
         confidence: Confidence::Certain,
         candidates: vec![Cause::LingerAbort],
+        shape: Shape::Abort,
+        after_rst: false,
         because,
     }
 }

@@ -16,7 +16,7 @@ use crate::rows::Scene;
 use crate::rows::table::{APP, BASE, C, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
-const UPLOADS: usize = 200;
+const UPLOADS: usize = 500;
 const CLIENTS: usize = 4;
 /// The whole upload is never sent.
 const BODY: usize = 60_000_000;
@@ -30,10 +30,10 @@ const LOWEST: i32 = 19;
 pub(crate) const ROWS: &[Row] = &[Row {
     // TCP_ABORT_ON_CLOSE in ESTABLISHED, then TCP_FLAGS on the listener for late segments.
     id: "3-load",
-    what: "server answers 200 uploads early and closes with data unread, while all CPUs are busy",
+    what: "server answers 500 uploads early and closes with data unread, while all CPUs are busy",
     unless: emulated,
     make: uploads,
-    rsts: &[(S, 200)],
+    rsts: &[(S, 500)],
     more: true,
     wants: &[
         sent(S, "unread_data", APP).sure().some(),

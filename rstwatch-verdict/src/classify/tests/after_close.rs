@@ -30,6 +30,11 @@ pub(super) fn aborted(why: &str, marks: u32, reset_state: u8) -> ResetRecord {
     record
 }
 
+/// The same after an abort on purpose, 2 s after this server's last answer.
+pub(super) fn idle_abort() -> ResetRecord {
+    idle_at_close(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))
+}
+
 /// Payload went both ways.
 fn used(mut record: ResetRecord) -> ResetRecord {
     (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
@@ -98,7 +103,7 @@ pub(super) const CASES: &[Case] = &[
         record.conn.role = role::CLIENT;
         record
     }),
-    ("after_close_idle_abort", || idle_at_close(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
+    ("after_close_idle_abort", idle_abort),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
     ("closed_when_idle", || closed(60_000)),

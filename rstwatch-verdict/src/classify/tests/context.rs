@@ -79,8 +79,8 @@ pub(super) const CASES: &[EvidenceCase] = &[
         record.segment.ip_id = 7;
         data_beyond(&record)
     }),
-    // A perfect imitation, yet the data continues: the sender stays undecided.
-    ("open_continued", || data_beyond(&fixture::received())),
+    // A perfect imitation of an abort, yet the data continues: a socket aborts after its last byte.
+    ("device_injected", || data_beyond(&fixture::received())),
     ("aborted_together", || correlated(&fixture::received(), Correlation { ended_together: 2, refused_since: true })),
     ("ended_together", || {
         correlated(

@@ -11,18 +11,23 @@ use rstwatch_common::record::{ResetRecord, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict};
+use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{abandoned_connect, active, own_abort};
 
 /// A rule, and a record that it decides.
-type Case = (&'static str, fn() -> ResetRecord);
+pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
     sent::CASES.iter().chain(after_close::CASES).chain(received::CASES)
+}
+
+/// The cases of sent resets.
+pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
+    sent::CASES.iter().chain(after_close::CASES)
 }
 
 /// All cases as evidence, including those that depend on more than a record.
@@ -33,7 +38,16 @@ fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
 
 fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {
     let (sender_confidence, candidates) = (Confidence::Certain, vec![cause]);
-    SenderVerdict { cause, sender, sender_confidence, confidence, candidates, because: "x".into() }
+    SenderVerdict {
+        cause,
+        sender,
+        sender_confidence,
+        confidence,
+        candidates,
+        shape: Shape::Abort,
+        after_rst: false,
+        because: "x".into(),
+    }
 }
 
 fn evidence_of(record: &ResetRecord) -> Evidence {
@@ -95,8 +109,12 @@ fn a_late_segment_inherits_the_cause() {
     let (_, evidence) = evidence_cases().find(|(rule, _)| *rule == "tail_of_reset").expect("a case");
     let Evidence::Sent(mut sent) = evidence else { panic!("a sent reset") };
     let candidates = vec![Cause::UnreadData, Cause::LingerAbort];
-    sent.ended_because =
-        Some(EndedBecause { cause: Cause::PeerAbort, candidates: candidates.clone(), confidence: Confidence::Certain });
+    sent.ended_because = Some(EndedBecause {
+        sender: Sender::Peer,
+        cause: Cause::PeerAbort,
+        candidates: candidates.clone(),
+        confidence: Confidence::Certain,
+    });
     let verdict = classify(&Evidence::Sent(sent));
     assert_eq!((verdict.cause, verdict.candidates), (Cause::PeerAbort, candidates));
     assert_eq!((verdict.sender, verdict.confidence), (Sender::LocalKernel, Confidence::Likely));
@@ -142,6 +160,22 @@ fn an_attempt_to_connect_was_never_idle() {
     let evidence = evidence_of(&abandoned_connect());
     assert!(matches!(&evidence, Evidence::Sent(sent) if sent.end.as_ref().is_some_and(|end| end.idle.is_none())));
     assert_eq!(classify(&evidence).because, "this host gave up connecting 250 ms earlier; the SYN-ACK came too late");
+}
+
+/// A program that aborts an idle connection: its timer, unless the silence is no whole number of seconds.
+#[test]
+fn an_idle_abort_is_a_timers_only_at_a_timers_time() {
+    use Cause::{IdleReaped, LingerAbort};
+    let (active, late) = (sent::idle_abort(), after_close::idle_abort());
+    for (quiet_ms, expected) in [(2_000, vec![IdleReaped]), (2_400, vec![IdleReaped, LingerAbort])] {
+        for mut record in [active, late] {
+            record.conn.closing.sent_age = fixture::jiffies(quiet_ms);
+            record.conn.closing.received_age = fixture::jiffies(quiet_ms) + 2;
+            let verdict = classify(&evidence_of(&record));
+            assert_eq!((verdict.cause, &verdict.candidates), (IdleReaped, &expected), "{quiet_ms}");
+            assert_eq!(verdict.confidence, Confidence::Likely);
+        }
+    }
 }
 
 /// Each end alone infers idle_reaped, but both measure the same idle period.

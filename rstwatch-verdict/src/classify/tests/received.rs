@@ -81,17 +81,43 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.rcv_wup = record.segment.seq - 100;
         record
     }),
-    // Its TTL differs much, but its timestamp continues the peer's: the program set IP_TTL.
-    ("peer_aborted", || {
+    // Its TTL differs much, yet its timestamp continues the peer's: the program set IP_TTL, or a device imitates the peer.
+    ("open_abort", || {
         let mut record = fixture::received();
         record.segment.ttl = 200;
         record.segment.tsval = record.tcp.ts_recent + 90;
         record
     }),
-    // A stack that sends no timestamp with its aborts, or a device.
+    // A server whose stack sends no timestamp with its aborts, or a device.
     ("open_abort", || {
         let mut record = fixture::received();
         record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
+    // A client nearby, a distant one, and a server with another initial TTL than Linux.
+    ("open_abort", || {
+        let mut record = fixture::received();
+        record.conn.role = role::SERVER;
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
+    ("peer_aborted", || {
+        let mut record = fixture::received();
+        record.conn.role = role::SERVER;
+        (record.conn.ttl, record.segment.ttl) = (52, 52);
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
+    ("peer_aborted", || {
+        let mut record = fixture::received();
+        (record.conn.ttl, record.segment.ttl) = (120, 120);
+        record.segment.present &= !present::TIMESTAMPS;
+        record
+    }),
+    // Timestamp, window and TTL of the peer, but payload.
+    ("open_abort", || {
+        let mut record = fixture::received();
+        record.segment.payload = 12;
         record
     }),
     ("peer_aborted", || {
@@ -184,6 +210,11 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("open_abort", || {
+        let mut record = fixture::received();
+        record.segment.ttl = 55;
+        record
+    }),
+    ("device_injected", || {
         let mut record = fixture::received();
         record.segment.ttl = 55;
         record.segment.present &= !present::TIMESTAMPS;

@@ -74,6 +74,11 @@ pub(super) fn idle_at_close(mut record: ResetRecord) -> ResetRecord {
     record
 }
 
+/// A server's abort on purpose, 2 s after its last answer.
+pub(super) fn idle_abort() -> ResetRecord {
+    idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0))
+}
+
 /// The answered segment belongs to a live connection to another address.
 fn untranslated(mut record: ResetRecord) -> ResetRecord {
     record.flags |= flags::UNTRANSLATED;
@@ -195,7 +200,7 @@ pub(super) const CASES: &[Case] = &[
         (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
         record
     }),
-    ("idle_abort", || idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0))),
+    ("idle_abort", idle_abort),
     // Opened in advance and never used: its timer ended it.
     ("idle_abort", || {
         let mut record = idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0));
