@@ -81,6 +81,7 @@ layout! {
     net_cookie: "net" "net_cookie",
     sk_protocol: "sock" "sk_protocol",
     sk_shutdown: "sock" "sk_shutdown",
+    sk_uid: "sock" "sk_uid",
     sk_lingertime: "sock" "sk_lingertime",
     sk_socket: "sock" "sk_socket",
     sk_ack_backlog: "sock" "sk_ack_backlog",

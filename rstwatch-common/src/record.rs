@@ -14,6 +14,9 @@ pub use tcp::{TcpFacts, sock_flag, state};
 
 use crate::flow::Flow;
 
+/// Bytes that the kernel side needs for each connection that it keeps: a state, the flow, and a word that identifies it.
+pub const SLOT_BYTES: usize = size_of::<ConnState>() + size_of::<Flow>() + size_of::<u64>();
+
 /// First word of every record; changes with its shape.
 pub const MAGIC: u32 = 0x5253_5408;
 

@@ -12,12 +12,16 @@ wire! {
         pub filter_netns: u16,
         /// 1: only sockets in the cgroup `cgroup` or below are watched.
         pub filter_cgroup: u16,
-        /// 1: tracing programs may use socket storage (Linux 5.11).
-        pub sk_storage: u16,
+        /// 1: there is a helper that returns the running task as a typed pointer (Linux 5.11).
+        pub typed_task: u16,
         /// Offsets of the first three arguments in this machine's `struct pt_regs`, for kprobes.
         pub argument_at: [u16; 3],
         /// Padding.
         pub reserved: u16,
+        /// Living connections that have a state each, and recent tombstones: a power of two from 4,096.
+        pub connections: u32,
+        /// Padding.
+        pub reserved_too: u32,
         /// `SKB_DROP_REASON_NETFILTER_DROP` of this kernel.
         pub netfilter_drop: u32,
         /// `SK_RST_REASON_INVALID_SYN` of this kernel; `u32::MAX`: it gives no reasons.
@@ -38,6 +42,12 @@ wire! {
         pub hash_seed: u64,
     }
 }
+
+/// Slots of a bucket: as many words as a cache line holds.
+pub const SLOTS_PER_BUCKET: u32 = 8;
+
+/// The smallest `connections`.
+pub const MIN_CONNECTIONS: u32 = 1 << 12;
 
 /// How long after a wake-up of the ring's reader the same CPU sends records without another one, in nanoseconds. The reader
 /// polls by itself for longer than that.
@@ -69,9 +79,11 @@ impl Settings {
         has_reason: 0,
         filter_netns: 0,
         filter_cgroup: 0,
-        sk_storage: 1,
+        typed_task: 1,
         argument_at: [0; 3],
         reserved: 0,
+        connections: MIN_CONNECTIONS,
+        reserved_too: 0,
         netfilter_drop: u32::MAX,
         invalid_syn: u32::MAX,
         listen_overflow: u32::MAX,

@@ -116,6 +116,12 @@ impl Typed {
         Self::new(unsafe { bpf_skc_to_tcp_sock(sk) }.cast())
     }
 
+    /// Its address minus a constant, as a number ([`number_of`]).
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        number_of(self.0.as_ptr())
+    }
+
     #[inline(always)]
     fn load<T: Copy>(self, offset: u16) -> T {
         // SAFETY: the verifier has checked pointer and offset. Whole words: otherwise bytes would be loaded one by one.
@@ -159,6 +165,18 @@ impl Base for Typed {
     fn follow(self, offset: u16) -> Option<Self> {
         self.field(offset)
     }
+}
+
+/// A pointer's address minus a constant. The difference of two pointers is the only number that a verifier allows to be computed
+/// from a typed one.
+#[inline(always)]
+pub fn number_of(pointer: *mut c_void) -> u64 {
+    let mut number = pointer as u64;
+    // SAFETY: a subtraction. As an instruction, because a compiler would add the negated pointer, which verifiers reject.
+    unsafe {
+        core::arch::asm!("{0} -= {1}", inout(reg) number, in(reg) &raw const SETTINGS, options(pure, nomem, nostack));
+    }
+    number
 }
 
 /// Zeros, from a word that the compiler does not know to be zero: otherwise it emits a call that clears byte by byte.

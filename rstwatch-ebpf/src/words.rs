@@ -58,6 +58,16 @@ pub fn copy<T: Copy>(to: &mut T, from: &T) {
     }
 }
 
+/// The same number, of which a verifier knows nothing afterwards: it then walks what follows once, whichever path led here. It
+/// does not look into a global function, and the compiler not into the instruction.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn forgotten(mut number: u64) -> u64 {
+    // SAFETY: an instruction without effect.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack)) };
+    number
+}
+
 /// Counts one. Several programs count in one counter, and one may interrupt another between a load and a store.
 #[inline(always)]
 pub fn add_one(counter: *mut u64) {

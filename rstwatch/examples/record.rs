@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rstwatch::kernel::attach::attach;
+use rstwatch::kernel::memory::DEFAULT_CONNECTIONS;
 use rstwatch::kernel::scope::Scope;
 use rstwatch::kernel::settings::Limits;
 
@@ -15,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     let seconds: u64 =
         args.next().context("usage: record FILE SECONDS")?.parse().context("SECONDS must be a whole number")?;
     let mut file = std::fs::File::create(&path).with_context(|| format!("cannot write {path}"))?;
-    let limits = Limits { ring_bytes: 1 << 22, rate: 1000, burst: 1000 };
+    let limits = Limits { connections: DEFAULT_CONNECTIONS, ring_bytes: 1 << 22, rate: 1000, burst: 1000 };
     let mut attached = attach(&Scope::default(), &limits)?;
     eprintln!("recording for {seconds} s");
     let end = Instant::now() + Duration::from_secs(seconds);

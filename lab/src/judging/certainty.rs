@@ -21,7 +21,7 @@ Kernels differ in what they show. This page says what to expect; `rstwatch check
 | 6.10 | a tracepoint, with a reason, for resets sent without a socket and from TIME_WAIT | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset` applies the function's own conditions, except those on TCP MD5 |
 | 5.17 | drop reasons | no replacement where `nf_send_reset` or `tcp_v4_syn_recv_sock` cannot be hooked |
 | 5.11 | the packet as an argument of `tcp_reset` | the RST's header comes from a cgroup program that runs for each packet |
-| 5.11 | socket storage for tracing programs | only a table of 32,768 slots. Sockets without a slot (1 in 50 of 20,000, 1 in 7 of 32,768) have no connection state, and data after their close count as a received reset. Idle gaps that connections survived are not measured, sockets older than the agent have no owner, and listeners older than the agent are not seen |
+| 5.11 | the socket behind a file, for iterators | idle gaps that connections survived are not measured, sockets older than the agent have no owner, and listeners older than the agent are not seen |
 
 Functions in modules (`nf_send_reset`, `early_drop`) are hooked with kprobes. A module that is loaded after the agent has
 started is not hooked until the agent restarts; until then firewall rejects are inferred from drops. On a kernel that

@@ -37,8 +37,8 @@ pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
 
 /// The hash of a socket's key.
 #[inline(always)]
-pub fn hash_of_key(key: u64) -> u32 {
-    (mixed(setting!(hash_seed), key as u32, (key >> 32) as u32) >> 32) as u32
+pub fn hash_of_key(key: u64) -> u64 {
+    mixed(setting!(hash_seed), key as u32, (key >> 32) as u32)
 }
 
 /// The namespace is mixed before an address is joined: otherwise two namespaces would collide on addresses that differ in the
@@ -48,8 +48,9 @@ fn of_net(net: u64) -> u64 {
     mixed(setting!(hash_seed), net as u32, (net >> 32) as u32)
 }
 
+/// Mixes two halves of a word into a hash.
 #[inline(always)]
-fn mixed(hash: u64, low: u32, high: u32) -> u64 {
+pub fn mixed(hash: u64, low: u32, high: u32) -> u64 {
     let hash = (hash ^ (low as u64 | (high as u64) << 32)).wrapping_mul(FACTOR);
     hash ^ hash >> 32
 }

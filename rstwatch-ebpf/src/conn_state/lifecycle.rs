@@ -3,8 +3,8 @@
 use rstwatch_common::record::{ConnState, mark, role, state};
 
 use crate::conn_state::gaps::ended_idle;
-use crate::conn_state::tombstones;
 use crate::conn_state::ttl::{keep_peer_ttl, take_handshake_ttl};
+use crate::conn_state::{slots, tombstones};
 use crate::facts::clock::{jiffies, now};
 use crate::facts::netns::net_of_sock;
 use crate::facts::socket::{
@@ -13,7 +13,7 @@ use crate::facts::socket::{
 use crate::facts::task::{current_tgid, read_current_process};
 use crate::kernel::{Base, field, setting, value};
 use crate::listeners;
-use crate::words::clear;
+use crate::words::{clear, forgotten};
 
 /// The running task becomes the owner, unless it is a kernel thread, which works on behalf of others.
 #[inline(always)]
@@ -186,8 +186,24 @@ pub fn closed(conn: &mut ConnState, sk: impl Base, old_state: u8) {
     conn.rcv_nxt = rcv_nxt;
     conn.snd_nxt = value!(sk, snd_nxt, u32);
     if !peer_is_finished(conn, sk, old_state) {
-        tombstones::insert(conn, &flow_of(sk), net_of_sock(sk));
+        let owner = slots::owner(conn);
+        tombstones::insert(conn, &flow_of(sk), net_of_sock(sk), owner, is_lasting(conn));
     }
+}
+
+/// Connections older than this are few.
+const OLD_NS: u64 = 5_000_000_000;
+
+/// Whether a late segment is likely to ask for the connection long after: it ended after a silence of a second or more, or was old.
+#[inline(always)]
+fn is_lasting(conn: &ConnState) -> bool {
+    let second = setting!(hz);
+    let quiet = |sent: u32, received: u32| sent >= second && received >= second;
+    let sampled = conn.sampled.closing_quiet >= second || conn.sampled.fin_quiet >= second;
+    let fin = conn.fin.time_ns != 0 && quiet(conn.fin.sent_age, conn.fin.received_age);
+    let old = conn.established_ns != 0 && conn.closed.time_ns.wrapping_sub(conn.established_ns) >= OLD_NS;
+    let lasting = quiet(conn.closing.sent_age, conn.closing.received_age) || fin || sampled || old;
+    forgotten(lasting.into()) != 0
 }
 
 /// The socket is gone before the handshake was complete: its SYN-ACK may still come.
@@ -202,7 +218,8 @@ pub fn attempt_ended(conn: &mut ConnState, sk: impl Base) {
     conn.role = role::CLIENT;
     conn.old_state = state::SYN_SENT;
     conn.snd_nxt = value!(sk, snd_nxt, u32);
-    tombstones::insert(conn, &flow_of(sk), net_of_sock(sk));
+    let owner = slots::owner(conn);
+    tombstones::insert(conn, &flow_of(sk), net_of_sock(sk), owner, false);
 }
 
 /// Whether the peer can send nothing any more: it has sent its FIN, and then acknowledged ours. Its socket is in TIME_WAIT, or

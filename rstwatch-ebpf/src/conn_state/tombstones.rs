@@ -3,59 +3,60 @@
 //!
 //! The buckets say which flow has which slot, and since when; the oldest of a bucket is evicted. An LRU hash map would cost as
 //! much as everything else that is done for a connection, because each of its steps misses the cache.
+//!
+//! Late segments mostly ask for a connection that was closed after a silence. Such connections are few, and have a region of
+//! their own, which short ones cannot fill.
 
 use core::ptr::null_mut;
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{ConnState, Segment, mark, role, state, tcp_flag};
 
-use crate::conn_state::bucket::{self, Bucket};
+use crate::conn_state::bucket;
 use crate::conn_state::hash::hash;
-use crate::conn_state::table::{self, TOMBSTONES};
+use crate::conn_state::share;
+use crate::conn_state::table::{self, Region};
 use crate::facts::clock::{jiffies, now};
 use crate::kernel::{Base, value};
-use crate::words::copy;
-
-const BUCKETS: u32 = TOMBSTONES / bucket::SLOTS;
+use crate::words::{copy, forgotten};
 
 /// Payload of a SYN (TCP Fast Open), which a SYN-ACK need not acknowledge: at most one segment.
 const MAX_SYN_DATA: u32 = u16::MAX as u32;
 
-/// Each word is half of the flow's hash, and the jiffies (low word) when the slot was written. BPF_F_MMAPABLE makes the array
-/// start on a page: otherwise each bucket would span two cache lines.
-#[map]
-static TOMBSTONE_BUCKETS: Array<Bucket> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
+/// Bits of a bucket's word below the owner: half of them hold a part of the flow's hash, the lower half the jiffies when the slot
+/// was written, modulo 2^24 (19 hours at 250 a second).
+const HALF: u32 = 24;
+const TIME: u64 = (1 << HALF) - 1;
+const TAG: u64 = TIME << HALF;
 
 /// An empty state, which would not fit on the stack. Never written.
 #[map]
 static EMPTY: Array<ConnState> = Array::with_max_entries(1, 0);
 
-/// A flow's bucket, and the half of its hash that the bucket holds.
+/// The bucket of a hash, and the part of it that the bucket holds.
 #[inline(always)]
-fn bucket_of(flow: &Flow, net: u64) -> (u32, u32) {
-    let hash = hash(flow, net);
-    ((hash >> 32) as u32 & (BUCKETS - 1), hash as u32)
+fn bucket_of(hash: u64, region: Region) -> (u32, u64) {
+    (region.bucket((hash >> 32) as u32), hash << HALF & TAG)
 }
 
-/// Keeps a state under its flow, and returns where. (Never NULL, but verifiers do not know.)
+/// Keeps a state under its flow, and returns where. (Never NULL, but verifiers do not know.) `owner`: the upper bits of a word.
 #[inline(never)]
-pub fn insert(conn: &ConnState, flow: &Flow, net: u64) -> *mut ConnState {
-    let (index, tag) = bucket_of(flow, net);
-    let slot = take_tombstone(index, tag);
-    let Some(slot) = table::tombstone(index * bucket::SLOTS + slot) else { return null_mut() };
+pub fn insert(conn: &ConnState, flow: &Flow, net: u64, owner: u64, lasting: bool) -> *mut ConnState {
+    let (index, tag) = bucket_of(hash(flow, net), if lasting { Region::Lasting } else { Region::Recent });
+    let slot = take_tombstone(index, tag | owner);
+    let Some(slot) = table::slot(index * bucket::SLOTS + slot) else { return null_mut() };
     // SAFETY: a slot of the table: plain numbers. Two CPUs that write it at once mix two states.
     let slot = unsafe { &mut *slot };
-    let net_of = &raw mut slot.net;
+    let identity = &raw mut slot.identity;
     // A lookup meanwhile finds nothing.
     // SAFETY: a word of the slot, as below.
-    unsafe { net_of.write_volatile(0) };
+    unsafe { identity.write_volatile(0) };
     copy(&mut slot.conn, conn);
     copy(&mut slot.flow, flow);
     // SAFETY: as above.
-    unsafe { net_of.write_volatile(net) };
+    unsafe { identity.write_volatile(net) };
     &raw mut slot.conn
 }
 
@@ -63,7 +64,7 @@ pub fn insert(conn: &ConnState, flow: &Flow, net: u64) -> *mut ConnState {
 /// caller fills in the owner, if the listener's is known.
 #[inline(never)]
 pub fn insert_overflowed(flow: &Flow, net: u64, segment: &Segment) -> *mut ConnState {
-    let conn = EMPTY.get(0).map_or(null_mut(), |empty| insert(empty, flow, net));
+    let conn = EMPTY.get(0).map_or(null_mut(), |empty| insert(empty, flow, net, 0, false));
     // SAFETY: a slot may be reused at any time; it holds plain numbers, so at worst a record mixes two.
     if let Some(conn) = unsafe { conn.as_mut() } {
         conn.marks = mark::OVERFLOWED;
@@ -77,51 +78,73 @@ pub fn insert_overflowed(flow: &Flow, net: u64, segment: &Segment) -> *mut ConnS
     conn
 }
 
-/// Takes the slot that the flow has already, else a free one, else the oldest. An older state in it is another flow's, and the
-/// slot's flow says so.
+/// Takes the slot that the flow has already, else a free one, else the oldest of those that the owner may replace. An older state
+/// in it is another flow's, and the slot's flow says so. `word`: without the time.
 ///
 /// A global function of numbers: a verifier walks it once, and not for each call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_tombstone(index: u32, tag: u32) -> u32 {
-    let Some(bucket) = TOMBSTONE_BUCKETS.get_ptr_mut(index) else { return 0 };
-    let now = jiffies();
+extern "C" fn take_tombstone(index: u32, word: u64) -> u32 {
+    let Some(bucket) = bucket::at(index) else { return 0 };
+    let now = jiffies() as u64 & TIME;
+    let replaceable = share::replaceable(index, word);
     let (mut best, mut found) = (0, 0);
     for slot in 0..bucket::SLOTS {
-        let word = bucket::read(bucket, slot);
-        let worth = match word {
-            0 => u64::MAX - 1,
-            _ if (word >> 32) as u32 == tag => u64::MAX,
-            _ => now.wrapping_sub(word as u32) as u64 + 1,
+        let other = bucket::read(bucket, slot);
+        let age = now.wrapping_sub(other) & TIME;
+        let worth = match other {
+            0 => TIME + 2,
+            _ if (other ^ word) & TAG == 0 => TIME + 3,
+            // Multiplied, because a branch on each bit would double the paths that a verifier has to walk.
+            _ => (age + 1) * (replaceable >> slot & 1) as u64,
         };
         if worth > best {
             (best, found) = (worth, slot);
         }
     }
-    bucket::write(bucket, found, (tag as u64) << 32 | now as u64);
+    bucket::write(bucket, found, word | now);
     found
 }
 
-/// The tombstone of a flow, or NULL.
-#[inline(never)]
-pub fn find(flow: &Flow, net: u64) -> *mut ConnState {
-    let (index, tag) = bucket_of(flow, net);
-    let slot = tombstone_of(index, tag);
-    if slot == bucket::SLOTS {
-        return null_mut();
+/// The tombstone of a flow that fits, or NULL.
+#[inline(always)]
+fn find(flow: &Flow, net: u64, fits: impl Fn(&ConnState) -> bool) -> *mut ConnState {
+    let hash = hash(flow, net);
+    let mut found = find_in(hash, flow, net, false);
+    // SAFETY: a slot may be reused at any time; it holds plain numbers, so at worst a record mixes two.
+    if !unsafe { table::state(found).as_ref() }.is_some_and(&fits) {
+        found = find_in(hash, flow, net, true);
+        // SAFETY: as above.
+        if !unsafe { table::state(found).as_ref() }.is_some_and(fits) {
+            found = table::NONE;
+        }
     }
-    let Some(slot) = table::tombstone(index * bucket::SLOTS + slot) else { return null_mut() };
+    table::state(forgotten(found as u64) as u32)
+}
+
+/// The slot of a flow's tombstone in one region; [`table::NONE`]: there is none.
+#[inline(never)]
+fn find_in(hash: u64, flow: &Flow, net: u64, lasting: bool) -> u32 {
+    let (index, tag) = bucket_of(hash, if lasting { Region::Lasting } else { Region::Recent });
+    let in_bucket = tombstone_of(index, tag);
+    let index = index * bucket::SLOTS + in_bucket;
+    let Some(slot) = table::slot(index).filter(|_| in_bucket != bucket::SLOTS) else { return table::NONE };
     // SAFETY: as above.
-    let slot = unsafe { &mut *slot };
-    if slot.net == net && same(&slot.flow, flow) { &raw mut slot.conn } else { null_mut() }
+    let slot = unsafe { &*slot };
+    if slot.identity == net && same(&slot.flow, flow) { index } else { table::NONE }
 }
 
 /// The tombstone of the connection that a segment belonged to.
 #[inline(always)]
 pub fn find_for(segment: &Segment, flow: &Flow, net: u64) -> Option<&'static mut ConnState> {
-    // SAFETY: a slot may be reused at any time; it holds plain numbers, so at worst a record mixes two.
-    let conn = unsafe { find(flow, net).as_mut() }?;
-    belongs(segment, conn).then_some(conn)
+    // SAFETY: as in `find`.
+    unsafe { find(flow, net, |gone| belongs(segment, gone)).as_mut() }
+}
+
+/// The tombstone of the connection that an RST ended at the flow's end, or NULL.
+#[inline(always)]
+pub fn find_reset(flow: &Flow, net: u64) -> *mut ConnState {
+    find(flow, net, |gone| gone.rst.time_ns != 0)
 }
 
 /// Ports are reused, so a segment's numbers must be near those of the connection that is gone. Of an attempt to connect only
@@ -139,21 +162,17 @@ fn belongs(segment: &Segment, gone: &ConnState) -> bool {
 /// CLOSE first and send the RST then.
 #[inline(always)]
 pub fn find_just_closed(sk: impl Base, flow: &Flow, net: u64) -> *mut ConnState {
-    let conn = find(flow, net);
-    // SAFETY: as in `find_for`.
-    let same = unsafe { conn.as_ref() }
-        .is_some_and(|conn| conn.rcv_nxt == value!(sk, rcv_nxt, u32) && conn.snd_nxt == value!(sk, snd_nxt, u32));
-    if same { conn } else { null_mut() }
+    find(flow, net, |gone| gone.rcv_nxt == value!(sk, rcv_nxt, u32) && gone.snd_nxt == value!(sk, snd_nxt, u32))
 }
 
 /// The first slot that has the tag; [`bucket::SLOTS`]: none. Global, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tombstone_of(index: u32, tag: u32) -> u32 {
-    let Some(bucket) = TOMBSTONE_BUCKETS.get_ptr_mut(index) else { return bucket::SLOTS };
+extern "C" fn tombstone_of(index: u32, tag: u64) -> u32 {
+    let Some(bucket) = bucket::at(index) else { return bucket::SLOTS };
     let mut found = bucket::SLOTS;
     for slot in (0..bucket::SLOTS).rev() {
-        if (bucket::read(bucket, slot) >> 32) as u32 == tag {
+        if (bucket::read(bucket, slot) ^ tag) & TAG == 0 {
             found = slot;
         }
     }

@@ -30,7 +30,7 @@ pub struct Meta {
     pub session_id: u64,
 }
 
-/// Returns the task and the TCP socket behind its file, as the BTF pointer that the storage helper requires. `None` for other
+/// Returns the task and the TCP socket behind its file, as a BTF pointer. `None` for other
 /// files, and at the end of the iteration.
 #[inline(always)]
 pub fn tcp_socket(ctx: *mut TaskFile) -> Option<(u64, *mut c_void)> {

@@ -27,8 +27,7 @@ pub fn current_tgid() -> u32 {
 /// Does nothing if the running task has one of the flags `unless`.
 #[inline(never)]
 fn read_current_unless(task: &mut Task, unless: u32) {
-    // The typed pointer came with Linux 5.11, as did storage for tracing programs.
-    if setting!(sk_storage) == 0 {
+    if setting!(typed_task) == 0 {
         // SAFETY: takes no argument.
         read_running(task, unsafe { bpf_get_current_task() } as u64, unless);
     // SAFETY: takes no argument.

@@ -10,7 +10,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use rstwatch_common::record::{flags, mark, state};
 
-use crate::conn_state::{slots, ttl};
+use crate::conn_state::{phantoms, share, slots, ttl};
 use crate::drops;
 use crate::facts::cgroup::in_cgroup;
 use crate::facts::clock;
@@ -34,11 +34,12 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = flow_of(sk);
     let now = clock::now();
-    let conn = slots::get_or_create(typed);
+    let conn = slots::get_or_create(typed, || share::owner_of(sk));
     // SAFETY: the state of a socket that the caller holds.
     let Some(conn) = (unsafe { conn.as_mut() }) else {
-        // Without memory the reset counts all the same.
-        received::report(sk, netns, &flow, None, now);
+        // Without a state the reset counts all the same.
+        let delivered = received::report(sk, netns, &flow, None, now);
+        phantoms::keep(sk, delivered);
         return 0;
     };
     conn.marks |= mark::RECEIVED;

@@ -2,11 +2,11 @@
 
 use rstwatch_common::record::{Task, role, state};
 
-use crate::conn_state::slots;
+use crate::conn_state::{share, slots};
 use crate::facts::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::facts::socket::{flow_of, kept_ttl};
 use crate::facts::task::read_process;
-use crate::kernel::{field, value};
+use crate::kernel::{Typed, field, value};
 use crate::listeners::{self, INIT};
 use crate::words::clear;
 
@@ -28,9 +28,13 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     if family == 0 {
         return 0;
     }
-    let found = slots::get_or_create(typed);
+    let Some(socket) = Typed::new(typed) else { return 0 };
+    let found = slots::get_or_create(typed, || share::owner_of(socket));
     // SAFETY: the state of a socket that the file holds.
-    let Some(conn) = (unsafe { found.as_mut() }) else { return 0 };
+    let Some(conn) = (unsafe { found.as_mut() }) else {
+        slots::count_untracked();
+        return 0;
+    };
     // A process that activates sockets for others (systemd) holds them too, and is visited first.
     if conn.owner.tgid > INIT {
         return 0;

@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use rstwatch_common::record::{role, state};
 
-use crate::conn_state::{lifecycle, slots};
+use crate::conn_state::{lifecycle, share, slots};
 use crate::facts::clock::now;
 use crate::kernel::{Base, Typed};
 use crate::listeners;
@@ -33,11 +33,12 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         listeners::opened(sk.address());
     }
     let begins = matches!(new, state::SYN_SENT | state::LISTEN | state::SYN_RECV);
-    let conn = if begins { slots::begin(typed) } else { slots::get_or_create(typed) };
+    let owner = || share::owner_of(sk);
+    let conn = if begins { slots::begin(typed, owner()) } else { slots::get_or_create(typed, owner) };
     if conn.is_null() {
         return 0;
     }
-    // SAFETY: a slot of the table, or storage of a socket that the caller holds.
+    // SAFETY: a slot of the table.
     let conn = unsafe { &mut *conn };
     match (old, new) {
         (_, state::SYN_SENT) => lifecycle::opened(conn, role::CLIENT),
@@ -53,12 +54,15 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (state::SYN_SENT, state::CLOSE) => {
             lifecycle::attempt_ended(conn, sk);
             slots::remove(typed);
+            return 0;
         }
         (_, state::CLOSE) => {
             lifecycle::closed(conn, sk, old);
             slots::remove(typed);
+            return 0;
         }
         _ => {}
     }
+    slots::settle(conn, typed);
     0
 }

@@ -48,7 +48,7 @@ pub fn k_v6_syn_recv(ctx: ProbeContext) -> u32 {
     completes(ctx.as_ptr(), register, null_mut(), true) as u32
 }
 
-/// `typed`: the listener, typed as the storage helper requires; NULL if the verifier has not typed it. `v6`: in the function
+/// `typed`: the listener; NULL if the verifier has not typed it. `v6`: in the function
 /// for IPv6.
 #[inline(always)]
 fn completes(ctx: *mut c_void, argument: fn(*mut c_void, u64) -> u64, typed: *mut c_void, v6: bool) -> i32 {

@@ -28,7 +28,7 @@ pub fn tcp_reset(ctx: FEntryContext) -> i32 {
         return 0;
     }
     // SAFETY: the state of a socket that the caller holds.
-    if let Some(conn) = unsafe { slots::get_or_create(typed).as_mut() } {
+    if let Some(conn) = unsafe { slots::get_or_create(typed, || 0).as_mut() } {
         conn.rst.segment = seen.segment;
         conn.rst.time_ns = now();
     }

@@ -13,7 +13,7 @@ use crate::facts::tcp::read_tcp;
 use crate::kernel::{Base, Typed, value};
 use crate::words::copy;
 
-/// The socket `sk` accepted an RST; returns whether the detail was sent. `conn`: the state of its connection; `None` without memory.
+/// The socket `sk` accepted an RST; returns whether the detail was sent. `conn`: the state of its connection, if it has one.
 #[inline(always)]
 pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: Option<&ConnState>, now: u64) -> bool {
     emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {

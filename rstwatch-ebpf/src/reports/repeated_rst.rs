@@ -20,7 +20,7 @@ const WINDOW_NS: u64 = 5_000_000_000;
 #[inline(always)]
 pub fn report(seen: &Seen, netns: u32, net: u64) {
     // SAFETY: a slot may be reused at any time; it holds plain numbers.
-    let Some(gone) = (unsafe { tombstones::find(&seen.flow, net).as_ref() }) else { return };
+    let Some(gone) = (unsafe { tombstones::find_reset(&seen.flow, net).as_ref() }) else { return };
     let accepted = &gone.rst.segment;
     let reset_by_peer = accepted.present & present::SEGMENT != 0 && gone.marks & mark::ABORTED == 0;
     let now = now();

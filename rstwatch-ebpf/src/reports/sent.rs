@@ -6,7 +6,7 @@ use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{ConnState, ResetRecord, Task, flags, kind, mark, present, sk_class, state, tcp_flag};
 
-use crate::conn_state::{lifecycle, slots, syns, tombstones};
+use crate::conn_state::{lifecycle, phantoms, slots, syns, tombstones};
 use crate::emit::counts::{count, count_sent_in};
 use crate::emit::emit;
 use crate::emit::head::Head;
@@ -71,19 +71,16 @@ impl<S: Base> Sent<S> {
         // The kernel skips recursive invocations, so some closes go unseen.
         let conn = if gone.is_null() { conn_of_sk() } else { gone };
         // SAFETY: the state of a socket that the caller holds, or a tombstone: plain numbers.
-        let Some(conn) = (unsafe { conn.as_mut() }) else { return self.of_tombstone() };
+        let Some(conn) = (unsafe { conn.as_mut() }) else {
+            let (gone, found) = self.of_tombstone();
+            let phantom = if self.skb == 0 { None } else { phantoms::take(sk) };
+            return (gone, found | phantom.map_or(0, phantom_flag));
+        };
         let mut phantom = 0;
         if self.skb == 0 {
             lifecycle::aborted(conn, sk, self.state, self.reason);
         } else if conn.marks & mark::RECEIVED != 0 {
-            // No RST is ever sent in response to an RST: what tcp_receive_reset reported was data after RCV_SHUTDOWN.
-            count(Counted::Phantom, NO_REASON);
-            if conn.marks & mark::RECEIVED_LOST == 0 {
-                phantom = flags::PHANTOM;
-            } else {
-                // There is no record for this one to take back.
-                count(Counted::Phantom, LOST_PHANTOM);
-            }
+            phantom = phantom_flag(conn.marks & mark::RECEIVED_LOST == 0);
             conn.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
         }
         (Some(conn), flags::CONN_STATE | phantom)
@@ -212,6 +209,18 @@ impl<S: Base> Sent<S> {
         record.cgroup = cgroup_of(sk);
         read_tcp(sk, now, &mut record.tcp);
     }
+}
+
+/// Counts a phantom, and returns the flag of the record that takes its own back: no RST is ever sent in response to an RST, so what
+/// tcp_receive_reset reported was data after RCV_SHUTDOWN. `delivered`: there is a record to take back.
+#[inline(always)]
+fn phantom_flag(delivered: bool) -> u32 {
+    count(Counted::Phantom, NO_REASON);
+    if delivered {
+        return flags::PHANTOM;
+    }
+    count(Counted::Phantom, LOST_PHANTOM);
+    0
 }
 
 /// Notes the live connection that the segment belongs to, if its peer has another address. Not inlined: the stack would not hold

@@ -5,6 +5,7 @@ use rstwatch_verdict::known_timeouts;
 use super::settings::CaptureSettings;
 use crate::kernel::attach::attach;
 use crate::kernel::attached::Attached;
+use crate::kernel::memory::Tables;
 use crate::kernel::probe::Probes;
 use crate::kernel::scope::Scope;
 use crate::kernel::settings::Limits;
@@ -25,6 +26,7 @@ impl Attachment {
         known_timeouts::install(&settings.timeouts);
         let scope = Scope::resolve(&settings.netns, settings.cgroup.as_deref())?;
         let limits = Limits {
+            connections: Tables::new(settings.connection_limit).announced().connections,
             ring_bytes: settings.ring_buffer_bytes,
             rate: settings.detail_rate_per_second,
             burst: settings.detail_burst,

@@ -14,6 +14,8 @@ pub struct CaptureSettings {
     pub netns: Vec<PathBuf>,
     /// Directory of a cgroup (v2): captures only its sockets and those of its descendants.
     pub cgroup: Option<PathBuf>,
+    /// Maximum living connections with evidence, a power of two.
+    pub connection_limit: u32,
     /// Size of the ring buffer in bytes; a power of two.
     pub ring_buffer_bytes: u32,
     /// Details per second, per kind of reset and CPU.

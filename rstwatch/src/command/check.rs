@@ -5,6 +5,7 @@ use std::io::Write;
 
 use crate::kernel::attach::dry_run;
 use crate::kernel::capabilities::{self, Capability, Held};
+use crate::kernel::memory::{DEFAULT_CONNECTIONS, Tables};
 use crate::kernel::probe::{Probe, Probes, Status};
 use crate::kernel::scope::Scope;
 use crate::kernel::settings::Limits;
@@ -23,6 +24,8 @@ struct Findings {
     capabilities: Vec<Capability>,
     /// Number of other capabilities that this process holds.
     unneeded_capabilities: usize,
+    /// Size of the kernel side's tables.
+    tables: Tables,
     /// Effect of each part of the lockdown.
     lockdown: Vec<(&'static str, String)>,
     /// Other limits of this host.
@@ -41,13 +44,15 @@ pub fn run() -> anyhow::Result<bool> {
 
 fn findings() -> Findings {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let limits = Limits { ring_bytes: 1 << 16, rate: 1, burst: 1 };
+    let tables = Tables::new(DEFAULT_CONNECTIONS);
+    let limits = Limits { connections: tables.connections, ring_bytes: 1 << 16, rate: 1, burst: 1 };
     let (probes, mut notes) = dry_run(&Scope::default(), &limits);
     notes.extend(crate::identity::owner::limits().map(str::to_owned));
     Findings {
         kernel,
         capabilities: capabilities::of(&probes),
         unneeded_capabilities: capabilities::unneeded(),
+        tables,
         lockdown: sandbox::preview(),
         probes,
         notes,
@@ -60,6 +65,7 @@ fn text(findings: &Findings) -> String {
     out += &capability_rows(findings);
     out += "\nlockdown after attaching\n";
     out.extend(lockdown.iter().map(|(part, effect)| format!("  {part:12}  {effect}\n")));
+    out += &format!("\ntables\n{}", tables_row(findings.tables));
     out += "\nprobes\n";
     out += &groups(probes);
     if !notes.is_empty() {
@@ -67,6 +73,15 @@ fn text(findings: &Findings) -> String {
         out.extend(notes.iter().map(|note| format!("  {}\n", printable(note))));
     }
     out + "\n" + &conclusion(probes)
+}
+
+/// The room for connections, and why it is not more.
+fn tables_row(tables: Tables) -> String {
+    let Tables { connections, limit, .. } = tables;
+    let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let limit = limit.map_or_else(|| "none found".to_owned(), mebibytes);
+    let kernel = mebibytes(tables.bytes());
+    format!("  {connections} connections with full evidence, {kernel} of kernel memory; memory limit: {limit}\n")
 }
 
 fn capability_rows(Findings { capabilities, unneeded_capabilities, .. }: &Findings) -> String {
@@ -163,6 +178,7 @@ mod tests {
                 Capability { name: "CAP_NET_ADMIN", held: Held::No, needed: false, purpose: "attaches" },
             ],
             unneeded_capabilities: 1,
+            tables: Tables { wanted: 65_536, connections: 65_536, limit: Some(256 << 20) },
             lockdown: vec![("capabilities", "all are dropped".into()), ("seccomp", "few are left".into())],
             notes: vec!["lockdown is on".into()],
         }
@@ -181,6 +197,9 @@ mod tests {
             lockdown after attaching
               capabilities  all are dropped
               seccomp       few are left
+
+            tables
+              65536 connections with full evidence, 46 MiB of kernel memory; memory limit: 256 MiB
 
             probes
               attached

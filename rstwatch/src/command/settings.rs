@@ -90,11 +90,12 @@ pub struct TimeoutsSettings {
 
 /// Combines the options of the command line with the configuration file.
 pub fn capture_settings(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> CaptureSettings {
-    let Config { ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;
+    let Config { connection_limit, ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;
     let timeouts = config.timeouts.clone();
     CaptureSettings {
         netns,
         cgroup,
+        connection_limit,
         ring_buffer_bytes,
         detail_rate_per_second,
         detail_burst,

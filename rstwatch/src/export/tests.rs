@@ -35,8 +35,13 @@ impl Service {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let (aggregate, history) = (Arc::new(Aggregate::new(10)), Arc::new(History::default()));
         let (timeline, capacity) = (Arc::new(Timeline::default()), Arc::new(Capacity::default()));
-        let counts =
-            || Some(KernelCounts { resets: Vec::new(), undelivered: vec![(Direction::Sent, LossStage::Decode, 2)] });
+        let counts = || {
+            Some(KernelCounts {
+                resets: Vec::new(),
+                undelivered: vec![(Direction::Sent, LossStage::Decode, 2)],
+                untracked: 0,
+            })
+        };
         let state = AppState {
             node: "node<a>".into(),
             build: Build { version: "0.1.0", revision: "abc", object: "def" },

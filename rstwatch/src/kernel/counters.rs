@@ -17,6 +17,8 @@ pub struct Counters {
     counts: PerCpuArray<MapData, u64>,
     /// Resets whose detail did not leave the kernel.
     losses: PerCpuArray<MapData, u64>,
+    /// The map `UNTRACKED`.
+    untracked: PerCpuArray<MapData, u64>,
     reasons: Reasons,
     /// The programs that count.
     programs: Vec<(Direction, OwnedFd)>,
@@ -55,7 +57,10 @@ impl Counters {
         programs: Vec<(Direction, OwnedFd)>,
         sees: Sees,
     ) -> anyhow::Result<Self> {
-        Ok(Self { counts: object.take_map("COUNTS")?, losses: object.take_map("LOSSES")?, reasons, programs, sees })
+        let counts = object.take_map("COUNTS")?;
+        let losses = object.take_map("LOSSES")?;
+        let untracked = object.take_map("UNTRACKED")?;
+        Ok(Self { counts, losses, untracked, reasons, programs, sees })
     }
 
     /// Everything counted since the programs were loaded.
@@ -83,7 +88,7 @@ impl Counters {
         }
         resets.push((Direction::Sent, NF_REJECT.into(), self.count(Counted::Firewall, NO_REASON)?));
         resets.push((Direction::Received, NONE.into(), received));
-        Ok(KernelCounts { resets, undelivered })
+        Ok(KernelCounts { resets, undelivered, untracked: sum(&self.untracked, 0)? })
     }
 
     /// Phantoms whose record left the kernel: the kernel reported a received RST, but none arrived.

@@ -14,6 +14,8 @@ pub struct KernelCounts {
     pub resets: Vec<(Direction, Arc<str>, u64)>,
     /// Resets without a delivered event, by the stage that lost it.
     pub undelivered: Vec<(Direction, LossStage, u64)>,
+    /// Sockets that found no room in the table of connections, or lost it to another owner's.
+    pub untracked: u64,
 }
 
 /// Reads the exact counts from any thread; `None` if the kernel refuses.

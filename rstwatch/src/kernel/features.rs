@@ -33,11 +33,11 @@ pub const PACKET_OF_RESET: Feature = Feature {
     is_in: |btf| btf.function_parameters("tcp_reset") == Some(2),
 };
 
-/// Tracing programs may use socket storage (net/core/bpf_sk_storage.c).
-pub const SOCKET_STORAGE: Feature = Feature {
+/// Iterators find the socket behind a file, and programs get the running task as a typed pointer.
+pub const TYPED_HELPERS: Feature = Feature {
     since: "5.11",
-    absent: "this kernel has no socket storage for tracing programs",
-    is_in: |btf| btf.function_parameters("bpf_sk_storage_get_tracing").is_some(),
+    absent: "this kernel's iterators cannot find the socket behind a file",
+    is_in: |btf| btf.function_parameters("bpf_sock_from_file").is_some(),
 };
 
 /// The tracepoint `kfree_skb` passes a reason, and netfilter has one of its own.

@@ -5,7 +5,7 @@
 
 use rstwatch_common::settings::infer;
 
-use super::features::{DROP_REASONS, OVERFLOW_DROP_REASON, PACKET_OF_RESET, RESET_REASONS, SOCKET_STORAGE};
+use super::features::{DROP_REASONS, OVERFLOW_DROP_REASON, PACKET_OF_RESET, RESET_REASONS, TYPED_HELPERS};
 use super::hook::{Counts, Fallback, Hook, Program, Stage, When};
 use rstwatch_verdict::cause::Direction;
 
@@ -188,7 +188,7 @@ pub const HOOKS: &[Hook] = &[
         name: SAMPLER_HOOK,
         source: "sample.rs",
         stage: Stage::Complete,
-        needs: &[&SOCKET_STORAGE],
+        needs: &[&TYPED_HELPERS],
         programs: &[Program::Iterate { name: "sample", over: "task_file", map: None }],
         evidence: "idle gaps that connections survived, and closing messages",
         lost: "idle gaps that connections survived: timeouts have no lower bound",

@@ -5,14 +5,14 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Pod};
 use rstwatch_common::layout::ABSENT;
-use rstwatch_common::settings::netns_filter;
+use rstwatch_common::settings::{SLOTS_PER_BUCKET, netns_filter};
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, VMLINUX};
 use super::netns::Netns;
 use super::scope::Scope;
 use super::settings::{self, Limits};
-use super::{capabilities, layout, object};
+use super::{capabilities, layout, memory, object};
 
 /// The loaded object: maps exist, programs wait to be verified.
 pub(super) struct LoadedObject {
@@ -41,7 +41,9 @@ impl LoadedObject {
             .btf(Some(&aya_btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("SETTINGS", settings.as_bytes(), true)
-            .map_max_entries("EVENTS", limits.ring_bytes);
+            .map_max_entries("EVENTS", limits.ring_bytes)
+            .map_max_entries("SLOTS", memory::slots(limits.connections))
+            .map_max_entries("BUCKETS", memory::slots(limits.connections) / SLOTS_PER_BUCKET);
         let ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         let mut object = Self { btf, aya_btf, ebpf };
         object.watch_only(&scope.netns)?;

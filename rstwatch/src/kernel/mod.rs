@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod iterator;
 pub mod layout;
 pub mod listeners;
+pub mod memory;
 pub mod metrics;
 pub mod mounts;
 pub mod netns;

@@ -12,6 +12,8 @@ pub struct Mounts {
     pub unified: Option<PathBuf>,
     /// That mount shows the whole host.
     pub hosts: bool,
+    /// The mount of the memory controller, if that is of version 1.
+    pub memory: Option<PathBuf>,
     /// Controllers of version 1 are mounted: the version 2 path may not identify the container.
     pub v1: bool,
 }
@@ -33,8 +35,13 @@ impl Mounts {
         let mut mounts = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             match mount(line) {
-                Some((b"cgroup", _)) => mounts.v1 = true,
-                Some((b"cgroup2", at)) if !mounts.hosts => {
+                Some((b"cgroup", at, options)) => {
+                    mounts.v1 = true;
+                    if options.split(|byte| *byte == b',').any(|option| option == b"memory") {
+                        mounts.memory.get_or_insert(at);
+                    }
+                }
+                Some((b"cgroup2", at, _)) if !mounts.hosts => {
                     let here = inode(&at);
                     mounts.hosts = here == Some(ROOT_INODE);
                     if mounts.hosts || (mounts.unified.is_none() && here.is_some()) {
@@ -48,13 +55,15 @@ impl Mounts {
     }
 }
 
-/// File system type and mount point of one line (Documentation/filesystems/proc.rst, 3.5).
-fn mount(line: &[u8]) -> Option<(&[u8], PathBuf)> {
+/// File system type, mount point and options of the file system in one line (Documentation/filesystems/proc.rst, 3.5).
+fn mount(line: &[u8]) -> Option<(&[u8], PathBuf, &[u8])> {
     let mut fields = line.split(|byte| *byte == b' ');
     let at = unescaped(fields.nth(4)?);
     let mut fields = fields.skip_while(|field| *field != b"-");
     fields.next()?;
-    Some((fields.next()?, at))
+    let kind = fields.next()?;
+    // Between them is the source.
+    Some((kind, at, fields.nth(1)?))
 }
 
 /// Decodes octal escapes such as `\040`.
@@ -84,7 +93,8 @@ mod tests {
     }
 
     fn found(unified: Option<&str>, v1: bool) -> Mounts {
-        Mounts { unified: unified.map(PathBuf::from), hosts: unified.is_some(), v1 }
+        let memory = v1.then(|| PathBuf::from("/sys/fs/cgroup/memory"));
+        Mounts { unified: unified.map(PathBuf::from), hosts: unified.is_some(), memory, v1 }
     }
 
     #[test]

@@ -7,12 +7,14 @@ use rstwatch_common::settings::Settings;
 
 use super::btf::Btf;
 use super::clock;
-use super::features::{RESET_REASONS, SOCKET_STORAGE, drop_reason, enumerator};
+use super::features::{RESET_REASONS, TYPED_HELPERS, drop_reason, enumerator};
 use super::scope::Scope;
 
 /// Limits for details of resets that the kernel side sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Living connections that have a state each: a power of two from 4,096.
+    pub connections: u32,
     /// Size of the ring buffer in bytes, rounded up to a power of two of pages.
     pub ring_bytes: u32,
     /// Average number of details per second, for each kind of record and each CPU.
@@ -38,8 +40,9 @@ pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
         has_reason: has_reason.into(),
         filter_netns: scope.netns_filter(),
         filter_cgroup: scope.cgroup.is_some().into(),
-        sk_storage: SOCKET_STORAGE.is_in(btf).into(),
+        typed_task: TYPED_HELPERS.is_in(btf).into(),
         argument_at: ARGUMENT_OFFSETS,
+        connections: limits.connections,
         netfilter_drop: drop_reason(btf, "NETFILTER_DROP").unwrap_or(u32::MAX),
         // Without a reason in the tracepoint, there is nothing to compare.
         invalid_syn: enumerator(btf, "sk_rst_reason", "SK_RST_REASON_INVALID_SYN")

@@ -122,6 +122,11 @@ impl Totals {
         self.events
     }
 
+    /// Sockets that found no room in the table of connections.
+    pub fn untracked(&self) -> u64 {
+        self.kernel.untracked()
+    }
+
     /// Number of verdicts counted as `_other`, because the limit of workloads was reached.
     pub fn folded(&self) -> u64 {
         self.folded

@@ -76,8 +76,23 @@ fn pod(documents: &[Value], root: &Path, scratch: &Path) -> Result<Pod> {
         mounts,
         capabilities: strings("/securityContext/capabilities/add").collect(),
         command: ["/rstwatch".to_owned()].into_iter().chain(args).collect(),
-        env: vec![("NODE_NAME".to_owned(), NODE.to_owned())],
+        env: environment(container)?,
     })
+}
+
+/// The variables of the container. Each is a field or a limit of the pod.
+fn environment(container: &Value) -> Result<Vec<(String, String)>> {
+    let value = |variable: &Value| match variable["valueFrom"]["resourceFieldRef"]["resource"].as_str() {
+        None => Ok(NODE.to_owned()),
+        Some("limits.memory") => {
+            let limit = word(container, "/resources/limits/memory");
+            let mebibytes: u64 =
+                limit.strip_suffix("Mi").and_then(|number| number.parse().ok()).context("not in Mi")?;
+            Ok((mebibytes << 20).to_string())
+        }
+        Some(other) => bail!("the test does not support {other}"),
+    };
+    list(container, "/env").iter().map(|one| Ok((word(one, "/name").to_owned(), value(one)?))).collect()
 }
 
 /// Writes a ConfigMap to a folder, as a kubelet does.

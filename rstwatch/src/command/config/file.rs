@@ -2,15 +2,18 @@
 
 use std::ops::RangeInclusive;
 
+use rstwatch_common::settings::MIN_CONNECTIONS;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Config, Fault};
 use crate::identity::kubernetes::settings as kubernetes;
+use crate::kernel::memory::MAX_CONNECTIONS;
 use rstwatch_verdict::escape::printable;
 use rstwatch_verdict::known_timeouts::file as known_timeouts;
 
 const WORKLOADS: RangeInclusive<i64> = 1..=100_000;
+const CONNECTIONS: RangeInclusive<i64> = MIN_CONNECTIONS as i64..=MAX_CONNECTIONS as i64;
 const RING_BYTES: RangeInclusive<i64> = 65_536..=1 << 30;
 const DETAILS: RangeInclusive<i64> = 1..=1_000_000;
 const LISTENERS: RangeInclusive<i64> = 1..=100_000;
@@ -24,6 +27,7 @@ const NODE_NAME_BYTES: usize = 253;
 struct File {
     node_name: Option<Spanned<String>>,
     workload_limit: Option<Spanned<i64>>,
+    connection_limit: Option<Spanned<i64>>,
     ring_buffer_bytes: Option<Spanned<i64>>,
     detail_rate_per_second: Option<Spanned<i64>>,
     detail_burst: Option<Spanned<i64>>,
@@ -49,7 +53,8 @@ pub(super) fn parse(text: &str) -> Result<Config, Fault> {
         ..Config::default()
     };
     set("workload_limit", &mut config.workload_limit, file.workload_limit, WORKLOADS)?;
-    set_ring_bytes(&mut config.ring_buffer_bytes, file.ring_buffer_bytes)?;
+    set_power_of_two("connection_limit", &mut config.connection_limit, file.connection_limit, CONNECTIONS)?;
+    set_power_of_two("ring_buffer_bytes", &mut config.ring_buffer_bytes, file.ring_buffer_bytes, RING_BYTES)?;
     set("detail_rate_per_second", &mut config.detail_rate_per_second, file.detail_rate_per_second, DETAILS)?;
     set("detail_burst", &mut config.detail_burst, file.detail_burst, DETAILS)?;
     set("timeout_destinations", &mut config.timeout_destinations, file.timeout_destinations, DESTINATIONS)?;
@@ -91,10 +96,14 @@ fn set<T: TryFrom<i64>>(
     Ok(())
 }
 
-fn set_ring_bytes(field: &mut u32, value: Option<Spanned<i64>>) -> Result<(), Fault> {
-    let key = "ring_buffer_bytes";
+fn set_power_of_two(
+    key: &str,
+    field: &mut u32,
+    value: Option<Spanned<i64>>,
+    range: RangeInclusive<i64>,
+) -> Result<(), Fault> {
     let at = value.as_ref().map_or(0, |value| value.span().start);
-    set(key, field, value, RING_BYTES)?;
+    set(key, field, value, range)?;
     if field.is_power_of_two() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::capacity::series;
 use crate::identity::kubernetes::settings as kubernetes;
+use crate::kernel::memory;
 use crate::stats::{aggregate, idle_timeouts};
 use rstwatch_verdict::known_timeouts::Timeout;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub node_name: Option<String>,
     /// Maximum workloads with series of their own.
     pub workload_limit: usize,
+    /// Maximum living connections that the kernel side keeps evidence of.
+    pub connection_limit: u32,
     /// Size of the kernel's ring buffer.
     pub ring_buffer_bytes: u32,
     /// Details per second for each kind of reset on each CPU.
@@ -43,6 +46,7 @@ impl Default for Config {
         Self {
             node_name: None,
             workload_limit: aggregate::DEFAULT_LIMIT,
+            connection_limit: memory::DEFAULT_CONNECTIONS,
             // The kernel maps the ring twice, so it takes 4 MiB of the agent's resident set, which must stay below 24 MiB.
             ring_buffer_bytes: 2 << 20,
             detail_rate_per_second: 2_000,
@@ -61,6 +65,7 @@ pub const HELP: &str = "\
 Configuration file (TOML; all keys are optional; SIGHUP re-reads it and applies reloadable keys):
   node_name = \"...\"                name of this host in events; default: the host name
   workload_limit = 1000            workloads with series of their own, 1 to 100000; reloadable
+  connection_limit = 65536         connections with full evidence, a power of two, 4096 to 4194304
   ring_buffer_bytes = 2097152      kernel buffer for details, a power of two, 65536 to 1073741824
   detail_rate_per_second = 2000    details per second, per kind of reset and CPU, 1 to 1000000
   detail_burst = 2000              details in a burst beyond that rate, 1 to 1000000

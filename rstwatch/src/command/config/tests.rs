@@ -21,6 +21,8 @@ fn errors_name_the_line() {
         ("detail_burst = -1", 1, "detail_burst is -1: give 1 to 1000000"),
         ("detail_rate_per_second = 0", 1, "detail_rate_per_second is 0: give 1 to 1000000"),
         ("ring_buffer_bytes = 70000", 1, "ring_buffer_bytes is 70000: give a power of two, such as 131072"),
+        ("connection_limit = 50000", 1, "connection_limit is 50000: give a power of two, such as 65536"),
+        ("connection_limit = 2048", 1, "connection_limit is 2048: give 4096 to 4194304"),
         ("ring_buffer_bytes = 2147483648", 1, "ring_buffer_bytes is 2147483648: give 65536 to 1073741824"),
         ("\nnode_name = \"\"", 2, "node_name is empty: give a name, or leave it out for the host name"),
         ("node_name = \"a\\u001b[31m\"", 1, "node_name is not printable"),
@@ -87,7 +89,7 @@ fn the_help_lists_every_key_with_its_default() {
             format!("{key} = {}\n", rest.split(' ').next().expect("value"))
         })
         .collect();
-    assert_eq!(keys.lines().count(), 7);
+    assert_eq!(keys.lines().count(), 8);
     assert_eq!(parse(&keys), Ok(Config::default()));
 }
 
@@ -101,6 +103,6 @@ fn the_packaged_file_documents_the_defaults() {
     let documented =
         top.filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with(' ') && !line.is_empty());
     let documented: Vec<_> = documented.filter(|line| !line.contains("\"...\"")).collect();
-    assert_eq!(documented.len(), 7, "{documented:?}");
+    assert_eq!(documented.len(), 8, "{documented:?}");
     assert_eq!(parse(&documented.join("\n")), Ok(Config::default()));
 }

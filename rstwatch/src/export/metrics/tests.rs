@@ -29,6 +29,7 @@ pub(super) fn exposition() -> Exposition {
     aggregate.absorb(&KernelCounts {
         resets: vec![(Direction::Sent, "NO_SOCKET".into(), 9), (Direction::Received, "none".into(), 2)],
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Sent, LossStage::RateLimited, 2)],
+        untracked: 7,
     });
     let status = |attached| if attached { Status::Attached } else { Status::Missing { why: String::new() } };
     let probe = |name, attached| Probe { name, required: true, status: status(attached), evidence: "" };
@@ -195,6 +196,9 @@ fn openmetrics_text() {
         rstwatch_events_lost_total{stage="ring_full"} 5
         rstwatch_events_lost_total{stage="decode"} 0
         rstwatch_events_lost_total{stage="follower"} 3
+        # HELP rstwatch_sockets_untracked Sockets since the agent started that found no room in the kernel side's table of connections, or lost it to another owner's. Their resets are counted; verdicts about them have less evidence.
+        # TYPE rstwatch_sockets_untracked counter
+        rstwatch_sockets_untracked_total 7
         # HELP rstwatch_series_folded Resets counted as workload _other since the agent started, because the limit of workloads was reached.
         # TYPE rstwatch_series_folded counter
         rstwatch_series_folded_total 1
@@ -267,6 +271,8 @@ fn prometheus_text() {
         # TYPE rstwatch_events_total counter
         # HELP rstwatch_events_lost_total Events lost since the agent started, by stage. Their resets are still counted: as unsampled, or at stage follower by their cause.
         # TYPE rstwatch_events_lost_total counter
+        # HELP rstwatch_sockets_untracked_total Sockets since the agent started that found no room in the kernel side's table of connections, or lost it to another owner's. Their resets are counted; verdicts about them have less evidence.
+        # TYPE rstwatch_sockets_untracked_total counter
         # HELP rstwatch_series_folded_total Resets counted as workload _other since the agent started, because the limit of workloads was reached.
         # TYPE rstwatch_series_folded_total counter
         # HELP rstwatch_owners_total Events since the agent started, by what their owner was found to be.

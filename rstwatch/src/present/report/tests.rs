@@ -291,6 +291,7 @@ fn losses_pressure_and_missing_probes_are_reported() {
     let counts = KernelCounts {
         resets: Vec::new(),
         undelivered: vec![(Direction::Sent, LossStage::RingFull, 5), (Direction::Received, LossStage::RateLimited, 2)],
+        untracked: 0,
     };
     let probe = |name, attached| Probe {
         name,

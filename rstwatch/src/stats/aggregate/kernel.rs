@@ -13,6 +13,7 @@ use rstwatch_verdict::cause::Direction;
 pub(super) struct KernelSeen {
     resets: BTreeMap<(Direction, Arc<str>), u64>,
     undelivered: BTreeMap<(Direction, LossStage), u64>,
+    untracked: u64,
 }
 
 impl KernelSeen {
@@ -21,6 +22,7 @@ impl KernelSeen {
         raise(&mut self.resets, resets);
         let lost = counts.undelivered.iter().map(|(direction, stage, n)| ((*direction, *stage), *n));
         raise(&mut self.undelivered, lost);
+        self.untracked = self.untracked.max(counts.untracked);
     }
 
     pub(super) fn resets(&self) -> impl Iterator<Item = (Direction, &str, u64)> {
@@ -29,6 +31,10 @@ impl KernelSeen {
 
     pub(super) fn undelivered(&self, direction: Direction) -> u64 {
         self.undelivered.iter().filter(|((counted, _), _)| *counted == direction).map(|(_, n)| n).sum()
+    }
+
+    pub(super) fn untracked(&self) -> u64 {
+        self.untracked
     }
 
     pub(super) fn lost(&self, stage: LossStage) -> u64 {

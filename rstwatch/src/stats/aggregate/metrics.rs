@@ -66,6 +66,11 @@ pub const EVENTS: &[Family<EventCounts>] = &[
     )
     .labels(&[STAGE]),
     Family::counter(
+        "sockets_untracked",
+        "Sockets since the agent started that found no room in the kernel side's table of connections, or lost it to another owner's. Their resets are counted; verdicts about them have less evidence.",
+        |it, out| out.count(Some(it.untracked)),
+    ),
+    Family::counter(
         "series_folded",
         "Resets counted as workload _other since the agent started, because the limit of workloads was reached.",
         |it, out| out.count(Some(it.folded)),
@@ -78,6 +83,7 @@ pub struct EventCounts {
     classified: u64,
     lost: [(LossStage, u64); LossStage::ALL.len()],
     follower_missed: u64,
+    untracked: u64,
     folded: u64,
 }
 
@@ -85,7 +91,13 @@ impl EventCounts {
     /// Of these totals. `follower_missed`: events that HTTP followers were too slow to read.
     pub fn new(totals: &Totals, follower_missed: u64) -> Self {
         let lost = LossStage::ALL.map(|stage| (stage, totals.lost(stage)));
-        Self { classified: totals.events(), lost, follower_missed, folded: totals.folded() }
+        Self {
+            classified: totals.events(),
+            lost,
+            follower_missed,
+            untracked: totals.untracked(),
+            folded: totals.folded(),
+        }
     }
 }
 

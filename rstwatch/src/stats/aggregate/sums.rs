@@ -67,6 +67,7 @@ mod tests {
         aggregate.absorb(&KernelCounts {
             resets: vec![(direction, "x".into(), 3)],
             undelivered: vec![(direction, LossStage::RingFull, 2)],
+            untracked: 0,
         });
         let sum = Sum { causes: 3, unsampled: 2, kernel: 3 };
         let expected = match direction {
