@@ -1,7 +1,8 @@
 //! Receives that may be phantoms ([`rstwatch_common::counts::Counted::Phantom`]), of sockets without a state.
 //!
-//! A word is a hash of the socket's sequence numbers and ports. They are the same when the send follows, and differ in each
-//! connection, so a word that nothing takes back harms nothing.
+//! A word is a hash of the socket's sequence numbers and its peer's port. They are the same when the send follows, and differ in
+//! each connection, so a word that nothing takes back harms nothing. (The socket's own port is gone by then: what an accepted
+//! socket has of it is released with the change to CLOSE, net/ipv4/inet_hashtables.c, `__inet_put_port`.)
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
@@ -20,9 +21,8 @@ static RECEIVES: Array<u64> = Array::with_max_entries(SLOTS, 0);
 /// A socket's slot and word, without the lowest bit.
 #[inline(always)]
 fn slot_of(sk: impl Base) -> (Option<*mut u64>, u64) {
-    let ports = (value!(sk, skc_num, u16) as u32) << 16 | value!(sk, skc_dport, u16) as u32;
     let hash = mixed(setting!(hash_seed), value!(sk, rcv_nxt, u32), value!(sk, snd_nxt, u32));
-    let hash = mixed(hash, ports, 0);
+    let hash = mixed(hash, value!(sk, skc_dport, u16) as u32, 0);
     (RECEIVES.get_ptr_mut((hash >> 32) as u32 & (SLOTS - 1)), hash & !DELIVERED)
 }
 

@@ -179,7 +179,9 @@ extern "C" fn take_slot(word: u64) -> u32 {
     let slot = if used < bucket::SLOTS {
         position(bucket, 0)
     } else {
-        (share::hoarded(index, word) & share::replaceable(index, word)).trailing_zeros()
+        // Nobody makes room for a socket without a known owner: it may be the hoarder's own.
+        let known = 1 ^ share::is_zero(word >> OWNER_AT);
+        (known * share::hoarded(index, word) & share::replaceable(index, word)).trailing_zeros()
     };
     if slot >= bucket::SLOTS {
         return NONE;

@@ -22,7 +22,7 @@ pub fn tcp_finish_connect(ctx: FEntryContext) -> i32 {
         return 0;
     }
     // SAFETY: the state of a socket that the caller holds.
-    if let Some(conn) = unsafe { slots::get_or_create(typed, || 0).as_mut() } {
+    if let Some(conn) = unsafe { slots::get(typed).as_mut() } {
         conn.ttl = seen.segment.ttl;
     }
     0

@@ -108,7 +108,7 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
             state::LISTEN if flags & tcp_flag::ACK == 0 => opens(ctx, tcp_at),
             state::SYN_SENT => {
                 // SAFETY: the state of the packet's socket.
-                unsafe { slots::get_or_create(sk.cast(), || 0).as_mut() }?.ttl = ttl;
+                unsafe { slots::get(sk.cast()).as_mut() }?.ttl = ttl;
                 Some(())
             }
             _ => None,
