@@ -4,9 +4,12 @@
 //! Each figure is a ratio of alternating measurements of the same work in one run, or a time by the kernel's own clocks.
 
 mod cpu;
+mod crowd;
+mod idle;
 mod load;
 mod measure;
 mod network;
+mod resets;
 pub mod soak;
 mod subject;
 
@@ -20,8 +23,8 @@ use dev_support::setup::{self, Purpose};
 use self::measure::comparison::Plan;
 use self::measure::figures::Figure;
 use self::measure::findings::Findings;
-use self::measure::{cost, page, rates, size, startup};
-pub use self::subject::idle_programs::hold_if_requested as hold_idle_programs_if_requested;
+use self::measure::{cost, masses, page, rates, size, startup};
+use self::subject::idle_programs;
 use self::subject::{programs, tool};
 
 /// What `cargo xtask bench` accepts.
@@ -36,6 +39,9 @@ pub struct BenchArgs {
     /// Measure only this part; repeatable
     #[arg(long = "only", value_name = "PART")]
     only: Vec<Part>,
+    /// Seconds of short connections in the part `closes`
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(5..))]
+    closes_for: u64,
     /// Write all measurements to this file; a relative path starts at the workspace's root
     #[arg(long, value_name = "PATH", default_value = "target/bench.json")]
     json: PathBuf,
@@ -65,6 +71,10 @@ enum Part {
     Memory,
     /// Ten million resets
     Soak,
+    /// An attack on memory: as many connections as the machine takes
+    Crowd,
+    /// Ten minutes of short connections, with idle ones among them
+    Closes,
 }
 
 /// The extent of each part.
@@ -78,6 +88,9 @@ struct Extent {
     series: u32,
     connections: u64,
     soak: u64,
+    /// Sockets of the attack on memory.
+    crowd: u64,
+    closes: Duration,
 }
 
 impl Extent {
@@ -92,6 +105,8 @@ impl Extent {
                 series: 500,
                 connections: 20_000,
                 soak: 300_000,
+                crowd: 20_000,
+                closes: Duration::from_secs(6),
             };
         }
         Self {
@@ -102,8 +117,16 @@ impl Extent {
             series: 10_000,
             connections: 1_000_000,
             soak: 10_000_000,
+            crowd: 1_000_000,
+            closes: Duration::from_secs(args.closes_for),
         }
     }
+}
+
+/// To be called first in `main`: takes the role of a process that the bench starts if the environment requests it, else returns.
+pub fn take_role_if_requested() {
+    idle_programs::hold_if_requested();
+    crowd::hold_if_requested();
 }
 
 /// Measures. Returns whether every limit is met and there is no fault.
@@ -139,17 +162,23 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
     if wanted(Part::Peers) {
         rates::peers(extent.peers, extent.slice, &mut findings)?;
     }
-    let parts: [(Part, Measured<'_>); 5] = [
+    let parts: [(Part, Measured<'_>); 6] = [
         (Part::Kernel, &|| cost::in_the_kernel(extent.times, extent.slice)),
         (Part::Agent, &|| cost::in_the_agent(extent.times, extent.slice)),
         (Part::Start, &|| startup::to_first_event(extent.times)),
         (Part::Scrape, &|| size::scrape(extent.series, extent.times)),
         (Part::Memory, &|| size::memory(extent.connections)),
+        (Part::Closes, &|| masses::closes(extent.closes)),
     ];
     for (part, measured) in parts {
         if wanted(part) {
             findings.add(measured().with_context(|| format!("{part:?}"))?);
         }
+    }
+    if wanted(Part::Crowd) {
+        let result = crowd::run(extent.crowd).context("the attack on memory")?;
+        findings.wrong.extend(result.faults.iter().cloned());
+        findings.add(masses::of_crowd(&result));
     }
     if wanted(Part::Soak) {
         let result = soak::run(extent.soak).context("the soak")?;

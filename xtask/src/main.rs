@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     lab_vm::run_init_if_requested();
     lab::run_helper_if_requested();
     image::run_pod_if_requested();
-    bench::hold_idle_programs_if_requested();
+    bench::take_role_if_requested();
     if let Some(error) = wrapper::become_rustc_if_requested() {
         eprintln!("error: cannot start rustc: {error}");
         return ExitCode::FAILURE;

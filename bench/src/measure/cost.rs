@@ -119,7 +119,7 @@ pub(crate) fn in_the_agent(times: usize, slice: Duration) -> Result<Vec<Figure>>
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn share(part: u64, whole: u64) -> f64 {
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod cost;
 pub(crate) mod figures;
 pub(crate) mod findings;
 mod host;
+pub(crate) mod masses;
 mod numbers;
 pub(crate) mod page;
 pub(crate) mod rates;

@@ -86,12 +86,12 @@ pub(crate) fn of_soak(result: &SoakResult) -> Vec<Figure> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn of_count(count: u64) -> f64 {
+pub(crate) fn of_count(count: u64) -> f64 {
     count as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn mib(kib: u64) -> f64 {
+pub(crate) fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 

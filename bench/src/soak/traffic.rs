@@ -1,17 +1,15 @@
 //! Resets of many causes, between many addresses, by many programs.
 
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use socket2::SockRef;
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::cpu::{self, pin};
 use crate::load::{self, set_process_name};
 use crate::network;
+use crate::resets;
 use crate::subject::conservation::own_out_rsts;
 
 /// A port without a listener.
@@ -113,28 +111,11 @@ fn one(number: u64, listener: &TcpListener) -> Result<()> {
     match number % KINDS {
         0 => load::refused((host, CLOSED).into()),
         1 => load::refused((Ipv6Addr::LOCALHOST, CLOSED).into()),
-        2 => abort(listener, to),
-        3 => unread(listener, to),
+        2 => connection(listener, to).and_then(|(client, server)| resets::abort(client, server)),
+        3 => connection(listener, to).and_then(|(client, server)| resets::unread(client, server)),
         4 => unaccepted(host),
-        _ => after_close(listener, to),
+        _ => connection(listener, to).and_then(|(client, server)| resets::after_close(client, server)),
     }
-}
-
-/// The client aborts. The server closes only after it has seen the RST; otherwise the RST might find no socket.
-fn abort(listener: &TcpListener, to: SocketAddr) -> Result<()> {
-    let client = TcpStream::connect(to)?;
-    let mut server = listener.accept()?.0;
-    SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-    drop(client);
-    is_reset(&mut server)
-}
-
-/// The server closes without having read.
-fn unread(listener: &TcpListener, to: SocketAddr) -> Result<()> {
-    let mut client = TcpStream::connect(to)?;
-    client.write_all(b"request")?;
-    drop(listener.accept()?);
-    is_reset(&mut client)
 }
 
 /// The server closes its listener before it accepts.
@@ -142,26 +123,10 @@ fn unaccepted(host: Ipv4Addr) -> Result<()> {
     let listener = TcpListener::bind((host, 0))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     drop(listener);
-    is_reset(&mut client)
+    resets::is_reset(&mut client)
 }
 
-/// The server closes, then the client sends a request.
-fn after_close(listener: &TcpListener, to: SocketAddr) -> Result<()> {
-    let mut client = TcpStream::connect(to)?;
-    drop(listener.accept()?);
-    ensure!(client.read(&mut [0])? == 0, "unexpected data");
-    client.write_all(b"request")?;
-    // On loopback the RST arrives before write() returns, so only the next write fails, with EPIPE.
-    match client.write_all(b"more") {
-        Err(_) => Ok(()),
-        Ok(()) => bail!("a closed connection was not reset"),
-    }
-}
-
-fn is_reset(client: &mut TcpStream) -> Result<()> {
-    match client.read(&mut [0]) {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(read) => bail!("expected a reset, got {read} bytes"),
-    }
+/// A connection to the listener: the client's end, and the server's.
+fn connection(listener: &TcpListener, to: SocketAddr) -> Result<(TcpStream, TcpStream)> {
+    Ok((TcpStream::connect(to)?, listener.accept()?.0))
 }

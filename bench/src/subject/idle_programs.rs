@@ -33,7 +33,7 @@ pub(crate) fn command(packets: bool) -> Result<Command> {
 }
 
 /// To be called first in `main`: holds the programs for ever if the environment requests it, else returns.
-pub fn hold_if_requested() {
+pub(crate) fn hold_if_requested() {
     let Some(request) = env::var_os(REQUEST) else { return };
     match attach(request == PACKETS) {
         Ok(_held) => loop {

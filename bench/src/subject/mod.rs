@@ -3,7 +3,9 @@
 mod bpf;
 pub(crate) mod conservation;
 pub(crate) mod idle_programs;
+pub(crate) mod memory_cgroup;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod tool;
+pub(crate) mod verdicts;
 pub(crate) mod web;

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use dev_support::{cargo, command, paths};
 use serde::Serialize;
 
+use super::memory_cgroup::MemoryCgroup;
 use super::{idle_programs, process, web};
 use crate::load;
 
@@ -151,9 +152,21 @@ impl Running {
         Ok(running)
     }
 
+    /// Starts the agent in a cgroup, and waits until it is ready.
+    pub(crate) fn start_in(cgroup: &MemoryCgroup, config: &Path) -> Result<Self> {
+        let mut command = Tool::Rstwatch.command(Some(config))?;
+        cgroup.enter(&mut command)?;
+        let mut running = Self::of(Tool::Rstwatch, command, Stdio::null(), Stdio::null())?;
+        running.wait_ready()?;
+        Ok(running)
+    }
+
     /// Starts a tool.
     pub(crate) fn spawn(tool: Tool, config: Option<&Path>, out: Stdio, err: Stdio) -> Result<Self> {
-        let mut command = tool.command(config)?;
+        Self::of(tool, tool.command(config)?, out, err)
+    }
+
+    fn of(tool: Tool, mut command: Command, out: Stdio, err: Stdio) -> Result<Self> {
         command::die_with_parent(&mut command);
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         Ok(Self { child: child.with_context(|| format!("cannot start {}", tool.name()))? })

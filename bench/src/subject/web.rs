@@ -31,6 +31,13 @@ pub(crate) fn request(path: &str) -> Result<TcpStream> {
     Ok(connection)
 }
 
+/// The value of a series without labels in /metrics.
+pub(crate) fn value(series: &str) -> Result<u64> {
+    let page = get("/metrics")?;
+    let mut values = page.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    values.next().with_context(|| format!("no {series} in /metrics"))
+}
+
 /// Totals of resets in /metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {

@@ -1,0 +1,164 @@
+//! Idle connections that their server closes and their client then uses: the most frequent question about a reset.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::load::set_process_name;
+use crate::subject::verdicts::{Connection, Verdict, Verdicts};
+
+/// Silence after which the server closes.
+const TIMEOUT: Duration = Duration::from_millis(1200);
+/// How far the verdict's silence may be from the real one, in milliseconds.
+const TOLERANCE_MS: u64 = 100;
+/// The agent's verdict takes less.
+const VERDICT: Duration = Duration::from_secs(3);
+/// The name of this process meanwhile.
+const NAME: &str = "idle-server";
+const TICK: Duration = Duration::from_millis(5);
+
+/// When connections are opened and used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Connections opened a second.
+    pub(crate) rate: u32,
+    /// For how long they are opened.
+    pub(crate) opening: Duration,
+    /// By when the last is used, from the beginning: at least the silence after `opening`.
+    pub(crate) end: Duration,
+}
+
+/// Verdicts about the reused connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Explained {
+    /// Connections that were closed after a silence and reset when they were used.
+    pub(crate) reused: u64,
+    /// Those whose verdict names the cause, the owner and the silence.
+    pub(crate) named: u64,
+    /// What the others lack, and how many of them.
+    pub(crate) faults: BTreeMap<String, u64>,
+}
+
+impl Explained {
+    /// A line for each fault.
+    pub(crate) fn print(&self) {
+        for (fault, count) in &self.faults {
+            println!("          {count} of {} idle connections: {fault}", self.reused);
+        }
+    }
+}
+
+/// A connection from its opening to its use.
+struct Kept {
+    client: TcpStream,
+    /// `None`: it was closed.
+    server: Option<TcpStream>,
+    silent_since: Instant,
+    use_at: Instant,
+}
+
+/// A connection that was used after its end: which, and after which silence.
+struct Reused {
+    connection: Connection,
+    silence: Duration,
+}
+
+/// Opens, closes and uses connections as scheduled.
+pub(crate) struct Idle(Vec<Reused>);
+
+impl Idle {
+    /// Does so in this thread's network namespace.
+    pub(crate) fn run(schedule: Schedule) -> Result<Self> {
+        let netns = fs::metadata("/proc/thread-self/ns/net")?.ino();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let began = Instant::now();
+        let (mut kept, mut reused, mut opened) = (Vec::new(), Vec::new(), 0);
+        set_process_name(NAME)?;
+        while began.elapsed() < schedule.opening || !kept.is_empty() {
+            let due = began + Duration::from_secs(1) * opened / schedule.rate;
+            if began.elapsed() < schedule.opening && due <= Instant::now() {
+                opened += 1;
+                kept.push(Kept::open(&listener, began + schedule.end, opened)?);
+            }
+            close_silent(&mut kept);
+            reused.extend(use_due(&mut kept, netns)?);
+            sleep(TICK);
+        }
+        set_process_name("xtask")?;
+        Ok(Self(reused))
+    }
+
+    /// Compares with what the agent said.
+    pub(crate) fn explained(&self, verdicts: Verdicts) -> Result<Explained> {
+        sleep(VERDICT);
+        let verdicts = verdicts.end()?;
+        let mut explained = Explained { reused: self.0.len() as u64, ..Explained::default() };
+        for reused in &self.0 {
+            match fault(verdicts.get(&reused.connection), reused.silence) {
+                None => explained.named += 1,
+                Some(fault) => *explained.faults.entry(fault).or_default() += 1,
+            }
+        }
+        Ok(explained)
+    }
+}
+
+/// What a verdict about a reused connection lacks.
+fn fault(verdict: Option<&Verdict>, silence: Duration) -> Option<String> {
+    let Some(Verdict { cause, process, idle_ms, .. }) = verdict else { return Some("no verdict".to_owned()) };
+    let process = process.as_ref().map(|process| process.comm.as_str());
+    if cause != "idle_reaped" {
+        return Some(format!("cause {cause}, process {}", process.unwrap_or("unknown")));
+    }
+    if process != Some(NAME) {
+        return Some(format!("process {}", process.unwrap_or("unknown")));
+    }
+    let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+    let right = idle_ms.is_some_and(|idle| idle.abs_diff(silence) <= TOLERANCE_MS);
+    (!right).then(|| "a silence that is not the real one".to_owned())
+}
+
+impl Kept {
+    /// Opens a connection and exchanges a request and its response.
+    fn open(listener: &TcpListener, end: Instant, number: u32) -> Result<Self> {
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        let mut server = listener.accept()?.0;
+        client.write_all(b"request")?;
+        server.read_exact(&mut [0; 7])?;
+        server.write_all(b"response")?;
+        client.read_exact(&mut [0; 8])?;
+        let silent_since = Instant::now();
+        let closed = silent_since + TIMEOUT;
+        // Spread over the time that is left, by multiples of the golden ratio.
+        let part = number.wrapping_mul(0x9e37_79b9);
+        let left = end.saturating_duration_since(closed);
+        let use_at = closed + left.mul_f64(f64::from(part) / f64::from(u32::MAX));
+        Ok(Self { client, server: Some(server), silent_since, use_at })
+    }
+
+    /// The client uses the connection, which the server has closed.
+    fn reuse(mut self, netns: u64) -> Result<Reused> {
+        ensure!(self.client.read(&mut [0])? == 0, "unexpected data");
+        let connection = (netns, self.client.peer_addr()?, self.client.local_addr()?);
+        self.client.write_all(b"request")?;
+        Ok(Reused { connection, silence: self.silent_since.elapsed() })
+    }
+}
+
+fn close_silent(kept: &mut [Kept]) {
+    for kept in kept.iter_mut().filter(|kept| kept.silent_since.elapsed() >= TIMEOUT) {
+        kept.server = None;
+    }
+}
+
+fn use_due(kept: &mut Vec<Kept>, netns: u64) -> Result<Vec<Reused>> {
+    let now = Instant::now();
+    let due = kept.extract_if(.., |kept| kept.server.is_none() && kept.use_at <= now);
+    due.map(|kept| kept.reuse(netns)).collect()
+}
