@@ -162,3 +162,23 @@ fn use_due(kept: &mut Vec<Kept>, netns: u64) -> Result<Vec<Reused>> {
     let due = kept.extract_if(.., |kept| kept.server.is_none() && kept.use_at <= now);
     due.map(|kept| kept.reuse(netns)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explained_verdict_has_cause_owner_and_silence() {
+        let of = |cause: &str, comm: &str, idle_ms: u64| {
+            serde_json::from_value::<Verdict>(serde_json::json!({
+                "direction": "sent", "cause": cause, "idle_ms": idle_ms, "process": {"comm": comm},
+                "local": "127.0.0.1:80", "remote": "127.0.0.1:1024", "netns": 1,
+            }))
+        };
+        let fault = |cause, comm, idle_ms| fault(of(cause, comm, idle_ms).ok().as_ref(), Duration::from_millis(1500));
+        assert_eq!(fault("idle_reaped", NAME, 1420), None);
+        assert!(fault("idle_reaped", NAME, 1200).is_some(), "another silence");
+        assert!(fault("idle_reaped", "nginx", 1500).is_some(), "another owner");
+        assert!(fault("no_such_connection", NAME, 1500).is_some(), "another cause");
+    }
+}

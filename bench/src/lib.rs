@@ -5,6 +5,7 @@
 
 mod cpu;
 mod crowd;
+mod descriptors;
 mod idle;
 mod load;
 mod measure;
@@ -135,6 +136,7 @@ pub fn bench(args: &BenchArgs) -> Result<bool> {
         bail!("loading eBPF needs root: sudo env \"PATH=$PATH\" cargo xtask bench");
     }
     programs::check_statistics_off()?;
+    descriptors::raise()?;
     setup::ensure(Purpose::Bench)?;
     tool::select_binary(args.rstwatch.as_deref())?;
     let findings = network::isolated(|| measure(args))?;

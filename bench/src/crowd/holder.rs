@@ -10,10 +10,9 @@ use std::{env, process};
 
 use anyhow::{Context as _, Result, bail};
 use dev_support::command;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_thread_uid;
 
-use crate::resets;
+use crate::{descriptors, resets};
 
 /// Makes this process such a holder; the value is the number of sockets to open.
 const REQUEST: &str = "XTASK_BENCH_HOLDER";
@@ -77,8 +76,7 @@ impl Drop for Holder {
 
 /// The number of sockets that one holder can have.
 pub(super) fn most_sockets() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    limit.maximum.or(limit.current).map_or(1 << 20, |most| most.min(1 << 20)).saturating_sub(RESERVE) / 2 * 2
+    descriptors::most().saturating_sub(RESERVE) / 2 * 2
 }
 
 /// To be called first in `main`: holds connections until standard input ends if the environment requests it, else returns.
@@ -93,8 +91,7 @@ pub(crate) fn hold_if_requested() {
 }
 
 fn hold(sockets: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).context("descriptors")?;
+    descriptors::raise()?;
     set_thread_uid(rustix::process::Uid::from_raw(USER)).context("another user")?;
     let mut connections = Connections::open(sockets / 2)?;
     println!("{}", 2 * connections.open.len());

@@ -33,9 +33,11 @@ pub(crate) fn request(path: &str) -> Result<TcpStream> {
 
 /// The value of a series without labels in /metrics.
 pub(crate) fn value(series: &str) -> Result<u64> {
-    let page = get("/metrics")?;
-    let mut values = page.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-    values.next().with_context(|| format!("no {series} in /metrics"))
+    value_in(&get("/metrics")?, series).with_context(|| format!("no {series} in /metrics"))
+}
+
+fn value_in(page: &str, series: &str) -> Option<u64> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// Totals of resets in /metrics.
@@ -118,5 +120,6 @@ mod tests {
         let expected = Counts { sent: 7, received: 6, kernel: 13, unsampled: 4, events: 9, folded: 1 };
         assert_eq!(Counts::parse(text), expected);
         assert_eq!(expected.since(expected), Counts::default());
+        assert_eq!((value_in(text, "rstwatch_events_total"), value_in(text, "rstwatch_events")), (Some(9), None));
     }
 }
