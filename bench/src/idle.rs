@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use crate::subject::verdicts::{Connection, Verdict, Verdicts};
 
 /// Silence after which the server closes.
 const TIMEOUT: Duration = Duration::from_millis(1200);
-/// How far the verdict's silence may be from the real one, in milliseconds.
-const TOLERANCE_MS: u64 = 100;
+/// How far the verdict's silence may be from the real one.
+const TOLERANCE: Duration = Duration::from_millis(100);
 /// The agent's verdict takes less.
 const VERDICT: Duration = Duration::from_secs(3);
 /// The name of this process meanwhile.
@@ -59,14 +60,16 @@ struct Kept {
     client: TcpStream,
     /// `None`: it was closed.
     server: Option<TcpStream>,
-    silent_since: Instant,
+    /// Before the last message was sent, and after it was received.
+    silent_since: [Instant; 2],
     use_at: Instant,
 }
 
 /// A connection that was used after its end: which, and after which silence.
 struct Reused {
     connection: Connection,
-    silence: Duration,
+    /// Lower and upper bound: on a busy machine this thread may wait before and after it reads the clock.
+    silence: RangeInclusive<Duration>,
 }
 
 /// Opens, closes and uses connections as scheduled.
@@ -76,10 +79,10 @@ impl Idle {
     /// Does so in this thread's network namespace.
     pub(crate) fn run(schedule: Schedule) -> Result<Self> {
         let netns = fs::metadata("/proc/thread-self/ns/net")?.ino();
+        set_process_name(NAME)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let began = Instant::now();
         let (mut kept, mut reused, mut opened) = (Vec::new(), Vec::new(), 0);
-        set_process_name(NAME)?;
         while began.elapsed() < schedule.opening || !kept.is_empty() {
             let due = began + Duration::from_secs(1) * opened / schedule.rate;
             if began.elapsed() < schedule.opening && due <= Instant::now() {
@@ -100,7 +103,7 @@ impl Idle {
         let verdicts = verdicts.end()?;
         let mut explained = Explained { reused: self.0.len() as u64, ..Explained::default() };
         for reused in &self.0 {
-            match fault(verdicts.get(&reused.connection), reused.silence) {
+            match fault(verdicts.get(&reused.connection), &reused.silence) {
                 None => explained.named += 1,
                 Some(fault) => *explained.faults.entry(fault).or_default() += 1,
             }
@@ -110,7 +113,7 @@ impl Idle {
 }
 
 /// What a verdict about a reused connection lacks.
-fn fault(verdict: Option<&Verdict>, silence: Duration) -> Option<String> {
+fn fault(verdict: Option<&Verdict>, silence: &RangeInclusive<Duration>) -> Option<String> {
     let Some(Verdict { cause, process, idle_ms, .. }) = verdict else { return Some("no verdict".to_owned()) };
     let process = process.as_ref().map(|process| process.comm.as_str());
     if cause != "idle_reaped" {
@@ -119,8 +122,9 @@ fn fault(verdict: Option<&Verdict>, silence: Duration) -> Option<String> {
     if process != Some(NAME) {
         return Some(format!("process {}", process.unwrap_or("unknown")));
     }
-    let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-    let right = idle_ms.is_some_and(|idle| idle.abs_diff(silence) <= TOLERANCE_MS);
+    let right = idle_ms
+        .map(Duration::from_millis)
+        .is_some_and(|idle| idle + TOLERANCE >= *silence.start() && idle <= *silence.end() + TOLERANCE);
     (!right).then(|| "a silence that is not the real one".to_owned())
 }
 
@@ -131,10 +135,11 @@ impl Kept {
         let mut server = listener.accept()?.0;
         client.write_all(b"request")?;
         server.read_exact(&mut [0; 7])?;
+        let before = Instant::now();
         server.write_all(b"response")?;
         client.read_exact(&mut [0; 8])?;
-        let silent_since = Instant::now();
-        let closed = silent_since + TIMEOUT;
+        let silent_since = [before, Instant::now()];
+        let closed = Instant::now() + TIMEOUT;
         // Spread over the time that is left, by multiples of the golden ratio.
         let part = number.wrapping_mul(0x9e37_79b9);
         let left = end.saturating_duration_since(closed);
@@ -146,13 +151,15 @@ impl Kept {
     fn reuse(mut self, netns: u64) -> Result<Reused> {
         ensure!(self.client.read(&mut [0])? == 0, "unexpected data");
         let connection = (netns, self.client.peer_addr()?, self.client.local_addr()?);
+        let [since, at_latest] = self.silent_since;
+        let least = at_latest.elapsed();
         self.client.write_all(b"request")?;
-        Ok(Reused { connection, silence: self.silent_since.elapsed() })
+        Ok(Reused { connection, silence: least..=since.elapsed() })
     }
 }
 
 fn close_silent(kept: &mut [Kept]) {
-    for kept in kept.iter_mut().filter(|kept| kept.silent_since.elapsed() >= TIMEOUT) {
+    for kept in kept.iter_mut().filter(|kept| kept.silent_since[1].elapsed() >= TIMEOUT) {
         kept.server = None;
     }
 }
@@ -175,7 +182,8 @@ mod tests {
                 "local": "127.0.0.1:80", "remote": "127.0.0.1:1024", "netns": 1,
             }))
         };
-        let fault = |cause, comm, idle_ms| fault(of(cause, comm, idle_ms).ok().as_ref(), Duration::from_millis(1500));
+        let silence = Duration::from_millis(1500)..=Duration::from_millis(1510);
+        let fault = |cause, comm, idle_ms| fault(of(cause, comm, idle_ms).ok().as_ref(), &silence);
         assert_eq!(fault("idle_reaped", NAME, 1420), None);
         assert!(fault("idle_reaped", NAME, 1200).is_some(), "another silence");
         assert!(fault("idle_reaped", "nginx", 1500).is_some(), "another owner");
