@@ -37,7 +37,7 @@ const REPLACEMENTS: [Replacement; 9] = [
     ),
     (
         "DaemonSet",
-        "        resources:\n          limits:\n            memory: 256Mi\n          requests:\n            cpu: 20m\n            memory: 66Mi\n",
+        "        resources:\n          limits:\n            memory: 256Mi\n          requests:\n            cpu: 20m\n            memory: 96Mi\n",
         "        resources:\n          {{- toYaml .Values.resources | nindent 10 }}\n",
     ),
     (
