@@ -5,7 +5,7 @@ use crate::event::Event;
 
 /// The candidates as one clause, in their order, without a final stop; `None` if only one remains.
 ///
-/// For example "the peer ended it: data left unread, an abort on purpose, or its process died".
+/// For example "the peer ended it: most plausibly data left unread, else an abort on purpose, or its process died".
 pub(crate) fn reads(event: &Event) -> Option<String> {
     // A refusal ends no connection, and its evidence names what remains. A segment that arrives after the other end's RST
     // is answered here, but was ended there: nothing here would decide.
@@ -29,13 +29,13 @@ fn subject(sender: Sender) -> &'static str {
     }
 }
 
-/// `a`, `a or b`, `a, b, or c`.
+/// `a`, `a or b`, `most plausibly a, else b, c, or d`.
 fn alternatives(phrases: &[&str]) -> String {
     match phrases {
         [] => String::new(),
         [only] => (*only).to_owned(),
         [one, other] => format!("{one} or {other}"),
-        [first @ .., last] => format!("{}, or {last}", first.join(", ")),
+        [first, others @ .., last] => format!("most plausibly {first}, else {}, or {last}", others.join(", ")),
     }
 }
 
@@ -67,14 +67,16 @@ mod tests {
             PeerAbort,
             Peer,
             &[UnreadData, LingerAbort, ProcessDied],
-            &expect!["the peer ended it: data left unread, an abort on purpose, or its process died"],
+            &expect![
+                "the peer ended it: most plausibly data left unread, else an abort on purpose, or its process died"
+            ],
         );
         check(
             PeerAbort,
             Peer,
             &[ListenerClosed, UnreadData, AdminAbort, ResourceLimit, DataAfterClose],
             &expect![
-                "the peer ended it: its listener stopped, data left unread, its socket was destroyed from outside, its TCP memory limit, or a close while data still arrived"
+                "the peer ended it: most plausibly its listener stopped, else data left unread, its socket was destroyed from outside, its TCP memory limit, or a close while data was on its way"
             ],
         );
         check(
@@ -82,21 +84,21 @@ mod tests {
             Peer,
             &[IdleReaped, ProcessDied, ListenOverflow, NatUntranslated],
             &expect![
-                "the peer does not know the connection: an idle timer, its process died, a full accept queue, or a reply whose translation was not undone"
+                "the peer does not know the connection: most plausibly an idle timer, else its process died, a full accept queue, or a reply whose translation was not undone"
             ],
         );
         check(
             NoSuchConnection,
             LocalKernel,
             &[IdleReaped, DataAfterClose],
-            &expect!["this host does not know the connection: an idle timer or a close while data still arrived"],
+            &expect!["this host does not know the connection: an idle timer or a close while data was on its way"],
         );
         check(
             NoSuchConnection,
             UnknownSender,
             &[DataAfterClose, MiddleboxInjected],
             &expect![
-                "the peer or a device on the path does not know the connection: a close while data still arrived or an RST injected on the path"
+                "the peer or a device on the path does not know the connection: a close while data was on its way or an RST injected on the path"
             ],
         );
         check(
@@ -104,7 +106,7 @@ mod tests {
             Middlebox,
             &[MiddleboxIdle, FirewallReject, ConntrackFull],
             &expect![
-                "a device on the path ended it: an expired NAT or firewall entry, a firewall rule, or a full conntrack table"
+                "a device on the path ended it: most plausibly an expired NAT or firewall entry, else a firewall rule, or a full conntrack table"
             ],
         );
         check(
@@ -112,7 +114,7 @@ mod tests {
             UnknownSender,
             &[MiddleboxInjected, MiddleboxIdle, NoSuchConnection],
             &expect![
-                "the peer or a device on the path ended it: an RST injected on the path, an expired NAT or firewall entry, or a restart or lost NAT mapping"
+                "the peer or a device on the path ended it: most plausibly an RST injected on the path, else an expired NAT or firewall entry, or a restart or lost NAT mapping"
             ],
         );
     }

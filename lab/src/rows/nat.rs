@@ -65,7 +65,8 @@ fn masqueraded<'a>(scene: &Scene<'a>, how: &str) -> Result<(Tcp, Tcp, Rule<'a>, 
 
 fn other_port(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
-    let rule = format!("tcp dport {} masquerade random", scene.port);
+    // Above the ports of all rows, by which events are attributed to them.
+    let rule = format!("tcp dport {} masquerade to :40000-59999 random", scene.port);
     let _nat = Rule::nat(&scene.net.router, "postrouting", &rule)?;
     let short_timeout = scene.net.router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, server) = (scene.connect()?, listener.accept()?);

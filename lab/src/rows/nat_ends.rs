@@ -118,7 +118,7 @@ impl Nat {
             Destination => (vec![dnat()?], virtual_address),
             Source => (vec![masquerade("")?], scene.server()),
             Both => (vec![dnat()?, masquerade("")?], virtual_address),
-            BothAndPort => (vec![dnat()?, masquerade("random")?], virtual_address),
+            BothAndPort => (vec![dnat()?, masquerade("to :40000-59999 random")?], virtual_address),
         })
     }
 

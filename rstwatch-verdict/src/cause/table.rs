@@ -98,7 +98,7 @@ causes! {
             ("a capture on the peer shows no RST leaving it", "tcpdump -ni any 'tcp[tcpflags] & tcp-rst != 0'"),
             ("which firewalls, intrusion prevention or proxies are on the path", "tracepath -n PEER"),
         ],
-        fix: "find the firewall or IPS on the path: compare the RST's TTL with the hops to it",
+        fix: "find the firewall or IPS: the RST's TTL tells its distance; on this link tcpdump -e shows its MAC address",
         fix_peer: "",
         fix_more: &[
             "An RST with a TTL of exactly 64, 128 or 255 was sent from this link or this host.",
@@ -171,7 +171,7 @@ causes! {
     }
     DataAfterClose = "data_after_close" {
         brief: "data arrived after the receiver had closed, without an idle gap",
-        phrase: "a close while data still arrived",
+        phrase: "a close while data was on its way",
         means: "One end closed its socket while the other was still sending, and the stack answered the data \
                 with an RST. Typical cases are an early response, a cancelled request and a client that gave \
                 up.",

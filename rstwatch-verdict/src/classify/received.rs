@@ -98,7 +98,9 @@ fn say_against(it: &Received) -> String {
 fn against(signal: Signal) -> Option<String> {
     Some(match signal {
         Signal::MadeOnThisLink { ttl, expected } => {
-            format!("no hop decremented TTL {ttl}, unlike the handshake's TTL {expected}")
+            format!(
+                "no hop decremented TTL {ttl}, unlike the handshake's TTL {expected}: a sender on this link or on this host"
+            )
         }
         Signal::ImplausibleTtl { ttl, expected } => format!("no path length explains TTL {ttl} (handshake {expected})"),
         Signal::OtherStack { ttl, expected } => {
@@ -257,8 +259,8 @@ fn when_aborted(it: &Received) -> String {
         _ if it.delivery.outstanding > 0 => {
             format!(" with {} bytes from this host not yet acknowledged", it.delivery.outstanding)
         }
-        Some(age) if it.delivery.we_serve => format!(": the client gave up {age} after its request"),
-        Some(age) => format!(": the peer gave up {age} after this host's request"),
+        Some(age) if it.delivery.we_serve => format!(" {age} after the client's request"),
+        Some(age) => format!(" {age} after this host's request"),
         None => match it.gap.length {
             _ if !it.delivery.sent_any && !it.delivery.received_any => " before any data was exchanged".into(),
             Some(gap) if it.gap.is_idle() => format!(" after {} without data", length(gap)),

@@ -169,7 +169,7 @@ mod tests {
             &expect![[r#"
             12:31:07.482  received  10.0.3.41:48732 <- 10.0.7.12:5432  peer_abort  likely, by peer
                           a live socket of the peer sent the RST while the connection was in use
-                          the peer ended it: data left unread, an abort on purpose, or its process died
+                          the peer ended it: most plausibly data left unread, else an abort on purpose, or its process died
                           rstwatch on 10.0.7.12 would tell
         "#]],
         );
@@ -205,20 +205,20 @@ mod tests {
         check(
             &event,
             &expect![[r#"
-            12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
-                          curl[7]  RST TTL 64, handshake 57
-                          find the firewall or IPS on the path: compare the RST's TTL with the hops to it
-        "#]],
+                12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
+                              curl[7]  RST TTL 64, handshake 57
+                              find the firewall or IPS: the RST's TTL tells its distance; on this link tcpdump -e shows its MAC address
+            "#]],
         );
         event.workload = Some(sample::workload(WorkloadKind::Unit, "", "cron.service"));
         event.because = vec!["RST TTL 64 was never decremented".into()];
         check(
             &event,
             &expect![[r#"
-            12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
-                          curl[7] unit cron.service  RST TTL 64 was never decremented
-                          find the firewall or IPS on the path: compare the RST's TTL with the hops to it
-        "#]],
+                12:31:07.482  received  [2001:db8::1]:40000 <- 10.0.7.12:5432  middlebox_injected  likely, by middlebox
+                              curl[7] unit cron.service  RST TTL 64 was never decremented
+                              find the firewall or IPS: the RST's TTL tells its distance; on this link tcpdump -e shows its MAC address
+            "#]],
         );
     }
 
