@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::judging::grade::{Outcome, SenderGrade};
-use crate::judging::regrade::regraded;
 use crate::kernel::Kernel;
 use crate::network::host::Family;
 use crate::rows::table::Row;
@@ -119,9 +118,7 @@ pub(crate) fn write(path: &Path, judgements: &[Judgement]) -> Result<()> {
 pub(crate) fn read(path: &Path) -> Result<Vec<Judgement>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parse = |(index, line)| {
-        serde_json::from_str(line)
-            .map(regraded)
-            .with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
+        serde_json::from_str(line).with_context(|| format!("{}, line {}: not a result", path.display(), index + 1))
     };
     text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(parse).collect()
 }

@@ -206,16 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn documents_recordings_of_both_editions() {
-        let old = serde_json::json!({"got": {"cause": "unread_data", "sender": "peer", "confidence": "guess"},
-            "result": "right", "as_seen": "the same packet"});
+    fn documents_recordings_of_each_kernel() {
+        let old = serde_json::json!({"got": {"cause": "unread_data", "sender": "peer", "confidence": "likely",
+            "sender_confidence": "likely", "candidates": ["unread_data"]},
+            "result": "wrong", "sender": "right", "true_sender": "peer"});
         let new = serde_json::json!({"got": {"cause": "peer_abort", "sender": "peer", "confidence": "likely",
             "sender_confidence": "likely", "candidates": ["linger_abort", "unread_data"]},
             "result": "family", "sender": "right", "true_sender": "peer"});
         let file = tempfile::NamedTempFile::new().expect("a file");
         let lines = [line("6.18.44", "client", &new), line("6.1.0-50-amd64", "client", &old)];
         fs::write(file.path(), lines.join("\n")).expect("written");
-        let judgements = judgement::read(file.path()).expect("both editions");
+        let judgements = judgement::read(file.path()).expect("both kernels");
         let text = document(&judgements, &by_kernel(&judgements));
         let (first, second) = text.split_once("## Linux 6.18.44").expect("the newer kernel last");
         assert!(first.contains("## Linux 6.1.0\n") && first.contains("| linger_abort | **1 + 0** |"), "{first}");

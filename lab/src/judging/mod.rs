@@ -12,7 +12,6 @@ pub(crate) mod judgement;
 pub(crate) mod matrix;
 pub(crate) mod ratio;
 pub(crate) mod reasons;
-pub(crate) mod regrade;
 pub(crate) mod report;
 #[cfg(test)]
 mod sample;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role, state};
 
+use super::idle::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
 use super::{Context, GAP, Reason, idle, reason};
 
 /// The end of our side.
@@ -138,13 +139,6 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         exit: Exit::of(conn, idle.is_some()),
     })
 }
-
-/// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
-/// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
-pub(super) const MAX_CLOSING_BYTES: u32 = 512;
-
-/// Maximum segments of a closing message: the protocol's own, and that of its encryption.
-pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// Whether our side had closed before the agent started: how, and after how much idle time, was not seen.
 fn closed_before_the_agent(conn: &ConnState) -> bool {

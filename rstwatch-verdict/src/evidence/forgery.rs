@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ResetRecord, Segment, flags, present, role, state, tcp_flag};
 
-use super::{idle, received};
+use super::facts;
 
 /// Score from which a device on the path sent the RST.
 const DEVICE: i32 = 4;
@@ -298,8 +298,8 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
     // So does the ACK of the peer's FIN, which may have come at any time before the agent started.
-    let fin_ago = idle::since(record, record.conn.fin.time_ns);
-    let answers_fin_ack = received::peer_closed(record) && fin_ago.is_none_or(|age| age < FIN_ACK);
+    let fin_ago = facts::since(record, record.conn.fin.time_ns);
+    let answers_fin_ack = facts::peer_closed(record) && fin_ago.is_none_or(|age| age < FIN_ACK);
     if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge && !answers_fin_ack {
         signals.push(Signal::Unprovoked);
     }

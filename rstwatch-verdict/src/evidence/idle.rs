@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag, tcp_flag};
 
-use super::end::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
-use super::{Context, GAP, received};
+use super::facts::since;
+use super::{Context, GAP, facts};
 
 /// An idle gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,13 @@ impl Gap {
         self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (is_timers(idle) || self.closing_message))
     }
 }
+
+/// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
+/// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
+pub(super) const MAX_CLOSING_BYTES: u32 = 512;
+
+/// Maximum segments of a closing message: the protocol's own, and that of its encryption.
+pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// A closing message arrives at most this long before the FIN.
 const WITH_FIN: Duration = Duration::from_millis(200);
@@ -109,7 +116,7 @@ pub(super) fn uploading(record: &ResetRecord) -> bool {
 
 /// Whether this end is a client whose last request was not answered.
 pub(super) fn request_open(record: &ResetRecord) -> bool {
-    record.conn.role == role::CLIENT && received::unanswered(record) && !uploading(record)
+    record.conn.role == role::CLIENT && facts::unanswered(record) && !uploading(record)
 }
 
 /// Whether this end is a server that had yet to respond to a request. Before its first response its last payload has the
@@ -233,7 +240,7 @@ pub(super) fn payload_outstanding(record: &ResetRecord) -> u32 {
 fn acknowledged(record: &ResetRecord) -> u32 {
     let tcp = &record.tcp;
     let in_flight = tcp.snd_nxt.wrapping_sub(tcp.snd_una);
-    let by_rst = received::header(record)
+    let by_rst = facts::header(record)
         .filter(|rst| rst.flags & tcp_flag::ACK != 0 && rst.ack.wrapping_sub(tcp.snd_una) <= in_flight);
     by_rst.map_or(tcp.snd_una, |rst| rst.ack)
 }
@@ -286,9 +293,4 @@ fn threshold(tcp: &TcpFacts, context: &Context) -> Duration {
     let rto = context.jiffies(tcp.rto >> tcp.backoff.min(31)).unwrap_or_default();
     // An RTO is at most two minutes (TCP_RTO_MAX, include/net/tcp.h).
     GAP.max(round_trips).max(rto.min(Duration::from_secs(120)))
-}
-
-/// Time from a timestamp of the record to the reset; `None` if it is not set.
-pub(super) fn since(record: &ResetRecord, stamp_ns: u64) -> Option<Duration> {
-    (stamp_ns != 0).then(|| Duration::from_nanos(record.time_ns.saturating_sub(stamp_ns)))
 }

@@ -1,6 +1,7 @@
 //! Stage 3: what a record says about one reset, in the terms of the rules. Decides nothing.
 
 mod end;
+mod facts;
 pub mod forgery;
 mod idle;
 mod reason;
@@ -11,10 +12,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
+pub use facts::header as rst_header;
 pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
 pub use idle::Gap;
 pub use reason::Reason;
-pub use received::{Delivery, Shape, header as rst_header, is_phantom};
+pub use received::{Delivery, Shape, is_phantom};
 
 use rstwatch_common::record::{ResetRecord, kind};
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, Segment, role, state, tcp_flag};
 
-use super::{Context, Correlation, Received, forgery, idle};
+use super::facts::{header, peer_closed, unanswered};
+use super::{Context, Correlation, Received, facts, forgery, idle};
 
 /// The shape of an RST segment. Linux sends two shapes, as do most other stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         connecting: record.state == state::SYN_SENT,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
-        fin_ago: idle::since(record, record.conn.fin.time_ns),
+        fin_ago: facts::since(record, record.conn.fin.time_ns),
         gap,
         unheard,
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),
@@ -100,49 +101,15 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         delivery,
         subflow: record.subflow != 0,
         peer_probed: context.jiffies(tcp.oow_age).is_some_and(|age| age < PROBED_WITHIN),
-        age: idle::since(record, record.conn.established_ns),
+        age: facts::since(record, record.conn.established_ns),
     }
 }
 
 /// Whether the last accepted ACK is the handshake's.
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
-    let age = idle::since(record, record.conn.established_ns);
+    let age = facts::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
     age.zip(heard).is_some_and(|(age, heard)| heard + HANDSHAKE_ACK_TOLERANCE >= age)
-}
-
-/// Whether this end has sent payload to which no response was seen.
-pub(super) fn unanswered(record: &ResetRecord) -> bool {
-    record.tcp.data_segs_out > 0 && (record.tcp.data_segs_in == 0 || sent_last(record))
-}
-
-/// Whether our last payload was sent after the peer's last. If both fall within the same jiffy, the server is assumed to
-/// have sent last, or a client that has sent more data segments than it has received.
-fn sent_last(record: &ResetRecord) -> bool {
-    let tcp = &record.tcp;
-    let tie_is_ours = record.conn.role == role::SERVER || tcp.data_segs_out > tcp.data_segs_in;
-    tcp.sent_age < tcp.received_age || (tcp.sent_age == tcp.received_age && tie_is_ours)
-}
-
-/// Whether the peer's FIN had arrived. The TCP state shows it even if that was before the agent started.
-pub(super) fn peer_closed(record: &ResetRecord) -> bool {
-    let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
-    closed || record.conn.fin.time_ns != 0
-}
-
-/// The header of the accepted RST: the last RST that reached the socket, provided that the socket accepts its sequence
-/// number (tcp_validate_incoming, net/ipv4/tcp_input.c).
-pub fn header(record: &ResetRecord) -> Option<&Segment> {
-    let rst = &record.segment;
-    let seen = rst.present & present::SEGMENT != 0 && rst.flags & tcp_flag::RST != 0;
-    if !seen || record.state == state::SYN_SENT {
-        return seen.then_some(rst);
-    }
-    let behind = record.tcp.rcv_nxt.wrapping_sub(rst.seq);
-    let ahead = rst.seq.wrapping_sub(record.tcp.rcv_nxt);
-    // Exact, one behind after the peer's FIN, or at the right edge of a SACK block (above, within a window).
-    let acceptable = behind == 0 || (behind == 1 && peer_closed(record)) || (ahead > 0 && ahead < 1 << 24);
-    acceptable.then_some(rst)
 }
 
 fn shape(record: &ResetRecord, rst: &Segment) -> Shape {

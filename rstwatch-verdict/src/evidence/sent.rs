@@ -8,7 +8,7 @@ use rstwatch_common::record::{ResetRecord, flags, present, role, sk_class, tcp_f
 
 use crate::addresses::ends;
 
-use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, forgery, idle};
+use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, facts, forgery, idle};
 
 /// A full conntrack table explains a timeout only if it was full at most this long before.
 const MAX_FULL_BEFORE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -111,12 +111,12 @@ fn silence_before_unread(record: &ResetRecord, context: &Context) -> Option<Dura
 
 /// How long before the reset the conntrack table was last full.
 fn conntrack_full(record: &ResetRecord) -> Option<Duration> {
-    idle::since(record, record.conntrack_full_ns)
+    facts::since(record, record.conntrack_full_ns)
 }
 
 /// How long the peer has been silent.
 fn peer_silence(record: &ResetRecord, context: &Context) -> Duration {
-    let since_close = idle::since(record, record.conn.closed.time_ns).unwrap_or_default();
+    let since_close = facts::since(record, record.conn.closed.time_ns).unwrap_or_default();
     let live = idle::shortest(context.jiffies(record.tcp.received_age), context.jiffies(record.tcp.ack_age));
     let closed = context.jiffies(record.conn.closing.received_age).unwrap_or_default() + since_close;
     if record.flags & flags::TOMBSTONE != 0 { closed } else { live.unwrap_or_default() }
