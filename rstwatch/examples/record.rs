@@ -1,4 +1,4 @@
-//! Captures the raw ring records of this host to a file, for `tests/replay.rs` and bug reports:
+//! Captures the raw ring records of this host to a file, for `tests/replay.rs` and bug reports. As root:
 //! `cargo run --example record -- FILE SECONDS`.
 
 use std::io::Write;

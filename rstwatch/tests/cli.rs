@@ -239,7 +239,7 @@ fn the_agent_requires_a_password() {
     }
     let file = tempfile::NamedTempFile::new().expect("file");
     let path = file.path().to_str().expect("UTF-8");
-    // Of "secret".
+    // The bcrypt hash of "secret".
     let users = "basic_auth_users:\n  alice: $2b$04$ZhPUUDGt0aZyOrFmKliM1O1uNK8lfZSRAVIov8O6Mt43VSUHi5tH.\n";
     std::fs::write(path, users).expect("written");
     let mut agent = Running::start(&["agent", "--web.listen-address", "127.0.0.1:0", "--web.config.file", path]);

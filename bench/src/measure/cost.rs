@@ -19,7 +19,7 @@ pub(crate) fn in_the_kernel(times: usize, slice: Duration) -> Result<Vec<Figure>
     let mut figures = Vec::new();
     let changes = "inet_sock_set_state, short connections: mean time of a call";
     let (mut set_state, mut ingress) = (Vec::new(), Vec::new());
-    let (mut sent, mut received, mut shipped, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut sent, mut received, mut shipped, mut per_reset) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut delivered = Vec::new();
     for _ in 0..times {
         let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
@@ -33,7 +33,7 @@ pub(crate) fn in_the_kernel(times: usize, slice: Duration) -> Result<Vec<Figure>
             delivered.push(share(counted.events, counted.all()));
             sent.extend(seen.mean("tcp_send_reset"));
             received.extend(seen.mean("tcp_receive_reset"));
-            gone.push(seen.per_operation());
+            per_reset.push(seen.per_operation());
         }
         drop(running);
         let running = Running::start(Tool::Rstwatch, None)?;
@@ -50,7 +50,7 @@ pub(crate) fn in_the_kernel(times: usize, slice: Duration) -> Result<Vec<Figure>
     );
     figures.push(Figure::median("events delivered of those made while the two were measured", "%", &delivered));
     figures.push(Figure::median("tcp_send_reset in a flood, rates as shipped: mean time of a call", "ns", &shipped));
-    figures.push(Figure::median("all programs together, for a reset that both ends see", "ns", &gone));
+    figures.push(Figure::median("all programs together, for a reset that both ends see", "ns", &per_reset));
     if !ingress.is_empty() {
         figures.push(Figure::median("packet program, short connections: mean time of a packet", "ns", &ingress));
     }
@@ -103,10 +103,10 @@ pub(crate) fn in_the_agent(times: usize, slice: Duration) -> Result<Vec<Figure>>
     let (mut user, mut all, mut delivered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
         let running = Running::start(Tool::Rstwatch, Some(config.path()))?;
-        let (before, counted) = (process::cpu(running.pid())?, Counts::now()?);
+        let (cpu_before, counts_before) = (process::cpu(running.pid())?, Counts::now()?);
         load::run(Load::Aborted, slice)?;
-        let counted = settled(counted)?;
-        let spent = process::cpu(running.pid())?.since(before);
+        let counted = settled(counts_before)?;
+        let spent = process::cpu(running.pid())?.since(cpu_before);
         user.push(nanos_per(spent.user, counted.events) / 1e3);
         all.push(nanos_per(spent.total(), counted.events) / 1e3);
         delivered.push(share(counted.events, counted.all()));
@@ -123,7 +123,7 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
-/// The counts since an earlier reading, once they no longer change.
+/// The counts since an earlier reading, once they no longer change and equal the kernel's.
 pub(crate) fn settled(since: Counts) -> Result<Counts> {
     let mut last = Counts::now()?;
     for _ in 0..200 {
@@ -137,7 +137,7 @@ pub(crate) fn settled(since: Counts) -> Result<Counts> {
     bail!("the agent's counts do not settle")
 }
 
-/// Nanoseconds per reset of a tool's process and of its BPF programs.
+/// CPU time of a tool's process, and run time of its BPF programs, in nanoseconds per reset.
 pub(crate) fn of_a_reset(tool: Tool, slice: Duration, config: Option<&Path>) -> Result<(f64, f64)> {
     let running = Running::start(tool, config)?;
     let before = process::cpu(running.pid())?;

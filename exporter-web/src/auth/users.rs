@@ -13,9 +13,9 @@ pub(crate) const COSTS: RangeInclusive<u32> = 4..=16;
 /// Names with their bcrypt hashes.
 pub(crate) struct Users {
     hashes: BTreeMap<String, Arc<str>>,
-    /// Hashes with the users' costs that no password matches: checking an unknown name takes as long as a known one.
+    /// One hash per user, of equal cost, that no password matches: checking an unknown name takes as long as a known one.
     decoys: Vec<Arc<str>>,
-    /// Chooses a decoy by name, always the same one.
+    /// Chooses a decoy by name: always the same one for a name.
     hasher: RandomState,
 }
 
@@ -39,7 +39,7 @@ impl Users {
         self.hashes.contains_key(name)
     }
 
-    /// The hash to compare a password with, and whether it belongs to a user; none without users.
+    /// The hash to compare a password with, and whether it belongs to a user; `None` if there are no users.
     pub(super) fn hash(&self, name: &str) -> Option<(Arc<str>, bool)> {
         let known = self.hashes.get(name).map(|hash| (Arc::clone(hash), true));
         known.or_else(|| {

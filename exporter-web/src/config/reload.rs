@@ -1,9 +1,10 @@
 //! The configuration in use, which follows its files without a restart.
 //!
-//! Before a connection or a request is served, at most once a second, the files' metadata are compared; what has changed
-//! is read first. So a certificate that Kubernetes has swapped serves the next connection. While a file is invalid, the
-//! toolkit refuses every request. Here the last valid configuration stays in use, [`WebConfig::is_up_to_date`] is false and
-//! the log has the reason: losing all metrics because an editor saved half a file would defeat the exporter's purpose.
+//! Before a connection or a request is served, but at most once a second, the files' metadata are compared. If a file has
+//! changed, all of them are read before the connection or request is served. So connections use a certificate that
+//! Kubernetes has renewed at most a second later. While a file is invalid, the Prometheus exporter toolkit refuses every
+//! request. Here the last valid configuration stays in use, [`WebConfig::is_up_to_date`] is false and the log has the
+//! reason: losing all metrics because an editor saved half a file would defeat the exporter's purpose.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -26,7 +27,7 @@ pub struct WebConfig {
     state: Mutex<State>,
     /// Held during a check: one at a time, also while a file system hangs.
     checking: Mutex<()>,
-    /// Knows valid passwords beyond a reload.
+    /// Remembers valid passwords across reloads.
     passwords: Arc<PasswordChecker>,
     bucket: TokenBucket,
 }
@@ -61,8 +62,8 @@ impl WebConfig {
 
     /// The files that are read at a reload: the configuration and those that it names.
     ///
-    /// An exporter that restricts its own access to files has to keep these readable, and their folders, in which another
-    /// file may take a file's place.
+    /// An exporter that restricts its own access to files has to keep these readable, and their folders too, because a file
+    /// may be replaced by another one of the same name.
     pub fn files(&self) -> Vec<PathBuf> {
         self.state().loaded.files.paths()
     }
@@ -162,7 +163,7 @@ impl WebConfig {
         let message = match (old.tls.is_some(), new.tls.is_some()) {
             (true, false) => "turning TLS off needs a restart",
             (false, true) => "turning TLS on needs a restart",
-            // The file may have been truncated: passwords are turned off by an explicit word only.
+            // The file may have been truncated, so only an explicit `basic_auth_users: {}` turns passwords off.
             _ if !old.users.is_empty() && !new.has_users_section => {
                 "basic_auth_users is missing: write basic_auth_users: {} to remove all users"
             }
@@ -188,7 +189,8 @@ mod tests {
         let users = format!("basic_auth_users:\n  alice: {}\n", bcrypt_hash("secret"));
         std::fs::write(&path, &users).expect("written");
         let config = WebConfig::open(&path).expect("valid");
-        // Text, whether it is accepted, and whether users exist afterwards. An editor or a full disk may leave such a file.
+        // Text, whether it is accepted, and whether users exist afterwards. An editor or a full disk may leave a truncated
+        // file.
         for (text, is_accepted, has_users) in [
             ("", false, true),
             (&users, true, true),

@@ -139,7 +139,7 @@ fn asked(scene: &Scene) -> Result<Tcp> {
     Ok(client)
 }
 
-/// The dead process's FIN is acknowledged before the client writes again.
+/// Waits until the client has acknowledged the dead process's FIN, then writes.
 fn write_after_fin(scene: &Scene, client: &Tcp) -> Result<()> {
     scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
     scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;

@@ -16,7 +16,7 @@ pub(super) struct NamespaceTotals {
     states: BTreeMap<u32, State>,
     counters: Counters,
     drops: Option<ConntrackDrops>,
-    /// Differences that were written off: resets that the agent counted more, and fewer.
+    /// Sent resets in differences that were written off: (counted only by the agent, counted only by the kernel).
     written_off: (u64, u64),
 }
 
@@ -73,7 +73,7 @@ impl NamespaceTotals {
         }
     }
 
-    /// Resets that the agent counted fewer than the kernel, by differences that were written off.
+    /// Sent resets that only the kernel counted, in differences that were written off.
     pub(super) fn fewer(&self) -> u64 {
         self.written_off.1
     }
@@ -91,8 +91,9 @@ impl NamespaceTotals {
         self.states.get(&netns)?.last.as_ref()
     }
 
-    /// The agent's count minus the kernel's, over all namespaces; `missed`: resets that the kernel did not show to the
-    /// programs. If some namespaces have more and others fewer, the larger of both sums.
+    /// The agent's count minus the kernel's, over all namespaces. `missed` resets, which the kernel did not show to the
+    /// programs, do not count as a difference. If the agent counted more in some namespaces and fewer in others, the larger
+    /// of the two sums.
     fn difference(&self, missed: u64) -> Option<i64> {
         let known: Vec<_> = self.states.values().filter_map(|state| state.reconciliation.difference()).collect();
         let more: i64 = known.iter().filter(|it| **it > 0).sum();
@@ -111,8 +112,9 @@ impl NamespaceTotals {
 }
 
 impl ConntrackDrops {
-    /// `full`: whether the table was full. Otherwise the kernel's `drop` counts something else, mostly two packets that created
-    /// the same entry; `insert_failed` counts these too (net/netfilter/nf_conntrack_core.c, nf_ct_resolve_clash).
+    /// Adds the growth of each counter. `full`: whether the table was full. Otherwise the kernel's `drop` counts something
+    /// else, mostly two packets that created the same entry; `insert_failed` counts these too
+    /// (net/netfilter/nf_conntrack_core.c, nf_ct_resolve_clash).
     fn add(&mut self, last: Self, now: Self, full: bool) {
         let add = |total: &mut Option<u64>, last: Option<u64>, now: Option<u64>| {
             if let Some(now) = now {

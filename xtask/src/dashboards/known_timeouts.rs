@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 const TABLE: &str = include_str!("../../../rstwatch-verdict/src/known_timeouts/known.toml");
 
-/// Upper bounds of the buckets of `rstwatch_reset_idle_seconds`. They are well-known timeouts.
+/// Upper bounds of the buckets of `rstwatch_reset_idle_seconds`, nearly all of them well-known timeouts.
 pub(super) const EDGES: [u32; 20] =
     [1, 2, 4, 5, 10, 20, 30, 60, 75, 90, 120, 180, 240, 300, 350, 600, 900, 1800, 3600, 7200];
 

@@ -31,7 +31,10 @@ export class Bars {
   #xs = [];
   #stack = [];
 
-  /** Options: align (of bars to their x value), range, splits, values, readout(index, stack), draw(plot, colour). */
+  /**
+   * Options of uPlot: range (of x), splits and values (of the x axis), size and align (of the bars). And two functions:
+   * readout(index, stack) is called when the pointer moves, draw(plot, colour) after each drawing.
+   */
   constructor(container, options) {
     this.#container = container;
     this.#options = options;
@@ -62,7 +65,7 @@ export class Bars {
   #rebuild() {
     this.#plot?.destroy();
     this.#shape = this.#stack.map(({ cause }) => cause).join(" ");
-    this.#plot = new uPlot(this.#all(), this.#data(), this.#container);
+    this.#plot = new uPlot(this.#plotOptions(), this.#data(), this.#container);
   }
 
   #resize() {
@@ -70,7 +73,7 @@ export class Bars {
     if (this.#plot && width > 0 && height > 0) this.#plot.setSize({ width, height });
   }
 
-  #all() {
+  #plotOptions() {
     const { range, splits, values, align, size } = this.#options;
     const axis = { stroke: colour("--muted"), font: "11px system-ui, sans-serif", ticks: { show: false } };
     const grid = { stroke: colour("--line"), width: 1 };
@@ -99,7 +102,7 @@ export class Bars {
 /** The upper end of the y axis, above the tallest bar. */
 const ceiling = (high) => Math.max(4, Math.ceil((high ?? 0) * 1.1));
 
-/** `refused 3, unread_data 1` */
+/** The counts at an index as text, like `refused 3, unread_data 1`. */
 export function said(stack, index) {
   const parts = stack.filter(({ counts }) => counts[index] > 0).map(({ cause, counts }) => `${cause} ${count(counts[index])}`);
   return parts.join(", ");
@@ -133,7 +136,7 @@ function ticks(low, high, step) {
 /** Initializes the chart with the causes in the order of the vocabulary. */
 export const start = (causes) => void (vocabulary = causes);
 
-/** Draws the last hour and the legend. */
+/** Draws the last hour and the legend; without `next`, from the last status. */
 export function render(next) {
   status = next ?? status;
   if (!status) return;

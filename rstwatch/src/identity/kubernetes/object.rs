@@ -45,7 +45,7 @@ struct Annotations {
 pub struct Named {
     /// Holds only the resource version.
     meta: ObjectMeta,
-    /// Unique over time; an object without it is ignored.
+    /// Unique over time; `None` also if the name is missing. An object without it is ignored.
     pub uid: Option<Arc<str>>,
     /// Its namespace; `None` for a node.
     pub namespace: Option<Arc<str>>,

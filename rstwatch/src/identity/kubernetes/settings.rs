@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::client::Source;
 
-/// Default limit of addresses with a name.
+/// Maximum addresses with a name, unless configured otherwise.
 pub const DEFAULT_REMOTE_LIMIT: usize = 50_000;
 const REMOTE_LIMIT: std::ops::RangeInclusive<i64> = 1..=1_000_000;
 
@@ -20,7 +20,7 @@ pub struct Table {
     pub node_name: Option<String>,
     /// Whether to name the remote ends of connections.
     pub remote: bool,
-    /// Most addresses with a name.
+    /// Maximum addresses with a name.
     pub remote_limit: usize,
     /// The kubeconfig file; `None`: the service account of this pod.
     pub kubeconfig: Option<PathBuf>,
@@ -107,7 +107,7 @@ pub struct Settings {
     pub source: Source,
     /// This node's name in the API.
     pub node: String,
-    /// Most addresses with a name; `None`: remote ends are not named.
+    /// Maximum addresses with a name; `None`: remote ends are not named.
     pub remote_limit: Option<usize>,
 }
 

@@ -40,11 +40,11 @@ impl From<&Workload> for Labels {
     }
 }
 
-/// Containers without a pod get at most this fraction of the series. Their ids change constantly and would otherwise use up
-/// all of them.
-const CONTAINERS: usize = 2;
+/// Containers without a pod get at most the limit divided by this. Their ids change constantly and would otherwise use up all
+/// series.
+const CONTAINER_DIVISOR: usize = 2;
 
-/// Ids by name.
+/// Ids by labels.
 pub(super) type Ids = HashMap<Arc<Labels>, WorkloadId>;
 
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ impl Workloads {
 
     fn has_free_slot(&self, kind: WorkloadKind, named: usize) -> bool {
         // Rounded up, so that a limit of 1 admits a container.
-        let containers = self.limit.div_ceil(CONTAINERS);
-        named < self.limit && (kind != WorkloadKind::Container || self.containers < containers)
+        let container_limit = self.limit.div_ceil(CONTAINER_DIVISOR);
+        named < self.limit && (kind != WorkloadKind::Container || self.containers < container_limit)
     }
 
     fn admit(&mut self, kind: WorkloadKind, labels: Labels, ids: &mut Ids) -> WorkloadId {

@@ -6,8 +6,8 @@ use super::*;
 use rstwatch_verdict::testing::sample;
 use rstwatch_verdict::timing::Timer;
 
-fn peer(last: u16) -> SocketAddr {
-    SocketAddr::from(([10, 0, 7, 12], 5000 + last))
+fn peer(index: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 7, 12], 5000 + index))
 }
 
 fn millis(ms: u64) -> Duration {
@@ -230,7 +230,7 @@ fn play(timeouts: &mut IdleTimeouts, steps: &[Step]) -> BTreeMap<SocketAddr, Nai
 }
 
 proptest! {
-    /// With few deaths for each destination none is dropped, so the timeouts equal those of a model that keeps them all.
+    /// With fewer than [`KEPT`] deaths none is dropped, so the timeouts equal those of a model that keeps them all.
     #[test]
     fn bounds_equal_those_of_a_model_that_keeps_everything(steps in prop::collection::vec(step(), 0..KEPT)) {
         let mut timeouts = IdleTimeouts::new(100);
