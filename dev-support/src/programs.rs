@@ -1,5 +1,5 @@
-//! Server programs for the lab. Where one is missing, its Debian package and the libraries that it lacks are unpacked below the
-//! target directory, not installed: installing would start services on this machine.
+//! Programs that the lab runs. If one is missing, its Debian package and that package's missing dependencies are unpacked below
+//! the target directory, not installed: installing would start services on this machine.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -79,7 +79,7 @@ pub fn unpack(wanted: &[&str]) -> Result<()> {
     })
 }
 
-/// The directory appears only when it is complete.
+/// Downloads and unpacks a package and its missing dependencies. The package's directory appears only when it is complete.
 fn unpack_one(package: &str) -> Result<()> {
     let new = home().join(format!("{package}.new"));
     let archives = new.join("archives");
@@ -106,7 +106,7 @@ fn home() -> PathBuf {
     paths::target().join("programs")
 }
 
-/// The unpacked package of a program.
+/// The directory with the unpacked package of a program, if it exists.
 fn unpacked(program: &str) -> Option<PathBuf> {
     let (_, package) = PACKAGES.iter().find(|(of, _)| *of == program)?;
     Some(home().join(package)).filter(|root| root.is_dir())
@@ -120,7 +120,8 @@ fn postgresql_folders(usr: &Path) -> Vec<PathBuf> {
 
 /// The directories of shared libraries, for any architecture.
 fn libraries(root: &Path) -> Result<OsString> {
-    let of = |folder: &str| read_dir(root.join(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders = of("usr/lib").chain(of("lib")).filter(|folder| folder.to_string_lossy().ends_with("-linux-gnu"));
+    let entries = |folder: &str| read_dir(root.join(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders =
+        entries("usr/lib").chain(entries("lib")).filter(|folder| folder.to_string_lossy().ends_with("-linux-gnu"));
     env::join_paths(folders).context("the target directory's path has a colon in it: move it")
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// Length of the accept queue; the kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
 
-/// `host:port`, parsed as by the Prometheus exporter toolkit; an empty host means all local addresses.
+/// `host:port`, as in the Prometheus exporter toolkit but with a numeric port only; an empty host means all local addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
     /// Host name, or IP address without brackets; empty for all addresses.

@@ -46,7 +46,7 @@ pub fn vm(args: &VmArgs) -> Result<bool> {
     Ok(run::run(args)?.good())
 }
 
-/// The step of `cargo xtask test`. If kernels could not be fetched, the step is skipped, not passed.
+/// The step of `cargo xtask test`. It is skipped, not passed, if kernels could not be fetched or cannot be booted here.
 pub fn step(args: &VmArgs) -> Result<Outcome> {
     if let Err(why) = run::check_host() {
         return Ok(Outcome::Skipped(why.to_string()));

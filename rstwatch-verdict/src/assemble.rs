@@ -1,4 +1,4 @@
-//! Stage 5: record, evidence and verdict become an event.
+//! Stage 5: assembles an event from record, evidence and verdict.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, pres
 pub fn judged(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Judged {
     let timing = timing::of(evidence);
     let mut event = event(record, evidence, verdict, context);
-    // Where both ends were seen, nothing more can be.
+    // If both ends were seen, no other observation could narrow the verdict.
     event.decide = if timing.repeats_sent { None } else { decide::observation(&event, timing.timer) };
     Judged { event, timing, identity: Identity::of(record) }
 }
@@ -25,7 +25,7 @@ pub fn judged(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, conte
 fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &Context) -> Event {
     let (local, remote) = ends(&record.flow);
     let idle = idle(evidence);
-    let tcp = connection_numbers(record);
+    let bytes = byte_counts(record);
     let conn = (record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0).then_some(&record.conn);
     let role = conn.map_or(Role::Unknown, role_of);
     let process = identity::owner(record).and_then(identity::process);
@@ -52,10 +52,10 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         kernel_reason: context.reasons.name(record.reason).cloned(),
         idle_ms: idle.map(millis),
         age_ms: conn.and_then(|conn| age(record, conn)),
-        bytes_sent: tcp.map(|tcp| tcp.sent),
-        bytes_received: tcp.map(|tcp| tcp.received),
-        unacked_bytes: tcp.and_then(|tcp| tcp.unacked),
-        unread_bytes: tcp.and_then(|tcp| tcp.unread),
+        bytes_sent: bytes.map(|bytes| bytes.sent),
+        bytes_received: bytes.map(|bytes| bytes.received),
+        unacked_bytes: bytes.and_then(|bytes| bytes.unacked),
+        unread_bytes: bytes.and_then(|bytes| bytes.unread),
         timeout_candidates: closer.map(|closer| candidates(evidence, closer)).unwrap_or_default(),
         rst: rst(record),
         workload: process.as_ref().map(identity::workload),
@@ -74,7 +74,7 @@ fn follows(evidence: &Evidence) -> Option<Follows> {
     }
 }
 
-/// Bytes from the peer that this host had not read when its RST came.
+/// Says how many bytes from the peer were unread here when the peer's RST arrived.
 fn unread_bytes_note(evidence: &Evidence) -> Option<String> {
     let Evidence::Received(received) = evidence else { return None };
     say_unread(received.delivery.unread)
@@ -90,7 +90,7 @@ fn say_unread(bytes: u32) -> Option<String> {
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
     let nanoseconds = i128::from(monotonic_ns) + context.wall_offset_ns;
-    // The kernel's clocks are no more precise than microseconds.
+    // Truncated to the microseconds that `Event::time` has.
     jiff::Timestamp::from_nanosecond(nanoseconds / 1000 * 1000).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
@@ -112,7 +112,8 @@ fn idle(evidence: &Evidence) -> Option<Duration> {
     }
 }
 
-/// A timer that was seen to fire fits a timeout; an idle gap that an operation ended has only exceeded one.
+/// Known timeouts that may have caused the reset: those that fit the idle time, or, if an operation of this host ended the idle
+/// gap, the longest that it exceeded.
 fn candidates(evidence: &Evidence, closer: Closer<'_>) -> Vec<TimeoutCandidate> {
     let closer = Some(closer);
     match evidence {
@@ -144,7 +145,7 @@ fn age(record: &ResetRecord, conn: &ConnState) -> Option<u64> {
     (conn.established_ns != 0).then(|| record.time_ns.saturating_sub(conn.established_ns) / 1_000_000)
 }
 
-/// The state before the reset. An owner's abort is traced only after the state has become CLOSE.
+/// The state before the reset. The kernel sets CLOSE before it sends the RST of an abort.
 fn state(record: &ResetRecord) -> Option<&'static str> {
     use rstwatch_common::record::state as s;
     let gone = record.flags & flags::TOMBSTONE != 0 || record.state == s::CLOSE;
@@ -167,18 +168,18 @@ fn state(record: &ResetRecord) -> Option<&'static str> {
 }
 
 #[derive(Clone, Copy)]
-struct Numbers {
+struct ByteCounts {
     sent: u64,
     received: u64,
     unacked: Option<u32>,
     unread: Option<u32>,
 }
 
-/// Byte counts of the live socket, or of its connection state.
-fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
+/// Byte counts of the live socket, or those that its connection state kept when it was closed.
+fn byte_counts(record: &ResetRecord) -> Option<ByteCounts> {
     let (tcp, conn) = (&record.tcp, &record.conn);
     if record.flags & flags::TOMBSTONE != 0 && conn.closed.time_ns != 0 {
-        return Some(Numbers {
+        return Some(ByteCounts {
             sent: conn.closed.bytes_sent,
             received: conn.closed.bytes_received,
             unacked: None,
@@ -189,7 +190,7 @@ fn connection_numbers(record: &ResetRecord) -> Option<Numbers> {
         return None;
     }
     let fin = u32::from(conn.fin.time_ns != 0);
-    Some(Numbers {
+    Some(ByteCounts {
         sent: tcp.bytes_sent,
         received: tcp.bytes_received,
         unacked: Some(tcp.snd_nxt.wrapping_sub(tcp.snd_una)),
@@ -215,8 +216,8 @@ fn rst(record: &ResetRecord) -> Option<Rst> {
 fn ack_of_sent(record: &ResetRecord, answers: bool) -> Option<u32> {
     if answers {
         let segment = &record.segment;
-        let opens = (segment.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
-        return Some(segment.seq.wrapping_add(segment.payload).wrapping_add(opens));
+        let syn_and_fin = (segment.flags & (tcp_flag::SYN | tcp_flag::FIN)).count_ones();
+        return Some(segment.seq.wrapping_add(segment.payload).wrapping_add(syn_and_fin));
     }
     (record.flags & flags::TCP != 0).then_some(record.tcp.rcv_nxt)
 }

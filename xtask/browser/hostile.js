@@ -45,7 +45,7 @@ async function urlFragments(session) {
   await assertHarmless(page);
 }
 
-/** All text of the agent is hostile, and its queues and tables are full. */
+/** Replaces the agent's text with markup, and reports full queues and tables. */
 async function agentText(session) {
   const { page } = session;
   const spoil = (value) => {
@@ -57,7 +57,7 @@ async function agentText(session) {
   const KEPT = ["time", "direction", "cause", "local"];
   await page.route(/api\/v1\/events\?advice/, async (route) => {
     const events = await (await route.fetch()).json();
-    // Some causes need no advice.
+    // Some causes have no advice, so add it to every event.
     await route.fulfill({ json: events.map((event) => ({ ...spoil(event), advice: MARKUP })) });
   });
   await page.route(/api\/v1\/status/, async (route) => {

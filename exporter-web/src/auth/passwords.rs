@@ -1,7 +1,7 @@
 //! Checks passwords at a bounded cost.
 //!
 //! bcrypt is slow by design, so wrong passwords could exhaust the CPU. Passwords are therefore checked one at a time, on a
-//! blocking thread, and a wrong one delays the next check by as long as its own check took: checks never use more than half
+//! blocking thread, and a wrong one delays the next check by as long as its own check took: wrong passwords use at most half
 //! a CPU. Correct passwords are cached, so scrapes do not wait.
 
 use std::collections::{HashMap, VecDeque};
@@ -36,7 +36,7 @@ pub(crate) enum PasswordResult {
     Busy,
 }
 
-/// A keyed digest of a name, its hash and a password; without the key it reveals nothing.
+/// A keyed digest of a user's name, the bcrypt hash and a password; without the key it reveals nothing.
 type Fingerprint = [u8; 32];
 
 /// Checks passwords and caches the results.

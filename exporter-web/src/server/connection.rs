@@ -28,7 +28,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Most header fields in it.
+/// Maximum number of header fields in a request.
 const MAX_HEADERS: usize = 100;
 
 /// A client that acknowledges nothing for this long is gone.
@@ -65,7 +65,8 @@ pub(super) async fn serve(
     }
 }
 
-/// Bounds the kernel memory that a slow client occupies, and detects a client that is gone. Failure changes nothing else.
+/// Bounds the kernel memory that a slow client occupies, and detects a client that is gone. Errors are ignored: the connection
+/// works without these options.
 fn set_options(stream: &TcpStream) {
     _ = sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER);
     _ = sockopt::set_socket_keepalive(stream, true);
@@ -74,7 +75,7 @@ fn set_options(stream: &TcpStream) {
     _ = sockopt::set_tcp_user_timeout(stream, u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
 }
 
-/// TLS on a connection; none: it failed, was too slow or is to stop.
+/// Does the TLS handshake; `None` if it failed or timed out, or the server is stopping.
 async fn secure(
     stream: TcpStream,
     peer: SocketAddr,
@@ -94,7 +95,7 @@ async fn secure(
     None
 }
 
-/// The handshake, with the certificates in use now.
+/// Does the handshake with the current certificates, or refuses plain HTTP.
 async fn handshake(stream: TcpStream, config: &Arc<WebConfig>) -> Result<TlsStream<TcpStream>> {
     // The first byte of a TLS record is its type, below 32; that of an HTTP request is a letter.
     let mut first = [0];
@@ -140,6 +141,6 @@ where
         Pin::new(&mut connection).graceful_shutdown();
         _ = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     }
-    // After an error too, so that the response to it arrives.
+    // Close in order after an error too, so that the error response arrives.
     _ = connection.into_parts().io.into_inner().shutdown().await;
 }

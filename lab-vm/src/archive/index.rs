@@ -1,4 +1,4 @@
-//! Kernels in the package index.
+//! Selects kernels in apt's package index.
 
 use std::cmp::Ordering;
 use std::process::Command;
@@ -13,7 +13,7 @@ pub(crate) struct Package {
 }
 
 impl Package {
-    /// This version, as apt takes it.
+    /// This version in apt's `NAME=VERSION` form.
     pub(crate) fn exactly(&self) -> String {
         format!("{}={}", self.name, self.version)
     }

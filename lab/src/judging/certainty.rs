@@ -1,5 +1,5 @@
-//! docs/kernels.md: on each kernel, which verdicts are certain, which are inferred, and which resets are not seen, from the lab's
-//! results.
+//! Generates docs/kernels.md from the lab's results: on each kernel, which verdicts are certain, which are inferred, and which
+//! resets are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ The tables count the lab's verdicts by true cause. A word of confidence means th
 the truth is among the candidates ([accuracy](accuracy.md)).
 ";
 
-/// The whole document, from the judgements of each kernel in the order of their age.
+/// The whole document, from the judgements by kernel, the oldest kernel first.
 pub(crate) fn document<'a>(kernels: impl Iterator<Item = (&'a str, &'a [Judgement])>) -> String {
     let mut text = HEAD.to_owned();
     for (kernel, judgements) in kernels {

@@ -201,7 +201,7 @@ fn output_syn(scene: &Scene) -> Result<()> {
     refused(scene, &rule)
 }
 
-/// From an earlier connection the watcher knows the server's distance.
+/// Before the rule is added, makes a connection from which the watcher learns the server's distance.
 fn forward_syn(scene: &Scene) -> Result<()> {
     let listener = scene.listen()?;
     let (client, server) = (scene.connect()?, listener.accept()?);

@@ -23,7 +23,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "15",
         what: "server has more orphans than tcp_max_orphans",
         families: BOTH,
-        unless: only_ours,
+        unless: outside_vm,
         make: orphans,
         rsts: &[(S, 2)],
         // Orphans that other rows left are reset as well.
@@ -37,12 +37,12 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         ..BASE
     },
-    Row { id: "7", what: "full conntrack table drops SYNs", unless: only_ours, make: conntrack_full, ..BASE },
+    Row { id: "7", what: "full conntrack table drops SYNs", unless: outside_vm, make: conntrack_full, ..BASE },
     Row {
         id: "7-probes",
         what: "full conntrack table drops keepalive probes after the connection's entry expired",
         needs: &["conntrack"],
-        unless: only_ours,
+        unless: outside_vm,
         make: probes_dropped,
         rsts: &[(S, 1)],
         wants: &[sent(S, "conntrack_full", KERNEL)],
@@ -52,7 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
         id: "7-lost",
         what: "full conntrack table drops data after the connection's entry expired, then the firewall rejects them",
         needs: &["conntrack"],
-        unless: only_ours,
+        unless: outside_vm,
         make: lost_while_full,
         rejects: 1,
         wants: &[sent(R, "conntrack_full", FIREWALL).rejects(), rejected(C, "conntrack_full", R).why(ON_PATH)],
@@ -60,11 +60,11 @@ pub(crate) const ROWS: &[Row] = &[
     },
 ];
 
-fn only_ours(_scene: &Scene) -> Option<String> {
+fn outside_vm(_scene: &Scene) -> Option<String> {
     not_ours()
 }
 
-/// Why limits of the whole machine cannot be changed here, if so.
+/// The reason why limits of the whole machine must not be changed here; `None` in a VM of the lab.
 pub(crate) fn not_ours() -> Option<String> {
     (!kernel::is_ours()).then(|| "changes a limit of the whole machine: only in a VM (cargo xtask vm)".to_owned())
 }
@@ -91,11 +91,12 @@ impl Drop for Limit {
     }
 }
 
-/// Fills the server's own table, which tracks the packets that it sends.
+/// Fills the server's conntrack table, which tracks the server's own packets.
 fn probes_dropped(scene: &Scene) -> Result<()> {
     let host = &scene.net.server;
+    // A rule that refers to `ct` enables connection tracking in the namespace.
     let tracked = Rule::other(host, "output", "ct state invalid counter")?;
-    let taken = scene.pair()?;
+    let occupant = scene.pair()?;
     let short_timeout = host.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (_client, server) = scene.pair()?;
     drop(short_timeout);
@@ -104,7 +105,7 @@ fn probes_dropped(scene: &Scene) -> Result<()> {
     server.options().set_tcp_keepalive(&probes)?;
     server.options().set_read_timeout(Some(5 * SOON))?;
     server.read_fails(ETIMEDOUT)?;
-    drop((taken, tracked));
+    drop((occupant, tracked));
     Ok(())
 }
 
@@ -113,7 +114,7 @@ fn lost_while_full(scene: &Scene) -> Result<()> {
     let router = &scene.net.router;
     let rule = Rule::reject(router, scene.rejects, "forward", &format!("{} ct state invalid", scene.to_server()))?;
     let _strict = router.sysctl("netfilter.nf_conntrack_tcp_loose", "0")?;
-    let taken = scene.pair()?;
+    let occupant = scene.pair()?;
     let short_timeout = router.sysctl("netfilter.nf_conntrack_tcp_timeout_established", "1")?;
     let (client, _server) = scene.pair()?;
     drop(short_timeout);
@@ -123,7 +124,7 @@ fn lost_while_full(scene: &Scene) -> Result<()> {
     idle(300);
     drop(limit);
     client.read_fails(ECONNRESET)?;
-    drop(taken);
+    drop(occupant);
     rule.has_matched(1, SOON)
 }
 

@@ -144,7 +144,7 @@ fn other_stack(scene: &Scene) -> Result<()> {
     client.read_fails(ECONNRESET)
 }
 
-/// From now on the server's packets leave this host with this TTL.
+/// Adds a rule: until it is dropped, the server's packets leave `host` with this TTL.
 fn leaving_with<'a>(scene: &Scene<'a>, host: Host, ttl: u8) -> Result<Rule<'a>> {
     let field = match scene.family {
         Family::V4 => "ip ttl",

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets that tests generate: committed in fuzz/seeds and compared with their source.
+//! Compares the committed fuzz seeds (fuzz/seeds) with those that tests generate.
 //!
 //! `UPDATE_EXPECT=1 cargo test -p rstwatch -p rstwatch-verdict --lib seeds` rewrites them; see CONTRIBUTING.md.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Checks that the committed seeds of a target are these, except those that are not `ours`: a fuzzer's findings stay.
+/// Checks that a target's committed seeds whose names are `ours` equal `seeds`. Others, like a fuzzer's findings, are ignored.
 pub fn are_kept(target: &str, ours: impl Fn(&str) -> bool, seeds: &BTreeMap<String, Vec<u8>>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let names = fs::read_dir(&folder).expect("the folder of seeds").map(|entry| {

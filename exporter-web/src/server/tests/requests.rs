@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Everything that is received after sending this.
+/// Sends bytes on a new connection, and returns everything that it receives.
 fn exchange(at: SocketAddr, sent: &[u8]) -> String {
     let mut stream = TcpStream::connect(at).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
@@ -95,7 +95,7 @@ fn foreign_host_names_are_refused_on_loopback() {
     ] {
         assert_eq!(ask(host), 403, "{host}");
     }
-    // Passwords keep foreign pages out by themselves, and such a server may be behind a proxy of any name.
+    // With passwords any Host is accepted: they keep foreign pages out, and the server may be behind a proxy with another name.
     let secured = SecureServer::start(&format!("basic_auth_users:\n  alice: {}\n", bcrypt_hash("secret")));
     let request = format!("GET / HTTP/1.1\r\nHost: evil.example\r\n{}\r\n", basic("alice", "secret"));
     assert_eq!(status(&exchange(secured.server.address, request.as_bytes())), 200);

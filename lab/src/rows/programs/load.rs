@@ -1,4 +1,5 @@
-//! Early answers while all CPUs work: the answer to a late segment is then often recorded before the abort that explains it.
+//! Early responses while all CPUs are busy: the RST that answers a late segment is then often recorded before the abort that
+//! explains it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ const CHUNK: usize = 20_000;
 /// What the server reads before it answers: less than the first segment.
 const READ: usize = 64;
 const ANSWER: &[u8] = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n";
-/// The burners take all time that is left, and no more.
+/// Nice value of the threads that keep the CPUs busy: they get only the time that nothing else uses.
 const LOWEST: i32 = 19;
 
 pub(crate) const ROWS: &[Row] = &[Row {
@@ -39,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
         sent(S, "unread_data", APP).sure().some(),
         sent(S, "unread_data", KERNEL).any().no_socket(),
         received(C, "unread_data", PEER).some(),
-        // The answer may arrive after the RST.
+        // The response may arrive after the RST; the client's stack then answers it with an RST.
         sent(C, "unread_data", KERNEL)
             .any()
             .no_socket()
@@ -73,7 +74,7 @@ fn uploads(scene: &Scene) -> Result<()> {
 }
 
 fn burn(over: &AtomicBool) {
-    // Of this thread only. Where it is forbidden, the row takes longer.
+    // On Linux this applies to the calling thread only. If it fails, the row takes longer.
     let _ = setpriority_process(None, LOWEST);
     while !over.load(Ordering::Relaxed) {
         std::hint::spin_loop();
@@ -88,7 +89,7 @@ fn answer_early(listener: &Listener) -> Result<()> {
     Ok(())
 }
 
-/// Sends until the reset, as a client does that reads no answer before it has sent everything.
+/// Sends until the reset, like a client that reads no response before it has sent everything.
 fn upload(ns: &Ns, server: SocketAddr) -> Result<()> {
     let client = Tcp::connect(ns, server)?;
     client.send(&request(BODY, CHUNK))?;

@@ -15,7 +15,8 @@ use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
 use crate::rows::{Scene, idle};
 use crate::wait::SOON;
 
-/// Another request keeps the event loop busy beyond the timer, and beyond the second that newer versions add to it.
+/// A request for `/slow` keeps the event loop busy until the keep-alive timer of another connection has expired. Newer versions
+/// add one second to that timer.
 const SERVER: &str = "
 const server = require('http').createServer((request, response) => {
   const end = Date.now() + (request.url === '/slow' ? 2600 : 0);

@@ -16,7 +16,8 @@ use crate::rows::idle::REAPED_BY_SERVER;
 use crate::rows::table::{APP, BASE, C, Row, S, Want, sent};
 use crate::wait::SOON;
 
-/// Connects, asks once unless told not to, waits for the server's FIN without reading, and closes or asks again.
+/// Connects and waits for the server's FIN without reading, then closes. With `ask` it first sends a request and reads the
+/// response; with `reuse` it sends a request before it closes.
 const CLIENT: &str = "
 import select, socket, ssl, sys, time
 address, port, asks, reuses = sys.argv[1], int(sys.argv[2]), 'ask' in sys.argv, 'reuse' in sys.argv

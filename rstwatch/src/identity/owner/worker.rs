@@ -17,7 +17,7 @@ use rstwatch_verdict::identity::Identity;
 
 /// Shortest interval between walks, which run only if inotify misses changes.
 const WALK_INTERVAL: Duration = Duration::from_secs(1);
-/// Walks take at most one part in this many of a CPU's time: 1 %.
+/// Walks use at most 1/`WALK_SHARE` of a CPU's time: 1 %.
 const WALK_SHARE: u32 = 100;
 /// Longest wait, so that removed cgroups expire on time.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -94,7 +94,7 @@ impl Worker {
         self.next_walk = Instant::now() + WALK_INTERVAL.max(pause);
     }
 
-    /// Resolves one owner. Its cgroup may be new and missed by inotify, so a walk comes before `/proc`.
+    /// Resolves one owner. If inotify may have missed its cgroup, walks the hierarchy (if due) before it reads `/proc`.
     fn resolve(&mut self, key: &Identity, shared: &Shared, proc: &Path) {
         if shared.cache.resolve(key) != Resolution::Pending {
             return;

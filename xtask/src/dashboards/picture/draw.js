@@ -1,5 +1,6 @@
 // Draws each type of panel at its position on the grid.
 
+// Grafana's grid has 24 columns; a row is 30 px high, and the gap below it 8 px.
 const CELL = 38;
 const GAP = 8;
 const WIDTH = (1600 - 16) / 24;
@@ -121,11 +122,11 @@ function merged(panel) {
   return { rows, columns };
 }
 
-/** Prometheus drops empty labels, but the query's table has a column for them. */
+/** Adds the labels that only other series of the same query have, as empty: Prometheus omits empty labels. */
 function filled(all) {
   return all.map((it) => {
-    const kin = all.filter((other) => other.target === it.target).flatMap((other) => Object.keys(other.labels));
-    return { ...it, labels: { ...Object.fromEntries(kin.map((label) => [label, ""])), ...it.labels } };
+    const names = all.filter((other) => other.target === it.target).flatMap((other) => Object.keys(other.labels));
+    return { ...it, labels: { ...Object.fromEntries(names.map((label) => [label, ""])), ...it.labels } };
   });
 }
 
@@ -166,7 +167,7 @@ function heatmap(panel, box) {
   const all = results(panel).map((it) => ({ edge: it.labels.le === "+Inf" ? Infinity : Number(it.labels.le), ...it }));
   all.sort((a, b) => a.edge - b.edge);
   const renamed = (name) => panel.transformations.reduce(
-    (so, { options }) => so.replace(new RegExp(options.regex), options.renamePattern), name);
+    (result, { options }) => result.replace(new RegExp(options.regex), options.renamePattern), name);
   const canvas = element("canvas", "plot");
   box.append(canvas);
   const [width, height] = [canvas.width = box.clientWidth - 16, canvas.height = box.clientHeight - 44];
