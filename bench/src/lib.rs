@@ -4,7 +4,7 @@
 //! Each figure is a ratio of alternating measurements of the same work in one run, or a time by the kernel's own clocks.
 
 mod cpu;
-mod crowd;
+mod attack;
 mod descriptors;
 mod idle;
 mod load;
@@ -73,7 +73,7 @@ enum Part {
     /// Ten million resets
     Soak,
     /// An attack on memory: as many connections as the machine takes
-    Crowd,
+    Attack,
     /// Ten minutes of short connections, with idle ones among them
     Closes,
 }
@@ -90,7 +90,7 @@ struct Extent {
     connections: u64,
     soak: u64,
     /// Sockets of the attack on memory.
-    crowd: u64,
+    attack_sockets: u64,
     closes: Duration,
 }
 
@@ -106,7 +106,7 @@ impl Extent {
                 series: 500,
                 connections: 20_000,
                 soak: 300_000,
-                crowd: 20_000,
+                attack_sockets: 20_000,
                 closes: Duration::from_secs(6),
             };
         }
@@ -118,7 +118,7 @@ impl Extent {
             series: 10_000,
             connections: 1_000_000,
             soak: 10_000_000,
-            crowd: 1_000_000,
+            attack_sockets: 1_000_000,
             closes: Duration::from_secs(args.closes_for),
         }
     }
@@ -127,7 +127,7 @@ impl Extent {
 /// To be called first in `main`: takes the role of a process that the bench starts if the environment requests it, else returns.
 pub fn take_role_if_requested() {
     idle_programs::hold_if_requested();
-    crowd::hold_if_requested();
+    attack::hold_if_requested();
 }
 
 /// Measures. Returns whether every limit is met and there is no fault.
@@ -177,10 +177,10 @@ fn measure(args: &BenchArgs) -> Result<Findings> {
             findings.add(measured().with_context(|| format!("{part:?}"))?);
         }
     }
-    if wanted(Part::Crowd) {
-        let result = crowd::run(extent.crowd).context("the attack on memory")?;
+    if wanted(Part::Attack) {
+        let result = attack::run(extent.attack_sockets).context("the attack on memory")?;
         findings.wrong.extend(result.faults.iter().cloned());
-        findings.add(masses::of_crowd(&result));
+        findings.add(masses::of_attack(&result));
     }
     if wanted(Part::Soak) {
         let result = soak::run(extent.soak).context("the soak")?;

@@ -7,15 +7,15 @@ use anyhow::{Result, anyhow};
 
 use super::figures::{Figure, Limit};
 use super::size::{mib, of_count};
-use crate::crowd::CrowdResult;
+use crate::attack::AttackResult;
 use crate::idle::{Explained, Idle, Schedule};
 use crate::load::{self, Load};
 use crate::subject::tool::{Running, Tool};
 use crate::subject::verdicts::Verdicts;
 
 /// Figures of the attack on memory.
-pub(crate) fn of_crowd(result: &CrowdResult) -> Vec<Figure> {
-    let CrowdResult { sockets, memory, restarted, others, .. } = result;
+pub(crate) fn of_attack(result: &AttackResult) -> Vec<Figure> {
+    let AttackResult { sockets, memory, restarted, others, .. } = result;
     let mut figures = vec![
         Figure::new(format!("attack with {sockets} sockets: growth of the agent's memory"), "MiB", result.growth())
             .limited(Limit::AtMost(4.0)),

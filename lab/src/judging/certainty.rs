@@ -17,7 +17,7 @@ Kernels differ in what they show. This page says what to expect; `rstwatch check
 | since | what the kernel provides | on older kernels |
 |---|---|---|
 | 6.12 | a reason for the resets that the kernel sends by itself | derived from the socket's fields, and never `certain` |
-| 6.12 | the socket of a dropped segment | where `tcp_v4_syn_recv_sock` cannot be hooked, the queue that dropped a handshake's last ACK is inferred from drops |
+| 6.11 | the socket of a dropped segment | where `tcp_v4_syn_recv_sock` cannot be hooked, the queue that dropped a handshake's last ACK is inferred from drops |
 | 6.10 | a tracepoint, with a reason, for resets sent without a socket and from TIME_WAIT | a hook on `tcp_v4_send_reset` and `tcp_v6_send_reset` applies the function's own conditions, except those on TCP MD5 |
 | 5.17 | drop reasons | no replacement where `nf_send_reset` or `tcp_v4_syn_recv_sock` cannot be hooked |
 | 5.11 | the packet as an argument of `tcp_reset` | the RST's header comes from a cgroup program that runs for each packet |

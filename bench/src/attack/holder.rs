@@ -1,5 +1,5 @@
 //! A process that holds many connections, since each process may have only so many descriptors. Both ends of each connection are
-//! in it. It is started by [`super::Crowd`], which tells it what to do by lines.
+//! in it. It is started by [`super::Attackers`], which tells it what to do by lines.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Write as _};

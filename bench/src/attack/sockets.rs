@@ -1,4 +1,4 @@
-//! The crowd: processes of one user that hold connections, as many as memory allows.
+//! The attackers: processes of one user that hold connections, as many as memory allows.
 
 use std::fs;
 use std::time::Duration;
@@ -12,29 +12,29 @@ use crate::cpu;
 const PROBE: u64 = 10_000;
 /// What a socket takes at least, in bytes: 4.7 KiB of slabs on Linux 6.18. The first ones may find room that others have left.
 const LEAST: u64 = 5 << 10;
-/// The part of the available memory that the crowd may take.
+/// The part of the available memory that the attackers may take.
 const SHARE: u64 = 2;
 
 /// Processes with their connections, which end when this is dropped.
-pub(super) struct Crowd {
+pub(super) struct Attackers {
     holders: Vec<Holder>,
     sockets: u64,
     /// Number of holders, the first ones, that replace their connections at the moment.
     churning: usize,
 }
 
-impl Crowd {
+impl Attackers {
     /// Opens at most this many sockets, and no more than fit into half of the available memory.
     pub(super) fn open(most: u64) -> Result<Self> {
-        let mut crowd = Self { holders: Vec::new(), sockets: 0, churning: 0 };
+        let mut attackers = Self { holders: Vec::new(), sockets: 0, churning: 0 };
         let before = available_kib()?;
-        crowd.add(PROBE.min(most))?;
+        attackers.add(PROBE.min(most))?;
         let left = available_kib()?;
-        let bytes = (before.saturating_sub(left) * 1024 / crowd.sockets.max(1)).max(LEAST);
+        let bytes = (before.saturating_sub(left) * 1024 / attackers.sockets.max(1)).max(LEAST);
         let room = left * 1024 / SHARE / bytes;
-        crowd.add(most.saturating_sub(crowd.sockets).min(room))?;
-        println!("          {} sockets open; each was taken to need {bytes} bytes of memory", crowd.sockets);
-        Ok(crowd)
+        attackers.add(most.saturating_sub(attackers.sockets).min(room))?;
+        println!("          {} sockets open; each was taken to need {bytes} bytes of memory", attackers.sockets);
+        Ok(attackers)
     }
 
     /// Starts holders, as many as needed, and waits for them.

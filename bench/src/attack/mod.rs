@@ -1,4 +1,4 @@
-//! `cargo xtask bench --only crowd`: an attack on memory. One user opens as many connections as the machine takes, while the agent
+//! `cargo xtask bench --only attack`: an attack on memory. One user opens as many connections as the machine takes, while the agent
 //! has a memory limit. It must stay alive, with exact counts and constant memory, also if it is started again meanwhile, and it
 //! must still explain what befalls others.
 
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 use dev_support::cgroups;
 
 pub(crate) use self::holder::hold_if_requested;
-use self::sockets::Crowd;
+use self::sockets::Attackers;
 use crate::idle::{Explained, Idle, Schedule};
 use crate::load::{self, Load};
 use crate::measure::cost::settled;
@@ -44,7 +44,7 @@ const PORT_WITHOUT_LISTENER: u16 = 1;
 
 /// What the attack did.
 #[derive(Clone, Debug)]
-pub(crate) struct CrowdResult {
+pub(crate) struct AttackResult {
     /// Sockets that were open at once.
     pub(crate) sockets: u64,
     /// Memory of the agent before, with all sockets, and after resets and churn.
@@ -57,7 +57,7 @@ pub(crate) struct CrowdResult {
     pub(crate) untracked: u64,
     /// Resets that were made meanwhile, each sent and received.
     pub(crate) resets: u64,
-    /// Connections that the crowd replaced each second while another user's were closed and used.
+    /// Connections that the attackers replaced each second while another user's were closed and used.
     pub(crate) churned: f64,
     /// Verdicts about those.
     pub(crate) others: Explained,
@@ -75,7 +75,7 @@ pub(crate) struct Memory {
 }
 
 /// Attacks with up to this many sockets. Call it in an isolated network namespace.
-pub(crate) fn run(most: u64) -> Result<CrowdResult> {
+pub(crate) fn run(most: u64) -> Result<AttackResult> {
     let cgroup = MemoryCgroup::with_limit(LIMIT)?;
     // Otherwise everything would belong to the unit or container that runs the bench.
     cgroups::leave_all();
@@ -87,13 +87,13 @@ pub(crate) fn run(most: u64) -> Result<CrowdResult> {
     settled(Counts::now()?)?;
     let before = memory(&agent, &cgroup)?;
     let check = ConservationCheck::begin()?;
-    let mut crowd = Crowd::open(most)?;
-    let sockets = crowd.sockets();
+    let mut attackers = Attackers::open(most)?;
+    let sockets = attackers.sockets();
     let attacked = || format!("the agent, with {sockets} sockets open");
     let open = memory(&agent, &cgroup).with_context(attacked)?;
-    let resets = crowd.reset(RESETS)? + refuse()?;
+    let resets = attackers.reset(RESETS)? + refuse()?;
     let mut faults = check.end(resets, 0).with_context(attacked)?;
-    let (others, churned) = others(&mut crowd).with_context(attacked)?;
+    let (others, churned) = others(&mut attackers).with_context(attacked)?;
     let after = memory(&agent, &cgroup).with_context(attacked)?;
     let untracked = web::value("rstwatch_sockets_untracked_total").with_context(attacked)?;
     drop(agent);
@@ -104,7 +104,7 @@ pub(crate) fn run(most: u64) -> Result<CrowdResult> {
     let ready = began.elapsed().as_secs_f64();
     let check = ConservationCheck::begin()?;
     sleep(WATCHED);
-    let again = crowd.reset(RESETS)? + refuse()?;
+    let again = attackers.reset(RESETS)? + refuse()?;
     faults.extend(check.end(again, 0)?);
     let restarted = memory(&agent, &cgroup).context("the restarted agent")?;
     let kills = cgroup.kills()?;
@@ -113,7 +113,7 @@ pub(crate) fn run(most: u64) -> Result<CrowdResult> {
     }
     let memory = [before, open, after];
     let resets = resets + again;
-    Ok(CrowdResult { sockets, memory, restarted, ready, untracked, resets, churned, others, faults })
+    Ok(AttackResult { sockets, memory, restarted, ready, untracked, resets, churned, others, faults })
 }
 
 fn memory(agent: &Running, cgroup: &MemoryCgroup) -> Result<Memory> {
@@ -128,23 +128,23 @@ fn refuse() -> Result<u64> {
     Ok(REFUSED)
 }
 
-/// Another user's idle connections, in a namespace of their own, while the crowd closes and opens as fast as it can. Also returns
+/// Another user's idle connections, in a namespace of their own, while the attackers close and open as fast as they can. Also returns
 /// how many it replaced each second.
-fn others(crowd: &mut Crowd) -> Result<(Explained, f64)> {
+fn others(attackers: &mut Attackers) -> Result<(Explained, f64)> {
     let verdicts = Verdicts::follow()?;
-    crowd.begin_churn(OTHERS.end)?;
+    attackers.begin_churn(OTHERS.end)?;
     let began = Instant::now();
     let idle = thread::scope(|scope| {
         let others = scope.spawn(|| network::enter().and_then(|()| Idle::run(OTHERS)));
         others.join().unwrap_or_else(|_| Err(anyhow!("the other user panicked")))
     })?;
-    let churned = crowd.end_churn()?;
+    let churned = attackers.end_churn()?;
     #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
     let rate = churned as f64 / began.elapsed().as_secs_f64();
     Ok((idle.explained(verdicts)?, rate))
 }
 
-impl CrowdResult {
+impl AttackResult {
     /// By how many MiB the agent's memory grew: resident, or its cgroup's, whichever is more.
     pub(crate) fn growth(&self) -> f64 {
         let [before, later @ ..] = self.memory;
