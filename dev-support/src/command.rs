@@ -35,7 +35,7 @@ pub fn stdout(command: &mut Command) -> Option<String> {
     done.status.success().then_some(text)
 }
 
-/// Terminates the child when this process dies, and shields it from the terminal's signals.
+/// Makes the kernel terminate the child when the thread that starts it ends, and shields it from the terminal's signals.
 pub fn die_with_parent(command: &mut Command) {
     // A separate process group: the terminal's Ctrl-C reaches this process only, which stops the child itself.
     command.process_group(0);
@@ -45,7 +45,7 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// The program and its first argument, for messages.
+/// The program and its first argument that is not an option, for messages.
 fn name(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let first = command.get_args().find(|arg| !arg.to_string_lossy().starts_with('-'));

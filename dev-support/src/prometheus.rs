@@ -15,12 +15,12 @@ use ureq::typestate::WithoutBody;
 
 use crate::{command, paths};
 
-const TICK: Duration = Duration::from_millis(50);
-const STARTS: Duration = Duration::from_secs(30);
-const ENDS: Duration = Duration::from_secs(10);
-const ANSWERS: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running Prometheus server; ends, and loses its data, when dropped.
+/// A running Prometheus server. Dropping it stops the server and deletes its data.
 pub struct Prometheus {
     child: Child,
     client: ureq::Agent,
@@ -52,7 +52,8 @@ impl Prometheus {
         let log = File::create(folder.path().join("log"))?;
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command::die_with_parent(&mut server);
-        let client = ureq::Agent::config_builder().proxy(None).timeout_global(Some(ANSWERS)).build().new_agent();
+        let client =
+            ureq::Agent::config_builder().proxy(None).timeout_global(Some(RESPONSE_TIMEOUT)).build().new_agent();
         let child = server.spawn().context("cannot start prometheus")?;
         let mut prometheus = Self { child, client, at, folder };
         prometheus.wait_ready()?;
@@ -66,8 +67,8 @@ impl Prometheus {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 bail!("prometheus ended ({status}): {}", log.lines().last().unwrap_or("no message"));
             }
-            ensure!(started.elapsed() < STARTS, "prometheus was not ready within {} s", STARTS.as_secs());
-            sleep(TICK);
+            ensure!(started.elapsed() < START_TIMEOUT, "prometheus was not ready within {} s", START_TIMEOUT.as_secs());
+            sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -110,11 +111,11 @@ impl Drop for Prometheus {
         // Fails only if the server has already ended.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let requested = Instant::now();
-        while requested.elapsed() < ENDS {
+        while requested.elapsed() < STOP_TIMEOUT {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
             }
-            sleep(TICK);
+            sleep(POLL_INTERVAL);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! What the stages hand out: an event, with what the daemon needs beside it and users do not see.
+//! The result of the stages: an event, and the data about it that the daemon needs but users do not see.
 
 use crate::event::Event;
 use crate::identity::Identity;

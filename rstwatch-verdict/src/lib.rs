@@ -1,9 +1,9 @@
 //! The verdict on a TCP reset: pure functions from a kernel record to the event that users read.
 //!
 //! Bytes of the ring become a record ([`decode`]), the record becomes [`evidence`], one ordered table of rules
-//! ([`classify`]) decides cause, sender and confidence, and [`assemble`] builds the [`event`]. [`pair`] joins both ends
-//! of a reset that happened on one host; [`stages`] runs all of it. Nothing here performs I/O or reads a clock: times
-//! are fields of the record.
+//! ([`classify`]) decides cause, sender and confidence, and [`assemble`] builds the [`event`]. [`pair`] joins the
+//! records of both ends if both are on this host; [`stages`] runs all of it. Nothing here performs I/O or reads a
+//! clock: times are fields of the record.
 
 // Shared vocabulary.
 pub mod text;

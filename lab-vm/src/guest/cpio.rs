@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
-/// Names and contents are padded to a multiple of four bytes.
+/// Each name and each file's contents are followed by zeros up to a multiple of four bytes in the archive.
 const ALIGNMENT: usize = 4;
 
 /// An archive being written. Adds the parent folders of each file.
@@ -64,9 +64,10 @@ impl Cpio {
         self.inodes += 1;
         let links = if mode == FOLDER { 2 } else { 1 };
         let size = u32::try_from(contents.len()).with_context(|| format!("{path} is too large"))?;
-        let name = u32::try_from(path.len() + 1)?;
+        let name_size = u32::try_from(path.len() + 1)?;
         self.bytes.extend(b"070701");
-        for field in [self.inodes, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name, 0] {
+        // Inode, mode, uid, gid, links, mtime, size, device (2), special file's device (2), length of the name, checksum.
+        for field in [self.inodes, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0] {
             self.bytes.extend(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend(path.as_bytes());

@@ -1,4 +1,4 @@
-//! Predicates and sentences for answers to segments of a connection that had ended here: what ended it is the cause.
+//! Predicates and sentences for RSTs that answer segments of a connection that had ended here: what ended it is the cause.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ fn past(evidence: &Evidence) -> Option<&End> {
 
 /// The abort that ended the answered segment's connection.
 ///
-/// Only a segment that was in flight at the abort is its consequence. A later one shows that the abort's RST did not
-/// arrive: to the segment's sender this stack has forgotten the connection.
+/// The abort is the cause only for a segment that was in flight at that moment. A later segment shows that the abort's
+/// RST did not arrive: then the cause is that this stack no longer knows the connection.
 fn past_abort(evidence: &Evidence) -> Option<(Abort, Exit)> {
     past(evidence).filter(|end| end.ago <= IN_FLIGHT).and_then(aborted)
 }
@@ -97,12 +97,14 @@ pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| idle(end) && !end.closing_message && !end.uncertain) && with_data(evidence)
 }
 
-/// It sent a short message after an idle period and closed; the periodic scan had not sampled it before.
+/// This host sent a short message after an idle period and closed. The periodic scan had not sampled the connection
+/// before that message.
 pub(super) fn closed_unsampled(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| end.unsampled && idle(end)) && with_data(evidence)
 }
 
-/// Only likely: the last message may have been a late response, or a request within the same tick may have been open.
+/// Only likely: the final message may have been a late response, or a request that came within the same tick as the
+/// last response may have been open.
 pub(super) fn closed_with_closing_message(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(idle) && with_data(evidence)
 }
@@ -185,7 +187,8 @@ pub(super) fn tail_when_idle(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| end.ending == Ending::Closed && idle(end) && !end.unsampled)
 }
 
-/// The remains of a connection whose end is known but explains nothing more.
+/// The last segment of a connection that this host ended: it carries no data, or was in flight when the kernel aborted
+/// the orphaned socket.
 pub(super) fn tail(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(|end| match end.ending {
         Ending::Closed | Ending::HalfClosed => !with_data(evidence),

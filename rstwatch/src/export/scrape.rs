@@ -67,25 +67,25 @@ mod tests {
     #[derive(Default)]
     struct BlockedScrapes {
         scrapes: Arc<Scrapes>,
-        written: Arc<AtomicU64>,
+        begun: Arc<AtomicU64>,
     }
 
     impl BlockedScrapes {
         /// Requests a text. Dropping the sender releases the writer.
         fn request(&self) -> (JoinHandle<Option<Bytes>>, Sender<()>) {
-            let (scrapes, written) = (Arc::clone(&self.scrapes), Arc::clone(&self.written));
+            let (scrapes, begun) = (Arc::clone(&self.scrapes), Arc::clone(&self.begun));
             let (release, released) = mpsc::channel::<()>();
             let write = move || {
-                let text = written.fetch_add(1, Ordering::SeqCst);
+                let text = begun.fetch_add(1, Ordering::SeqCst);
                 _ = released.recv();
                 Some(Bytes::from(text.to_string()))
             };
             (tokio::spawn(async move { scrapes.text(write).await }), release)
         }
 
-        /// Waits until this number of texts was begun.
-        async fn begun(&self, count: u64) {
-            while self.written.load(Ordering::SeqCst) < count {
+        /// Waits until this many texts have been begun.
+        async fn wait_begun(&self, count: u64) {
+            while self.begun.load(Ordering::SeqCst) < count {
                 yield_now().await;
             }
         }
@@ -102,18 +102,18 @@ mod tests {
     async fn concurrent_requests_share_a_text_that_is_not_older_than_any() {
         let scrapes = BlockedScrapes::default();
         let (first, release) = scrapes.request();
-        scrapes.begun(1).await;
+        scrapes.wait_begun(1).await;
         // The first text is being written: these requests wait for the second.
         let mut waiting: Vec<_> = (0..100).map(|_| scrapes.request()).collect();
         scrapes.settle().await;
         drop(release);
         assert_eq!(first.await.expect("ended").as_deref(), Some(&b"0"[..]));
-        scrapes.begun(2).await;
+        scrapes.wait_begun(2).await;
         // The requests that initialized the batch are dropped: another request takes over.
         let rest = waiting.split_off(50);
         waiting.iter().for_each(|(request, _)| request.abort());
         drop(waiting);
-        scrapes.begun(3).await;
+        scrapes.wait_begun(3).await;
         for (request, release) in rest {
             drop(release);
             assert_eq!(request.await.expect("ended").as_deref(), Some(&b"2"[..]));
@@ -124,7 +124,7 @@ mod tests {
     async fn a_writer_that_outlives_its_request_keeps_the_turn() {
         let scrapes = BlockedScrapes::default();
         let (first, release) = scrapes.request();
-        scrapes.begun(1).await;
+        scrapes.wait_begun(1).await;
         first.abort();
         assert!(first.await.is_err_and(|error| error.is_cancelled()));
         let others: Vec<_> = (0..10)
@@ -135,7 +135,7 @@ mod tests {
             })
             .collect();
         scrapes.settle().await;
-        assert_eq!(scrapes.written.load(Ordering::SeqCst), 1, "one text is written at a time");
+        assert_eq!(scrapes.begun.load(Ordering::SeqCst), 1, "one text is written at a time");
         drop(release);
         for other in others {
             assert_eq!(other.await.expect("ended").as_deref(), Some(&b"1"[..]));

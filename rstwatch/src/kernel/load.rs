@@ -16,9 +16,9 @@ use super::{capabilities, layout, memory, object};
 
 /// The loaded object: maps exist, programs wait to be verified.
 pub(super) struct LoadedObject {
-    /// The kernel's BTF, as we read it.
+    /// The kernel's BTF, parsed by this crate.
     pub(super) btf: Btf,
-    /// The same, as aya reads it.
+    /// The same, parsed by aya.
     pub(super) aya_btf: aya::Btf,
     /// Programs and maps.
     pub(super) ebpf: Ebpf,
@@ -61,7 +61,7 @@ impl LoadedObject {
         Ok((program, &self.aya_btf))
     }
 
-    /// A map by its name, which leaves the object.
+    /// Takes a map, by its name, out of the object.
     pub(super) fn take_map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> anyhow::Result<T> {
         let map = self.ebpf.take_map(name).with_context(|| no_map(name))?;
         Ok(map.try_into()?)
@@ -73,7 +73,7 @@ impl LoadedObject {
         Ok(Array::<&mut MapData, T>::try_from(map)?.set(0, value, 0)?)
     }
 
-    /// Restricts what is seen to these network namespaces; none: all are seen.
+    /// Writes the map of watched network namespaces. If it is empty, the settings make the programs watch all.
     fn watch_only(&mut self, netns: &[Netns]) -> anyhow::Result<()> {
         let map = self.ebpf.map_mut("NETNS").with_context(|| no_map("NETNS"))?;
         let mut allowed: HashMap<_, u64, u8> = HashMap::try_from(map)?;

@@ -42,7 +42,7 @@ impl Listener {
     }
 }
 
-/// Sends packets exactly as given, IP header and all.
+/// Sends packets that include their IP header. Over IPv4 the kernel fills in the header's checksum and length (raw(7)).
 pub(crate) struct Raw {
     socket: Socket,
 }

@@ -1,4 +1,4 @@
-//! Resets that a device on the path makes in the peer's name.
+//! Resets that a device on the path sends in the peer's name.
 
 use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
 
@@ -7,7 +7,7 @@ use crate::cause::Cause::{self, FirewallReject, MiddleboxIdle, MiddleboxInjected
 use crate::cause::Sender::{self, LocalFirewall, LocalKernel, Middlebox, Peer};
 use crate::testing::fixture::{self, jiffies};
 
-/// How a device forges the RST: a change of an RST of the peer's that would not differ in anything.
+/// How a device's RST differs from one that the peer could have sent: changes the record of the latter.
 type Forge = fn(&mut ResetRecord);
 
 const FORGERIES: &[(&str, Forge)] = &[

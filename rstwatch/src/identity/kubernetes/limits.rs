@@ -1,8 +1,8 @@
 //! Limits on the size and duration of responses, as a layer around kube's client, which has none for bodies.
 //!
 //! kube buffers a whole list, and a whole line of a watch, of any length; it waits without limit for a response to begin; it
-//! restarts a watch that ends at once without a pause; and it does not check a watch's status. This layer turns each of these
-//! into an error, except for the restarts, which it paces.
+//! restarts a watch without a pause, even if the watch ended at once; and it does not check a watch's status. This layer turns
+//! each of these into an error, except for the restarts, which it paces.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -69,7 +69,7 @@ fn pods_services_and_nodes_are_found_by_address() {
 }
 
 #[test]
-fn pods_in_their_nodes_network_do_not_take_its_name() {
+fn pods_with_host_network_do_not_take_the_nodes_name() {
     let fixture = Fixture::new(100);
     fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
     let mut hosted = pod("proxy", "192.168.0.1");
@@ -141,7 +141,7 @@ fn a_late_event_of_the_old_holder_takes_nothing() {
     assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/a"), "the existing object takes over");
 }
 
-/// A list contains the new service before it is known to lack the old one.
+/// While a list is read, the new service is applied before it is known that the list lacks the old one.
 #[test]
 fn an_address_goes_to_the_next_service_of_a_list() {
     let fixture = Fixture::new(100);
@@ -157,24 +157,24 @@ fn an_address_goes_to_the_next_service_of_a_list() {
 #[test]
 fn an_opted_out_object_loses_its_name() {
     let fixture = Fixture::new(100);
-    let quiet = |mut object: Value| {
+    let opted_out = |mut object: Value| {
         object["metadata"]["annotations"]["rstwatch.dev/ignore-names"] = "true".into();
         object
     };
     fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
-    fixture.apply::<WatchedPod>(&quiet(pod("a", "10.0.0.1")));
+    fixture.apply::<WatchedPod>(&opted_out(pod("a", "10.0.0.1")));
     fixture.apply::<Service>(&service("db", "10.96.0.9"));
-    fixture.apply::<Service>(&quiet(service("db", "10.96.0.9")));
+    fixture.apply::<Service>(&opted_out(service("db", "10.96.0.9")));
     fixture.apply::<Node>(&node("node-a", "192.168.0.1"));
-    fixture.apply::<Node>(&quiet(node("node-a", "192.168.0.1")));
+    fixture.apply::<Node>(&opted_out(node("node-a", "192.168.0.1")));
     assert_eq!(["10.0.0.1", "10.96.0.9", "192.168.0.1"].map(|address| fixture.name(address)), [None, None, None]);
     assert_eq!((fixture.names.len(), fixture.names.read().objects.len()), (0, 0));
     fixture.apply::<WatchedPod>(&pod("b", "10.0.0.2"));
     fixture.delete::<WatchedPod>(&pod("b", "10.0.0.2"));
-    fixture.apply::<WatchedPod>(&quiet(pod("c", "10.0.0.2")));
+    fixture.apply::<WatchedPod>(&opted_out(pod("c", "10.0.0.2")));
     assert_eq!(fixture.name("10.0.0.2"), None, "the former holder's name is removed too");
     fixture.apply::<WatchedPod>(&pod("d", "10.0.0.3"));
-    fixture.apply::<Service>(&quiet(service("other", "10.0.0.3")));
+    fixture.apply::<Service>(&opted_out(service("other", "10.0.0.3")));
     assert_eq!(fixture.name("10.0.0.3").as_deref(), Some("pod shop/d"), "an existing object keeps its name");
     fixture.apply::<WatchedPod>(&pod("a", "10.0.0.1"));
     assert_eq!(fixture.name("10.0.0.1").as_deref(), Some("pod shop/a"), "and back");

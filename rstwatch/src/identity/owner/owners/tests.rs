@@ -165,7 +165,7 @@ fn of_42(owners: &Owners, cgroup: u64) -> (String, Outcome) {
 
 const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
 
-/// Every task is then in the root of the v2 hierarchy, whose id is 1.
+/// Without a mounted v2 hierarchy, every task is in its root, whose id is 1.
 #[test]
 fn with_cgroup_v1_alone() {
     let (_root, owners) = host(V1, &format!("4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n"));
@@ -189,7 +189,7 @@ fn on_a_hybrid_host() {
     assert_eq!((workload.map(|it| it.name).as_deref(), outcome), (Some("docker.service"), Outcome::Unit));
 }
 
-/// In a container with its own hierarchy, cgroup ids cannot be resolved; the host's processes can.
+/// An agent in a cgroup namespace of its own cannot resolve cgroup ids, but can resolve the host's processes.
 #[test]
 fn in_a_cgroup_namespace() {
     let (_root, owners) =
