@@ -147,7 +147,9 @@ impl<K: KernelSide> Scanner<K> {
             let (netns, fresh) = (*netns, *fresh);
             let before = self.kernel.sent(netns);
             let Some(reading) = Reading::of(net) else { continue };
-            let sent = before.zip(self.kernel.sent(netns));
+            // With a cgroup filter the agent counts the cgroup's resets, and the kernel those of the whole namespace.
+            let comparable = self.scope.cgroup.is_none();
+            let sent = before.zip(self.kernel.sent(netns)).filter(|_| comparable);
             let full = self.is_full(netns, &reading, limit);
             if full {
                 self.kernel.conntrack_was_full(netns, monotonic_ns());
