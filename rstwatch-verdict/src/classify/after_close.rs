@@ -93,6 +93,11 @@ fn idle(end: &End) -> bool {
     end.idle.is_some_and(|idle| idle >= GAP)
 }
 
+/// Which end had asked last was not seen, so neither was whether a request was open.
+pub(super) fn closed_unseen(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| !end.role_seen)
+}
+
 pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| idle(end) && !end.closing_message && !end.uncertain) && with_data(evidence)
 }

@@ -110,6 +110,7 @@ rules! {
     linger2: LingerAbort by LocalKernel, Certain; when s::linger2; says |_| "the peer acknowledged this host's FIN; a negative TCP_LINGER2 ends the socket there".into();
     after_close_overflow: ListenOverflow by LocalKernel, Certain; when a::after_close_overflow; says |_| "segment of a handshake that failed on a full accept queue".into();
     after_close_killed: ProcessDied by LocalKernel, Certain; when a::after_close_killed; says s::say_exit;
+    closed_unseen: NoSuchConnection by LocalKernel, Likely; when a::closed_unseen; among c::closed_here; says a::say_closed;
     after_close_exited: ProcessDied by LocalKernel, Likely; when a::after_close_exited; says s::say_exit;
     after_close_while_full: ConntrackFull by LocalKernel, Likely; when a::after_close_while_full; says s::say_timed_out_while_full;
     after_close_timed_out: KeepaliveTimeout by LocalKernel, Likely; when a::after_close_timed_out; says a::say_timed_out;

@@ -18,6 +18,9 @@ pub struct End {
     pub closing_message: bool,
     /// Whether a request was open is uncertain: request and response have the same time.
     pub uncertain: bool,
+    /// Whether this end opened the connection or accepted it is known. It is not where the kernel side had no room for the
+    /// connection at first; then what was open is not known either.
+    pub role_seen: bool,
     /// Some of our bytes were not acknowledged.
     pub outstanding: bool,
     /// The periodic scan did not sample the connection before its final message, so the idle time is a guess.
@@ -134,6 +137,7 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         closing_message,
         uncertain,
         unsampled,
+        role_seen: conn.role != role::UNKNOWN,
         outstanding: outstanding(conn) > 0,
         ending: ending(conn, context),
         exit: Exit::of(conn, idle.is_some()),
@@ -183,6 +187,10 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     // A socket that never was connected has no times.
     if conn.old_state == state::SYN_SENT {
         return Interrupted::Work { uncertain: false };
+    }
+    // Which end asks was not seen, so it is not known whether a request was open.
+    if conn.role == role::UNKNOWN {
+        return Interrupted::Work { uncertain: true };
     }
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, present, role, sk_class};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, role, sk_class};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::Stages;
@@ -49,6 +49,13 @@ const PIECES: &[Piece] = &[
         if it.flags & flags::UNTRANSLATED != 0 {
             it.flags &= !flags::UNTRANSLATED;
             it.task = FromZeros::new_zeroed();
+        }
+    }),
+    // The socket had no room in the kernel side's table until it was closed.
+    piece("the beginning of the connection", |it| {
+        let aborted = it.conn.marks & mark::ABORTED != 0;
+        if matches!(it.conn.role, role::CLIENT | role::SERVER) && !aborted {
+            it.conn = ConnState { role: role::UNKNOWN, established_ns: 0, ttl: 0, ..it.conn };
         }
     }),
     piece("the RST's header", |it| {

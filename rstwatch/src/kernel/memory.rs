@@ -35,7 +35,7 @@ impl Tables {
     /// The size for this process: at most `wanted`, a power of two.
     pub fn new(wanted: u32) -> Self {
         let proc = Path::new("/proc");
-        let given = std::env::var(VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
+        let given = given();
         let limit = given.into_iter().chain(cgroup_limit(proc, &Mounts::read(proc))).min();
         Self { wanted, connections: within(wanted, limit), limit }
     }
@@ -56,6 +56,16 @@ impl Tables {
     pub fn bytes(self) -> u64 {
         bytes(self.connections)
     }
+}
+
+/// The limit that the environment names.
+fn given() -> Option<u64> {
+    let text = std::env::var(VARIABLE).ok()?;
+    let bytes = text.trim().parse().ok();
+    if bytes.is_none() {
+        tracing::warn!("{VARIABLE} is {text:?}, which is ignored: give a number of bytes");
+    }
+    bytes
 }
 
 /// Slots of all regions: living connections, as many recent tombstones, half as many lasting ones.

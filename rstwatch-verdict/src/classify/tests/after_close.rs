@@ -2,7 +2,7 @@
 
 use rstwatch_common::record::{ResetRecord, flags, last_payload, mark, role, sk_class, state, tcp_flag};
 
-use super::sent::{answer_from, exiting, full, idle_at_close, marked};
+use super::sent::{answer_from, exiting, full, idle_at_close, marked, unseen};
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
 
@@ -106,6 +106,7 @@ pub(super) const CASES: &[Case] = &[
     ("after_close_idle_abort", idle_abort),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
+    ("closed_unseen", || unseen(closed(60_000))),
     ("closed_when_idle", || closed(60_000)),
     // A process per connection that exits on an idle timer has reaped it, not crashed.
     ("closed_when_idle", || {

@@ -53,6 +53,12 @@ pub(super) fn abandoned_connect() -> ResetRecord {
 }
 
 /// netfilter rejected a SYN.
+/// Hides how the connection began, as if the kernel side had had no room for it.
+pub(super) fn unseen(mut record: ResetRecord) -> ResetRecord {
+    (record.conn.role, record.conn.established_ns) = (role::UNKNOWN, 0);
+    record
+}
+
 fn rejected() -> ResetRecord {
     let mut record = fixture::sent_answer();
     record.kind = kind::FIREWALL;
