@@ -83,7 +83,7 @@ pub struct Event {
 pub enum Follows {
     /// An RST that this host received had ended the connection.
     Rst {
-        /// Who had sent that RST.
+        /// The sender of that RST.
         sender: Sender,
     },
     /// This host had given up connecting.

@@ -1,5 +1,5 @@
-//! A process that holds many connections, since each process may have only so many descriptors. Both ends of each connection are
-//! in it. It is started by [`super::Attackers`], which tells it what to do by lines.
+//! A process that keeps many connections open, each with both ends. Several are needed, because the number of descriptors of a
+//! process is limited. [`super::Attackers`] starts it and sends it commands, one per line.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -18,7 +18,7 @@ use crate::{descriptors, resets};
 const REQUEST: &str = "XTASK_BENCH_HOLDER";
 /// Descriptors for everything but the connections.
 const RESERVE: u64 = 64;
-/// The user that owns the sockets: nobody.
+/// The UID of the sockets: that of the user `nobody`.
 const USER: u32 = 65534;
 
 /// What a holder is told, each with one number; it answers with one number.

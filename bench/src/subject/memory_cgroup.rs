@@ -1,4 +1,4 @@
-//! A cgroup with a memory limit, for the agent alone.
+//! A memory-limited cgroup in which only the agent runs.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt as _;

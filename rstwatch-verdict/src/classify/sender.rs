@@ -9,7 +9,7 @@ use crate::evidence::{Abort, End, Ending, Evidence, Origin, Received, Sent};
 pub(super) fn of(by: By, evidence: &Evidence) -> (Sender, Confidence) {
     let traced = if evidence.is_derived() { Likely } else { Certain };
     match by {
-        // Only the stack answers; what is derived is the cause.
+        // Only the stack answers segments. A derived reason concerns the cause, not the sender.
         By::LocalKernel if answers(evidence) => (Sender::LocalKernel, Certain),
         By::LocalApp => (Sender::LocalApp, traced),
         By::LocalKernel => (Sender::LocalKernel, traced),

@@ -18,8 +18,8 @@ pub struct End {
     pub closing_message: bool,
     /// Whether a request was open is uncertain: request and response have the same time.
     pub uncertain: bool,
-    /// Whether this end opened the connection or accepted it is known. It is not where the kernel side had no room for the
-    /// connection at first; then what was open is not known either.
+    /// Whether the kernel side saw that this end opened or accepted the connection. If it had no room for the state at first, it
+    /// did not, and cannot tell whether a request was open.
     pub role_seen: bool,
     /// Some of our bytes were not acknowledged.
     pub outstanding: bool,
