@@ -122,6 +122,7 @@ layout! {
     ts_recent: "tcp_sock" "rx_opt.ts_recent",
     first_tx_mstamp: "tcp_sock" "first_tx_mstamp",
     tcp_mstamp: "tcp_sock" "tcp_mstamp",
+    delivered_mstamp: "tcp_sock" "delivered_mstamp",
     rcv_wup: "tcp_sock" "rcv_wup",
     tsorted_sent_queue: "tcp_sock" "tsorted_sent_queue",
     is_mptcp: "tcp_sock" "is_mptcp",

@@ -30,8 +30,6 @@ wire! {
         pub listen_overflow: u32,
         /// Jiffies in a second.
         pub hz: u32,
-        /// Microseconds of a jiffy.
-        pub jiffy_us: u64,
         /// Id of the watched cgroup.
         pub cgroup: u64,
         /// Nanoseconds between two detail events of one kind on one CPU, on average.
@@ -88,7 +86,6 @@ impl Settings {
         invalid_syn: u32::MAX,
         listen_overflow: u32::MAX,
         hz: 0,
-        jiffy_us: 0,
         cgroup: 0,
         detail_interval_ns: 0,
         detail_burst_ns: 0,

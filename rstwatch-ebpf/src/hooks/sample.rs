@@ -6,7 +6,7 @@
 use rstwatch_common::record::{ConnState, last_payload, role, state};
 
 use crate::conn_state::{gaps, slots};
-use crate::facts::clock::{jiffies, now};
+use crate::facts::clock::jiffies;
 use crate::facts::files::{TaskFile, tcp_socket};
 use crate::facts::socket::{Ages, ages_of, sends_keepalives};
 use crate::kernel::{setting, value};
@@ -46,30 +46,27 @@ fn last_payload_of(ages: &Ages, client: bool, sk: u64) -> u16 {
     let tie = ages.sent == ages.received;
     if ages.sent < ages.received || (tie && decisive && ages.ack < ages.received) {
         last_payload::OURS
-    } else if ages.received < ages.sent || client || active_after(sk, ages.received) {
+    } else if ages.received < ages.sent || client || active_after_ack(sk, ages.received) {
         last_payload::PEERS
     } else {
         last_payload::UNKNOWN
     }
 }
 
-/// The most that jiffies may lag behind the clock: two ticks, or this much if a hypervisor preempts the CPU that counts them. A
-/// delayed ACK comes later still (TCP_DELACK_MIN, include/net/tcp.h: 40 ms).
-const JIFFIES_LAG_US: u64 = 25_000;
+/// Segments that belong to the ACK itself, such as an update of the window, come within this time. A delayed ACK comes later
+/// (TCP_DELACK_MIN, include/net/tcp.h: 40 ms).
+const WITH_ACK_US: u64 = 25_000;
 
-/// Whether the socket received or sent a segment after the time `jiffies_ago`, by more than the jiffies' lag. Every segment sets
-/// `tcp_mstamp` (net/ipv4/tcp_output.c, tcp_mstamp_refresh), in microseconds of `ktime_get_ns`. Keepalives of either side set it
-/// too: then it proves nothing.
+/// Whether the socket received or sent a segment after the last ACK of our data. Every segment sets `tcp_mstamp`
+/// (net/ipv4/tcp_output.c, tcp_mstamp_refresh), and such an ACK copies it to `delivered_mstamp` (net/ipv4/tcp_rate.c,
+/// tcp_rate_gen): one clock, while jiffies lag whenever a hypervisor preempts the CPU that counts them. Keepalives of either
+/// side set `tcp_mstamp` too: then it proves nothing, and neither does a socket that has sent nothing.
 #[inline(always)]
-fn active_after(sk: u64, jiffies_ago: u32) -> bool {
+fn active_after_ack(sk: u64, jiffies_ago: u32) -> bool {
+    let acknowledged = value!(sk, delivered_mstamp, u64);
     let probed = value!(sk, last_oow_ack_time, u32);
-    if sends_keepalives(sk) || (probed != 0 && jiffies().wrapping_sub(probed) < jiffies_ago) {
-        return false;
-    }
-    let tick = setting!(jiffy_us);
-    let idle = (now() / 1000).saturating_sub(value!(sk, tcp_mstamp, u64));
-    let lag = if 2 * tick > JIFFIES_LAG_US { 2 * tick } else { JIFFIES_LAG_US };
-    idle + lag < jiffies_ago as u64 * tick
+    let keepalive = sends_keepalives(sk) || (probed != 0 && jiffies().wrapping_sub(probed) < jiffies_ago);
+    acknowledged != 0 && !keepalive && value!(sk, tcp_mstamp, u64).wrapping_sub(acknowledged) > WITH_ACK_US
 }
 
 #[inline(always)]

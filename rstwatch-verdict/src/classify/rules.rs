@@ -124,7 +124,7 @@ rules! {
     after_close_keepalive: KeepaliveTimeout by LocalKernel, Certain; when a::after_close_keepalive; says a::say_aborted;
     after_close_destroyed: AdminAbort by LocalKernel, Certain; when a::after_close_destroyed; says a::say_aborted;
     closed_when_idle: IdleReaped by LocalKernel, Certain; when a::closed_when_idle; says a::say_closed;
-    closed_unsampled: NoSuchConnection by LocalKernel, Likely; when a::closed_unsampled; among c::closed_here_unsampled; says |_| "this host sent a short message after an idle period and closed: a closing message, or a late response".into();
+    closed_unsampled: NoSuchConnection by LocalKernel, Likely; when a::closed_unsampled; among c::closed_here_unsampled; says |_| "this host sent something after the client had been silent, and closed: a closing message, or the end of a response".into();
     closed_with_closing_message: IdleReaped by LocalKernel, Likely; when a::closed_with_closing_message; among c::closed_idle_here; says a::say_closed;
     gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when a::gave_up_or_closed; says a::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when a::closed_then_data; says a::say_closed;
@@ -151,7 +151,7 @@ rules! {
     aborted_together: PeerAbort by Signs, Likely; when r::aborted_together; among c::aborted_together; says r::say_ended_together;
 
     // Received after the peer's FIN.
-    unsampled_closing_message: NoSuchConnection by Signs, Likely; when r::unsampled_closing_message; among c::closing_or_response; says |_| "the peer sent a short message after an idle period and closed: a closing message, or a late response; then this host wrote".into();
+    unsampled_closing_message: NoSuchConnection by Signs, Likely; when r::unsampled_closing_message; among c::closing_or_response; says |_| "the peer sent something after this host had been silent, and closed: a closing message, or the end of a response; then this host wrote".into();
     reused_after_timer: IdleReaped by Signs, Likely; when r::reused_after_timer; says r::say_fin;
     reused_after_fin: NoSuchConnection by Signs, Likely; when r::reused_after_fin; among c::closed_idle; says r::say_fin;
     wrote_after_fin: NoSuchConnection by Signs, Likely; when r::wrote_after_fin; among c::closed_busy; says r::say_fin;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_payload, mark, role, state};
 
-use super::idle::{MAX_CLOSING_BYTES, MAX_CLOSING_SEGMENTS};
+use super::idle::MAX_CLOSING_BYTES;
+use super::sample::{self, LastMessages, Sample};
 use super::{Context, GAP, Reason, idle, reason};
 
 /// The end of our side.
@@ -123,20 +124,20 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     if ended == 0 || closed_before_the_agent(conn) {
         return None;
     }
-    let (idle, closing_message, uncertain) = match interrupted(conn, context) {
+    let interrupted = interrupted(conn, context);
+    let (idle, closing_message, uncertain) = match interrupted {
         Interrupted::Work { uncertain } => (None, false, uncertain),
         Interrupted::Idle { jiffies, closing_message, uncertain } => {
             (context.jiffies(jiffies), closing_message, uncertain)
         }
         Interrupted::Unsampled { jiffies } => (context.jiffies(jiffies), true, true),
     };
-    let unsampled = closing_message && conn.sampled.closing_quiet == 0;
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
         closing_message,
         uncertain,
-        unsampled,
+        unsampled: matches!(interrupted, Interrupted::Unsampled { .. }),
         role_seen: conn.role != role::UNKNOWN,
         outstanding: outstanding(conn) > 0,
         ending: ending(conn, context),
@@ -218,14 +219,7 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     if conn.role == role::CLIENT || is_gap(sent) || !is_gap(received) {
         return Interrupted::Idle { jiffies: last, closing_message: false, uncertain };
     }
-    match final_message(conn) {
-        FinalMessage::Closing { idle } => {
-            Interrupted::Idle { jiffies: idle.max(last), closing_message: is_gap(idle), uncertain: false }
-        }
-        FinalMessage::Response => Interrupted::Idle { jiffies: last, closing_message: false, uncertain: false },
-        FinalMessage::Long => Interrupted::Work { uncertain: true },
-        FinalMessage::Unsampled => Interrupted::Unsampled { jiffies: received },
-    }
+    final_message(conn, context)
 }
 
 /// Segments of a new connection that are acknowledged at once (TCP_MAX_QUICKACKS, include/net/tcp.h).
@@ -236,34 +230,27 @@ fn is_old(conn: &ConnState) -> bool {
 }
 
 /// What a server sent last before it closed, after the client had been idle.
-enum FinalMessage {
-    /// A closing message: short, after an idle period without an open request.
-    Closing {
-        /// The idle period in jiffies.
-        idle: u32,
-    },
-    /// A response, or the end of a stream.
-    Response,
-    /// Too long for a closing message, after an idle period without an open request.
-    Long,
-    /// A short message of a connection that was not sampled in time.
-    Unsampled,
-}
-
-fn final_message(conn: &ConnState) -> FinalMessage {
-    let few = conn.sampled.closing_segs <= MAX_CLOSING_SEGMENTS;
-    let short = few && u32::from(conn.sampled.closing_bytes) <= MAX_CLOSING_BYTES;
-    match (conn.sampled.closing_quiet, conn.sampled.last_payload) {
-        (0, _) => FinalMessage::Unsampled,
-        // The request came before the idle period, the response after it.
-        (_, last_payload::PEERS) => FinalMessage::Response,
-        // Its first payload: nothing but a request can have come before.
-        (_, last_payload::UNKNOWN) if conn.sampled.segs_out == 0 && conn.closed.bytes_received > 0 => {
-            FinalMessage::Response
+fn final_message(conn: &ConnState, context: &Context) -> Interrupted {
+    let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
+    let sampled = &conn.sampled;
+    // Its first payload: nothing but a request can have come before.
+    let no_response = sampled.last_payload == last_payload::UNKNOWN && sampled.segs_out == 0;
+    let sample = Sample {
+        age: sample::age(sampled, sampled.closing_quiet),
+        request_open: sampled.last_payload == last_payload::PEERS || (no_response && conn.closed.bytes_received > 0),
+        segments: sampled.closing_segs,
+    };
+    match sample.last_messages(received, context) {
+        LastMessages::Few if u32::from(sampled.closing_bytes) <= MAX_CLOSING_BYTES => {
+            let idle = sampled.closing_quiet.saturating_sub(sent);
+            let closing_message = context.jiffies(idle).is_some_and(|length| length >= GAP);
+            Interrupted::Idle { jiffies: idle.max(sent.min(received)), closing_message, uncertain: false }
         }
-        (idle, _) if short => FinalMessage::Closing { idle: idle.saturating_sub(conn.closing.sent_age) },
-        _ if few => FinalMessage::Long,
-        _ => FinalMessage::Response,
+        LastMessages::Few => Interrupted::Work { uncertain: true },
+        LastMessages::Response | LastMessages::Stream => {
+            Interrupted::Idle { jiffies: sent.min(received), closing_message: false, uncertain: false }
+        }
+        LastMessages::Unknown => Interrupted::Unsampled { jiffies: received },
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag, tcp_flag};
 
 use super::facts::since;
+use super::sample::{self, LastMessages, Sample};
 use super::{Context, GAP, facts};
 
 /// An idle gap.
@@ -51,9 +52,6 @@ impl Gap {
 /// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
 /// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
 pub(super) const MAX_CLOSING_BYTES: u32 = 512;
-
-/// Maximum segments of a closing message: the protocol's own, and that of its encryption.
-pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// A closing message arrives at most this long before the FIN.
 const WITH_FIN: Duration = Duration::from_millis(200);
@@ -160,10 +158,10 @@ pub(super) fn unread(record: &ResetRecord) -> u32 {
 /// How long the connection had been idle when the peer's FIN arrived; zero if a request was open, `None` if not seen.
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let conn = &record.conn;
+    let sample = sample_at_fin(conn);
     // Same jiffy: the periodic scan's sample decides who sent last.
     let tie = conn.fin.sent_age == conn.fin.received_age;
-    let unanswered =
-        conn.fin.sent_age < conn.fin.received_age || (tie && conn.sampled.last_payload == last_payload::OURS);
+    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.request_open);
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);
@@ -171,14 +169,15 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let response_open =
         conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
     let closing_message = closing_message(record, context);
+    let last_messages = sample.last_messages(conn.fin.sent_age, context);
     // If the client was waiting when last sampled, the message is a response, though a late one.
-    let late_response = closing_message && conn.role == role::CLIENT && conn.sampled.last_payload == last_payload::OURS;
+    let late_response = closing_message && conn.role == role::CLIENT && last_messages == LastMessages::Response;
     if request_open || response_open || late_response {
         Some(Duration::ZERO)
     } else if crossed(record, context) {
         context.jiffies(conn.fin.received_age)
     } else if closing_message {
-        context.jiffies(idle_before_closing_message(conn))
+        context.jiffies(idle_before_closing_message(conn, last_messages))
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
@@ -206,16 +205,29 @@ fn closing_message(record: &ResetRecord, context: &Context) -> bool {
 fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
     let client = conn.role == role::CLIENT && conn.fin.unread > 1;
-    client && conn.sampled.fin_quiet == 0 && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
+    let unknown = sample_at_fin(conn).last_messages(conn.fin.sent_age, context) == LastMessages::Unknown;
+    client && unknown && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
+}
+
+/// The last sample, seen from the peer's FIN.
+fn sample_at_fin(conn: &ConnState) -> Sample {
+    Sample {
+        age: sample::age(&conn.sampled, conn.sampled.fin_quiet),
+        // Before the first response, our request may have the time of the handshake.
+        request_open: conn.sampled.last_payload == last_payload::OURS
+            || (conn.sampled.segs_out != 0 && conn.sampled.segs_in == 0),
+        segments: conn.sampled.fin_segs,
+    }
 }
 
 /// Idle jiffies before the unread message that came with the FIN. It is a closing message only if a sample found the
 /// connection idle; a peer that kept pushing has sent more segments.
-fn idle_before_closing_message(conn: &ConnState) -> u32 {
-    match conn.sampled.fin_quiet {
-        0 => conn.fin.sent_age,
-        _ if conn.sampled.fin_segs > MAX_CLOSING_SEGMENTS => conn.fin.received_age,
-        idle => conn.fin.sent_age.min(idle.saturating_sub(conn.fin.received_age)),
+fn idle_before_closing_message(conn: &ConnState, last_messages: LastMessages) -> u32 {
+    let fin = &conn.fin;
+    match last_messages {
+        LastMessages::Few => fin.sent_age.min(conn.sampled.fin_quiet.saturating_sub(fin.received_age)),
+        LastMessages::Response | LastMessages::Stream => fin.received_age,
+        LastMessages::Unknown => fin.sent_age,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod forgery;
 mod idle;
 mod reason;
 mod received;
+mod sample;
 mod sent;
 
 use std::net::SocketAddr;

@@ -50,7 +50,6 @@ pub(super) fn of(btf: &Btf, scope: &Scope, limits: &Limits) -> Settings {
             .unwrap_or(u32::MAX),
         listen_overflow: drop_reason(btf, "TCP_LISTEN_OVERFLOW").unwrap_or(u32::MAX),
         hz: clock::hz(),
-        jiffy_us: u64::try_from(clock::jiffy().as_micros()).unwrap_or(u64::MAX),
         cgroup: scope.cgroup.unwrap_or(0),
         detail_interval_ns: interval,
         detail_burst_ns: interval.saturating_mul(limits.burst.into()),

@@ -36,7 +36,7 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(S, 1)],
         wants: &[
             sent(S, "data_after_close", KERNEL).no_socket().why(SCANNED_LATE),
-            received(C, "data_after_close", PEER),
+            received(C, "data_after_close", PEER).why(SCANNED_LATE),
         ],
         ..BASE
     },

@@ -70,8 +70,36 @@ pub(super) const CASES: &[Case] = &[
     ("closed_then_data", || {
         let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
+        record.conn.sampled.jiffies = jiffies(600);
         record.conn.sampled.closing_quiet = jiffies(1_000);
         (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (60_000, 40);
+        record
+    }),
+    // Sampled too long before the end, while the first response was sent: what came last may have been a closing message after
+    // an idle period.
+    ("closed_unsampled", || {
+        let mut record = closed(1_500);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(1_490);
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (602, 4);
+        record
+    }),
+    // The same with a request open at that sample.
+    ("closed_unsampled", || {
+        let mut record = closed(1_500);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(1_490);
+        record.conn.sampled.last_payload = last_payload::PEERS;
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (140, 2);
+        record
+    }),
+    // Sampled before the last request: a slow response, or a closing message.
+    ("closed_unsampled", || {
+        let mut record = closed(1_500);
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.closing_quiet = jiffies(1_600);
+        record.conn.sampled.last_payload = last_payload::OURS;
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
         record
     }),
     // A kernel without reasons: a late segment of a killed process's connection reaches the overloaded listener of its

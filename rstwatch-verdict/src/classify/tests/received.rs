@@ -163,8 +163,27 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 3_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 300;
+        record.conn.sampled.jiffies = jiffies(600);
         record.conn.sampled.fin_quiet = jiffies(1_200);
         record.conn.sampled.fin_segs = 5;
+        record
+    }),
+    // Sampled so early that an idle period may have followed the response.
+    ("unsampled_closing_message", || {
+        let mut record = after_fin(bare(), 1_500);
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 113;
+        record.conn.sampled.fin_quiet = jiffies(1_490);
+        record.conn.sampled.fin_segs = 4;
+        record
+    }),
+    // Sampled before our last request: a slow response, or a closing message.
+    ("unsampled_closing_message", || {
+        let mut record = after_fin(bare(), 1_500);
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 25;
+        record.conn.sampled.fin_quiet = jiffies(1_600);
+        record.conn.sampled.fin_segs = 2;
         record
     }),
     // A short, late response that came with the FIN and is unread, but not a closing message.
@@ -172,8 +191,21 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 3_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 25;
+        record.conn.sampled.jiffies = jiffies(2_500);
         record.conn.sampled.fin_quiet = jiffies(3_000);
         record.conn.sampled.last_payload = last_payload::OURS;
+        record
+    }),
+    // The same, where our request has the time of the handshake: nothing had come back when the sample was taken.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 1_000);
+        record.conn.fin.received_age = 0;
+        record.conn.fin.unread = 234;
+        record.conn.sampled.jiffies = jiffies(400);
+        record.conn.sampled.fin_quiet = jiffies(1_000);
+        record.conn.sampled.segs_out = 1;
+        record.conn.sampled.fin_segs = 1;
+        record.conn.sampled.last_payload = last_payload::PEERS;
         record
     }),
     // The first copy of our request was lost because the host was down, not because the connection was idle.
@@ -250,6 +282,7 @@ pub(super) const CASES: &[Case] = &[
         let mut record = after_fin(bare(), 60_000);
         record.conn.fin.received_age = 0;
         record.conn.fin.unread = 25;
+        record.conn.sampled.jiffies = jiffies(59_500);
         record.conn.sampled.fin_quiet = jiffies(60_000);
         record
     }),
