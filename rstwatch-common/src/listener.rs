@@ -30,6 +30,10 @@ wire! {
         pub limit: u32,
         /// 1: it is closed.
         pub gone: u32,
+        /// Hashes of its user, cgroup and network namespace.
+        pub share: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 

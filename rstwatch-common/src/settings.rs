@@ -44,6 +44,15 @@ wire! {
 /// Slots of a bucket: as many words as a cache line holds.
 pub const SLOTS_PER_BUCKET: u32 = 8;
 
+/// Slots of the table's regions: living connections, as many recent tombstones, half as many lasting ones.
+#[must_use]
+pub const fn table_slots(connections: u32) -> u32 {
+    connections / 2 * 5
+}
+
+/// Slots behind them for each possible CPU, for sockets that have none.
+pub const SCRATCH_PER_CPU: u32 = 3;
+
 /// The smallest `connections`.
 pub const MIN_CONNECTIONS: u32 = 1 << 12;
 

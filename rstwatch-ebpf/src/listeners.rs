@@ -17,9 +17,10 @@ use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
 use crate::facts::socket::flow_of;
 use crate::facts::task::read_current_process;
 use crate::kernel::{Base, offset, read_into, read_or_zero, value};
+use crate::listener_shares;
 use crate::words::{add_one, copy};
 
-/// Maximum listeners.
+/// Maximum listeners; of one user, cgroup or network namespace half as many.
 pub const MAX: u32 = 16_384;
 
 /// Listeners by the address of their socket.
@@ -42,7 +43,7 @@ pub const INIT: u32 = 1;
 pub fn opened(sk: u64) {
     let mut owner = Task::NONE;
     read_current_process(&mut owner);
-    insert(sk, &owner, 0);
+    insert(sk, &owner);
 }
 
 /// A scan found a socket listening. If it ended meanwhile, on another CPU, its element is removed here: no hook would.
@@ -57,17 +58,23 @@ pub fn found(sk: u64, owner: &Task) {
         }
         return;
     }
-    insert(sk, owner, BPF_NOEXIST as u64);
+    insert(sk, owner);
     if value!(sk, skc_state, u8) != state::LISTEN {
-        let _ = LISTENERS.remove(&sk);
+        remove(sk);
     }
 }
 
 #[inline(always)]
-fn insert(sk: u64, owner: &Task, flags: u64) {
+fn insert(sk: u64, owner: &Task) {
     let netns = netns_of_sock(sk);
     if !watched(netns, || net_of_sock(sk)) || !in_cgroup(sk) {
         return;
+    }
+    // The element of a former listener at this address.
+    remove(sk);
+    let share = listener_shares::of(sk);
+    if listener_shares::holds(share, MAX as u64 / 2) {
+        return count_unlisted();
     }
     let drops = value!(sk, sk_drops, u32);
     let listener = Listener {
@@ -83,12 +90,31 @@ fn insert(sk: u64, owner: &Task, flags: u64) {
         length: 0,
         limit: value!(sk, sk_max_ack_backlog, u32),
         gone: 0,
+        share,
+        reserved: 0,
     };
-    if LISTENERS.insert(&sk, &listener, flags).is_err()
-        && LISTENERS.get_ptr(&sk).is_none()
-        && let Some(unlisted) = UNLISTED.get_ptr_mut(0)
-    {
+    if LISTENERS.insert(&sk, &listener, BPF_NOEXIST as u64).is_ok() {
+        listener_shares::count(share, 1);
+    } else if LISTENERS.get_ptr(&sk).is_none() {
+        count_unlisted();
+    }
+}
+
+#[inline(always)]
+fn count_unlisted() {
+    if let Some(unlisted) = UNLISTED.get_ptr_mut(0) {
         add_one(unlisted);
+    }
+}
+
+/// Removes a listener from the map, if it is there.
+#[inline(always)]
+fn remove(sk: u64) {
+    let Some(listener) = LISTENERS.get_ptr(&sk) else { return };
+    // SAFETY: an element of the map.
+    let share = unsafe { (*listener).share };
+    if LISTENERS.remove(&sk).is_ok() {
+        listener_shares::count(share, -1);
     }
 }
 
@@ -120,7 +146,7 @@ pub fn closed(sk: u64) {
         let key = Gone { sock: sk, since_ns: listener.since_ns };
         let _ = GONE.insert(&key, listener, 0);
     }
-    let _ = LISTENERS.remove(&sk);
+    remove(sk);
 }
 
 /// A handshake found the queue full: an overflow.

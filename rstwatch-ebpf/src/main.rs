@@ -16,6 +16,7 @@ mod emit;
 mod facts;
 mod hooks;
 mod kernel;
+mod listener_shares;
 mod listeners;
 mod reports;
 mod words;

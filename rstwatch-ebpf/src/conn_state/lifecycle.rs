@@ -8,7 +8,7 @@ use crate::conn_state::{slots, tombstones};
 use crate::facts::clock::{jiffies, now};
 use crate::facts::netns::net_of_sock;
 use crate::facts::socket::{
-    ages_of, family_of, flow_of, is_orphaned, kept_ttl, lingers_zero, sends_keepalives, unacknowledged, unread_of,
+    ages_of, family_of, flow_of, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives, unacknowledged, unread_of,
 };
 use crate::facts::task::{current_tgid, read_current_process};
 use crate::kernel::{Base, field, setting, value};
@@ -35,6 +35,14 @@ fn set_owner_if(conn: &mut ConnState, called: bool) {
 pub fn opened(conn: &mut ConnState, role: u8) {
     set_owner(conn);
     conn.role = role;
+}
+
+/// The connection began unseen: before the agent, or when no slot was free. What the socket still shows of its beginning.
+#[inline(always)]
+pub fn met_late(conn: &mut ConnState, sk: impl Base) {
+    if conn.role == role::UNKNOWN {
+        (conn.role, conn.ttl) = role_of(sk);
+    }
 }
 
 /// A listener has a child. It is created in softirq, where the running task is arbitrary: the child gets the listener's owner.
@@ -176,8 +184,7 @@ pub fn closed(conn: &mut ConnState, sk: impl Base, old_state: u8) {
     }
     finish_half_closed(conn, sk);
     conn.old_state = old_state;
-    conn.closed.bytes_sent = value!(sk, bytes_sent, u64);
-    conn.closed.bytes_received = value!(sk, bytes_received, u64);
+    read_bytes(conn, sk);
     let rcv_nxt = value!(sk, rcv_nxt, u32);
     // Only a FIN came after SHUT_WR: it was the first half of a close (haproxy and others close so).
     if rcv_nxt.wrapping_sub(conn.rcv_nxt) <= 1 {
@@ -191,18 +198,50 @@ pub fn closed(conn: &mut ConnState, sk: impl Base, old_state: u8) {
     }
 }
 
+#[inline(always)]
+fn read_bytes(conn: &mut ConnState, sk: impl Base) {
+    conn.closed.bytes_sent = value!(sk, bytes_sent, u64);
+    conn.closed.bytes_received = value!(sk, bytes_received, u64);
+}
+
+/// Our side closes a connection that has no slot: its tombstone is written at once.
+#[inline(never)]
+pub fn closed_without_slot(conn: &mut ConnState, sk: impl Base, owner: u64) {
+    met_late(conn, sk);
+    closed_by_owner(conn, sk);
+    // shutdown() closes one direction, and the rest of the connection's life is not seen.
+    if conn.marks & mark::HALF_CLOSED == 0 {
+        leave_tombstone(conn, sk, owner);
+    }
+}
+
+/// The same where our side aborts it.
+#[inline(never)]
+pub fn aborted_without_slot(conn: &mut ConnState, sk: impl Base, reset_state: u8, reason: u32, owner: u64) {
+    met_late(conn, sk);
+    aborted(conn, sk, reset_state, reason);
+    leave_tombstone(conn, sk, owner);
+}
+
+#[inline(always)]
+fn leave_tombstone(conn: &mut ConnState, sk: impl Base, owner: u64) {
+    conn.closed.time_ns = conn.closing.time_ns;
+    read_bytes(conn, sk);
+    conn.snd_nxt = value!(sk, snd_nxt, u32);
+    tombstones::insert(conn, &flow_of(sk), net_of_sock(sk), owner, is_lasting(conn));
+}
+
 /// Connections older than this are few.
 const OLD_NS: u64 = 5_000_000_000;
 
-/// Whether a late segment is likely to ask for the connection long after: it ended after a silence of a second or more, or was old.
+/// Whether a late segment is likely to ask for the connection long after: it was old, or ended after one end had been silent for
+/// a second or more. The end that closes may have sent a closing message just before.
 #[inline(always)]
 fn is_lasting(conn: &ConnState) -> bool {
     let second = setting!(hz);
-    let quiet = |sent: u32, received: u32| sent >= second && received >= second;
-    let sampled = conn.sampled.closing_quiet >= second || conn.sampled.fin_quiet >= second;
-    let fin = conn.fin.time_ns != 0 && quiet(conn.fin.sent_age, conn.fin.received_age);
+    let fin = conn.fin.time_ns != 0 && conn.fin.sent_age >= second;
     let old = conn.established_ns != 0 && conn.closed.time_ns.wrapping_sub(conn.established_ns) >= OLD_NS;
-    let lasting = quiet(conn.closing.sent_age, conn.closing.received_age) || fin || sampled || old;
+    let lasting = conn.closing.received_age >= second || fin || old;
     forgotten(lasting.into()) != 0
 }
 

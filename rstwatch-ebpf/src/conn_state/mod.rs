@@ -12,6 +12,7 @@ pub mod gaps;
 pub mod hash;
 pub mod lifecycle;
 pub mod phantoms;
+pub mod scratch;
 pub mod share;
 pub mod slots;
 pub mod syns;

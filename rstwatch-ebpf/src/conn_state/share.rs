@@ -1,8 +1,9 @@
 //! Shares of the table: connections in masses cannot take all the room.
 //!
-//! A hash selects the bucket, so each bucket is a random sample of the whole. Where a user, a cgroup or a network namespace
-//! holds half of a full bucket, its next connection replaces one of its own. So it gets half of the table at most, as long as
-//! others want the rest. No counter can drift, and nothing is done while there is a free slot.
+//! A hash selects the bucket, so each bucket is a random sample of the whole. In a full bucket a living connection takes the slot
+//! of a user, a cgroup or a network namespace that holds at least two more than its own: nobody is kept out, and each gets an
+//! equal share at least, as long as others want the rest. A tombstone takes the oldest slot, but one of its own where its owner
+//! holds half. No counter can drift, and nothing is done while there is a free slot.
 
 use crate::conn_state::bucket;
 use crate::conn_state::hash::mixed;
@@ -51,23 +52,28 @@ pub extern "C" fn replaceable(index: u32, word: u64) -> u32 {
     slots
 }
 
-/// The slots of each user, cgroup or namespace that holds more than half of a full bucket and is not that of `word`, as bits. Where
-/// there is none, no owner has to make room.
+/// The slots of each user, cgroup or namespace that holds at least two more of a full bucket than that of `word`, as bits. Where
+/// there is none, no owner has to make room. With one more only, the two would take the slot from each other for ever.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn hoarded(index: u32, word: u64) -> u32 {
     let Some(bucket) = bucket::at(index) else { return 0 };
     let mut hoarded = 0;
-    // An owner of more than half has one of the first half.
-    for slot in 0..HALF {
-        let other = bucket::read(bucket, slot);
-        for part in PARTS {
-            let theirs = shared(index, other, part);
-            let differs = 1 ^ is_zero((other ^ word) & part);
-            hoarded |= theirs * at_least(theirs, HALF + 1) * differs;
+    for part in PARTS {
+        let own = shared(index, word, part).count_ones();
+        for slot in 0..bucket::SLOTS {
+            let theirs = shared(index, bucket::read(bucket, slot), part);
+            hoarded |= theirs * at_least(theirs, own + 2);
         }
     }
     hoarded
+}
+
+/// The last of some slots, given as bits; beyond [`bucket::SLOTS`]: none. The first ones of a bucket are those that have been
+/// there longest: listeners, pooled connections.
+#[inline(always)]
+pub fn last(slots: u32) -> u32 {
+    (u32::BITS - 1).wrapping_sub(slots.leading_zeros())
 }
 
 /// The slots of a bucket whose owner shares a part with that of `word`, as bits.

@@ -50,13 +50,12 @@ pub fn of_number(sk: u64) -> *mut ConnState {
 /// two must not take a slot for one socket at once.
 #[inline(always)]
 pub fn begin(sk: *mut c_void, owner: u64) -> *mut ConnState {
-    // SAFETY: a slot of the table.
-    if let Some(conn) = unsafe { get(sk).as_mut() } {
-        // The state of an earlier connection whose end was not seen.
-        clear(conn);
-        return conn;
+    let key = key_of(sk);
+    if slot_of(key) != NONE {
+        // The state of an earlier connection whose end was not seen, and that connection's owner.
+        free_slot(key);
     }
-    let conn = insert(key_of(sk) | owner);
+    let conn = insert(key | owner);
     if conn.is_null() {
         count_untracked();
     }
@@ -161,8 +160,8 @@ fn position(bucket: *mut Bucket, key: u64) -> u32 {
 /// finds no slot where three quarters are used, one in 200 where seven eighths are.
 const CROWDED: u32 = 5;
 
-/// Takes a slot for a word's key: a free one, or one of an owner that holds more than half of the bucket; [`NONE`]: there is
-/// none, or another CPU takes the same slot at this moment.
+/// Takes a slot for a word's key: a free one, or one of an owner that holds more of the bucket; [`NONE`]: there is none, or
+/// another CPU takes the same slot at this moment.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn take_slot(word: u64) -> u32 {
@@ -179,9 +178,9 @@ extern "C" fn take_slot(word: u64) -> u32 {
     let slot = if used < bucket::SLOTS {
         position(bucket, 0)
     } else {
-        // Nobody makes room for a socket without a known owner: it may be the hoarder's own.
+        // Nobody makes room for a socket without a known owner: it may be the largest owner's.
         let known = 1 ^ share::is_zero(word >> OWNER_AT);
-        (known * share::hoarded(index, word) & share::replaceable(index, word)).trailing_zeros()
+        share::last(known * share::hoarded(index, word) & share::replaceable(index, word))
     };
     if slot >= bucket::SLOTS {
         return NONE;

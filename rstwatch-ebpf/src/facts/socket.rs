@@ -2,7 +2,7 @@
 
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::layout::ABSENT;
-use rstwatch_common::record::{sk_class, sock_class_of_state, sock_flag};
+use rstwatch_common::record::{role, sk_class, sock_class_of_state, sock_flag};
 
 use crate::facts::clock::jiffies;
 use crate::kernel::{Base, field, offset, value};
@@ -94,6 +94,20 @@ pub fn kept_ttl(sk: impl Base, family: u32) -> u8 {
         field!(sk.address(), pinet6, u64).and_then(|ipv6| field!(ipv6, mcast_hops, u8))
     };
     ttl.filter(|ttl| *ttl > 1).unwrap_or(0)
+}
+
+/// Which end of its connection a socket is, and the TTL of the peer's handshake if it accepted; the role is
+/// [`role::UNKNOWN`] where the kernel keeps no hop limit that can be read (IPv6 before Linux 6.6).
+#[inline(always)]
+pub fn role_of(sk: impl Base) -> (u8, u8) {
+    let family = family_of(sk);
+    let ttl = kept_ttl(sk, family);
+    let readable = family == IPV4 || offset!(mcast_hops) != ABSENT;
+    match (ttl, readable) {
+        (0, true) => (role::CLIENT, 0),
+        (0, false) => (role::UNKNOWN, 0),
+        _ => (role::SERVER, ttl),
+    }
 }
 
 /// Jiffies since a time stamp of TCP's; `u32::MAX` where the kernel lacks the field.

@@ -9,7 +9,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use rstwatch_common::record::{state, tcp_flag};
 
-use crate::conn_state::{lifecycle, slots, syns};
+use crate::conn_state::{lifecycle, scratch, slots, syns};
 use crate::facts::clock::now;
 use crate::facts::extension::{self, is_extension, tcp_behind};
 use crate::facts::segment::{self, IPPROTO_TCP, Seen};
@@ -118,8 +118,12 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     if matches!(socket_state, state::LISTEN | state::CLOSE) {
         return None;
     }
-    // SAFETY: the state of the packet's socket.
-    let conn = unsafe { slots::get_or_create(sk.cast(), || 0).as_mut() }?;
+    let mut conn = slots::get_or_create(sk.cast(), || 0);
+    if conn.is_null() {
+        conn = scratch::received_by(sk.cast());
+    }
+    // SAFETY: the state of the packet's socket, or one of this CPU's.
+    let conn = unsafe { conn.as_mut() }?;
     if conn.rst.time_ns != 0 {
         // The previous RST was not accepted, or the socket would be gone.
         lifecycle::challenged(conn, conn.rst.time_ns);

@@ -10,7 +10,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use rstwatch_common::record::{flags, mark, state};
 
-use crate::conn_state::{phantoms, share, slots, ttl};
+use crate::conn_state::{lifecycle, phantoms, scratch, share, slots, ttl};
 use crate::drops;
 use crate::facts::cgroup::in_cgroup;
 use crate::facts::clock;
@@ -34,14 +34,11 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = flow_of(sk);
     let now = clock::now();
-    let conn = slots::get_or_create(typed, || share::owner_of(sk));
-    // SAFETY: the state of a socket that the caller holds.
-    let Some(conn) = (unsafe { conn.as_mut() }) else {
-        // Without a state the reset counts all the same.
-        let delivered = received::report(sk, netns, &flow, None, now);
-        phantoms::keep(sk, delivered);
-        return 0;
-    };
+    let found = slots::get_or_create(typed, || share::owner_of(sk));
+    let conn = if found.is_null() { scratch::take_received(typed) } else { found };
+    // SAFETY: the state of a socket that the caller holds, or one of this CPU's.
+    let Some(conn) = (unsafe { conn.as_mut() }) else { return 0 };
+    lifecycle::met_late(conn, sk);
     conn.marks |= mark::RECEIVED;
     conn.reset.time_ns = now;
     // An attempt has no TTL of its own handshake yet, so it gets that of an earlier one. A connection whose handshake was not
@@ -57,8 +54,14 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
         dropped.reverse_flow();
         rejected::report(&dropped, drop.netns, drop.time_ns, flags::INFERRED);
     }
-    if !received::report(sk, netns, &flow, Some(conn), now) {
+    let delivered = received::report(sk, netns, &flow, conn, now);
+    if !delivered {
         conn.marks |= mark::RECEIVED_LOST;
+    }
+    if found.is_null() {
+        phantoms::keep(sk, delivered);
+    } else {
+        slots::settle(conn, typed);
     }
     0
 }

@@ -2,11 +2,11 @@
 
 use rstwatch_common::record::{Task, role, state};
 
-use crate::conn_state::{share, slots};
+use crate::conn_state::{lifecycle, share, slots};
 use crate::facts::files::{TaskFile, mptcp_first, tcp_socket};
-use crate::facts::socket::{flow_of, kept_ttl};
+use crate::facts::socket::family_of;
 use crate::facts::task::read_process;
-use crate::kernel::{Typed, field, value};
+use crate::kernel::{Typed, value};
 use crate::listeners::{self, INIT};
 use crate::words::clear;
 
@@ -24,8 +24,7 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     }
     let Some((task, typed)) = tcp_socket(ctx) else { return 0 };
     let sk = typed as u64;
-    let family = flow_of(sk).family;
-    if family == 0 {
+    if family_of(sk) == 0 {
         return 0;
     }
     let Some(socket) = Typed::new(typed) else { return 0 };
@@ -40,16 +39,12 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         return 0;
     }
     read_process(&mut conn.owner, task);
-    let ttl = kept_ttl(sk, family);
-    conn.role = match field!(sk, skc_state, u8) {
-        Some(state::LISTEN) => {
-            listeners::found(sk, &conn.owner);
-            role::LISTENER
-        }
-        _ if ttl != 0 => role::SERVER,
-        _ => role::CLIENT,
-    };
-    conn.ttl = ttl;
+    if value!(sk, skc_state, u8) == state::LISTEN {
+        listeners::found(sk, &conn.owner);
+        conn.role = role::LISTENER;
+    } else {
+        lifecycle::met_late(conn, sk);
+    }
     // The socket may have been closed meanwhile, and another may have its slot now: this overwrote that one's state.
     if slots::get(typed) != found {
         clear(conn);

@@ -6,6 +6,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use rstwatch_common::record::{role, state};
 
+use crate::conn_state::scratch::{self, Purpose};
 use crate::conn_state::{lifecycle, share, slots};
 use crate::facts::clock::now;
 use crate::kernel::{Base, Typed};
@@ -36,10 +37,19 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let owner = || share::owner_of(sk);
     let conn = if begins { slots::begin(typed, owner()) } else { slots::get_or_create(typed, owner) };
     if conn.is_null() {
+        if new == state::FIN_WAIT1
+            // SAFETY: a slot of this CPU's.
+            && let Some(conn) = unsafe { scratch::empty(Purpose::Closed).as_mut() }
+        {
+            lifecycle::closed_without_slot(conn, sk, owner());
+        }
         return 0;
     }
     // SAFETY: a slot of the table.
     let conn = unsafe { &mut *conn };
+    if !begins && new != state::ESTABLISHED {
+        lifecycle::met_late(conn, sk);
+    }
     match (old, new) {
         (_, state::SYN_SENT) => lifecycle::opened(conn, role::CLIENT),
         (_, state::LISTEN) => lifecycle::opened(conn, role::LISTENER),
@@ -53,11 +63,13 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (_, state::CLOSING) => conn.fin.time_ns = now(),
         (state::SYN_SENT, state::CLOSE) => {
             lifecycle::attempt_ended(conn, sk);
+            slots::settle(conn, typed);
             slots::remove(typed);
             return 0;
         }
         (_, state::CLOSE) => {
             lifecycle::closed(conn, sk, old);
+            slots::settle(conn, typed);
             slots::remove(typed);
             return 0;
         }

@@ -7,10 +7,10 @@ use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use rstwatch_common::record::tcp_flag;
 
-use crate::conn_state::slots;
+use crate::conn_state::{scratch, share, slots};
 use crate::facts::clock::now;
 use crate::facts::segment::{self, Seen};
-use crate::kernel::argument;
+use crate::kernel::{Typed, argument};
 
 /// `tcp_reset(sk, skb)`, net/ipv4/tcp_input.c; `skb` since Linux 5.11.
 #[fentry(function = "tcp_reset")]
@@ -27,8 +27,13 @@ pub fn tcp_reset(ctx: FEntryContext) -> i32 {
     if seen.segment.flags & tcp_flag::RST == 0 {
         return 0;
     }
-    // SAFETY: the state of a socket that the caller holds.
-    if let Some(conn) = unsafe { slots::get_or_create(typed, || 0).as_mut() } {
+    let owner = || Typed::tcp_sock(typed).map_or(0, share::owner_of);
+    let mut conn = slots::get_or_create(typed, owner);
+    if conn.is_null() {
+        conn = scratch::received_by(typed);
+    }
+    // SAFETY: the state of a socket that the caller holds, or one of this CPU's.
+    if let Some(conn) = unsafe { conn.as_mut() } {
         conn.rst.segment = seen.segment;
         conn.rst.time_ns = now();
     }

@@ -13,9 +13,9 @@ use crate::facts::tcp::read_tcp;
 use crate::kernel::{Base, Typed, value};
 use crate::words::copy;
 
-/// The socket `sk` accepted an RST; returns whether the detail was sent. `conn`: the state of its connection, if it has one.
+/// The socket `sk` accepted an RST; returns whether the detail was sent.
 #[inline(always)]
-pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: Option<&ConnState>, now: u64) -> bool {
+pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: &ConnState, now: u64) -> bool {
     emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {
         Head {
             kind: kind::RECEIVED,
@@ -24,18 +24,16 @@ pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: Option<&ConnState>, now:
             sock: sk.address(),
             conntrack_full_ns: conntrack_full_ns(netns),
             netns,
-            flags: if conn.is_some() { flags::TCP | flags::CONN_STATE } else { flags::TCP },
+            flags: flags::TCP | flags::CONN_STATE,
             sk_class: sk_class::FULL,
             state: value!(sk, skc_state, u8),
             flow,
-            segment: conn.map(|conn| &conn.rst.segment),
+            segment: Some(&conn.rst.segment),
         }
         .write(record);
         record.subflow = value!(sk, is_mptcp, u8) & 1;
         record.cgroup = cgroup_of(sk);
-        if let Some(conn) = conn {
-            copy(&mut record.conn, conn);
-        }
+        copy(&mut record.conn, conn);
         read_tcp(sk, now, &mut record.tcp);
     })
 }

@@ -6,6 +6,7 @@ use rstwatch_common::counts::{Counted, LOST_PHANTOM, NO_REASON};
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{ConnState, ResetRecord, Task, flags, kind, mark, present, sk_class, state, tcp_flag};
 
+use crate::conn_state::scratch::{self, Purpose};
 use crate::conn_state::{lifecycle, phantoms, slots, syns, tombstones};
 use crate::emit::counts::{count, count_sent_in};
 use crate::emit::emit;
@@ -71,11 +72,7 @@ impl<S: Base> Sent<S> {
         // The kernel skips recursive invocations, so some closes go unseen.
         let conn = if gone.is_null() { conn_of_sk() } else { gone };
         // SAFETY: the state of a socket that the caller holds, or a tombstone: plain numbers.
-        let Some(conn) = (unsafe { conn.as_mut() }) else {
-            let (gone, found) = self.of_tombstone();
-            let phantom = if self.skb == 0 { None } else { phantoms::take(sk) };
-            return (gone, found | phantom.map_or(0, phantom_flag));
-        };
+        let Some(conn) = (unsafe { conn.as_mut() }) else { return self.without_state(sk) };
         let mut phantom = 0;
         if self.skb == 0 {
             lifecycle::aborted(conn, sk, self.state, self.reason);
@@ -84,6 +81,19 @@ impl<S: Base> Sent<S> {
             conn.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
         }
         (Some(conn), flags::CONN_STATE | phantom)
+    }
+
+    /// The same without a state: an abort leaves its tombstone all the same.
+    #[inline(always)]
+    fn without_state(&self, sk: S) -> Found<'static> {
+        if self.skb != 0 {
+            let (gone, found) = self.of_tombstone();
+            return (gone, found | phantoms::take(sk).map_or(0, phantom_flag));
+        }
+        // SAFETY: a slot of this CPU's.
+        let Some(conn) = (unsafe { scratch::empty(Purpose::Aborted).as_mut() }) else { return NOT_FOUND };
+        lifecycle::aborted_without_slot(conn, sk, self.state, self.reason, 0);
+        (Some(conn), flags::CONN_STATE)
     }
 
     /// A segment that found only a listener: it belongs to a connection that is gone, or to a handshake that failed.
@@ -103,14 +113,14 @@ impl<S: Base> Sent<S> {
         if failed && queue_is_full(sk) {
             overflowed = tombstones::insert_overflowed(&self.seen.flow, self.net, &self.seen.segment);
         }
+        let handshake = if !opens && self.completes_handshake() { flags::HANDSHAKE } else { 0 };
         // SAFETY: as above.
         let (listener, overflowed) = unsafe { (conn_of_sk().as_ref(), overflowed.as_mut()) };
-        let Some(listener) = listener else { return NOT_FOUND };
+        let Some(listener) = listener else { return (None, handshake) };
         if let Some(overflowed) = overflowed {
             copy(&mut overflowed.owner, &listener.owner);
         }
-        let completes = !opens && self.completes_handshake();
-        (Some(listener), flags::CONN_STATE | if completes { flags::HANDSHAKE } else { 0 })
+        (Some(listener), flags::CONN_STATE | handshake)
     }
 
     /// Whether the segment's number is that of a handshake's last ACK.

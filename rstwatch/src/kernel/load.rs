@@ -5,14 +5,14 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader, Pod};
 use rstwatch_common::layout::ABSENT;
-use rstwatch_common::settings::{SLOTS_PER_BUCKET, netns_filter};
+use rstwatch_common::settings::{SCRATCH_PER_CPU, SLOTS_PER_BUCKET, netns_filter, table_slots};
 use zerocopy::IntoBytes;
 
 use super::btf::{Btf, VMLINUX};
 use super::netns::Netns;
 use super::scope::Scope;
 use super::settings::{self, Limits};
-use super::{capabilities, layout, memory, object};
+use super::{capabilities, layout, object};
 
 /// The loaded object: maps exist, programs wait to be verified.
 pub(super) struct LoadedObject {
@@ -36,14 +36,15 @@ impl LoadedObject {
         if scope.netns_filter() == netns_filter::COOKIES && layout.net_cookie == ABSENT {
             bail!("--netns: this kernel's BTF lacks the cookie of a namespace: report it with the kernel's version");
         }
+        let slots = table_slots(limits.connections);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&aya_btf))
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("SETTINGS", settings.as_bytes(), true)
             .map_max_entries("EVENTS", limits.ring_bytes)
-            .map_max_entries("SLOTS", memory::slots(limits.connections))
-            .map_max_entries("BUCKETS", memory::slots(limits.connections) / SLOTS_PER_BUCKET);
+            .map_max_entries("SLOTS", slots + SCRATCH_PER_CPU * possible_cpus()?)
+            .map_max_entries("BUCKETS", slots / SLOTS_PER_BUCKET);
         let ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;
         let mut object = Self { btf, aya_btf, ebpf };
         object.watch_only(&scope.netns)?;
@@ -82,6 +83,12 @@ impl LoadedObject {
         }
         Ok(())
     }
+}
+
+/// CPUs that the kernel may ever bring up.
+fn possible_cpus() -> anyhow::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
+    Ok(u32::try_from(cpus)?)
 }
 
 /// The running kernel's BTF.

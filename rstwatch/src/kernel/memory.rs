@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rstwatch_common::record::SLOT_BYTES;
-use rstwatch_common::settings::MIN_CONNECTIONS;
+use rstwatch_common::settings::{MIN_CONNECTIONS, table_slots};
 
 use super::mounts::Mounts;
 
@@ -68,14 +68,9 @@ fn given() -> Option<u64> {
     bytes
 }
 
-/// Slots of all regions: living connections, as many recent tombstones, half as many lasting ones.
-pub(super) const fn slots(connections: u32) -> u32 {
-    connections / 2 * 5
-}
-
 fn bytes(connections: u32) -> u64 {
     // A slot also has a word in its bucket.
-    u64::from(slots(connections)) * (SLOT_BYTES as u64 + 8)
+    u64::from(table_slots(connections)) * (SLOT_BYTES as u64 + 8)
 }
 
 /// The wanted size, or the largest size whose tables take at most half of the limit.
@@ -129,7 +124,7 @@ mod tests {
         assert_eq!(within(MAX_CONNECTIONS, Some(0)), MIN_CONNECTIONS);
         assert_eq!(within(MAX_CONNECTIONS, None), MAX_CONNECTIONS);
         for connections in [MIN_CONNECTIONS, DEFAULT_CONNECTIONS, MAX_CONNECTIONS] {
-            assert!(connections.is_power_of_two() && slots(connections).is_multiple_of(8));
+            assert!(connections.is_power_of_two() && table_slots(connections).is_multiple_of(8));
         }
     }
 
