@@ -1,5 +1,6 @@
 //! `iter/task_file`, once: gives sockets older than the agent their owner and, if the kernel shows it, their role.
 
+use aya_ebpf::helpers::generated::bpf_seq_write;
 use rstwatch_common::record::{Task, role, state};
 
 use crate::conn_state::{lifecycle, share, slots};
@@ -10,10 +11,13 @@ use crate::kernel::{Typed, value};
 use crate::listeners::{self, INIT};
 use crate::words::clear;
 
-/// Runs once for each open file of each task while the daemon reads the iterator.
+/// Runs once for each open file of each task while the daemon reads the iterator. Writes a byte for each: a read of as many bytes
+/// visits as many files.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub fn seed(ctx: *mut TaskFile) -> i32 {
+    // SAFETY: the context that the kernel passes, and its sequence.
+    unsafe { bpf_seq_write((*(*ctx).meta).seq.cast(), core::ptr::from_ref(&0u8).cast(), 1) };
     if let Some((task, subflow)) = mptcp_first(ctx) {
         if value!(subflow, skc_state, u8) == state::LISTEN {
             let mut owner = Task::NONE;

@@ -25,6 +25,7 @@ use crate::kernel::gaps::{GapMap, GapsHandle, PeerGaps};
 use crate::kernel::probe::Probes;
 use crate::kernel::scan::PeriodicScan;
 use crate::kernel::scope::Scope;
+use crate::kernel::seed::Seeding;
 use crate::kernel::tables::Tables;
 use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
@@ -47,6 +48,8 @@ pub struct Capture {
     naming: Naming,
     owners: Owners,
     shared: Arc<Shared>,
+    /// Names the owners of sockets older than the agent; dropping it ends that.
+    _seeding: Option<Seeding>,
     /// The periodic scan for survived idle gaps; dropping it ends the scan.
     _sampling: Option<PeriodicScan>,
     /// Warns of watched namespaces that are lost; dropping it ends that.
@@ -78,7 +81,8 @@ impl Capture {
         settings: &CaptureSettings,
         node: &Arc<str>,
     ) -> anyhow::Result<Self> {
-        let Attached { programs, events, counters, reasons, probes, gaps, sampler, tables } = attached;
+        let Attached { programs, events, counters, reasons, probes, gaps, seed, sampler, tables } = attached;
+        let seeding = seed.and_then(|seed| seed.start().ok());
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
         let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);
@@ -93,6 +97,7 @@ impl Capture {
             owners,
             shared,
             attached: probes,
+            _seeding: seeding,
             _sampling: sampling,
             _lost_netns: lost_netns::watch(scope.netns.clone()),
             tables: Some(tables),

@@ -8,7 +8,8 @@ use aya::maps::{MapData, RingBuf};
 use super::counters::{Counters, Sees};
 use super::gaps::GapMap;
 use super::hooks::{
-    EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK, TASKS_HOOK,
+    EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK, SEED_HOOK,
+    TASKS_HOOK,
 };
 use super::iterator::BpfIterator;
 use super::listeners::Listeners;
@@ -16,6 +17,7 @@ use super::load::LoadedObject;
 use super::probe::Probes;
 use super::sampler::Sampler;
 use super::scope::Scope;
+use super::seed::Seed;
 use super::tables::Tables;
 use super::tasks::Tasks;
 use super::{counting, reasons};
@@ -38,6 +40,8 @@ pub struct Attached {
     pub probes: Probes,
     /// Idle gaps by destination.
     pub gaps: GapMap,
+    /// Gives sockets older than the agent their owners, where that takes longer than the start may.
+    pub seed: Option<Seed>,
     /// Finds the gaps that connections survive, once it is started.
     pub sampler: Option<Sampler>,
     /// Queues and tables for periodic scans.
@@ -64,10 +68,12 @@ pub(super) fn open(
     let listeners = iterators.remove(LISTENERS_HOOK).or_else(|| iterators.remove(HELD_LISTENERS_HOOK));
     let listeners = listeners.map(|iterator| Listeners::open(&mut object, iterator, sees_overflows)).transpose()?;
     let tasks = iterators.remove(TASKS_HOOK).map(Tasks);
+    let seed = iterators.remove(SEED_HOOK).and_then(|iterator| Seed::begin(&iterator));
     let tables = Tables::open(&mut object, listeners, tasks, probes.is_attached(EVICTION_HOOK))?;
     Ok(Attached {
         events: object.take_map("EVENTS")?,
         gaps: GapMap::open(&mut object)?,
+        seed,
         sampler: iterators.remove(SAMPLER_HOOK).map(Sampler),
         programs: object.ebpf,
         counters,

@@ -43,14 +43,7 @@ pub enum Program {
     Kprobe(&'static str),
     /// To packets that arrive at sockets of the root cgroup.
     CgroupIngress(&'static str),
-    /// As an iterator that runs once.
-    IterateOnce {
-        /// The program.
-        name: &'static str,
-        /// What it iterates over (`bpf_iter__*`).
-        over: &'static str,
-    },
-    /// As an iterator that runs repeatedly.
+    /// As an iterator.
     Iterate {
         /// The program.
         name: &'static str,
@@ -136,7 +129,7 @@ impl Program {
     pub fn name(self) -> &'static str {
         match self {
             Self::Tracepoint(name) | Self::Fentry(name) | Self::Kprobe(name) | Self::CgroupIngress(name) => name,
-            Self::IterateOnce { name, .. } | Self::Iterate { name, .. } => name,
+            Self::Iterate { name, .. } => name,
         }
     }
 
@@ -147,7 +140,7 @@ impl Program {
             Self::Fentry(_) => "fentry",
             Self::Kprobe(_) => "kprobe",
             Self::CgroupIngress(_) => "cgroup_skb",
-            Self::IterateOnce { .. } | Self::Iterate { .. } => "iterator",
+            Self::Iterate { .. } => "iterator",
         }
     }
 }

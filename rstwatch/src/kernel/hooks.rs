@@ -12,6 +12,9 @@ use rstwatch_verdict::cause::Direction;
 /// The iterator over tasks.
 pub(super) const TASKS_HOOK: &str = "task";
 
+/// The iterator that names the owners of older sockets.
+pub(super) const SEED_HOOK: &str = "task_file";
+
 /// The iterator that samples connections.
 pub const SAMPLER_HOOK: &str = "task_file_looks";
 
@@ -176,10 +179,10 @@ pub const HOOKS: &[Hook] = &[
         ..ANSWER
     },
     Hook {
-        name: "task_file",
+        name: SEED_HOOK,
         source: "seed.rs",
         stage: Stage::Complete,
-        programs: &[Program::IterateOnce { name: "seed", over: "task_file" }],
+        programs: &[Program::Iterate { name: "seed", over: "task_file", map: None }],
         evidence: "owners of sockets opened before rstwatch started",
         lost: "owners of connections opened before rstwatch started",
         ..Hook::DEFAULT

@@ -60,14 +60,19 @@ impl BpfIterator {
     ///
     /// When the kernel refuses.
     pub fn run(&self) -> std::io::Result<Vec<u8>> {
+        read(&mut self.open()?)
+    }
+
+    /// A run, which goes on with each read.
+    pub(super) fn open(&self) -> std::io::Result<File> {
         let attr = IterCreate { link: fd_number(self.0.as_fd()), flags: 0 };
-        read(&mut File::from(bpf(BPF_ITER_CREATE, &attr)?))
+        bpf(BPF_ITER_CREATE, &attr).map(File::from)
     }
 }
 
 /// Reads an iterator to its end. After a million objects the kernel pauses with EAGAIN, and the next read continues
 /// (kernel/bpf/bpf_iter.c, bpf_seq_read).
-pub(super) fn read(iterator: &mut File) -> std::io::Result<Vec<u8>> {
+fn read(iterator: &mut File) -> std::io::Result<Vec<u8>> {
     let mut written = Vec::new();
     loop {
         match iterator.read_to_end(&mut written) {

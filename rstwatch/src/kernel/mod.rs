@@ -24,6 +24,7 @@ pub mod reasons;
 pub mod sampler;
 pub mod scan;
 pub mod scope;
+pub mod seed;
 pub mod settings;
 pub mod summary;
 pub mod tables;

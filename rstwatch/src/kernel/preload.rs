@@ -32,7 +32,7 @@ pub(super) fn all(object: &mut LoadedObject) {
 fn target(program: &hook::Program) -> Option<(&'static str, &'static str)> {
     match *program {
         hook::Program::Tracepoint(name) => Some((name, name)),
-        hook::Program::IterateOnce { name, over } | hook::Program::Iterate { name, over, .. } => Some((name, over)),
+        hook::Program::Iterate { name, over, .. } => Some((name, over)),
         _ => None,
     }
 }

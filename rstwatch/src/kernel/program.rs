@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use aya::maps::Map;
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, Iter, KProbe};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FEntry, KProbe};
 
 use super::capabilities;
 use super::hook::Program;
-use super::iterator::{self, BpfIterator};
+use super::iterator::BpfIterator;
 use super::load::{LoadedObject, no_map};
 use super::preload::load;
 use super::refusal::brief;
@@ -19,8 +19,7 @@ use super::scope::cgroup2_mount;
 /// Exists if the kernel has kprobes (`CONFIG_KPROBE_EVENTS`; since Linux 4.17, kernel/events/core.c).
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
-/// Attaches a program of the hook of this name. An iterator that runs repeatedly is returned; all else stays attached until
-/// the object is dropped.
+/// Attaches a program of the hook of this name. An iterator is returned; all else stays attached until the object is dropped.
 pub(super) fn attach(
     object: &mut LoadedObject,
     hook: &'static str,
@@ -31,7 +30,6 @@ pub(super) fn attach(
         Program::Fentry(name) => return fentry(object, name).map(|()| None),
         Program::Kprobe(name) => return kprobe(object, hook, name).map(|()| None),
         Program::CgroupIngress(name) => cgroup_ingress(object, name).map(|()| None),
-        Program::IterateOnce { name, over } => iterate_once(object, name, over).map(|()| None),
         Program::Iterate { name, over, map } => iterate(object, name, over, map).map(Some),
     };
     attached.map_err(|error| brief(hook, &error))
@@ -98,15 +96,6 @@ fn iterate(object: &mut LoadedObject, name: &str, over: &str, map: Option<&str>)
     let program = program.fd()?.as_fd().try_clone_to_owned()?;
     let map = map.map(|map| hash_map(object, map)).transpose()?;
     Ok(BpfIterator::new(program.as_fd(), map)?)
-}
-
-fn iterate_once(object: &mut LoadedObject, name: &str, over: &str) -> anyhow::Result<()> {
-    let (program, btf) = object.program_and_btf(name)?;
-    load(program, over, btf)?;
-    let program: &mut Iter = program.try_into()?;
-    let link = program.attach()?;
-    let link = program.take_link(link)?;
-    Ok(iterator::read(&mut link.into_file()?).map(drop)?)
 }
 
 fn hash_map<'a>(object: &'a LoadedObject, name: &str) -> anyhow::Result<BorrowedFd<'a>> {

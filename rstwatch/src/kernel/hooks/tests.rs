@@ -118,7 +118,7 @@ running agent, see `rstwatch_probe_attached` and `rstwatch_probe_missed`.
 fn programs_of(hook: &Hook) -> String {
     let kinds: Vec<_> = hook.programs.iter().map(|program| program.kind()).collect();
     let mut text = kinds.join(", ");
-    if let Some(Program::Iterate { over, .. } | Program::IterateOnce { over, .. }) = hook.programs.first() {
+    if let Some(Program::Iterate { over, .. }) = hook.programs.first() {
         _ = write!(text, " over `{over}`");
     }
     let quoted = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
