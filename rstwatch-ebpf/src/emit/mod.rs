@@ -10,18 +10,26 @@ use rstwatch_common::counts::{Counted, Loss};
 use rstwatch_common::record::ResetRecord;
 
 use crate::emit::counts::{count, count_loss};
-use crate::emit::rate::{Rate, wake_flags, within};
+use crate::emit::rate::{Rate, wake_flags, within, within_own};
 
 /// Details of resets. The daemon sets the size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Counts a reset and sends the record that `fill` writes; returns whether the detail was sent. `fill` must write every field that
-/// the daemon's `decode` does not clear by the flags of others (`clear_unwritten`).
+/// Counts a reset and sends the record that `fill` writes; returns whether the detail was sent. `owner`: the cgroup, or the network
+/// namespace where there is none, which has a rate of its own. `fill` must write every field that the daemon's `decode` does not
+/// clear by the flags of others (`clear_unwritten`).
 #[inline(always)]
-pub fn emit(counted: Counted, reason: u32, rate: Rate, now: u64, fill: impl FnOnce(&mut ResetRecord)) -> bool {
+pub fn emit(
+    counted: Counted,
+    reason: u32,
+    rate: Rate,
+    owner: impl FnOnce() -> u64,
+    now: u64,
+    fill: impl FnOnce(&mut ResetRecord),
+) -> bool {
     count(counted, reason);
-    if within(rate as u32, now) == 0 {
+    if within(rate as u32, now) == 0 && within_own(rate as u32, owner(), now) == 0 {
         count_loss(counted, Loss::RateLimited);
         return false;
     }

@@ -5,6 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use rstwatch_common::settings::WOKEN_NS;
 
+use crate::conn_state::hash::mixed;
 use crate::kernel::setting;
 
 /// Theoretical arrival time of the next detail event, per kind (the generic cell rate algorithm); the last slot: when the
@@ -49,19 +50,42 @@ pub fn wake_flags(now: u64) -> u64 {
     0
 }
 
-/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds: 1 if one more event of the kind may be sent, else 0.
+/// 1 if one more event of the kind may be sent, else 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn within(rate: u32, now: u64) -> u32 {
-    let Some(slot) = RATES.get_ptr_mut(rate) else { return 0 };
+    RATES.get_ptr_mut(rate).map_or(0, |slot| passes(slot, now, setting!(detail_interval_ns)))
+}
+
+/// Owners that have a rate of their own, by hash.
+const OWNERS: u32 = 256;
+
+/// The part of the common rate that each owner has besides it.
+const PART: u64 = 16;
+
+/// Arrival times as in [`RATES`], by kind and owner.
+#[map]
+static OWN_RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(OWNERS * 8, 0);
+
+/// The same by the rate of one owner, a cgroup or a network namespace: another one's flood does not hide its resets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn within_own(rate: u32, owner: u64, now: u64) -> u32 {
+    let hash = (mixed(setting!(hash_seed), owner as u32, (owner >> 32) as u32) >> 32) as u32;
+    let slot = OWN_RATES.get_ptr_mut(rate * OWNERS + hash % OWNERS);
+    slot.map_or(0, |slot| passes(slot, now, setting!(detail_interval_ns) * PART))
+}
+
+/// The generic cell rate algorithm (ITU-T I.371) in nanoseconds.
+#[inline(always)]
+fn passes(slot: *mut u64, now: u64, interval_ns: u64) -> u32 {
     // SAFETY: a per-CPU slot.
     let arrival = unsafe { *slot };
     let arrival = if arrival > now { arrival } else { now };
     if arrival - now > setting!(detail_burst_ns) {
         return 0;
     }
-    let next = arrival + setting!(detail_interval_ns);
     // SAFETY: as above.
-    unsafe { *slot = next };
+    unsafe { *slot = arrival + interval_ns };
     1
 }

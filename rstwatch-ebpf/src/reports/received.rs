@@ -16,7 +16,7 @@ use crate::words::copy;
 /// The socket `sk` accepted an RST; returns whether the detail was sent.
 #[inline(always)]
 pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: &ConnState, now: u64) -> bool {
-    emit(Counted::Received, NO_REASON, Rate::Received, now, |record| {
+    emit(Counted::Received, NO_REASON, Rate::Received, || cgroup_of(sk), now, |record| {
         Head {
             kind: kind::RECEIVED,
             reason: u32::MAX,

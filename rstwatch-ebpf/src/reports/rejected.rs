@@ -15,7 +15,7 @@ use crate::facts::segment::Seen;
 /// The flow is seen from the end in whose name netfilter answered.
 #[inline(always)]
 pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, now(), |record| {
+    emit(Counted::Firewall, NO_REASON, Rate::Firewall, || netns.into(), now(), |record| {
         Head {
             kind: kind::FIREWALL,
             reason: u32::MAX,

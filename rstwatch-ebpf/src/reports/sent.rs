@@ -158,7 +158,8 @@ impl<S: Base> Sent<S> {
         // Flags, not the reference: a compiler joins such conditions bit by bit, which verifiers forbid for pointers.
         let rate = if self.class == sk_class::NONE && found == 0 { Rate::NoSocket } else { Rate::Sent };
         let now = clock::now();
-        emit(Counted::Sent, reason, rate, now, |record| {
+        let owner = || self.sk.map_or(self.netns.into(), cgroup_of);
+        emit(Counted::Sent, reason, rate, owner, now, |record| {
             self.head(now, found).write(record);
             if let Some(conn) = conn {
                 copy(&mut record.conn, conn);
