@@ -9,7 +9,7 @@ use crate::cause::Cause::{
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{End, Evidence, Origin, Received, Signal};
+use crate::evidence::{End, Evidence, MAX_CLOSING_BYTES, Origin, Received, Signal};
 
 /// Maximum candidates of one event.
 pub(super) const MAX: usize = 5;
@@ -31,6 +31,7 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
         _ if long_open(it) => &[LingerAbort, ProcessDied, UnreadData, AdminAbort],
         _ if never_answered(it) => &[ProcessDied, UnreadData, LingerAbort, ListenerClosed, AdminAbort],
         _ if it.delivery.we_serve => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ if not_reading(it) => &[LingerAbort, UnreadData, ProcessDied, ResourceLimit, AdminAbort],
         _ if answered(it) => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
         _ => &[UnreadData, LingerAbort, ProcessDied, AdminAbort],
     };
@@ -56,6 +57,12 @@ fn answered(it: &Received) -> bool {
     it.delivery.outstanding == 0 && !it.delivery.unanswered
 }
 
+/// The peer may have closed with data unsent, because this end's window is full: its FIN waits behind that data, and the kernel
+/// ends such orphans where memory is short (net/ipv4/tcp_timer.c, tcp_out_of_resources).
+fn not_reading(it: &Received) -> bool {
+    it.delivery.unread > MAX_CLOSING_BYTES && answered(it)
+}
+
 /// A request was in progress for so long that the peer's timeout may have ended it.
 fn long_open(it: &Received) -> bool {
     it.delivery.request_age.is_some_and(|age| age >= it.gap.threshold)
@@ -66,7 +73,8 @@ pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
     let Some(it) = received(evidence) else { return Vec::new() };
     let causes: &[Cause] = match it {
         _ if challenged(it) && it.delivery.we_serve => &[InvalidHandshake, MiddleboxInjected, ProcessDied],
-        _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ProcessDied],
+        // The number of the first RST was one too high if a FIN before it was lost, as that of an orphan.
+        _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ResourceLimit, ProcessDied],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
         _ if it.gap.is_idle() && it.delivery.we_serve => {
             &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated, FirewallReject]

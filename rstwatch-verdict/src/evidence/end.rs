@@ -6,7 +6,7 @@ use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_pa
 
 use super::idle::MAX_CLOSING_BYTES;
 use super::sample::{self, LastMessages, Sample};
-use super::{Context, GAP, Reason, idle, reason};
+use super::{Context, GAP, Reason, facts, idle, reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -273,8 +273,6 @@ fn ending(conn: &ConnState, context: &Context) -> Ending {
 }
 
 fn abort(conn: &ConnState, context: &Context) -> Abort {
-    let fin = u32::from(conn.fin.time_ns != 0);
-    let unread = conn.reset.unread.saturating_sub(fin);
     let by_owner = conn.reset_state == state::CLOSE;
     // Linux 6.10 and 6.11 have reasons, but give none for active resets.
     let given = context.reasons.name(conn.reset.reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
@@ -285,6 +283,6 @@ fn abort(conn: &ConnState, context: &Context) -> Abort {
         orphan: conn.reset_state == state::FIN_WAIT2 && conn.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,
         linger0: conn.marks & mark::LINGER0 != 0,
         unaccepted: conn.marks & mark::UNACCEPTED != 0,
-        unread,
+        unread: facts::unread_at_abort(conn),
     }
 }

@@ -51,7 +51,7 @@ impl Gap {
 
 /// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
 /// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
-pub(super) const MAX_CLOSING_BYTES: u32 = 512;
+pub const MAX_CLOSING_BYTES: u32 = 512;
 
 /// A closing message arrives at most this long before the FIN.
 const WITH_FIN: Duration = Duration::from_millis(200);
@@ -83,7 +83,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
         // A request in progress is no idle time, and neither is data that we do not read.
-        (false, None) if response_pending(record) || unread(record) > MAX_CLOSING_BYTES => None,
+        (false, None) if response_pending(record) || facts::unread(record) > MAX_CLOSING_BYTES => None,
         (false, None) if request_open(record) => silence_before_request(record, context),
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
@@ -145,14 +145,6 @@ fn silence_before_request(record: &ResetRecord, context: &Context) -> Option<Dur
         None
     };
     before.map(|before| before.saturating_sub(asked))
-}
-
-/// Payload bytes received and not read, without the peer's FIN.
-pub(super) fn unread(record: &ResetRecord) -> u32 {
-    let fin = u32::from(record.conn.fin.time_ns != 0);
-    let bytes = record.tcp.rcv_nxt.wrapping_sub(record.tcp.copied_seq);
-    // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
-    if bytes > 1 << 30 { 0 } else { bytes.saturating_sub(fin) }
 }
 
 /// How long the connection had been idle when the peer's FIN arrived; zero if a request was open, `None` if not seen.

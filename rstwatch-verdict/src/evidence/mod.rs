@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use facts::header as rst_header;
+pub use facts::{header as rst_header, unread};
 pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
-pub use idle::Gap;
+pub use idle::{Gap, MAX_CLOSING_BYTES};
 pub use reason::Reason;
 pub use received::{Delivery, Shape, is_phantom};
 

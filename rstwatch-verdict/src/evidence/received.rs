@@ -73,7 +73,7 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         response_pending,
         request_open,
         request_age: request_age.and_then(|age| context.jiffies(age)),
-        unread: idle::unread(record),
+        unread: facts::unread(record),
         we_serve: record.conn.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,

@@ -104,7 +104,7 @@ fn silence_before_unread(record: &ResetRecord, context: &Context) -> Option<Dura
     let (tcp, conn) = (&record.tcp, &record.conn);
     let (ins, outs) = (tcp.data_segs_in, tcp.data_segs_out);
     let one_more = outs > 0 && (ins == outs || ins == outs.saturating_add(1));
-    let unread = record.flags & flags::TCP != 0 && conn.reset.unread > 0;
+    let unread = record.flags & flags::TCP != 0 && facts::unread_at_abort(conn) > 0;
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     (unread && one_more && received < sent).then(|| context.jiffies(sent - received)).flatten()
 }

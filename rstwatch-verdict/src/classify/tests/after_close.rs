@@ -126,6 +126,13 @@ pub(super) const CASES: &[Case] = &[
     ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
     ("after_close_linger", || used(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
+    // A kernel without reasons, and a FIN that came before the state was created.
+    ("after_close_linger", || {
+        let mut record = used(aborted("NOT_SPECIFIED", mark::LINGER0, state::CLOSE));
+        record.conn.old_state = state::CLOSE_WAIT;
+        record.conn.reset.unread = 1;
+        record
+    }),
     ("after_close_probe", || {
         let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
         record.conn.role = role::CLIENT;

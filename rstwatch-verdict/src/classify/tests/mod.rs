@@ -11,7 +11,7 @@ use rstwatch_common::record::{ResetRecord, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict, Shape};
+use crate::evidence::{self, EndedBecause, Ending, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{abandoned_connect, active, own_abort};
@@ -118,6 +118,40 @@ fn a_late_segment_inherits_the_cause() {
     let verdict = classify(&Evidence::Sent(sent));
     assert_eq!((verdict.cause, verdict.candidates), (Cause::PeerAbort, candidates));
     assert_eq!((verdict.sender, verdict.confidence), (Sender::LocalKernel, Confidence::Likely));
+}
+
+/// The kernel ends orphans where memory is short, whether their FIN arrived, was lost or was never sent.
+#[test]
+fn the_peer_may_have_been_short_of_memory() {
+    use Cause::{LingerAbort, MiddleboxIdle, MiddleboxInjected, ProcessDied, ResourceLimit, UnreadData};
+    let challenged = received::behind_a_challenge();
+    let idle = received::after_silence(challenged, 60_000);
+    for (record, others) in [
+        (challenged, vec![LingerAbort, UnreadData, MiddleboxInjected, ProcessDied]),
+        (idle, vec![LingerAbort, UnreadData, MiddleboxInjected, MiddleboxIdle]),
+        (received::window_is_full(), vec![LingerAbort, UnreadData, ProcessDied, Cause::AdminAbort]),
+        (after_fin(fixture::received(), 0), vec![UnreadData, LingerAbort, ProcessDied]),
+    ] {
+        let mut candidates = classify(&evidence_of(&record)).candidates;
+        assert!(candidates.contains(&ResourceLimit), "{candidates:?}");
+        candidates.retain(|cause| *cause != ResourceLimit);
+        assert_eq!(candidates, others);
+    }
+}
+
+/// The sequence number of the peer's FIN is not data that was left unread.
+#[test]
+fn a_fin_is_not_unread_data() {
+    let mut abort = own_abort("TCP_STATE");
+    abort.conn.reset.unread = 1;
+    (abort.conn.closing.sent_age, abort.conn.closing.received_age) = (fixture::jiffies(5_000), 0);
+    for (old_state, unread) in [(state::ESTABLISHED, 1), (state::CLOSE_WAIT, 0)] {
+        abort.conn.old_state = old_state;
+        let Evidence::Sent(sent) = evidence_of(&abort) else { panic!("a sent reset") };
+        assert_eq!(sent.silence_before_unread.is_some(), unread > 0);
+        let end = sent.end.expect("an end").ending;
+        assert!(matches!(end, Ending::Aborted(abort) if abort.unread == unread), "{end:?}");
+    }
 }
 
 /// A router that holds the peer's address and forgot the translation: its stack is not the peer.

@@ -46,6 +46,23 @@ pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
     record
 }
 
+/// A client's bare RST in answer to the challenge ACK that an RST with a wrong number had drawn.
+pub(super) fn behind_a_challenge() -> ResetRecord {
+    let mut record = bare();
+    record.tcp.write_seq = record.tcp.snd_una;
+    record.tcp.rtx_age_ns = 0;
+    record.conn.challenge.count = 1;
+    record.conn.challenge.time_ns = NOW_NS - SECOND / 1000;
+    record
+}
+
+/// A client's connection whose window is full, aborted by the server.
+pub(super) fn window_is_full() -> ResetRecord {
+    let mut record = fixture::received();
+    record.tcp.copied_seq -= 4000;
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
     ("peer_did_not_linger", || {
         let mut record = after_fin(bare(), 0);
@@ -73,6 +90,8 @@ pub(super) const CASES: &[Case] = &[
         record.conn.challenge.time_ns = NOW_NS - SECOND / 2;
         record
     }),
+    // The number of an orphan's RST was one too high, because its FIN was lost; this one answers the challenge ACK.
+    ("open_forgot", behind_a_challenge),
     // Its sequence number is one that we have not acknowledged yet.
     ("device_injected", || {
         let mut record = bare();
@@ -360,6 +379,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", fixture::received),
+    ("peer_aborted", window_is_full),
     // A health check that only connects.
     ("peer_probed_port", || {
         let mut record = fixture::received();
