@@ -151,15 +151,16 @@ fn silence_before_request(record: &ResetRecord, context: &Context) -> Option<Dur
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let conn = &record.conn;
     let sample = sample_at_fin(conn);
-    // Same jiffy: the periodic scan's sample decides who sent last.
+    // Same jiffy: the periodic scan's sample decides who sent last, else a request that makes one segment more than responses.
     let tie = conn.fin.sent_age == conn.fin.received_age;
-    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.request_open);
+    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
+    let one_more = conn.fin.segs_out.wrapping_sub(record.tcp.data_segs_in as u16) == 1;
+    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && (sample.request_open || one_more));
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
-    let response_open =
-        conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
+    let response_open = response_open_at_fin(record);
     let closing_message = closing_message(record, context);
     let last_messages = sample.last_messages(conn.fin.sent_age, context);
     // If the client was waiting when last sampled, the message is a response, though a late one.
@@ -173,6 +174,18 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
+}
+
+/// Whether this end is a server that had not responded when the client's FIN came.
+fn response_open_at_fin(record: &ResetRecord) -> bool {
+    let conn = &record.conn;
+    conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0
+}
+
+/// How long before the client's FIN the request came that was open then.
+pub(super) fn request_before_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let open = record.conn.fin.time_ns != 0 && response_open_at_fin(record);
+    open.then(|| context.jiffies(record.conn.fin.received_age)).flatten()
 }
 
 /// Whether our request crossed the peer's FIN: it was sent within a round trip before the FIN came, after an idle period, and
@@ -196,7 +209,8 @@ fn closing_message(record: &ResetRecord, context: &Context) -> bool {
 
 fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
-    let client = conn.role == role::CLIENT && conn.fin.unread > 1;
+    // Where the role was not seen, it may be a client.
+    let client = conn.role != role::SERVER && conn.fin.unread > 1;
     let unknown = sample_at_fin(conn).last_messages(conn.fin.sent_age, context) == LastMessages::Unknown;
     client && unknown && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
 }

@@ -123,6 +123,14 @@ pub(super) const CASES: &[Case] = &[
     // Destroyed from outside while its owner was exiting: the kill had not closed it.
     ("after_close_destroyed", || exiting(aborted("TCP_STATE", 0, state::ESTABLISHED), 9)),
     ("after_close_exited", || exiting(closed(0), 0)),
+    // Older than the agent, so the process may have been forked for it.
+    ("after_close_exit_unclear", || {
+        let mut record = exiting(closed(60_000), 0);
+        record.conn.established_ns = 0;
+        record
+    }),
+    ("after_close_exit_unclear", || unseen(exiting(aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 0))),
+    ("after_close_killed", || unseen(exiting(closed(60_000), 9))),
     ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
     ("after_close_linger", || used(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
@@ -139,6 +147,9 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("after_close_idle_abort", idle_abort),
+    ("after_close_linger_unclear", || unseen(idle_abort())),
+    ("after_close_linger_unclear", || unseen(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
+    ("after_close_linger", || unseen(used(aborted("TCP_STATE", mark::LINGER0, state::CLOSE)))),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
     ("closed_unseen", || unseen(closed(60_000))),

@@ -7,7 +7,7 @@ mod received;
 mod seeds;
 mod sent;
 
-use rstwatch_common::record::{ResetRecord, state};
+use rstwatch_common::record::{ResetRecord, mark, role, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
@@ -139,6 +139,92 @@ fn the_peer_may_have_been_short_of_memory() {
     }
 }
 
+/// A client that ends its connection a whole number of seconds after its request has given up.
+#[test]
+fn a_client_gives_up_after_whole_seconds() {
+    let waited = |mut record: ResetRecord, ms: u32| {
+        record.conn.role = role::CLIENT;
+        (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
+        (record.conn.closing.sent_age, record.conn.closing.received_age) =
+            (fixture::jiffies(ms), fixture::jiffies(ms + 400));
+        record
+    };
+    let served = |mut record: ResetRecord, ms: u32| {
+        record.conn.role = role::SERVER;
+        let ages = (fixture::jiffies(ms), fixture::jiffies(ms + 400));
+        (record.tcp.received_age, record.tcp.sent_age) = ages;
+        if record.conn.fin.time_ns != 0 {
+            (record.conn.fin.received_age, record.conn.fin.sent_age) = ages;
+        }
+        record
+    };
+    let linger = sent::marked(own_abort("TCP_STATE"), mark::LINGER0);
+    let late = after_close::aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
+    let records = |ms| {
+        [
+            waited(after_close::closed(0), ms),
+            waited(linger, ms),
+            waited(own_abort("TCP_ABORT_ON_CLOSE"), ms),
+            waited(late, ms),
+            served(fixture::received(), ms),
+            served(after_fin(bare(), 0), ms),
+        ]
+    };
+    let says = |record: &ResetRecord| classify(&evidence_of(record)).because;
+    for (record, sentence) in records(5_000).iter().zip([
+        "this host gave up 5.0 s after its request and closed the connection 200 ms earlier; then data arrived",
+        "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2: this host gave up 5.0 s after its request",
+        "close() with received data unread: this host gave up 5.0 s after its request",
+        "late segment of a connection that this host had aborted 200 ms earlier, giving up 5.0 s after its request",
+        "a live socket of the peer sent the RST 5.0 s after the client's request: most likely the client gave up",
+        "peer's FIN arrived 200 ms earlier, 5.0 s after the client's request: most likely the client gave up; then this host wrote",
+    ]) {
+        assert_eq!(says(record), sentence);
+    }
+    for record in &records(5_400) {
+        assert!(!says(record).contains("gave up") && !says(record).contains("giving up"), "{}", says(record));
+    }
+}
+
+/// Where the beginning of the connection was not seen, a server's candidates remain, and a client's.
+#[test]
+fn whichever_end_asked_remains_possible() {
+    use Cause::{
+        DataAfterClose, IdleReaped, KeepaliveTimeout, LingerAbort, ListenerClosed, MiddleboxIdle, MiddleboxInjected,
+        NatUntranslated, Probe, ProcessDied, UnreadData,
+    };
+    let live = fixture::received();
+    let quiet = received::after_silence(live, 60_000);
+    let probed = |mut record: ResetRecord| {
+        record.tcp.oow_age = fixture::jiffies(2_000);
+        record
+    };
+    let device = |mut record: ResetRecord| {
+        record.segment.ip_id = 7;
+        record
+    };
+    for (record, expected) in [
+        (received::unused(live), vec![Probe, ListenerClosed, LingerAbort, IdleReaped, ProcessDied]),
+        (received::unused(quiet), vec![Probe, ListenerClosed, LingerAbort, IdleReaped, ProcessDied]),
+        (probed(quiet), vec![KeepaliveTimeout, IdleReaped, LingerAbort, UnreadData, ProcessDied]),
+        (
+            received::after_silence(bare(), 60_000),
+            vec![IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied, NatUntranslated],
+        ),
+        (after_fin(bare(), 60_000), vec![IdleReaped, DataAfterClose, ProcessDied]),
+        (after_fin(bare(), 0), vec![DataAfterClose, IdleReaped, ProcessDied]),
+    ] {
+        let verdict = classify(&evidence_of(&sent::unseen(record)));
+        assert_eq!(verdict.candidates, expected, "{}", verdict.rule);
+    }
+    let mut silent = evidence_of(&sent::unseen(device(quiet)));
+    if let Evidence::Received(it) = &mut silent {
+        it.other_end_silent = true;
+    }
+    let verdict = classify(&silent);
+    assert_eq!(verdict.candidates[..2], [MiddleboxInjected, MiddleboxIdle], "{}", verdict.rule);
+}
+
 /// The sequence number of the peer's FIN is not data that was left unread.
 #[test]
 fn a_fin_is_not_unread_data() {
@@ -226,7 +312,6 @@ fn agreeing_ends_keep_the_senders_confidence() {
 /// Linux 6.10 and 6.11 give a reason for the answer, but not for the earlier abort.
 #[test]
 fn segments_after_an_abort_without_a_reason_are_not_certain() {
-    use rstwatch_common::record::mark;
     let after = after_close::aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
     let verdict = classify(&evidence_of(&after));
     assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));

@@ -2,6 +2,7 @@
 
 use rstwatch_common::record::{ResetRecord, last_payload, present, role, state, tcp_flag};
 
+use super::sent::unseen;
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies};
 
@@ -60,6 +61,23 @@ pub(super) fn behind_a_challenge() -> ResetRecord {
 pub(super) fn window_is_full() -> ResetRecord {
     let mut record = fixture::received();
     record.tcp.copied_seq -= 4000;
+    record
+}
+
+/// A bare RST in answer to the last ACK of the handshake.
+pub(super) fn handshake_refused() -> ResetRecord {
+    let mut record = unused(bare());
+    record.tcp.write_seq = record.tcp.snd_una;
+    record.tcp.rtx_age_ns = 0;
+    record.segment.ip_id = 0;
+    record.conn.established_ns = NOW_NS - SECOND / 1000;
+    (record.tcp.ack_age, record.tcp.received_age, record.tcp.sent_age) = (0, 0, 0);
+    record
+}
+
+/// No payload went either way.
+pub(super) fn unused(mut record: ResetRecord) -> ResetRecord {
+    (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
     record
 }
 
@@ -170,6 +188,12 @@ pub(super) const CASES: &[Case] = &[
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
+    // The same without a sample: there is one more segment of requests than of responses.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        (record.conn.fin.segs_out, record.tcp.data_segs_in) = (4, 3);
+        record
+    }),
     // Before Linux 5.11 connections are not sampled.
     ("unsampled_closing_message", || {
         let mut record = after_fin(bare(), 60_000);
@@ -272,6 +296,21 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("reused_after_timer", || after_fin(bare(), 60_000)),
+    // Which end had asked was not seen, so a request may have been open when the peer closed.
+    ("reused_after_fin", || unseen(after_fin(bare(), 60_000))),
+    ("wrote_after_fin", || unseen(after_fin(bare(), 0))),
+    ("fin_to_unknown_connection", || {
+        let mut record = unseen(after_fin(bare(), 0));
+        record.state = state::LAST_ACK;
+        record.tcp.shutdown = 3;
+        (record.tcp.snd_nxt, record.tcp.write_seq) = (record.tcp.snd_una + 1, record.tcp.snd_una + 1);
+        record
+    }),
+    ("unsampled_closing_message", || {
+        let mut record = unseen(after_fin(bare(), 60_000));
+        (record.conn.fin.received_age, record.conn.fin.unread) = (0, 25);
+        record
+    }),
     // No timer is set to 47.4 s: the process may have ended as well.
     ("reused_after_fin", || after_fin(bare(), 47_400)),
     ("wrote_after_fin", || after_fin(bare(), 0)),
@@ -380,6 +419,14 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("peer_aborted", fixture::received),
     ("peer_aborted", window_is_full),
+    ("peer_aborted", || unseen(fixture::received())),
+    ("peer_aborted", || unseen(unused(fixture::received()))),
+    ("peer_aborted", || {
+        let mut record = unseen(fixture::received());
+        record.tcp.data_segs_in = 0;
+        record
+    }),
+    ("forgotten", || unseen(bare())),
     // A health check that only connects.
     ("peer_probed_port", || {
         let mut record = fixture::received();
@@ -432,6 +479,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.ack_age = jiffies(1000);
         record
     }),
+    ("never_completed", handshake_refused),
     ("forgotten", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
     // A one-way upload five seconds after the handshake: too late for a full accept queue.
