@@ -117,7 +117,7 @@ wire! {
     }
 }
 
-/// Challenge ACKs further apart than this, and RSTs that come later after one, have nothing to do with each other: 2 s, nanoseconds.
+/// Two challenge ACKs further apart than this are unrelated, and so are one and a later RST: 2 s, in nanoseconds.
 pub const CHALLENGE_NS: u64 = 2_000_000_000;
 
 wire! {

@@ -6,6 +6,7 @@ mod necessity;
 mod received;
 mod seeds;
 mod sent;
+mod unseen;
 
 use rstwatch_common::record::{ResetRecord, mark, role, state};
 
@@ -22,12 +23,12 @@ pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    sent::CASES.iter().chain(after_close::CASES).chain(received::CASES)
+    sent_cases().chain(received::CASES).chain(unseen::RECEIVED)
 }
 
 /// The cases of sent resets.
 pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
-    sent::CASES.iter().chain(after_close::CASES)
+    sent::CASES.iter().chain(after_close::CASES).chain(unseen::SENT)
 }
 
 /// All cases as evidence, including those that depend on more than a record.
@@ -184,45 +185,6 @@ fn a_client_gives_up_after_whole_seconds() {
     for record in &records(5_400) {
         assert!(!says(record).contains("gave up") && !says(record).contains("giving up"), "{}", says(record));
     }
-}
-
-/// Where the beginning of the connection was not seen, a server's candidates remain, and a client's.
-#[test]
-fn whichever_end_asked_remains_possible() {
-    use Cause::{
-        DataAfterClose, IdleReaped, KeepaliveTimeout, LingerAbort, ListenerClosed, MiddleboxIdle, MiddleboxInjected,
-        NatUntranslated, Probe, ProcessDied, UnreadData,
-    };
-    let live = fixture::received();
-    let quiet = received::after_silence(live, 60_000);
-    let probed = |mut record: ResetRecord| {
-        record.tcp.oow_age = fixture::jiffies(2_000);
-        record
-    };
-    let device = |mut record: ResetRecord| {
-        record.segment.ip_id = 7;
-        record
-    };
-    for (record, expected) in [
-        (received::unused(live), vec![Probe, ListenerClosed, LingerAbort, IdleReaped, ProcessDied]),
-        (received::unused(quiet), vec![Probe, ListenerClosed, LingerAbort, IdleReaped, ProcessDied]),
-        (probed(quiet), vec![KeepaliveTimeout, IdleReaped, LingerAbort, UnreadData, ProcessDied]),
-        (
-            received::after_silence(bare(), 60_000),
-            vec![IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied, NatUntranslated],
-        ),
-        (after_fin(bare(), 60_000), vec![IdleReaped, DataAfterClose, ProcessDied]),
-        (after_fin(bare(), 0), vec![DataAfterClose, IdleReaped, ProcessDied]),
-    ] {
-        let verdict = classify(&evidence_of(&sent::unseen(record)));
-        assert_eq!(verdict.candidates, expected, "{}", verdict.rule);
-    }
-    let mut silent = evidence_of(&sent::unseen(device(quiet)));
-    if let Evidence::Received(it) = &mut silent {
-        it.other_end_silent = true;
-    }
-    let verdict = classify(&silent);
-    assert_eq!(verdict.candidates[..2], [MiddleboxInjected, MiddleboxIdle], "{}", verdict.rule);
 }
 
 /// The sequence number of the peer's FIN is not data that was left unread.

@@ -2,7 +2,6 @@
 
 use rstwatch_common::record::{ResetRecord, last_payload, present, role, state, tcp_flag};
 
-use super::sent::unseen;
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies};
 
@@ -296,21 +295,6 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("reused_after_timer", || after_fin(bare(), 60_000)),
-    // Which end had asked was not seen, so a request may have been open when the peer closed.
-    ("reused_after_fin", || unseen(after_fin(bare(), 60_000))),
-    ("wrote_after_fin", || unseen(after_fin(bare(), 0))),
-    ("fin_to_unknown_connection", || {
-        let mut record = unseen(after_fin(bare(), 0));
-        record.state = state::LAST_ACK;
-        record.tcp.shutdown = 3;
-        (record.tcp.snd_nxt, record.tcp.write_seq) = (record.tcp.snd_una + 1, record.tcp.snd_una + 1);
-        record
-    }),
-    ("unsampled_closing_message", || {
-        let mut record = unseen(after_fin(bare(), 60_000));
-        (record.conn.fin.received_age, record.conn.fin.unread) = (0, 25);
-        record
-    }),
     // No timer is set to 47.4 s: the process may have ended as well.
     ("reused_after_fin", || after_fin(bare(), 47_400)),
     ("wrote_after_fin", || after_fin(bare(), 0)),
@@ -419,14 +403,6 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("peer_aborted", fixture::received),
     ("peer_aborted", window_is_full),
-    ("peer_aborted", || unseen(fixture::received())),
-    ("peer_aborted", || unseen(unused(fixture::received()))),
-    ("peer_aborted", || {
-        let mut record = unseen(fixture::received());
-        record.tcp.data_segs_in = 0;
-        record
-    }),
-    ("forgotten", || unseen(bare())),
     // A health check that only connects.
     ("peer_probed_port", || {
         let mut record = fixture::received();

@@ -52,12 +52,6 @@ pub(super) fn abandoned_connect() -> ResetRecord {
     record
 }
 
-/// Hides how the connection began, as if the kernel side had had no room for it.
-pub(super) fn unseen(mut record: ResetRecord) -> ResetRecord {
-    (record.conn.role, record.conn.established_ns, record.conn.ttl) = (role::UNKNOWN, 0, 0);
-    record
-}
-
 /// netfilter rejected a SYN.
 fn rejected() -> ResetRecord {
     let mut record = fixture::sent_answer();
@@ -189,15 +183,6 @@ pub(super) const CASES: &[Case] = &[
     // Killed with unaccepted connections: the kill explains the close.
     ("killed", || exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 15)),
     ("exited", || exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0)),
-    // A signal kills any process, one that serves this connection alone too.
-    ("killed", || unseen(exiting(own_abort("TCP_ABORT_ON_CLOSE"), 9))),
-    ("killed", || unseen(exiting(own_abort("TCP_ABORT_ON_CLOSE"), 1 << 8))),
-    // The process may have been forked for this connection: then its exit is the close.
-    ("exit_unclear", || unseen(exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0))),
-    ("exit_unclear", || unseen(exiting(idle_abort(), 1 << 8))),
-    // The kernel's reason is enough.
-    ("unread_on_close", || unseen(idle_at_close(own_abort("TCP_ABORT_ON_CLOSE")))),
-    ("never_accepted", || unseen(exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 0))),
     ("unread_on_close", || own_abort("TCP_ABORT_ON_CLOSE")),
     // A process per connection: its exit is the close.
     ("unread_on_close", || {
@@ -217,21 +202,12 @@ pub(super) const CASES: &[Case] = &[
         (record.tcp.rcv_nxt, record.tcp.copied_seq) = (901, 900);
         record
     }),
-    // Of an abort, a state without a beginning shows the act alone: what it interrupted was not seen.
-    ("linger_unclear", || unseen(idle_abort())),
-    ("linger_unclear", || {
-        let mut record = unseen(marked(own_abort("TCP_STATE"), mark::LINGER0));
-        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
-        record
-    }),
     // A short message after an idle period, which was not sampled: a closing message, or a late response.
     ("linger_unclear", || {
         let mut record = idle_abort();
         record.conn.closing.sent_age = 0;
         record
     }),
-    // In use a moment before, so not idle, whichever end asks.
-    ("linger_zero", || unseen(marked(own_abort("TCP_STATE"), mark::LINGER0))),
     ("probe", || {
         let mut record = marked(own_abort("TCP_STATE"), mark::LINGER0);
         (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
