@@ -36,6 +36,9 @@ pub fn stdout(command: &mut Command) -> Option<String> {
 }
 
 /// Makes the kernel terminate the child when the thread that starts it ends, and shields it from the terminal's signals.
+///
+/// The thread must outlive the child (prctl(2), `PR_SET_PDEATHSIG`). So it does: the callers start their children on the main
+/// thread, or on the thread that runs all of a measurement, and wait for them there.
 pub fn die_with_parent(command: &mut Command) {
     // A separate process group: the terminal's Ctrl-C reaches this process only, which stops the child itself.
     command.process_group(0);

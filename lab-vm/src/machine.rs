@@ -87,6 +87,7 @@ impl Machine<'_> {
             qemu.arg("-serial").arg(format!("file:{}", port.display()));
         }
         qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // The signal comes when this thread ends, which waits for the VM in `run`.
         // SAFETY: between fork and exec this makes one system call, and neither allocates nor locks.
         unsafe { qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
         qemu.spawn().with_context(|| format!("cannot run {QEMU}"))

@@ -7,7 +7,9 @@ mod segment;
 mod task;
 mod tcp;
 
-pub use conn_state::{Challenge, Closed, Closing, ConnState, Fin, Reset, Rst, Sampled, last_payload, mark, role};
+pub use conn_state::{
+    CHALLENGE_NS, Challenge, Closed, Closing, ConnState, Fin, Reset, Rst, Sampled, last_payload, mark, role,
+};
 pub use segment::{Segment, present, tcp_flag};
 pub use task::{PF_EXITING, PF_KTHREAD, Task};
 pub use tcp::{TcpFacts, sock_flag, state};

@@ -223,8 +223,8 @@ pub fn read_at<T: Copy>(address: u64) -> Option<T> {
 
 /// Argument `n` of a tracepoint or function as a plain number.
 ///
-/// The helper reads it, so the verifier does not type it: some kernels (6.3 to 6.12) assume that an argument is never
-/// NULL though it can be, and would delete the check.
+/// The helper reads it, so the verifier does not type it: since Linux 6.5 it assumes that an argument is never NULL unless it is
+/// declared nullable, and deletes the check (kernel/bpf/verifier.c, reg_not_null).
 #[inline(always)]
 pub fn argument(ctx: *mut core::ffi::c_void, n: u64) -> u64 {
     read_at(ctx as u64 + n * 8).unwrap_or(0)

@@ -189,12 +189,11 @@ fn byte_counts(record: &ResetRecord) -> Option<ByteCounts> {
     if record.flags & flags::TCP == 0 || record.sk_class != sk_class::FULL {
         return None;
     }
-    let fin = u32::from(conn.fin.time_ns != 0);
     Some(ByteCounts {
         sent: tcp.bytes_sent,
         received: tcp.bytes_received,
         unacked: Some(tcp.snd_nxt.wrapping_sub(tcp.snd_una)),
-        unread: Some(tcp.rcv_nxt.wrapping_sub(tcp.copied_seq).saturating_sub(fin)),
+        unread: Some(evidence::unread(record)),
     })
 }
 

@@ -67,7 +67,8 @@ fn received_moment(it: &Received) -> Moment {
 
 /// The peer's FIN, or its RST during the idle gap, shows the timer itself. An RST that answers us came some time later.
 fn received_timer(it: &Received) -> Option<Timer> {
-    if it.connecting || !it.gap.was_idle_at_fin() {
+    // Where this end's role was not seen, a request may have been open.
+    if it.connecting || !it.role_seen || !it.gap.was_idle_at_fin() {
         return None;
     }
     let (after, exact) = match it.gap {
@@ -132,12 +133,15 @@ mod tests {
         connecting.state = state::SYN_SENT;
         let mut refusing = sent_answer();
         refusing.segment.flags = tcp_flag::SYN;
+        let mut role_unseen = idle(false);
+        role_unseen.conn.role = role::UNKNOWN;
         let cases = [
             (connecting, Moment::Connecting, None),
             (refusing, Moment::Connecting, None),
             (sent_answer(), Moment::Unseen, None),
             (received(), Moment::Busy, None),
             (idle(true), Moment::AfterIdle, timer(60_000, false)),
+            (role_unseen, Moment::DuringIdle, None),
             (idle(false), Moment::DuringIdle, timer(60_000, true)),
         ];
         for (index, (record, moment, timer)) in cases.into_iter().enumerate() {

@@ -35,8 +35,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let text = cause.map_or_else(explain::list, explain::text);
             io::stdout().write_all(text.as_bytes())?;
         }
-        Command::Check if !check::run()? => return Ok(FAILURE.into()),
-        Command::Check => (),
+        Command::Check(args) => {
+            if !check::run(args.settings()?)? {
+                return Ok(FAILURE.into());
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -117,12 +117,15 @@ wire! {
     }
 }
 
+/// Two challenge ACKs further apart than this are unrelated, and so are one and a later RST: 2 s, in nanoseconds.
+pub const CHALLENGE_NS: u64 = 2_000_000_000;
+
 wire! {
     /// Segments answered with a challenge ACK (RFC 5961), RSTs that were not accepted among them.
     pub struct Challenge {
         /// When the last one came.
         pub time_ns: u64,
-        /// How many came.
+        /// How many came, each within [`CHALLENGE_NS`] of the one before.
         pub count: u32,
         /// Padding.
         pub reserved: u32,

@@ -1,6 +1,6 @@
 //! What each change of a socket's state writes into the state of its connection.
 
-use rstwatch_common::record::{ConnState, mark, role, state};
+use rstwatch_common::record::{CHALLENGE_NS, ConnState, mark, role, state};
 
 use crate::conn_state::gaps::ended_idle;
 use crate::conn_state::ttl::{keep_peer_ttl, take_handshake_ttl};
@@ -107,7 +107,8 @@ fn quiet_since_sample(conn: &ConnState) -> u32 {
 /// A segment, most likely an RST, reached the socket and was not accepted.
 #[inline(always)]
 pub fn challenged(conn: &mut ConnState, time_ns: u64) {
-    conn.challenge.count = conn.challenge.count.saturating_add(1);
+    let related = time_ns.wrapping_sub(conn.challenge.time_ns) < CHALLENGE_NS;
+    conn.challenge.count = if related { conn.challenge.count.saturating_add(1) } else { 1 };
     conn.challenge.time_ns = time_ns;
 }
 

@@ -3,7 +3,8 @@
 //! The kernel's transport header is no help where netfilter drops or rejects a packet: it points behind the hop-by-hop options
 //! at most, because the other headers are read after the input hook (net/ipv6/ip6_input.c, ip6_protocol_deliver_rcu).
 
-use crate::facts::segment::IPPROTO_TCP;
+/// include/uapi/linux/in.h.
+pub const IPPROTO_TCP: u8 = 6;
 
 /// Length of the IPv6 header.
 pub const IPV6_BYTES: u32 = 40;

@@ -5,15 +5,12 @@ use core::mem::MaybeUninit;
 use rstwatch_common::flow::{Flow, IPV4, IPV6};
 use rstwatch_common::record::{Segment, present};
 
-use crate::facts::extension::{self, IPV6_BYTES};
+use crate::facts::extension::{self, IPPROTO_TCP, IPV6_BYTES};
 use crate::kernel::{Base, fill, read_at, value};
 use crate::words::zeroed;
 
 /// Bytes of a TCP header read: the fixed part and twelve of options, where Linux puts timestamps.
 const TCP_BYTES: usize = 32;
-
-/// include/uapi/linux/in.h.
-pub const IPPROTO_TCP: u8 = 6;
 
 /// A TCP segment, and the flow from its *sender's* end.
 #[derive(Clone, Copy)]

@@ -11,8 +11,8 @@ use rstwatch_common::record::{state, tcp_flag};
 
 use crate::conn_state::{lifecycle, scratch, slots, syns};
 use crate::facts::clock::now;
-use crate::facts::extension::{self, is_extension, tcp_behind};
-use crate::facts::segment::{self, IPPROTO_TCP, Seen};
+use crate::facts::extension::{self, IPPROTO_TCP, is_extension, tcp_behind};
+use crate::facts::segment::{self, Seen};
 
 const PASS: i32 = 1;
 /// Offset of the flags in the TCP header.

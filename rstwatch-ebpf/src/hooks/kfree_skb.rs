@@ -19,7 +19,7 @@ use crate::listeners;
 #[map]
 static INFER: Array<u64> = Array::with_max_entries(1, 0);
 
-/// `trace_kfree_skb(skb, location, reason, rx_sk)`, net/core/skbuff.c; `reason` since Linux 5.17, `rx_sk` since 6.12.
+/// `trace_kfree_skb(skb, location, reason, rx_sk)`, net/core/skbuff.c; `reason` since Linux 5.17, `rx_sk` since 6.11.
 #[btf_tracepoint(function = "kfree_skb")]
 pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     // Read as a number, so no verifier types it.
@@ -40,7 +40,7 @@ pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let rejects = if seen.flow.family == IPV4 { infer::REJECTS_V4 } else { infer::REJECTS_V6 };
     if reason == setting!(listen_overflow) {
         if wanted & infer::OVERFLOWS != 0 {
-            // The handshake's last ACK. The tracepoint passes the listener, and with it the owner, only since Linux 6.12.
+            // The handshake's last ACK. The tracepoint passes the listener, and with it the owner, only since Linux 6.11.
             listeners::dropped_last_ack(argument(ctx.as_ptr(), 3));
             tombstones::insert_overflowed(&seen.flow.reversed(), net_of_skb(skb), &seen.segment);
         }

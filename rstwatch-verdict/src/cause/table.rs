@@ -126,7 +126,7 @@ causes! {
             "Take the instance out of the load balancer before it stops.",
         ],
         benign: false,
-        covers: &[],
+        covers: &[Cause::UnreadData, Cause::LingerAbort, Cause::IdleReaped],
         colour: Colour { light: "#d55e00", dark: "#f2792e", grafana: "#E02F44" },
     }
     ListenerClosed = "listener_closed" {
@@ -207,7 +207,7 @@ causes! {
             "Data in flight is lost by an abort: never use it to end a real exchange.",
         ],
         benign: false,
-        covers: &[],
+        covers: &[Cause::IdleReaped, Cause::Probe],
         colour: Colour { light: "#009e73", dark: "#2fc79a", grafana: "#8AB8FF" },
     }
     AdminAbort = "admin_abort" {

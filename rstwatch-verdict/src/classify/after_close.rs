@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sent::{aborted, answer, ended_idle, failed, full_since_heard, lingered, unaccepted};
+use super::sent::{aborted, answer, ended_idle, failed, full_since_heard, lingered, unaccepted, unclear};
 use crate::evidence::{Abort, End, EndedBy, Ending, Evidence, Exit, GAP, Reason, Sent, SocketClass};
 use crate::text::length;
 
@@ -38,6 +38,10 @@ pub(super) fn after_close_exited(evidence: &Evidence) -> bool {
     })
 }
 
+pub(super) fn after_close_exit_unclear(evidence: &Evidence) -> bool {
+    past(evidence).is_some_and(|end| end.exit == Exit::Unclear && ended_by_owner(end))
+}
+
 fn ended_by_owner(end: &End) -> bool {
     match end.ending {
         Ending::Closed => true,
@@ -63,6 +67,10 @@ pub(super) fn after_close_idle_abort(evidence: &Evidence) -> bool {
     past(evidence).is_some_and(ended_idle) && after_close_linger(evidence)
 }
 
+pub(super) fn after_close_linger_unclear(evidence: &Evidence) -> bool {
+    answer(evidence).is_some_and(unclear) && after_close_linger(evidence)
+}
+
 pub(super) fn after_close_linger(evidence: &Evidence) -> bool {
     past_abort(evidence).is_some_and(|(abort, _)| lingered(abort))
 }
@@ -77,7 +85,12 @@ pub(super) fn after_close_destroyed(evidence: &Evidence) -> bool {
 
 pub(super) fn say_aborted(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
-    format!("late segment of a connection that this host had aborted {} earlier", length(end.ago))
+    let gave_up = end
+        .gave_up_after()
+        .filter(|_| ended_by_owner(end))
+        .map(|after| format!(", giving up {} after its request", length(after)));
+    let aborted = format!("late segment of a connection that this host had aborted {} earlier", length(end.ago));
+    aborted + &gave_up.unwrap_or_default()
 }
 
 fn closed(evidence: &Evidence) -> Option<&End> {
@@ -211,6 +224,12 @@ pub(super) fn say_tail(evidence: &Evidence) -> String {
 pub(super) fn say_closed(evidence: &Evidence) -> String {
     let Some(end) = past(evidence) else { return String::new() };
     let ago = length(end.ago);
+    if let Some(after) = end.gave_up_after().filter(|_| end.ending == Ending::Closed) {
+        let after = length(after);
+        return format!(
+            "this host gave up {after} after its request and closed the connection {ago} earlier; then data arrived"
+        );
+    }
     let Some(idle) = end.idle.filter(|idle| *idle >= GAP) else {
         return format!("this host closed the connection {ago} earlier; then data arrived");
     };

@@ -9,7 +9,7 @@ use crate::cause::Cause::{
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{End, Evidence, Origin, Received, Signal};
+use crate::evidence::{End, Ending, Evidence, MAX_CLOSING_BYTES, Origin, Reason, Received, Signal};
 
 /// Maximum candidates of one event.
 pub(super) const MAX: usize = 5;
@@ -20,9 +20,17 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
     let causes: &[Cause] = match it {
         _ if it.subflow => &[UnreadData, Mptcp, LingerAbort, ProcessDied],
         _ if it.peer_closed => &[UnreadData, LingerAbort, ProcessDied, ResourceLimit],
+        _ if unused(it) && !it.role_seen => &[Probe, ListenerClosed, LingerAbort, IdleReaped, ProcessDied],
         _ if unused(it) && it.delivery.we_serve => &[Probe, LingerAbort, IdleReaped, AdminAbort],
         _ if unused(it) => &[ListenerClosed, LingerAbort, ProcessDied, IdleReaped, AdminAbort],
         _ if it.delivery.we_serve && !it.delivery.received_any => &[Probe, UnreadData, LingerAbort, ProcessDied],
+        _ if !it.role_seen && !it.delivery.received_any => {
+            &[UnreadData, LingerAbort, ProcessDied, Probe, ListenerClosed]
+        }
+        // A request may have been open as well.
+        _ if it.peer_probed && quiet(it) && !it.role_seen => {
+            &[KeepaliveTimeout, IdleReaped, LingerAbort, UnreadData, ProcessDied]
+        }
         _ if it.peer_probed && quiet(it) => &[KeepaliveTimeout, IdleReaped, LingerAbort, AdminAbort],
         _ if quiet(it) => &[IdleReaped, LingerAbort, UnreadData, ProcessDied, AdminAbort],
         _ if long_open(it) && !it.delivery.received_any => {
@@ -31,6 +39,7 @@ pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
         _ if long_open(it) => &[LingerAbort, ProcessDied, UnreadData, AdminAbort],
         _ if never_answered(it) => &[ProcessDied, UnreadData, LingerAbort, ListenerClosed, AdminAbort],
         _ if it.delivery.we_serve => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
+        _ if not_reading(it) => &[LingerAbort, UnreadData, ProcessDied, ResourceLimit, AdminAbort],
         _ if answered(it) => &[LingerAbort, UnreadData, ProcessDied, AdminAbort],
         _ => &[UnreadData, LingerAbort, ProcessDied, AdminAbort],
     };
@@ -56,6 +65,12 @@ fn answered(it: &Received) -> bool {
     it.delivery.outstanding == 0 && !it.delivery.unanswered
 }
 
+/// The peer may have closed with data unsent, because this end's window is full: its FIN waits behind that data, and the kernel
+/// ends such orphans where memory is short (net/ipv4/tcp_timer.c, tcp_out_of_resources).
+fn not_reading(it: &Received) -> bool {
+    it.delivery.unread > MAX_CLOSING_BYTES && answered(it)
+}
+
 /// A request was in progress for so long that the peer's timeout may have ended it.
 fn long_open(it: &Received) -> bool {
     it.delivery.request_age.is_some_and(|age| age >= it.gap.threshold)
@@ -65,9 +80,16 @@ fn long_open(it: &Received) -> bool {
 pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
     let Some(it) = received(evidence) else { return Vec::new() };
     let causes: &[Cause] = match it {
+        _ if challenged(it) && !it.role_seen => {
+            &[LingerAbort, UnreadData, InvalidHandshake, MiddleboxInjected, ProcessDied]
+        }
         _ if challenged(it) && it.delivery.we_serve => &[InvalidHandshake, MiddleboxInjected, ProcessDied],
-        _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ProcessDied],
+        // The number of the first RST was one too high if a FIN before it was lost, as that of an orphan.
+        _ if challenged(it) => &[LingerAbort, UnreadData, MiddleboxInjected, ResourceLimit, ProcessDied],
         _ if it.delivery.retransmitted => &[ProcessDied, KeepaliveTimeout, IdleReaped, ListenOverflow],
+        _ if it.gap.is_idle() && !it.role_seen => {
+            &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, ProcessDied, NatUntranslated]
+        }
         _ if it.gap.is_idle() && it.delivery.we_serve => {
             &[IdleReaped, MiddleboxIdle, KeepaliveTimeout, NatUntranslated, FirewallReject]
         }
@@ -79,6 +101,12 @@ pub(super) fn forgot(evidence: &Evidence) -> Vec<Cause> {
             &[InvalidHandshake, MiddleboxInjected, DataAfterClose, NatUntranslated]
         }
         _ if it.delivery.we_serve => &[DataAfterClose, NatUntranslated, UnreadData, MiddleboxInjected, FirewallReject],
+        _ if !it.role_seen && long_unheard(it) => {
+            &[KeepaliveTimeout, FirewallReject, UnreadData, DataAfterClose, NatUntranslated]
+        }
+        _ if !it.role_seen && it.delivery.outstanding == 0 => {
+            &[MiddleboxInjected, DataAfterClose, InvalidHandshake, NatUntranslated, UnreadData]
+        }
         _ if it.delivery.downloading => &[LingerAbort, UnreadData, DataAfterClose, NatUntranslated, MiddleboxInjected],
         _ if !it.delivery.received_any => &[FirewallReject, ListenOverflow, UnreadData, LingerAbort, DataAfterClose],
         _ => &[FirewallReject, MiddleboxInjected, UnreadData, DataAfterClose, NatUntranslated],
@@ -138,15 +166,20 @@ pub(super) fn refused(_: &Evidence) -> Vec<Cause> {
 }
 
 /// The peer's FIN came after an idle period at no timer's time.
-pub(super) fn closed_idle(_: &Evidence) -> Vec<Cause> {
-    vec![IdleReaped, ProcessDied]
+pub(super) fn closed_idle(evidence: &Evidence) -> Vec<Cause> {
+    if role_seen(evidence) { vec![IdleReaped, ProcessDied] } else { vec![IdleReaped, DataAfterClose, ProcessDied] }
+}
+
+/// Whether this end's part in a connection was seen, and with it whether a request was open.
+fn role_seen(evidence: &Evidence) -> bool {
+    received(evidence).is_some_and(|it| it.role_seen)
 }
 
 /// The peer's FIN came while the connection was in use.
 pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
     match received(evidence) {
         Some(it) if it.correlation.ended_together > 0 => vec![ProcessDied, DataAfterClose],
-        Some(it) if it.gap.order_unknown => vec![DataAfterClose, IdleReaped, ProcessDied],
+        Some(it) if it.gap.order_unknown || !it.role_seen => vec![DataAfterClose, IdleReaped, ProcessDied],
         _ => vec![DataAfterClose, ProcessDied],
     }
 }
@@ -154,7 +187,11 @@ pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
 /// Both sides had closed, and the peer's stack had forgotten the connection.
 pub(super) fn both_closed(evidence: &Evidence) -> Vec<Cause> {
     let idle = received(evidence).is_some_and(|it| it.gap.was_idle_at_fin());
-    if idle { vec![IdleReaped, DataAfterClose, ProcessDied] } else { vec![DataAfterClose, ProcessDied] }
+    match (idle, role_seen(evidence)) {
+        (true, _) => vec![IdleReaped, DataAfterClose, ProcessDied],
+        (false, false) => vec![DataAfterClose, IdleReaped, ProcessDied],
+        (false, true) => vec![DataAfterClose, ProcessDied],
+    }
 }
 
 /// The end sent a short message after an idle period and closed; whether a request was open is not known.
@@ -170,7 +207,28 @@ pub(super) fn closed_here(_: &Evidence) -> Vec<Cause> {
 /// This host aborted an idle connection on purpose. Programs set idle timers in whole seconds; at another time a pool
 /// that shrinks, a health check or a shutdown does the same.
 pub(super) fn idle_abort(evidence: &Evidence) -> Vec<Cause> {
-    if end(evidence).is_some_and(End::ended_by_timer) { vec![IdleReaped] } else { vec![IdleReaped, LingerAbort] }
+    let timer = end(evidence).is_some_and(|end| end.ended_by_timer() && !end.uncertain);
+    if timer { vec![IdleReaped] } else { vec![IdleReaped, LingerAbort] }
+}
+
+/// This host aborted on purpose; what it interrupted was not seen.
+pub(super) fn linger_unclear(evidence: &Evidence) -> Vec<Cause> {
+    let maybe_idle = end(evidence).is_some_and(|end| end.maybe_idle);
+    vec![LingerAbort, if maybe_idle { IdleReaped } else { Probe }]
+}
+
+/// The owner exited. If it served this connection alone, that is the equivalent of a close.
+pub(super) fn exit_unclear(evidence: &Evidence) -> Vec<Cause> {
+    let Some(end) = end(evidence) else { return vec![ProcessDied] };
+    let closed = match end.ending {
+        Ending::Aborted(abort) if abort.reason == Reason::AbortOnClose => UnreadData,
+        Ending::Aborted(_) => LingerAbort,
+        _ => DataAfterClose,
+    };
+    let idle = (end.maybe_idle || end.idle.is_some()) && closed != UnreadData;
+    let mut all = vec![ProcessDied, closed];
+    all.extend(idle.then_some(IdleReaped));
+    all
 }
 
 /// This host had closed an idle connection, unless a request had the time of the last response.
@@ -211,8 +269,12 @@ pub(super) fn aborted_together(_: &Evidence) -> Vec<Cause> {
     vec![ProcessDied, ListenerClosed, UnreadData, LingerAbort]
 }
 
-/// The peer answered the SYN, and then its stack did not know the connection.
-pub(super) fn never_completed(_: &Evidence) -> Vec<Cause> {
+/// The peer answered the SYN, and then its stack did not know the connection. Without data, the RST answers the handshake's last
+/// ACK.
+pub(super) fn never_completed(evidence: &Evidence) -> Vec<Cause> {
+    if received(evidence).is_some_and(|it| !it.delivery.sent_any && it.delivery.outstanding == 0) {
+        return vec![ListenOverflow, FirewallReject, InvalidHandshake, ProcessDied];
+    }
     vec![ListenOverflow, FirewallReject, UnreadData, LingerAbort, ProcessDied]
 }
 

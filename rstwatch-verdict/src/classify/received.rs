@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::evidence::{Evidence, Origin, Received, Shape, Signal};
+use crate::evidence::{Evidence, Origin, Received, Shape, Signal, is_timeout};
 use crate::text::length;
 
 /// The answer to the ACK of a FIN arrives within a round trip, which is shorter than this.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// Said of a client that waited for a whole number of seconds.
+const GAVE_UP: &str = ": most likely the client gave up";
 /// Up to this age a connection is just established, SYN-ACK retransmissions included.
 const YOUNG: Duration = Duration::from_secs(5);
 
@@ -51,7 +53,7 @@ pub(super) fn device_idle(evidence: &Evidence) -> bool {
     let attack = |signal: &Signal| {
         matches!(signal, Signal::ChallengedByRst | Signal::Repeated | Signal::ImpossibleAck | Signal::Payload)
     };
-    holds(evidence, |it| from_device(it) && it.gap.is_idle() && !it.forgery.signals.iter().any(attack))
+    holds(evidence, |it| from_device(it) && it.gap.is_idle() && it.role_seen && !it.forgery.signals.iter().any(attack))
 }
 
 pub(super) fn device(evidence: &Evidence) -> bool {
@@ -192,7 +194,10 @@ pub(super) fn unsampled_closing_message(evidence: &Evidence) -> bool {
 
 /// This host wrote after an idle period that a timer of the peer's had ended. A refusal since says that the server is gone.
 pub(super) fn reused_after_timer(evidence: &Evidence) -> bool {
-    holds(evidence, |it| closed_earlier(it) && it.gap.closed_by_program() && wrote(it) && !it.correlation.refused_since)
+    holds(evidence, |it| {
+        let by_timer = it.gap.closed_by_program() && it.role_seen;
+        closed_earlier(it) && by_timer && wrote(it) && !it.correlation.refused_since
+    })
 }
 
 /// This host wrote after an idle period during which the peer had closed.
@@ -207,6 +212,12 @@ pub(super) fn wrote_after_fin(evidence: &Evidence) -> bool {
 pub(super) fn say_fin(evidence: &Evidence) -> String {
     let Some(it) = received(evidence) else { return String::new() };
     let Some(ago) = it.fin_ago.map(length) else { return "the peer had closed earlier; then this host wrote".into() };
+    if let Some(waited) = it.request_before_fin.filter(|waited| is_timeout(*waited)) {
+        let waited = length(waited);
+        return format!(
+            "peer's FIN arrived {ago} earlier, {waited} after the client's request{GAVE_UP}; then this host wrote"
+        );
+    }
     match it.gap.until_fin {
         Some(idle) if it.gap.was_idle_at_fin() => {
             format!("peer's FIN arrived {ago} earlier, after {} without data; then this host wrote", length(idle))
@@ -259,7 +270,10 @@ fn when_aborted(it: &Received) -> String {
         _ if it.delivery.outstanding > 0 => {
             format!(" with {} bytes from this host not yet acknowledged", it.delivery.outstanding)
         }
-        Some(age) if it.delivery.we_serve => format!(" {age} after the client's request"),
+        Some(age) if it.delivery.we_serve => {
+            let gave_up = it.delivery.request_age.is_some_and(is_timeout);
+            format!(" {age} after the client's request{}", if gave_up { GAVE_UP } else { "" })
+        }
         Some(age) => format!(" {age} after this host's request"),
         None => match it.gap.length {
             _ if !it.delivery.sent_any && !it.delivery.received_any => " before any data was exchanged".into(),

@@ -98,12 +98,14 @@ rules! {
     fin_wait_expired: Unknown by LocalKernel, Likely; when s::fin_wait_expired; says |_| "this host had closed, and no FIN arrived within tcp_fin_timeout; or the orphaned socket was destroyed".into();
     destroyed: AdminAbort by LocalKernel, Certain; when s::destroyed; says s::say_destroyed;
     killed: ProcessDied by LocalApp, Certain; when s::died_aborting; says s::say_exit;
+    exit_unclear: ProcessDied by LocalApp, Likely; when s::exit_unclear; among c::exit_unclear; says s::say_exit;
     exited: ProcessDied by LocalApp, Likely; when s::exited_aborting; says s::say_exit;
     unread_on_close: UnreadData by LocalApp, Certain; when s::unread; says s::say_unread;
     never_accepted: ListenerClosed by LocalApp, Certain; when s::never_accepted; says |_| "the listener closed while this connection waited in its accept queue".into();
     probe: Probe by LocalApp, Certain; when s::probe; says |_| "this host opened the connection and aborted it before any payload, as health checks do".into();
     idle_abort: IdleReaped by LocalApp, Likely; when s::idle_abort; among c::idle_abort; says s::say_idle_abort;
-    linger_zero: LingerAbort by LocalApp, Certain; when s::linger; says |_| "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2".into();
+    linger_unclear: LingerAbort by LocalApp, Likely; when s::linger_unclear; among c::linger_unclear; says s::say_linger_unclear;
+    linger_zero: LingerAbort by LocalApp, Certain; when s::linger; says s::say_linger;
     disconnected: LingerAbort by LocalApp, Likely; when s::disconnected; says |_| "the program disconnected a live socket (connect(AF_UNSPEC) or an equivalent call)".into();
 
     // Sent, in answer to a segment of a connection that had ended here: what ended it is the cause.
@@ -111,6 +113,7 @@ rules! {
     after_close_overflow: ListenOverflow by LocalKernel, Certain; when a::after_close_overflow; says |_| "segment of a handshake that failed on a full accept queue".into();
     after_close_killed: ProcessDied by LocalKernel, Certain; when a::after_close_killed; says s::say_exit;
     closed_unseen: NoSuchConnection by LocalKernel, Likely; when a::closed_unseen; among c::closed_here; says a::say_closed;
+    after_close_exit_unclear: NoSuchConnection by LocalKernel, Likely; when a::after_close_exit_unclear; among c::exit_unclear; says s::say_exit;
     after_close_exited: ProcessDied by LocalKernel, Likely; when a::after_close_exited; says s::say_exit;
     after_close_while_full: ConntrackFull by LocalKernel, Likely; when a::after_close_while_full; says s::say_timed_out_while_full;
     after_close_timed_out: KeepaliveTimeout by LocalKernel, Likely; when a::after_close_timed_out; says a::say_timed_out;
@@ -119,6 +122,7 @@ rules! {
     after_close_never_accepted: ListenerClosed by LocalKernel, Certain; when a::after_close_never_accepted; says a::say_aborted;
     after_close_probe: Probe by LocalKernel, Certain; when a::after_close_probe; says a::say_aborted;
     after_close_idle_abort: IdleReaped by LocalKernel, Likely; when a::after_close_idle_abort; among c::idle_abort; says a::say_aborted;
+    after_close_linger_unclear: LingerAbort by LocalKernel, Likely; when a::after_close_linger_unclear; among c::linger_unclear; says a::say_aborted;
     after_close_linger: LingerAbort by LocalKernel, Certain; when a::after_close_linger; says a::say_aborted;
     after_close_disconnected: LingerAbort by LocalKernel, Likely; when a::after_close_disconnected; says a::say_aborted;
     after_close_keepalive: KeepaliveTimeout by LocalKernel, Certain; when a::after_close_keepalive; says a::say_aborted;

@@ -211,6 +211,11 @@ pub(super) fn exited_aborting(evidence: &Evidence) -> bool {
     })
 }
 
+/// The exit of a process that may have served this connection alone: then it is the program's close.
+pub(super) fn exit_unclear(evidence: &Evidence) -> bool {
+    aborting(evidence).is_some_and(|(abort, exit)| abort.by_owner && exit == Exit::Unclear)
+}
+
 pub(super) fn failed(exit: Exit) -> bool {
     matches!(exit, Exit::Signal(_) | Exit::Failed(_))
 }
@@ -265,6 +270,7 @@ pub(super) fn say_unread(evidence: &Evidence) -> String {
         Some((abort, _)) if abort.unread > 0 => format!("close() with {} received bytes unread", abort.unread),
         _ => "close() with received data unread".into(),
     };
+    let unread = unread + &gave_up(evidence);
     match sent(evidence).and_then(|sent| sent.silence_before_unread).filter(|silence| *silence >= GAP) {
         Some(silence) => {
             format!(
@@ -296,6 +302,19 @@ pub(super) fn idle_abort(evidence: &Evidence) -> bool {
     idle && linger(evidence)
 }
 
+/// An abort on purpose of which it was not seen whether it ended a silence, or a connection that this end had opened for nothing.
+pub(super) fn linger_unclear(evidence: &Evidence) -> bool {
+    active(evidence).is_some_and(unclear) && linger(evidence)
+}
+
+pub(super) fn unclear(sent: &Sent) -> bool {
+    sent.maybe_opened_unused || sent.end.as_ref().is_some_and(|end| end.maybe_idle)
+}
+
+pub(super) fn say_linger_unclear(_: &Evidence) -> String {
+    "close() with SO_LINGER on and a timeout of zero; whether it ended an idle connection was not seen".into()
+}
+
 /// Whether our side ended the connection after an idle gap, with nothing in progress.
 pub(super) fn ended_idle(end: &End) -> bool {
     end.idle.is_some_and(|idle| idle >= GAP) && !end.unsampled
@@ -313,6 +332,16 @@ pub(super) fn linger(evidence: &Evidence) -> bool {
 pub(super) fn lingered(abort: Abort) -> bool {
     let zero = abort.by_owner && abort.linger0 && abort.reason == Reason::TcpState;
     zero || abort.reason == Reason::AbortOnLinger
+}
+
+pub(super) fn say_linger(evidence: &Evidence) -> String {
+    format!("close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2{}", gave_up(evidence))
+}
+
+/// That this host, a client, had waited in vain for a response.
+fn gave_up(evidence: &Evidence) -> String {
+    let after = active(evidence).and_then(|sent| sent.end.as_ref()?.gave_up_after());
+    after.map(|after| format!(": this host gave up {} after its request", length(after))).unwrap_or_default()
 }
 
 pub(super) fn disconnected(evidence: &Evidence) -> bool {

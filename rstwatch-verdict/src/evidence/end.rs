@@ -6,7 +6,7 @@ use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_pa
 
 use super::idle::MAX_CLOSING_BYTES;
 use super::sample::{self, LastMessages, Sample};
-use super::{Context, GAP, Reason, idle, reason};
+use super::{Context, GAP, Reason, facts, idle, is_timeout, reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub struct End {
     pub closing_message: bool,
     /// Whether a request was open is uncertain: request and response have the same time.
     pub uncertain: bool,
+    /// An idle period may have ended here, or a request was open: which of the two is uncertain.
+    pub maybe_idle: bool,
+    /// Time since the request that this end, a client, gave up; `None` if none was open, or if that is uncertain.
+    pub request_age: Option<Duration>,
     /// Whether the kernel side saw that this end opened or accepted the connection. If it had no room for the state at first, it
     /// did not, and cannot tell whether a request was open.
     pub role_seen: bool,
@@ -36,6 +40,11 @@ impl End {
     /// Whether our side ended after a whole number of seconds without data, as a timer does.
     pub fn ended_by_timer(&self) -> bool {
         self.idle.is_some_and(idle::is_timers)
+    }
+
+    /// How long after its request this end, a client, gave up: a whole number of seconds, as timeouts are.
+    pub fn gave_up_after(&self) -> Option<Duration> {
+        self.request_age.filter(|age| is_timeout(*age))
     }
 }
 
@@ -90,11 +99,13 @@ pub enum Exit {
     Orderly,
     /// exit of a process that was forked for this connection: the equivalent of a close.
     PerConnection,
+    /// exit of a process that may have been forked for this connection: the beginning of the connection was not seen.
+    Unclear,
 }
 
 impl Exit {
-    /// From the owner's flags and exit code. `idle`: no request or data was open.
-    fn of(conn: &ConnState, idle: bool) -> Self {
+    /// From the owner's flags and exit code. `idle`: no request or data was open; `maybe_idle`: that is uncertain.
+    fn of(conn: &ConnState, idle: bool, maybe_idle: bool) -> Self {
         let owner = &conn.owner;
         if owner.flags & PF_EXITING == 0 {
             return Self::Running;
@@ -102,9 +113,13 @@ impl Exit {
         let (signal, status) = ((owner.exit_code & 0x7f) as u8, ((owner.exit_code >> 8) & 0xff) as u8);
         // fork() after accept(): the process is younger than the connection that it serves.
         let serves_one = conn.role == role::SERVER && conn.established_ns != 0 && owner.start_ns > conn.established_ns;
+        let accepted = conn.marks & mark::UNACCEPTED == 0;
+        let may_serve_one = conn.role != role::CLIENT && conn.established_ns == 0 && accepted;
         match (signal, status) {
             // Some programs exit with an error status when their idle timer fires.
             (0, status) if serves_one && (status == 0 || idle) => Self::PerConnection,
+            (0, status) if may_serve_one && (status == 0 || idle || maybe_idle) => Self::Unclear,
+            (0, _) if serves_one && maybe_idle => Self::Unclear,
             (0, 0) => Self::Orderly,
             (0, status) => Self::Failed(status),
             (signal, _) => Self::Signal(signal),
@@ -126,23 +141,35 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     }
     let interrupted = interrupted(conn, context);
     let (idle, closing_message, uncertain) = match interrupted {
-        Interrupted::Work { uncertain } => (None, false, uncertain),
+        Interrupted::Work { uncertain, .. } => (None, false, uncertain),
         Interrupted::Idle { jiffies, closing_message, uncertain } => {
             (context.jiffies(jiffies), closing_message, uncertain)
         }
         Interrupted::Unsampled { jiffies } => (context.jiffies(jiffies), true, true),
     };
+    let request_age = match interrupted {
+        Interrupted::Work { request: Some(jiffies), uncertain: false } => context.jiffies(jiffies),
+        _ => None,
+    };
+    // Only what the other side did not do for so long can have been an idle period.
+    let maybe_idle = uncertain && is_gap(conn.closing.received_age, context);
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
+        maybe_idle,
+        request_age,
         closing_message,
         uncertain,
         unsampled: matches!(interrupted, Interrupted::Unsampled { .. }),
         role_seen: conn.role != role::UNKNOWN,
         outstanding: outstanding(conn) > 0,
         ending: ending(conn, context),
-        exit: Exit::of(conn, idle.is_some()),
+        exit: Exit::of(conn, idle.is_some(), maybe_idle),
     })
+}
+
+fn is_gap(jiffies: u32, context: &Context) -> bool {
+    context.jiffies(jiffies).is_some_and(|length| length >= GAP)
 }
 
 /// Whether our side had closed before the agent started: how, and after how much idle time, was not seen.
@@ -162,6 +189,8 @@ enum Interrupted {
     Work {
         /// Request and response have the same time, so their order is unknown.
         uncertain: bool,
+        /// Jiffies since the request of this end, a client, that was open.
+        request: Option<u32>,
     },
     /// An idle period.
     Idle {
@@ -187,14 +216,14 @@ enum Interrupted {
 fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     // A socket that never was connected has no times.
     if conn.old_state == state::SYN_SENT {
-        return Interrupted::Work { uncertain: false };
+        return Interrupted::Work { uncertain: false, request: None };
     }
     // Which end asks was not seen, so it is not known whether a request was open.
     if conn.role == role::UNKNOWN {
-        return Interrupted::Work { uncertain: true };
+        return Interrupted::Work { uncertain: true, request: None };
     }
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
-    let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
+    let is_gap = |jiffies| is_gap(jiffies, context);
     let tie = sent == received;
     let acknowledged_later = tie && conn.closing.ack_age < received;
     let (sent_any, received_any) = (conn.closed.bytes_sent > 0, conn.closed.bytes_received > 0);
@@ -206,13 +235,14 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let likely_request = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
     let next_request_open = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
     if next_request_open && is_gap(received) {
-        return Interrupted::Work { uncertain: true };
+        return Interrupted::Work { uncertain: true, request: None };
     }
     if request_open || response_open || outstanding(conn) > MAX_CLOSING_BYTES {
         // What a client sends after an idle period just before it closes is a closing message, or a request that it
         // abandoned.
         let closing_message = !is_gap(sent) && is_gap(received);
-        return Interrupted::Work { uncertain: request_open && received_any && (closing_message || tie) };
+        let uncertain = request_open && received_any && (closing_message || tie);
+        return Interrupted::Work { uncertain, request: request_open.then_some(sent) };
     }
     let uncertain = tie;
     let last = sent.min(received);
@@ -243,10 +273,10 @@ fn final_message(conn: &ConnState, context: &Context) -> Interrupted {
     match sample.last_messages(received, context) {
         LastMessages::Few if u32::from(sampled.closing_bytes) <= MAX_CLOSING_BYTES => {
             let idle = sampled.closing_quiet.saturating_sub(sent);
-            let closing_message = context.jiffies(idle).is_some_and(|length| length >= GAP);
+            let closing_message = is_gap(idle, context);
             Interrupted::Idle { jiffies: idle.max(sent.min(received)), closing_message, uncertain: false }
         }
-        LastMessages::Few => Interrupted::Work { uncertain: true },
+        LastMessages::Few => Interrupted::Work { uncertain: true, request: None },
         LastMessages::Response | LastMessages::Stream => {
             Interrupted::Idle { jiffies: sent.min(received), closing_message: false, uncertain: false }
         }
@@ -273,8 +303,6 @@ fn ending(conn: &ConnState, context: &Context) -> Ending {
 }
 
 fn abort(conn: &ConnState, context: &Context) -> Abort {
-    let fin = u32::from(conn.fin.time_ns != 0);
-    let unread = conn.reset.unread.saturating_sub(fin);
     let by_owner = conn.reset_state == state::CLOSE;
     // Linux 6.10 and 6.11 have reasons, but give none for active resets.
     let given = context.reasons.name(conn.reset.reason).filter(|name| name.as_ref() != "NOT_SPECIFIED");
@@ -285,6 +313,6 @@ fn abort(conn: &ConnState, context: &Context) -> Abort {
         orphan: conn.reset_state == state::FIN_WAIT2 && conn.marks & (mark::CLOSED_BY_OWNER | mark::UNACCEPTED) != 0,
         linger0: conn.marks & mark::LINGER0 != 0,
         unaccepted: conn.marks & mark::UNACCEPTED != 0,
-        unread,
+        unread: facts::unread_at_abort(conn),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, present, role, state, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, Segment, present, role, state, tcp_flag};
 
 /// Whether this end has sent payload to which no response was seen.
 pub(super) fn unanswered(record: &ResetRecord) -> bool {
@@ -19,8 +19,30 @@ fn sent_last(record: &ResetRecord) -> bool {
 
 /// Whether the peer's FIN had arrived. The TCP state shows it even if that was before the agent started.
 pub(super) fn peer_closed(record: &ResetRecord) -> bool {
-    let closed = matches!(record.state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING);
-    closed || record.conn.fin.time_ns != 0
+    after_fin(record.state) || fin_came(&record.conn)
+}
+
+/// The same, from the connection's state alone.
+fn fin_came(conn: &ConnState) -> bool {
+    conn.fin.time_ns != 0 || after_fin(conn.reset_state) || after_fin(conn.old_state)
+}
+
+/// Whether a socket reaches this state only by the peer's FIN.
+fn after_fin(state: u8) -> bool {
+    matches!(state, state::CLOSE_WAIT | state::LAST_ACK | state::CLOSING)
+}
+
+/// Payload bytes that this end had not read when it aborted. The kernel side counts the sequence number of the peer's FIN
+/// too, which is not data.
+pub(super) fn unread_at_abort(conn: &ConnState) -> u32 {
+    conn.reset.unread.saturating_sub(fin_came(conn).into())
+}
+
+/// Payload bytes received and not read, as the socket's numbers say.
+pub fn unread(record: &ResetRecord) -> u32 {
+    let bytes = record.tcp.rcv_nxt.wrapping_sub(record.tcp.copied_seq);
+    // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
+    if bytes > 1 << 30 { 0 } else { bytes.saturating_sub(peer_closed(record).into()) }
 }
 
 /// The header of the accepted RST: the last RST that reached the socket, provided that the socket accepts its sequence

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstwatch_common::record::{ResetRecord, Segment, flags, present, role, state, tcp_flag};
+use rstwatch_common::record::{CHALLENGE_NS, ResetRecord, Segment, flags, present, role, state, tcp_flag};
 
 use super::facts;
 
@@ -326,6 +326,8 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
 /// Whether the peer's stack may well be one that sends RSTs without a timestamp, as RFC 7323 section 3.2 allows: those of
 /// Apple's systems, NetBSD and DragonFly (bsd/netinet/tcp_output.c of XNU: not with `TH_RST`). Among distant clients they
 /// are common. Servers and the clients of the same network, with Linux's initial TTL, are mostly Linux.
+///
+/// Where the TTL of the handshake was not seen, nothing excludes a device: two points leave the sender open.
 fn may_omit_timestamps(record: &ResetRecord) -> bool {
     let ttl = record.conn.ttl;
     let distant_client = record.conn.role == role::SERVER && hops(ttl) >= DISTANT;
@@ -346,7 +348,7 @@ const MAX_WINDOW: u32 = 1 << 30;
 const FIN_ACK: Duration = Duration::from_secs(1);
 
 /// The longest time for the answer to a challenge ACK.
-const CHALLENGE: Duration = Duration::from_secs(2);
+const CHALLENGE: Duration = Duration::from_nanos(CHALLENGE_NS);
 
 /// Time from the last challenge ACK to the RST, if short. Before any data arrived at a client, a repeated SYN-ACK of
 /// the handshake may have drawn it.

@@ -51,7 +51,7 @@ impl Gap {
 
 /// Maximum length of a closing message: TLS close_notify and QUIT take some 30 bytes, GOAWAY 70, the closing messages
 /// of MySQL and Postgres up to 200, an HTTP status 408 somewhat more.
-pub(super) const MAX_CLOSING_BYTES: u32 = 512;
+pub const MAX_CLOSING_BYTES: u32 = 512;
 
 /// A closing message arrives at most this long before the FIN.
 const WITH_FIN: Duration = Duration::from_millis(200);
@@ -83,7 +83,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
         // A request in progress is no idle time, and neither is data that we do not read.
-        (false, None) if response_pending(record) || unread(record) > MAX_CLOSING_BYTES => None,
+        (false, None) if response_pending(record) || facts::unread(record) > MAX_CLOSING_BYTES => None,
         (false, None) if request_open(record) => silence_before_request(record, context),
         (false, None) => shortest(context.jiffies(tcp.sent_age), context.jiffies(tcp.received_age)),
     };
@@ -147,27 +147,20 @@ fn silence_before_request(record: &ResetRecord, context: &Context) -> Option<Dur
     before.map(|before| before.saturating_sub(asked))
 }
 
-/// Payload bytes received and not read, without the peer's FIN.
-pub(super) fn unread(record: &ResetRecord) -> u32 {
-    let fin = u32::from(record.conn.fin.time_ns != 0);
-    let bytes = record.tcp.rcv_nxt.wrapping_sub(record.tcp.copied_seq);
-    // Numbers read while the kernel changed them may be inconsistent: more than a window is no count.
-    if bytes > 1 << 30 { 0 } else { bytes.saturating_sub(fin) }
-}
-
 /// How long the connection had been idle when the peer's FIN arrived; zero if a request was open, `None` if not seen.
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let conn = &record.conn;
     let sample = sample_at_fin(conn);
-    // Same jiffy: the periodic scan's sample decides who sent last.
+    // Same jiffy: the periodic scan's sample decides who sent last, else a request that makes one segment more than responses.
     let tie = conn.fin.sent_age == conn.fin.received_age;
-    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.request_open);
+    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
+    let one_more = conn.fin.segs_out.wrapping_sub(record.tcp.data_segs_in as u16) == 1;
+    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && (sample.request_open || one_more));
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);
     // Same jiffy: assume an open request, because what a server writes after a FIN is nearly always a late response.
-    let response_open =
-        conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0;
+    let response_open = response_open_at_fin(record);
     let closing_message = closing_message(record, context);
     let last_messages = sample.last_messages(conn.fin.sent_age, context);
     // If the client was waiting when last sampled, the message is a response, though a late one.
@@ -181,6 +174,18 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     } else {
         context.jiffies(conn.fin.sent_age.min(conn.fin.received_age))
     }
+}
+
+/// Whether this end is a server that had not responded when the client's FIN came.
+fn response_open_at_fin(record: &ResetRecord) -> bool {
+    let conn = &record.conn;
+    conn.role == role::SERVER && conn.fin.received_age <= conn.fin.sent_age && record.tcp.data_segs_in > 0
+}
+
+/// How long before the client's FIN the request came that was open then.
+pub(super) fn request_before_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
+    let open = record.conn.fin.time_ns != 0 && response_open_at_fin(record);
+    open.then(|| context.jiffies(record.conn.fin.received_age)).flatten()
 }
 
 /// Whether our request crossed the peer's FIN: it was sent within a round trip before the FIN came, after an idle period, and
@@ -204,7 +209,8 @@ fn closing_message(record: &ResetRecord, context: &Context) -> bool {
 
 fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     let is_gap = |jiffies| context.jiffies(jiffies).is_some_and(|length| length >= GAP);
-    let client = conn.role == role::CLIENT && conn.fin.unread > 1;
+    // Where the role was not seen, it may be a client.
+    let client = conn.role != role::SERVER && conn.fin.unread > 1;
     let unknown = sample_at_fin(conn).last_messages(conn.fin.sent_age, context) == LastMessages::Unknown;
     client && unknown && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
 }

@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use end::{Abort, End, Ending, Exit};
-pub use facts::header as rst_header;
+pub use facts::{header as rst_header, unread};
 pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
-pub use idle::Gap;
+pub use idle::{Gap, MAX_CLOSING_BYTES};
 pub use reason::Reason;
 pub use received::{Delivery, Shape, is_phantom};
 
@@ -27,6 +27,11 @@ use crate::reasons::Reasons;
 /// The shortest idle gap: one second, less the resolution of the kernel's clocks. Shorter pauses are normal on a busy
 /// connection.
 pub const GAP: Duration = Duration::from_millis(980);
+
+/// Whether a client that waited this long gave up: after a whole number of seconds, as programs set their timeouts.
+pub fn is_timeout(waited: Duration) -> bool {
+    waited >= GAP && idle::is_timers(waited)
+}
 
 /// What the evidence needs besides the record.
 #[derive(Clone, Debug)]
@@ -77,6 +82,8 @@ pub struct Sent {
     pub subflow: bool,
     /// This end opened the connection, and neither side sent payload.
     pub opened_unused: bool,
+    /// Neither side sent payload, and whether this end opened the connection was not seen.
+    pub maybe_opened_unused: bool,
     /// The bytes that were left unread came after this long a silence; `None` without such bytes.
     pub silence_before_unread: Option<Duration>,
     /// An RST had ended the connection here, and this segment from the peer lies beyond it.
@@ -156,12 +163,16 @@ pub struct Received {
     pub other_end_silent: bool,
     /// The RST answered our SYN.
     pub connecting: bool,
+    /// Whether this end opened or accepted the connection was seen. If not, a request may have been open.
+    pub role_seen: bool,
     /// Our side had closed before.
     pub we_closed: bool,
     /// The peer's FIN had arrived before.
     pub peer_closed: bool,
     /// How long before the RST the FIN arrived, if that was seen.
     pub fin_ago: Option<Duration>,
+    /// How long before the FIN the peer, a client, had sent the request that was open then.
+    pub request_before_fin: Option<Duration>,
     /// The idle gap before the RST.
     pub gap: Gap,
     /// Time since the peer was last heard, its ACKs included.

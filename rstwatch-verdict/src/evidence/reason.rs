@@ -2,6 +2,7 @@
 
 use rstwatch_common::record::{ConnState, ResetRecord, flags, mark, sk_class, sock_flag, state, tcp_flag};
 
+use super::facts;
 use crate::reasons::Reasons;
 
 /// `enum sk_rst_reason` (include/net/rstreason.h), as far as verdicts need it.
@@ -101,8 +102,7 @@ fn active_from_fields(record: &ResetRecord) -> Reason {
 /// (net/ipv4/tcp.c and tcp_timer.c).
 pub(super) fn of_abort(conn: &ConnState) -> Reason {
     let marked = |mark| conn.marks & mark != 0;
-    // A FIN takes one sequence number, which is not data.
-    let unread = conn.reset.unread > u32::from(conn.fin.time_ns != 0);
+    let unread = facts::unread_at_abort(conn) > 0;
     match conn.reset_state {
         // A child that was never accepted is disconnected with its listener, unread data or not.
         state::CLOSE if unread && !marked(mark::UNACCEPTED) => Reason::AbortOnClose,

@@ -29,7 +29,8 @@ pub struct Delivery {
     pub nothing_acknowledged: bool,
     /// This end is a client that sends far more data segments than it receives.
     pub uploading: bool,
-    /// This end is a client that receives far more data segments than it sends: its ACKs draw answers too.
+    /// This end is a client, or its role was not seen, and receives far more data segments than it sends: its ACKs draw answers
+    /// too.
     pub downloading: bool,
     /// Data was retransmitted.
     pub retransmitted: bool,
@@ -68,12 +69,12 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         unanswered: unanswered(record),
         nothing_acknowledged: acknowledged_nothing(record, context),
         uploading: idle::uploading(record),
-        downloading: record.conn.role == role::CLIENT && tcp.data_segs_in / DOWNLOAD_RATIO > tcp.data_segs_out,
+        downloading: record.conn.role != role::SERVER && tcp.data_segs_in / DOWNLOAD_RATIO > tcp.data_segs_out,
         retransmitted: tcp.retransmits > 0,
         response_pending,
         request_open,
         request_age: request_age.and_then(|age| context.jiffies(age)),
-        unread: idle::unread(record),
+        unread: facts::unread(record),
         we_serve: record.conn.role == role::SERVER,
         sent_any: tcp.data_segs_out > 0,
         received_any: tcp.data_segs_in > 0,
@@ -90,9 +91,11 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
         sender_verdict: None,
         other_end_silent: false,
         connecting: record.state == state::SYN_SENT,
+        role_seen: record.conn.role != role::UNKNOWN,
         we_closed: tcp.shutdown & 2 != 0,
         peer_closed: peer_closed(record),
         fin_ago: facts::since(record, record.conn.fin.time_ns),
+        request_before_fin: idle::request_before_fin(record, context),
         gap,
         unheard,
         shape: header.map_or(Shape::Unseen, |rst| shape(record, rst)),

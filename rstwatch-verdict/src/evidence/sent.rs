@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rstwatch_common::flow::Flow;
-use rstwatch_common::record::{ResetRecord, flags, present, role, sk_class, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, present, role, sk_class, tcp_flag};
 
 use crate::addresses::ends;
 
@@ -36,7 +36,8 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         end,
         queue_full: record.tcp.ack_backlog > record.tcp.max_ack_backlog,
         subflow: record.subflow != 0,
-        opened_unused: opened_unused(record),
+        opened_unused: unused(record) && opened(&record.conn) == Some(true),
+        maybe_opened_unused: unused(record) && opened(&record.conn).is_none(),
         silence_before_unread: silence_before_unread(record, context),
         resumed: resumed(record),
         ended_by: None,
@@ -87,15 +88,23 @@ fn resumed(record: &ResetRecord) -> bool {
     ended_by_rst && !from_peers_host && forgery::is_beyond(&record.segment, rst)
 }
 
-/// Whether this end opened the connection and no payload went either way.
-fn opened_unused(record: &ResetRecord) -> bool {
-    let conn = &record.conn;
-    let unused = if record.flags & flags::TOMBSTONE != 0 {
-        conn.closed.time_ns != 0 && conn.closed.bytes_sent == 0 && conn.closed.bytes_received == 0
+/// Whether no payload went either way.
+fn unused(record: &ResetRecord) -> bool {
+    let closed = &record.conn.closed;
+    if record.flags & flags::TOMBSTONE != 0 {
+        closed.time_ns != 0 && closed.bytes_sent == 0 && closed.bytes_received == 0
     } else {
         record.flags & flags::TCP != 0 && record.tcp.data_segs_out == 0 && record.tcp.data_segs_in == 0
-    };
-    unused && conn.role == role::CLIENT && conn.established_ns != 0
+    }
+}
+
+/// Whether this end opened the connection; `None` if that was not seen.
+fn opened(conn: &ConnState) -> Option<bool> {
+    match conn.role {
+        role::CLIENT if conn.established_ns != 0 => Some(true),
+        role::CLIENT | role::UNKNOWN => None,
+        _ => Some(false),
+    }
 }
 
 /// The silence before the bytes that were left unread. Known only if they came in one segment after our last payload:
@@ -104,7 +113,7 @@ fn silence_before_unread(record: &ResetRecord, context: &Context) -> Option<Dura
     let (tcp, conn) = (&record.tcp, &record.conn);
     let (ins, outs) = (tcp.data_segs_in, tcp.data_segs_out);
     let one_more = outs > 0 && (ins == outs || ins == outs.saturating_add(1));
-    let unread = record.flags & flags::TCP != 0 && conn.reset.unread > 0;
+    let unread = record.flags & flags::TCP != 0 && facts::unread_at_abort(conn) > 0;
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     (unread && one_more && received < sent).then(|| context.jiffies(sent - received)).flatten()
 }

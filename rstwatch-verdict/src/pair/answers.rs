@@ -5,7 +5,7 @@
 //! answer may read its tombstone half written: with the mark of an abort, but without the reason. The abort's own record is
 //! complete.
 
-use rstwatch_common::record::{ResetRecord, flags, kind};
+use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
 
 use super::{CAPACITY, HOLD, has_expired, nanos};
 use crate::evidence::{Ending, Evidence, Sent, SocketClass};
@@ -67,8 +67,22 @@ impl Answers {
     }
 }
 
+/// Whether the answered segment belongs to the aborted connection. Ports are reused, and when a connection began may not have
+/// been seen: the sequence numbers decide, as for tombstones (rstwatch-ebpf/src/conn_state/tombstones.rs).
 fn same_connection(answer: &ResetRecord, abort: &ResetRecord) -> bool {
-    answer.netns == abort.netns && abort.conn.established_ns <= answer.time_ns
+    let (segment, began_ns) = (&answer.segment, abort.conn.established_ns);
+    let fits = if segment.present & present::SEGMENT == 0 {
+        began_ns != 0
+    } else {
+        let acknowledges = segment.flags & tcp_flag::ACK != 0;
+        near(segment.seq, abort.tcp.rcv_nxt) && (!acknowledges || near(segment.ack, abort.tcp.snd_nxt))
+    };
+    answer.netns == abort.netns && began_ns <= answer.time_ns && fits
+}
+
+/// Whether two sequence numbers are of one connection: within 16 MiB, more than most windows.
+fn near(left: u32, right: u32) -> bool {
+    left.wrapping_sub(right).wrapping_add(1 << 24) < 1 << 25
 }
 
 fn explained(answer: &ResetRecord, abort: &ResetRecord) -> ResetRecord {
@@ -76,9 +90,10 @@ fn explained(answer: &ResetRecord, abort: &ResetRecord) -> ResetRecord {
     ResetRecord { conn: abort.conn, flags, ..*answer }
 }
 
-/// An active reset of a connection whose state is known.
+/// An active reset of a connection whose state and numbers are known.
 fn is_abort(record: &ResetRecord) -> bool {
-    record.kind == kind::SENT && record.flags & flags::SKB == 0 && record.flags & flags::CONN_STATE != 0
+    let known = flags::CONN_STATE | flags::TCP;
+    record.kind == kind::SENT && record.flags & (flags::SKB | known) == known
 }
 
 /// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or a moment ago
@@ -105,7 +120,7 @@ mod tests {
     use super::*;
     use crate::evidence::of_record;
     use crate::testing::fixture::{self, NOW_NS};
-    use rstwatch_common::record::{mark, state, tcp_flag};
+    use rstwatch_common::record::{mark, state};
 
     const MS: u64 = 1_000_000;
 
@@ -142,6 +157,17 @@ mod tests {
 
     #[test]
     fn another_connection_explains_nothing() {
+        // The ports were used again at once. When that connection began was not seen.
+        let mut later = abort();
+        later.conn.established_ns = 0;
+        let earlier = later;
+        (later.tcp.rcv_nxt, later.tcp.snd_nxt) = (0x7000_0000, 0x3000_0000);
+        let mut half = later;
+        half.tcp.rcv_nxt = 0;
+        assert!(same_connection(&fixture::sent_answer(), &earlier));
+        let mut unread = fixture::sent_answer();
+        unread.segment.present = 0;
+        assert!(!same_connection(&unread, &earlier) && same_connection(&unread, &abort()));
         let mut younger = abort();
         younger.conn.established_ns = NOW_NS + MS;
         let mut elsewhere = abort();
@@ -154,7 +180,7 @@ mod tests {
         unknown.flags &= !flags::CONN_STATE;
         let mut answers = Answers::default();
         answers.hold(fixture::sent_answer());
-        for other in [younger, elsewhere, other_port, answer, unknown] {
+        for other in [younger, elsewhere, other_port, answer, unknown, later, half] {
             assert!(answers.explained_by(&other).is_empty());
         }
         assert!(answers.expired(NOW_NS + nanos(HOLD) - 1).is_empty());

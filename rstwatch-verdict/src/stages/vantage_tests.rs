@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, role, sk_class};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, present, role, sk_class};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::Stages;
@@ -51,10 +51,9 @@ const PIECES: &[Piece] = &[
             it.task = FromZeros::new_zeroed();
         }
     }),
-    // The socket had no room in the kernel side's table until it was closed.
+    // The socket had no room in the kernel side's table until it was closed or aborted.
     piece("the beginning of the connection", |it| {
-        let aborted = it.conn.marks & mark::ABORTED != 0;
-        if matches!(it.conn.role, role::CLIENT | role::SERVER) && !aborted {
+        if matches!(it.conn.role, role::CLIENT | role::SERVER) {
             it.conn = ConnState { role: role::UNKNOWN, established_ns: 0, ttl: 0, ..it.conn };
         }
     }),

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use crate::command::settings::CheckSettings;
 use crate::kernel::attach::dry_run;
 use crate::kernel::capabilities::{self, Capability, Held};
-use crate::kernel::memory::{DEFAULT_CONNECTIONS, Tables};
+use crate::kernel::memory::Tables;
 use crate::kernel::probe::{Probe, Probes, Status};
 use crate::kernel::scope::Scope;
 use crate::kernel::settings::Limits;
@@ -36,16 +37,16 @@ struct Findings {
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub fn run() -> anyhow::Result<bool> {
-    let findings = findings();
+pub fn run(settings: CheckSettings) -> anyhow::Result<bool> {
+    let findings = findings(settings);
     std::io::stdout().write_all(text(&findings).as_bytes())?;
     Ok(findings.probes.ready())
 }
 
-fn findings() -> Findings {
+fn findings(CheckSettings { connection_limit, ring_buffer_bytes }: CheckSettings) -> Findings {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let tables = Tables::new(DEFAULT_CONNECTIONS);
-    let limits = Limits { connections: tables.connections, ring_bytes: 1 << 16, rate: 1, burst: 1 };
+    let tables = Tables::new(connection_limit);
+    let limits = Limits { connections: tables.connections, ring_bytes: ring_buffer_bytes, rate: 1, burst: 1 };
     let (probes, mut notes) = dry_run(&Scope::default(), &limits);
     notes.extend(crate::identity::owner::limits().map(str::to_owned));
     Findings {

@@ -1,6 +1,6 @@
 //! The command line: its arguments, and how they become [settings](crate::command::settings).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tracing::level_filters::LevelFilter;
 use crate::capture::settings::CaptureSettings;
 use crate::command::config::{self, Config};
 use crate::command::settings::{
-    AgentSettings, ReportSettings, TimeoutsSettings, TraceSettings, capture_settings, host_name, with_kubernetes,
+    AgentSettings, CheckSettings, ReportSettings, TimeoutsSettings, TraceSettings, capture_settings, host_name,
+    with_kubernetes,
 };
 use crate::export::is_reserved;
 use crate::present::filter::{Filter, network};
@@ -51,7 +52,7 @@ pub enum Command {
         cause: Option<Cause>,
     },
     /// Check whether the agent can run here, and which evidence it lacks
-    Check,
+    Check(CheckArgs),
 }
 
 /// Log level.
@@ -99,7 +100,7 @@ impl CaptureArgs {
     /// Reads and checks the configuration file, and combines it with the arguments.
     fn settings(self) -> anyhow::Result<(CaptureSettings, Arc<str>, Config)> {
         let Self { netns, cgroup, node_name, config } = self;
-        let config = config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let config = read_config(config.as_deref())?;
         let name = node_name.or_else(|| config.node_name.clone());
         let node = name.map_or_else(host_name, Arc::from);
         Ok((with_kubernetes(capture_settings(netns, cgroup, &config), &config, &node)?, node, config))
@@ -258,6 +259,29 @@ impl TimeoutsArgs {
         let (capture, node, config) = capture.settings()?;
         Ok(TimeoutsSettings { capture, node, json, duration, destinations: config.timeout_destinations })
     }
+}
+
+/// `rstwatch check`
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Configuration file (TOML) of the agent; rstwatch agent --help lists its keys
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl CheckArgs {
+    /// Takes the settings that matter from the configuration file.
+    ///
+    /// # Errors
+    /// One line, if the configuration cannot be read or is invalid.
+    pub fn settings(self) -> anyhow::Result<CheckSettings> {
+        let Config { connection_limit, ring_buffer_bytes, .. } = read_config(self.config.as_deref())?;
+        Ok(CheckSettings { connection_limit, ring_buffer_bytes })
+    }
+}
+
+fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(path.map(Config::read).transpose()?.unwrap_or_default())
 }
 
 /// Parses a word of a fixed vocabulary.

@@ -88,6 +88,15 @@ pub struct TimeoutsSettings {
     pub destinations: usize,
 }
 
+/// Settings of `rstwatch check`: what decides how much kernel memory the agent takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// Maximum connections that are kept a state of.
+    pub connection_limit: u32,
+    /// Size of the ring buffer.
+    pub ring_buffer_bytes: u32,
+}
+
 /// Combines the options of the command line with the configuration file.
 pub fn capture_settings(netns: Vec<PathBuf>, cgroup: Option<PathBuf>, config: &Config) -> CaptureSettings {
     let Config { connection_limit, ring_buffer_bytes, detail_rate_per_second, detail_burst, .. } = *config;

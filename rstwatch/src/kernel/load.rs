@@ -79,7 +79,7 @@ impl LoadedObject {
         let map = self.ebpf.map_mut("NETNS").with_context(|| no_map("NETNS"))?;
         let mut allowed: HashMap<_, u64, u8> = HashMap::try_from(map)?;
         for one in netns {
-            allowed.insert(one.key(), 1, 0).context("too many --netns: at most 1024")?;
+            allowed.insert(one.key(), 1, 0).map_err(not_watched)?;
         }
         Ok(())
     }
@@ -96,6 +96,18 @@ fn running_kernel() -> anyhow::Result<Btf> {
     let bytes = std::fs::read(VMLINUX)
         .with_context(|| format!("{VMLINUX}: this kernel has no BTF: use one built with CONFIG_DEBUG_INFO_BTF=y"))?;
     Btf::parse(bytes).with_context(|| format!("{VMLINUX}: cannot be parsed: report it with the kernel's version"))
+}
+
+/// Why a network namespace could not be added to those that are watched.
+fn not_watched(error: MapError) -> anyhow::Error {
+    match &error {
+        MapError::SyscallError(call)
+            if call.io_error.raw_os_error() == Some(rustix::io::Errno::TOOBIG.raw_os_error()) =>
+        {
+            anyhow::anyhow!("too many --netns: at most 1024")
+        }
+        _ => anyhow::Error::new(error).context("cannot add a --netns to the watched namespaces"),
+    }
 }
 
 fn no_program(name: &str) -> String {
@@ -123,4 +135,24 @@ fn refused(error: &aya::EbpfError) -> anyhow::Error {
         ""
     };
     anyhow::anyhow!("cannot load the eBPF object: {error}: run rstwatch check to see what this host allows{memory}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    #[test]
+    fn only_a_full_map_means_too_many_namespaces() {
+        let says = |errno: rustix::io::Errno| {
+            let io_error = io::Error::from(errno);
+            format!("{:#}", not_watched(SyscallError { call: "bpf_map_update_elem", io_error }.into()))
+        };
+        assert_eq!(says(rustix::io::Errno::TOOBIG), "too many --netns: at most 1024");
+        let other = says(rustix::io::Errno::NOMEM);
+        assert!(other.starts_with("cannot add a --netns") && other.contains("os error 12"), "{other}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use rstwatch_common::record::{ResetRecord, flags, last_payload, mark, role, sk_class, state, tcp_flag};
 
-use super::sent::{answer_from, exiting, full, idle_at_close, marked, unseen};
+use super::sent::{answer_from, exiting, full, idle_at_close, marked};
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
 
@@ -36,7 +36,7 @@ pub(super) fn idle_abort() -> ResetRecord {
 }
 
 /// Payload went both ways.
-fn used(mut record: ResetRecord) -> ResetRecord {
+pub(super) fn used(mut record: ResetRecord) -> ResetRecord {
     (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
     record
 }
@@ -123,9 +123,22 @@ pub(super) const CASES: &[Case] = &[
     // Destroyed from outside while its owner was exiting: the kill had not closed it.
     ("after_close_destroyed", || exiting(aborted("TCP_STATE", 0, state::ESTABLISHED), 9)),
     ("after_close_exited", || exiting(closed(0), 0)),
+    // Older than the agent, so the process may have been forked for it.
+    ("after_close_exit_unclear", || {
+        let mut record = exiting(closed(60_000), 0);
+        record.conn.established_ns = 0;
+        record
+    }),
     ("after_close_unread", || aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE)),
     ("after_close_never_accepted", || aborted("TCP_STATE", mark::UNACCEPTED, state::CLOSE)),
     ("after_close_linger", || used(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
+    // A kernel without reasons, and a FIN that came before the state was created.
+    ("after_close_linger", || {
+        let mut record = used(aborted("NOT_SPECIFIED", mark::LINGER0, state::CLOSE));
+        record.conn.old_state = state::CLOSE_WAIT;
+        record.conn.reset.unread = 1;
+        record
+    }),
     ("after_close_probe", || {
         let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
         record.conn.role = role::CLIENT;
@@ -134,7 +147,6 @@ pub(super) const CASES: &[Case] = &[
     ("after_close_idle_abort", idle_abort),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
-    ("closed_unseen", || unseen(closed(60_000))),
     ("closed_when_idle", || closed(60_000)),
     // A process per connection that exits on an idle timer has reaped it, not crashed.
     ("closed_when_idle", || {

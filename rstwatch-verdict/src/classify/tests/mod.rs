@@ -6,12 +6,13 @@ mod necessity;
 mod received;
 mod seeds;
 mod sent;
+mod unseen;
 
-use rstwatch_common::record::{ResetRecord, state};
+use rstwatch_common::record::{ResetRecord, mark, role, state};
 
 use super::{RULES, candidates, classify};
 use crate::cause::{Cause, Confidence, Sender};
-use crate::evidence::{self, EndedBecause, Evidence, SenderVerdict, Shape};
+use crate::evidence::{self, EndedBecause, Ending, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
 use received::{after_fin, bare};
 use sent::{abandoned_connect, active, own_abort};
@@ -22,12 +23,12 @@ pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    sent::CASES.iter().chain(after_close::CASES).chain(received::CASES)
+    sent_cases().chain(received::CASES).chain(unseen::RECEIVED)
 }
 
 /// The cases of sent resets.
 pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
-    sent::CASES.iter().chain(after_close::CASES)
+    sent::CASES.iter().chain(after_close::CASES).chain(unseen::SENT)
 }
 
 /// All cases as evidence, including those that depend on more than a record.
@@ -120,6 +121,87 @@ fn a_late_segment_inherits_the_cause() {
     assert_eq!((verdict.sender, verdict.confidence), (Sender::LocalKernel, Confidence::Likely));
 }
 
+/// The kernel ends orphans where memory is short, whether their FIN arrived, was lost or was never sent.
+#[test]
+fn the_peer_may_have_been_short_of_memory() {
+    use Cause::{LingerAbort, MiddleboxIdle, MiddleboxInjected, ProcessDied, ResourceLimit, UnreadData};
+    let challenged = received::behind_a_challenge();
+    let idle = received::after_silence(challenged, 60_000);
+    for (record, others) in [
+        (challenged, vec![LingerAbort, UnreadData, MiddleboxInjected, ProcessDied]),
+        (idle, vec![LingerAbort, UnreadData, MiddleboxInjected, MiddleboxIdle]),
+        (received::window_is_full(), vec![LingerAbort, UnreadData, ProcessDied, Cause::AdminAbort]),
+        (after_fin(fixture::received(), 0), vec![UnreadData, LingerAbort, ProcessDied]),
+    ] {
+        let mut candidates = classify(&evidence_of(&record)).candidates;
+        assert!(candidates.contains(&ResourceLimit), "{candidates:?}");
+        candidates.retain(|cause| *cause != ResourceLimit);
+        assert_eq!(candidates, others);
+    }
+}
+
+/// A client that ends its connection a whole number of seconds after its request has given up.
+#[test]
+fn a_client_gives_up_after_whole_seconds() {
+    let waited = |mut record: ResetRecord, ms: u32| {
+        record.conn.role = role::CLIENT;
+        (record.conn.closed.bytes_sent, record.conn.closed.bytes_received) = (100, 100);
+        (record.conn.closing.sent_age, record.conn.closing.received_age) =
+            (fixture::jiffies(ms), fixture::jiffies(ms + 400));
+        record
+    };
+    let served = |mut record: ResetRecord, ms: u32| {
+        record.conn.role = role::SERVER;
+        let ages = (fixture::jiffies(ms), fixture::jiffies(ms + 400));
+        (record.tcp.received_age, record.tcp.sent_age) = ages;
+        if record.conn.fin.time_ns != 0 {
+            (record.conn.fin.received_age, record.conn.fin.sent_age) = ages;
+        }
+        record
+    };
+    let linger = sent::marked(own_abort("TCP_STATE"), mark::LINGER0);
+    let late = after_close::aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
+    let records = |ms| {
+        [
+            waited(after_close::closed(0), ms),
+            waited(linger, ms),
+            waited(own_abort("TCP_ABORT_ON_CLOSE"), ms),
+            waited(late, ms),
+            served(fixture::received(), ms),
+            served(after_fin(bare(), 0), ms),
+        ]
+    };
+    let says = |record: &ResetRecord| classify(&evidence_of(record)).because;
+    for (record, sentence) in records(5_000).iter().zip([
+        "this host gave up 5.0 s after its request and closed the connection 200 ms earlier; then data arrived",
+        "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2: this host gave up 5.0 s after its request",
+        "close() with received data unread: this host gave up 5.0 s after its request",
+        "late segment of a connection that this host had aborted 200 ms earlier, giving up 5.0 s after its request",
+        "a live socket of the peer sent the RST 5.0 s after the client's request: most likely the client gave up",
+        "peer's FIN arrived 200 ms earlier, 5.0 s after the client's request: most likely the client gave up; then this host wrote",
+    ]) {
+        assert_eq!(says(record), sentence);
+    }
+    for record in &records(5_400) {
+        assert!(!says(record).contains("gave up") && !says(record).contains("giving up"), "{}", says(record));
+    }
+}
+
+/// The sequence number of the peer's FIN is not data that was left unread.
+#[test]
+fn a_fin_is_not_unread_data() {
+    let mut abort = own_abort("TCP_STATE");
+    abort.conn.reset.unread = 1;
+    (abort.conn.closing.sent_age, abort.conn.closing.received_age) = (fixture::jiffies(5_000), 0);
+    for (old_state, unread) in [(state::ESTABLISHED, 1), (state::CLOSE_WAIT, 0)] {
+        abort.conn.old_state = old_state;
+        let Evidence::Sent(sent) = evidence_of(&abort) else { panic!("a sent reset") };
+        assert_eq!(sent.silence_before_unread.is_some(), unread > 0);
+        let end = sent.end.expect("an end").ending;
+        assert!(matches!(end, Ending::Aborted(abort) if abort.unread == unread), "{end:?}");
+    }
+}
+
 /// A router that holds the peer's address and forgot the translation: its stack is not the peer.
 #[test]
 fn a_router_that_answers_is_a_middlebox() {
@@ -192,7 +274,6 @@ fn agreeing_ends_keep_the_senders_confidence() {
 /// Linux 6.10 and 6.11 give a reason for the answer, but not for the earlier abort.
 #[test]
 fn segments_after_an_abort_without_a_reason_are_not_certain() {
-    use rstwatch_common::record::mark;
     let after = after_close::aborted("NOT_SPECIFIED", mark::PROBING, state::ESTABLISHED);
     let verdict = classify(&evidence_of(&after));
     assert_eq!((verdict.cause, verdict.confidence), (Cause::KeepaliveTimeout, Confidence::Likely));

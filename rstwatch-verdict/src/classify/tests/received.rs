@@ -46,6 +46,40 @@ pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
     record
 }
 
+/// A client's bare RST in answer to the challenge ACK that an RST with a wrong number had drawn.
+pub(super) fn behind_a_challenge() -> ResetRecord {
+    let mut record = bare();
+    record.tcp.write_seq = record.tcp.snd_una;
+    record.tcp.rtx_age_ns = 0;
+    record.conn.challenge.count = 1;
+    record.conn.challenge.time_ns = NOW_NS - SECOND / 1000;
+    record
+}
+
+/// A client's connection whose window is full, aborted by the server.
+pub(super) fn window_is_full() -> ResetRecord {
+    let mut record = fixture::received();
+    record.tcp.copied_seq -= 4000;
+    record
+}
+
+/// A bare RST in answer to the last ACK of the handshake.
+pub(super) fn handshake_refused() -> ResetRecord {
+    let mut record = unused(bare());
+    record.tcp.write_seq = record.tcp.snd_una;
+    record.tcp.rtx_age_ns = 0;
+    record.segment.ip_id = 0;
+    record.conn.established_ns = NOW_NS - SECOND / 1000;
+    (record.tcp.ack_age, record.tcp.received_age, record.tcp.sent_age) = (0, 0, 0);
+    record
+}
+
+/// No payload went either way.
+pub(super) fn unused(mut record: ResetRecord) -> ResetRecord {
+    (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
     ("peer_did_not_linger", || {
         let mut record = after_fin(bare(), 0);
@@ -73,6 +107,8 @@ pub(super) const CASES: &[Case] = &[
         record.conn.challenge.time_ns = NOW_NS - SECOND / 2;
         record
     }),
+    // The number of an orphan's RST was one too high, because its FIN was lost; this one answers the challenge ACK.
+    ("open_forgot", behind_a_challenge),
     // Its sequence number is one that we have not acknowledged yet.
     ("device_injected", || {
         let mut record = bare();
@@ -149,6 +185,12 @@ pub(super) const CASES: &[Case] = &[
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 3_000);
         record.conn.sampled.last_payload = last_payload::OURS;
+        record
+    }),
+    // The same without a sample: there is one more segment of requests than of responses.
+    ("wrote_after_fin", || {
+        let mut record = after_fin(bare(), 3_000);
+        (record.conn.fin.segs_out, record.tcp.data_segs_in) = (4, 3);
         record
     }),
     // Before Linux 5.11 connections are not sampled.
@@ -360,6 +402,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", fixture::received),
+    ("peer_aborted", window_is_full),
     // A health check that only connects.
     ("peer_probed_port", || {
         let mut record = fixture::received();
@@ -412,6 +455,7 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.ack_age = jiffies(1000);
         record
     }),
+    ("never_completed", handshake_refused),
     ("forgotten", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
     // A one-way upload five seconds after the handshake: too late for a full accept queue.

@@ -53,12 +53,6 @@ pub(super) fn abandoned_connect() -> ResetRecord {
 }
 
 /// netfilter rejected a SYN.
-/// Hides how the connection began, as if the kernel side had had no room for it.
-pub(super) fn unseen(mut record: ResetRecord) -> ResetRecord {
-    (record.conn.role, record.conn.established_ns) = (role::UNKNOWN, 0);
-    record
-}
-
 fn rejected() -> ResetRecord {
     let mut record = fixture::sent_answer();
     record.kind = kind::FIREWALL;
@@ -201,6 +195,19 @@ pub(super) const CASES: &[Case] = &[
     ("never_accepted", || exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 0)),
     ("linger_zero", || marked(own_abort("TCP_STATE"), mark::LINGER0)),
     ("linger_zero", || own_abort("TCP_ABORT_ON_LINGER")),
+    // A kernel without reasons: what was not read is the peer's FIN, which came before the state was created.
+    ("linger_zero", || {
+        let mut record = marked(own_abort("NOT_SPECIFIED"), mark::LINGER0);
+        record.conn.old_state = state::CLOSE_WAIT;
+        (record.tcp.rcv_nxt, record.tcp.copied_seq) = (901, 900);
+        record
+    }),
+    // A short message after an idle period, which was not sampled: a closing message, or a late response.
+    ("linger_unclear", || {
+        let mut record = idle_abort();
+        record.conn.closing.sent_age = 0;
+        record
+    }),
     ("probe", || {
         let mut record = marked(own_abort("TCP_STATE"), mark::LINGER0);
         (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);

@@ -1,9 +1,10 @@
 //! Both ends of each truth: the sender's record, and the record of the socket that accepts the RST.
 
-use rstwatch_common::record::{ResetRecord, flags, kind, mark, present, role, sock_flag, state, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, role, sock_flag, state, tcp_flag};
 
 use crate::cause::{Cause, Sender};
 use crate::classify::{RULES, tests as golden};
+use crate::evidence::MAX_CLOSING_BYTES;
 use crate::pair::numbers::Numbers;
 use crate::testing::fixture::{self, NOW_NS, jiffies};
 
@@ -58,6 +59,8 @@ fn truths(truth: Cause, sent: &ResetRecord) -> Vec<Cause> {
     match truth {
         Cause::ConntrackFull if sent.kind == kind::FIREWALL => vec![truth, Cause::FirewallReject],
         Cause::ConntrackFull => vec![truth, Cause::KeepaliveTimeout],
+        // shutdown() by an idle timer.
+        Cause::DataAfterClose if sent.conn.marks & mark::HALF_CLOSED != 0 => vec![truth, Cause::IdleReaped],
         _ => vec![truth],
     }
 }
@@ -151,7 +154,31 @@ fn ages(it: &mut ResetRecord, sent: &ResetRecord) {
         it.conn.fin.unread = 1;
         it.conn.sampled.fin_quiet = sent.conn.sampled.closing_quiet;
         it.conn.sampled.fin_segs = sent.conn.sampled.closing_segs;
+        open_request(it, sent);
     }
+}
+
+/// What the other end shows of a request that was open, or of a response on its way, when this end closed.
+fn open_request(it: &mut ResetRecord, sent: &ResetRecord) {
+    let (conn, fin) = (&sent.conn, &mut it.conn.fin);
+    let server = conn.role == role::SERVER && sent.flags & flags::TOMBSTONE != 0;
+    if server && conn.closed.bytes_received > 0 && conn.closed.bytes_sent == 0 {
+        it.tcp.data_segs_in = 0;
+        fin.segs_out = 1;
+    } else if server && is_old_with_tie(conn) {
+        fin.segs_out = 4;
+        it.tcp.data_segs_out = 4;
+    }
+    // The FIN comes after all data.
+    if conn.closing.outstanding > MAX_CLOSING_BYTES {
+        fin.received_age = 0;
+    }
+}
+
+/// The last request has the time of the last response, and of an ACK that came with it.
+fn is_old_with_tie(conn: &ConnState) -> bool {
+    let closing = &conn.closing;
+    conn.sampled.segs_out > 0 && closing.sent_age == closing.received_age && closing.ack_age == closing.sent_age
 }
 
 /// The RST answers a segment that this end has just sent.

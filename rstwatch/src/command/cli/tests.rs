@@ -49,6 +49,26 @@ fn the_command_line_overrides_the_file() {
     assert_eq!(&*agent(&["--config", path, "--node-name", "mine"]).expect("settings").node, "mine");
 }
 
+/// The check allocates what the agent would.
+#[test]
+fn check_reads_the_agents_configuration() {
+    let check = |args: &[&str]| match Cli::try_parse_from(["rstwatch", "check"].iter().chain(args))?.command {
+        Command::Check(args) => args.settings(),
+        other => anyhow::bail!("{other:?}"),
+    };
+    let default = Config::default();
+    let settings = check(&[]).expect("settings");
+    assert_eq!(
+        (settings.connection_limit, settings.ring_buffer_bytes),
+        (default.connection_limit, default.ring_buffer_bytes)
+    );
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), "connection_limit = 8192\nring_buffer_bytes = 65536\n").expect("written");
+    let settings = check(&["--config", file.path().to_str().expect("UTF-8")]).expect("settings");
+    assert_eq!((settings.connection_limit, settings.ring_buffer_bytes), (8192, 65_536));
+    assert!(check(&["--config", "/nonexistent"]).is_err());
+}
+
 #[test]
 fn trace_options_become_settings() {
     let args = ["--json", "--duration", "1m30s", "--count=3", "--cause", "refused", "--cause", "unknown"];
