@@ -208,7 +208,7 @@ impl Stages {
             let because = EndedBecause {
                 sender: verdict.sender,
                 cause: verdict.cause,
-                candidates: verdict.candidates.clone(),
+                candidates: verdict.candidates,
                 confidence: verdict.confidence,
             };
             self.ended_by.push(ready.record.flow, Ended { netns: ready.record.netns, by: ended_by, because });

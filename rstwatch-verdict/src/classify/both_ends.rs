@@ -1,10 +1,9 @@
 //! The verdict on a received reset for which the sender's record is at hand too.
 
-use super::candidates::MAX;
 use super::rules::RULES;
 use super::{Explained, Verdict, from_table};
 use crate::cause::Cause::{ConntrackFull, FirewallReject, MiddleboxIdle, NoSuchConnection};
-use crate::cause::{Confidence, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{Evidence, Received, SenderVerdict};
 
 /// The sending end's verdict, as the receiver sees it: a local program or stack is the peer, but this host's firewall
@@ -40,7 +39,7 @@ fn router_answered(seen: &SenderVerdict, alone: &Verdict) -> Verdict {
     Verdict {
         rule: "router_answered",
         cause,
-        candidates: vec![cause],
+        candidates: [cause].into(),
         sender_confidence: seen.sender_confidence,
         confidence: Confidence::Likely,
         because,
@@ -50,7 +49,7 @@ fn router_answered(seen: &SenderVerdict, alone: &Verdict) -> Verdict {
 
 /// The cause. What the sender does not know, the receiver's evidence may still tell.
 fn explained(seen: &SenderVerdict, received: &Received) -> Explained {
-    let (cause, candidates, confidence) = (seen.cause, seen.candidates.clone(), seen.confidence);
+    let (cause, candidates, confidence) = (seen.cause, seen.candidates, seen.confidence);
     let of_sender = Explained { cause, candidates, confidence };
     // An RST in this end's name had ended the connection there, but this end's socket lived until now.
     if seen.after_rst {
@@ -60,16 +59,16 @@ fn explained(seen: &SenderVerdict, received: &Received) -> Explained {
     if !undecided && !forgot(seen) {
         return of_sender;
     }
-    let Verdict { cause, mut candidates, confidence, .. } = by_peer(seen, received);
+    let Verdict { cause, candidates, confidence, .. } = by_peer(seen, received);
     match candidates[..] {
         [] => of_sender,
         [_] => Explained { cause, candidates, confidence },
         _ if undecided => Explained { cause, candidates, confidence },
         _ => {
             // netfilter's rejects have records of their own.
-            candidates.retain(|cause| ![FirewallReject, ConntrackFull, NoSuchConnection].contains(cause));
-            candidates.insert(0, NoSuchConnection);
-            candidates.truncate(MAX);
+            let remains = |cause: &Cause| ![FirewallReject, ConntrackFull, NoSuchConnection].contains(cause);
+            let others = candidates.iter().copied().filter(remains);
+            let candidates = Candidates::from_iter(std::iter::once(NoSuchConnection).chain(others));
             Explained { cause: NoSuchConnection, candidates, confidence: seen.confidence }
         }
     }

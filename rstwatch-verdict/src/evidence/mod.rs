@@ -21,7 +21,7 @@ pub use received::{Delivery, Shape, is_phantom};
 
 use rstwatch_common::record::{ResetRecord, kind};
 
-use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
 use crate::reasons::Reasons;
 
 /// The shortest idle gap: one second, less the resolution of the kernel's clocks. Shorter pauses are normal on a busy
@@ -114,7 +114,7 @@ pub struct EndedBecause {
     /// Its cause.
     pub cause: Cause,
     /// The causes that remain.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// How sure it is.
     pub confidence: Confidence,
 }
@@ -203,7 +203,7 @@ pub struct SenderVerdict {
     /// How sure the cause is.
     pub confidence: Confidence,
     /// The causes that remain.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// The shape of the RST, for a receiver that did not see its header.
     pub shape: Shape,
     /// The RST answered a late segment of a connection that an RST in this end's name had ended.

@@ -114,7 +114,7 @@ pub fn linger_abort(because: String) -> SenderVerdict {
         sender: Sender::LocalApp,
         sender_confidence: Confidence::Certain,
         confidence: Confidence::Certain,
-        candidates: vec![Cause::LingerAbort],
+        candidates: [Cause::LingerAbort].into(),
         shape: Shape::Abort,
         after_rst: false,
         because,

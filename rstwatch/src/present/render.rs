@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_family_reads_as_a_sentence_and_a_next_step() {
         let mut event = sample::event(Direction::Received, Cause::PeerAbort, Sender::Peer, Confidence::Likely);
-        event.candidates = vec![Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied];
+        event.candidates = [Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied].into();
         event.because = vec!["a live socket of the peer sent the RST while the connection was in use".into()];
         event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
         // Too short to be an idle time.

@@ -103,7 +103,7 @@ fn a_watch_without_resets_says_what_was_watched() {
 fn a_family_lists_its_candidates_and_the_next_step() {
     let family = |ms, candidates: &[Cause]| {
         let mut judged = busy(Cause::PeerAbort, ms);
-        judged.event.candidates = candidates.to_vec();
+        judged.event.candidates = candidates.iter().copied().collect();
         judged.event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
         judged
     };
