@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
+use crate::text::Sentence;
 
 /// Unread bytes up to this number may be the peer's last message, such as an error; more show that this host had not kept
 /// up with reading.
@@ -34,7 +35,7 @@ pub struct Event {
     /// members that remain; empty for `unknown`.
     pub candidates: Candidates,
     /// The evidence in short sentences.
-    pub because: Vec<String>,
+    pub because: Vec<Sentence>,
     /// The observation that would narrow the verdict, if several causes or senders remain.
     pub decide: Option<String>,
     /// Address family of the packets (`ipv4` for v4-mapped sockets).

@@ -7,13 +7,16 @@ use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{Evidence, Received, SenderVerdict};
 
 /// The sending end's verdict, as the receiver sees it: a local program or stack is the peer, but this host's firewall
-/// stays this host's firewall. `alone` is what the receiver's evidence says.
+/// stays this host's firewall. `evidence` is the receiver's.
 ///
 /// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
-pub(super) fn verdict(seen: &SenderVerdict, alone: &Verdict, received: &Received) -> Verdict {
+pub(super) fn verdict(seen: &SenderVerdict, received: &Received, evidence: &Evidence) -> Verdict {
     // A router that holds the peer's address answers with its own stack once it has forgotten the translation.
-    if alone.sender == Sender::Middlebox && forgot(seen) {
-        return router_answered(seen, alone);
+    if forgot(seen) {
+        let alone = from_table(RULES, evidence);
+        if alone.sender == Sender::Middlebox {
+            return router_answered(seen, &alone);
+        }
     }
     let (sender, sender_confidence) = as_received(seen);
     let Explained { cause, candidates, confidence } = explained(seen, received);
@@ -24,7 +27,7 @@ pub(super) fn verdict(seen: &SenderVerdict, alone: &Verdict, received: &Received
         sender,
         sender_confidence,
         confidence,
-        because: format!("the sending end is on this host: {}", seen.because),
+        because: format!("the sending end is on this host: {}", seen.because).into(),
     }
 }
 
@@ -42,7 +45,7 @@ fn router_answered(seen: &SenderVerdict, alone: &Verdict) -> Verdict {
         candidates: [cause].into(),
         sender_confidence: seen.sender_confidence,
         confidence: Confidence::Likely,
-        because,
+        because: because.into(),
         ..*alone
     }
 }

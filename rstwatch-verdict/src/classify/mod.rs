@@ -30,6 +30,7 @@ mod sent;
 
 use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{EndedBecause, Evidence, Received, SenderVerdict, Sent};
+use crate::text::Sentence;
 
 pub use rules::{By, RULES, Rule};
 
@@ -49,7 +50,7 @@ pub struct Verdict {
     /// How sure the cause is.
     pub confidence: Confidence,
     /// The sentence of the rule.
-    pub because: String,
+    pub because: Sentence,
 }
 
 impl Verdict {
@@ -73,9 +74,11 @@ const AFTER_RST: &str = "tail_of_reset";
 
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
+    if let Evidence::Received(it @ Received { sender_verdict: Some(seen), .. }) = evidence {
+        return both_ends::verdict(seen, it, evidence);
+    }
     let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(it @ Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, &alone, it),
         Evidence::Sent(Sent { ended_because: Some(because), resumed, .. }) if alone.rule == AFTER_RST => {
             let Explained { cause, candidates, confidence } = inherited(because, *resumed);
             Verdict { cause, candidates, confidence, ..alone }
@@ -152,7 +155,7 @@ fn undecided(evidence: &Evidence) -> Verdict {
         sender,
         sender_confidence,
         confidence: Confidence::Guess,
-        because: "the evidence does not identify a cause".to_owned(),
+        because: "the evidence does not identify a cause".into(),
     }
 }
 

@@ -23,6 +23,7 @@ use rstwatch_common::record::{ResetRecord, kind};
 
 use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
 use crate::reasons::Reasons;
+use crate::text::Sentence;
 
 /// The shortest idle gap: one second, less the resolution of the kernel's clocks. Shorter pauses are normal on a busy
 /// connection.
@@ -209,7 +210,7 @@ pub struct SenderVerdict {
     /// The RST answered a late segment of a connection that an RST in this end's name had ended.
     pub after_rst: bool,
     /// The sentence of its rule.
-    pub because: String,
+    pub because: Sentence,
 }
 
 /// A firewall reject.

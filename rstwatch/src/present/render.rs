@@ -116,7 +116,7 @@ fn findings(event: &Event) -> String {
     let gap = event.idle_ms.filter(|idle_ms| *idle_ms >= PAUSE_MS);
     let idle = gap.map(seconds).filter(|idle| !mentions(idle)).map(|idle| format!("idle {idle}"));
     let ttl = event.rst.as_ref().filter(|_| !mentions("TTL")).and_then(ttl);
-    let because = event.because.iter().map(|sentence| Cow::Borrowed(sentence.as_str()));
+    let because = event.because.iter().map(|sentence| Cow::Borrowed(&**sentence));
     idle.map(Cow::Owned).into_iter().chain(because).chain(ttl.map(Cow::Owned)).collect::<Vec<_>>().join("; ")
 }
 

@@ -524,7 +524,7 @@ proptest! {
             judged.event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
             judged.timing.moment = [Moment::Connecting, Moment::AfterIdle, Moment::Unseen][usize::from(bits >> 3 & 3) % 3];
             judged.event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
-            judged.event.because = vec![name];
+            judged.event.because = vec![name.into()];
             judged.timing.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
             events.push(judged);
         }
