@@ -10,6 +10,7 @@ use crate::identity::Identity;
 use crate::judged::Judged;
 use crate::known_timeouts::Closer;
 use crate::pair::seq_of_sent;
+use crate::text::Sentence;
 use crate::{decide, identity, known_timeouts, timing};
 use rstwatch_common::record::{ConnState, ResetRecord, Segment, flags, kind, present, role, sk_class, tcp_flag};
 
@@ -41,7 +42,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
         confidence: verdict.confidence,
         sender_confidence: verdict.sender_confidence,
         candidates: verdict.candidates,
-        because: std::iter::once(verdict.because).chain(unread_bytes_note(evidence)).collect(),
+        because: std::iter::once(verdict.because).chain(unread_bytes_note(evidence).map(Sentence::from)).collect(),
         decide: None,
         family: Family::of(local.ip()),
         local,

@@ -1,9 +1,10 @@
 //! Peer correlation: several connections to one server that end at once, and new ones that are refused, mean that its
 //! process ended.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use rstwatch_common::flow::{Flow, NetnsFlow};
 use rstwatch_common::record::{ResetRecord, role, state};
 

@@ -78,7 +78,7 @@ mod tests {
 
     fn event(cause: Cause, sender: Sender, candidates: &[Cause]) -> Event {
         let event = sample::event(Direction::Received, cause, sender, Confidence::Likely);
-        Event { candidates: candidates.to_vec(), ..event }
+        Event { candidates: candidates.iter().copied().collect(), ..event }
     }
 
     #[test]

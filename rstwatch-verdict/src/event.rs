@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
+use crate::text::Sentence;
 
 /// Unread bytes up to this number may be the peer's last message, such as an error; more show that this host had not kept
 /// up with reading.
@@ -32,9 +33,9 @@ pub struct Event {
     pub sender_confidence: Confidence,
     /// The causes that remain, at most five, the most plausible first. A cause has itself alone, a family those of its
     /// members that remain; empty for `unknown`.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// The evidence in short sentences.
-    pub because: Vec<String>,
+    pub because: Vec<Sentence>,
     /// The observation that would narrow the verdict, if several causes or senders remain.
     pub decide: Option<String>,
     /// Address family of the packets (`ipv4` for v4-mapped sockets).
@@ -105,7 +106,7 @@ impl Event {
             sender,
             confidence,
             sender_confidence: confidence,
-            candidates: vec![cause],
+            candidates: [cause].into(),
             because: Vec::new(),
             decide: None,
             family: Family::Ipv4,

@@ -123,13 +123,13 @@ mod tests {
     fn only_what_remains_open_is_said() {
         let several = |direction, cause, decide: Option<&str>| {
             let mut event = sample::event(direction, cause, Sender::Peer, Confidence::Likely);
-            event.candidates = vec![Cause::IdleReaped, Cause::DataAfterClose];
+            event.candidates = [Cause::IdleReaped, Cause::DataAfterClose].into();
             event.decide = decide.map(Into::into);
             event
         };
         let received = several(Direction::Received, Cause::NoSuchConnection, None);
         assert!(reads(&received).is_some());
-        assert_eq!(reads(&Event { candidates: vec![Cause::IdleReaped], ..received }), None);
+        assert_eq!(reads(&Event { candidates: [Cause::IdleReaped].into(), ..received }), None);
         assert_eq!(reads(&several(Direction::Received, Cause::Refused, None)), None);
         assert!(reads(&several(Direction::Sent, Cause::NoSuchConnection, Some("the log would tell"))).is_some());
         assert_eq!(reads(&several(Direction::Sent, Cause::PeerAbort, None)), None, "the other end ended it");

@@ -208,7 +208,7 @@ impl Stages {
             let because = EndedBecause {
                 sender: verdict.sender,
                 cause: verdict.cause,
-                candidates: verdict.candidates.clone(),
+                candidates: verdict.candidates,
                 confidence: verdict.confidence,
             };
             self.ended_by.push(ready.record.flow, Ended { netns: ready.record.netns, by: ended_by, because });
@@ -241,6 +241,7 @@ mod tests {
     use crate::event::Follows;
     use crate::pair::silence::Losses;
     use crate::testing::fixture::{self, NOW_NS};
+    use crate::text::Sentence;
     use rstwatch_common::record::{state, tcp_flag};
 
     fn phantom() -> ResetRecord {
@@ -309,7 +310,7 @@ mod tests {
         [client, answer, server]
     }
 
-    fn judged_in_order(stages: &mut Stages, records: &[ResetRecord]) -> Vec<(u64, Vec<String>)> {
+    fn judged_in_order(stages: &mut Stages, records: &[ResetRecord]) -> Vec<(u64, Vec<Sentence>)> {
         records.iter().for_each(|record| stages.record(record, &|| 0));
         stages.expire(NOW_NS + 1_000_000_000, &|| 0);
         assert!(!stages.is_waiting());

@@ -1,6 +1,10 @@
 //! Formatting of durations, counts and lines that several outputs share.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+/// A sentence for users. Most are fixed, and an event of a flood must cost little.
+pub type Sentence = Cow<'static, str>;
 
 /// A duration for people, as [`seconds`].
 pub fn length(duration: Duration) -> String {

@@ -21,8 +21,10 @@ macro_rules! causes {
     };
 }
 
+mod candidates;
 mod table;
 
+pub use candidates::Candidates;
 pub use table::{Cause, TABLE};
 pub use words::{Confidence, Direction, Sender};
 

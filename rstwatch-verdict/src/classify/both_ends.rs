@@ -1,20 +1,22 @@
 //! The verdict on a received reset for which the sender's record is at hand too.
 
-use super::candidates::MAX;
 use super::rules::RULES;
 use super::{Explained, Verdict, from_table};
 use crate::cause::Cause::{ConntrackFull, FirewallReject, MiddleboxIdle, NoSuchConnection};
-use crate::cause::{Confidence, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{Evidence, Received, SenderVerdict};
 
 /// The sending end's verdict, as the receiver sees it: a local program or stack is the peer, but this host's firewall
-/// stays this host's firewall. `alone` is what the receiver's evidence says.
+/// stays this host's firewall. `evidence` is the receiver's.
 ///
 /// Confidence stays the sender's. If both ends infer the same, that adds nothing: both measure the same idle period.
-pub(super) fn verdict(seen: &SenderVerdict, alone: &Verdict, received: &Received) -> Verdict {
+pub(super) fn verdict(seen: &SenderVerdict, received: &Received, evidence: &Evidence) -> Verdict {
     // A router that holds the peer's address answers with its own stack once it has forgotten the translation.
-    if alone.sender == Sender::Middlebox && forgot(seen) {
-        return router_answered(seen, alone);
+    if forgot(seen) {
+        let alone = from_table(RULES, evidence);
+        if alone.sender == Sender::Middlebox {
+            return router_answered(seen, &alone);
+        }
     }
     let (sender, sender_confidence) = as_received(seen);
     let Explained { cause, candidates, confidence } = explained(seen, received);
@@ -25,7 +27,7 @@ pub(super) fn verdict(seen: &SenderVerdict, alone: &Verdict, received: &Received
         sender,
         sender_confidence,
         confidence,
-        because: format!("the sending end is on this host: {}", seen.because),
+        because: format!("the sending end is on this host: {}", seen.because).into(),
     }
 }
 
@@ -40,17 +42,17 @@ fn router_answered(seen: &SenderVerdict, alone: &Verdict) -> Verdict {
     Verdict {
         rule: "router_answered",
         cause,
-        candidates: vec![cause],
+        candidates: [cause].into(),
         sender_confidence: seen.sender_confidence,
         confidence: Confidence::Likely,
-        because,
+        because: because.into(),
         ..*alone
     }
 }
 
 /// The cause. What the sender does not know, the receiver's evidence may still tell.
 fn explained(seen: &SenderVerdict, received: &Received) -> Explained {
-    let (cause, candidates, confidence) = (seen.cause, seen.candidates.clone(), seen.confidence);
+    let (cause, candidates, confidence) = (seen.cause, seen.candidates, seen.confidence);
     let of_sender = Explained { cause, candidates, confidence };
     // An RST in this end's name had ended the connection there, but this end's socket lived until now.
     if seen.after_rst {
@@ -60,16 +62,16 @@ fn explained(seen: &SenderVerdict, received: &Received) -> Explained {
     if !undecided && !forgot(seen) {
         return of_sender;
     }
-    let Verdict { cause, mut candidates, confidence, .. } = by_peer(seen, received);
+    let Verdict { cause, candidates, confidence, .. } = by_peer(seen, received);
     match candidates[..] {
         [] => of_sender,
         [_] => Explained { cause, candidates, confidence },
         _ if undecided => Explained { cause, candidates, confidence },
         _ => {
             // netfilter's rejects have records of their own.
-            candidates.retain(|cause| ![FirewallReject, ConntrackFull, NoSuchConnection].contains(cause));
-            candidates.insert(0, NoSuchConnection);
-            candidates.truncate(MAX);
+            let remains = |cause: &Cause| ![FirewallReject, ConntrackFull, NoSuchConnection].contains(cause);
+            let others = candidates.iter().copied().filter(remains);
+            let candidates = Candidates::from_iter(std::iter::once(NoSuchConnection).chain(others));
             Explained { cause: NoSuchConnection, candidates, confidence: seen.confidence }
         }
     }

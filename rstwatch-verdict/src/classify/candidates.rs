@@ -4,15 +4,13 @@
 //! never answered. At most five remain; the rarest give way.
 
 use super::received::received;
+use crate::cause::Candidates;
 use crate::cause::Cause::{
     self, AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
 use crate::evidence::{End, Ending, Evidence, MAX_CLOSING_BYTES, Origin, Reason, Received, Signal};
-
-/// Maximum candidates of one event.
-pub(super) const MAX: usize = 5;
 
 /// What a live socket of the peer's may have done.
 pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
@@ -129,7 +127,7 @@ fn with_device(it: &Received, causes: &[Cause]) -> Vec<Cause> {
     let device = if it.gap.is_idle() { MiddleboxIdle } else { MiddleboxInjected };
     let mut all = causes.to_vec();
     if it.forgery.origin() == Origin::Open && !all.contains(&device) {
-        all.truncate(MAX - 1);
+        all.truncate(Candidates::MAX - 1);
         all.push(device);
     }
     all

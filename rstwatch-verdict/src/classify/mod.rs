@@ -28,8 +28,9 @@ pub mod rules;
 mod sender;
 mod sent;
 
-use crate::cause::{Cause, Confidence, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{EndedBecause, Evidence, Received, SenderVerdict, Sent};
+use crate::text::Sentence;
 
 pub use rules::{By, RULES, Rule};
 
@@ -41,7 +42,7 @@ pub struct Verdict {
     /// Why the connection was reset: a cause, or a family of causes.
     pub cause: Cause,
     /// The causes that remain, the most plausible first. A single cause has itself alone; `unknown` has none.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// Who emitted the RST.
     pub sender: Sender,
     /// How sure the sender is.
@@ -49,7 +50,7 @@ pub struct Verdict {
     /// How sure the cause is.
     pub confidence: Confidence,
     /// The sentence of the rule.
-    pub because: String,
+    pub because: Sentence,
 }
 
 impl Verdict {
@@ -60,7 +61,7 @@ impl Verdict {
             sender: self.sender,
             sender_confidence: self.sender_confidence,
             confidence: self.confidence,
-            candidates: self.candidates.clone(),
+            candidates: self.candidates,
             shape: sent.shape(),
             after_rst: self.rule == AFTER_RST,
             because: self.because.clone(),
@@ -73,9 +74,11 @@ const AFTER_RST: &str = "tail_of_reset";
 
 /// The verdict on one reset.
 pub fn classify(evidence: &Evidence) -> Verdict {
+    if let Evidence::Received(it @ Received { sender_verdict: Some(seen), .. }) = evidence {
+        return both_ends::verdict(seen, it, evidence);
+    }
     let alone = from_table(RULES, evidence);
     match evidence {
-        Evidence::Received(it @ Received { sender_verdict: Some(seen), .. }) => both_ends::verdict(seen, &alone, it),
         Evidence::Sent(Sent { ended_because: Some(because), resumed, .. }) if alone.rule == AFTER_RST => {
             let Explained { cause, candidates, confidence } = inherited(because, *resumed);
             Verdict { cause, candidates, confidence, ..alone }
@@ -87,7 +90,7 @@ pub fn classify(evidence: &Evidence) -> Verdict {
 /// A cause, the causes that remain, and how sure the cause is.
 struct Explained {
     cause: Cause,
-    candidates: Vec<Cause>,
+    candidates: Candidates,
     confidence: Confidence,
 }
 
@@ -95,11 +98,12 @@ impl Explained {
     /// The cause of an RST that the socket in its name did not send, because that lived on.
     fn not_by_the_socket(mut self) -> Self {
         let before = self.candidates.len();
-        self.candidates.retain(|cause| !Cause::PeerAbort.entry().covers.contains(cause));
+        let lives = |cause: &Cause| !Cause::PeerAbort.entry().covers.contains(cause);
+        self.candidates = self.candidates.iter().copied().filter(lives).collect();
         match self.candidates[..] {
             [] => Self {
                 cause: Cause::MiddleboxInjected,
-                candidates: vec![Cause::MiddleboxInjected, Cause::MiddleboxIdle, Cause::FirewallReject],
+                candidates: [Cause::MiddleboxInjected, Cause::MiddleboxIdle, Cause::FirewallReject].into(),
                 confidence: Confidence::Likely,
             },
             _ if self.candidates.len() == before => self,
@@ -112,7 +116,7 @@ impl Explained {
 /// The cause of the RST that ended a connection is that of its late segments. `resumed`: they lie beyond the RST.
 fn inherited(because: &EndedBecause, resumed: bool) -> Explained {
     let confidence = because.confidence.max(Confidence::Likely);
-    let of_rst = Explained { cause: because.cause, candidates: because.candidates.clone(), confidence };
+    let of_rst = Explained { cause: because.cause, candidates: because.candidates, confidence };
     if resumed { of_rst.not_by_the_socket() } else { of_rst }
 }
 
@@ -134,11 +138,11 @@ fn from_table(rules: &[Rule], evidence: &Evidence) -> Verdict {
     }
 }
 
-fn remaining(rule: &Rule, evidence: &Evidence) -> Vec<Cause> {
+fn remaining(rule: &Rule, evidence: &Evidence) -> Candidates {
     match rule.among {
-        Some(among) => among(evidence),
-        None if rule.cause == Cause::Unknown => Vec::new(),
-        None => vec![rule.cause],
+        Some(among) => among(evidence).into_iter().collect(),
+        None if rule.cause == Cause::Unknown => Candidates::NONE,
+        None => [rule.cause].into(),
     }
 }
 
@@ -147,11 +151,11 @@ fn undecided(evidence: &Evidence) -> Verdict {
     Verdict {
         rule: "undecided",
         cause: Cause::Unknown,
-        candidates: Vec::new(),
+        candidates: Candidates::NONE,
         sender,
         sender_confidence,
         confidence: Confidence::Guess,
-        because: "the evidence does not identify a cause".to_owned(),
+        because: "the evidence does not identify a cause".into(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cause::Cause::{
 use crate::cause::Confidence::{Certain, Guess, Likely};
 use crate::cause::{Cause, Confidence};
 use crate::evidence::Evidence;
+use crate::text::Sentence;
 use By::{LocalApp, LocalFirewall, LocalKernel, Signs};
 
 /// What says who sent the RST.
@@ -41,7 +42,7 @@ pub struct Rule {
     /// Whether it applies.
     pub when: fn(&Evidence) -> bool,
     /// The evidence, in one sentence for users.
-    pub says: fn(&Evidence) -> String,
+    pub says: fn(&Evidence) -> Sentence,
 }
 
 macro_rules! among {
@@ -54,7 +55,7 @@ macro_rules! among {
 }
 
 macro_rules! rules {
-    ($($id:ident: $cause:ident by $by:ident, $confidence:ident; when $when:expr; $(among $among:expr;)? says $says:expr;)+) => {
+    ($($id:ident: $cause:ident by $by:ident, $confidence:ident; when $when:expr; $(among $among:expr;)? says $($says:path)? $(|_| $text:expr)?;)+) => {
         /// All rules; the first that applies decides.
         pub const RULES: &[Rule] = &[$(Rule {
             id: stringify!($id),
@@ -63,7 +64,7 @@ macro_rules! rules {
             by: $by,
             confidence: $confidence,
             when: $when,
-            says: $says,
+            says: $(|evidence| $says(evidence).into())? $(|_| $text)?,
         },)+];
     };
 }

@@ -21,8 +21,9 @@ pub use received::{Delivery, Shape, is_phantom};
 
 use rstwatch_common::record::{ResetRecord, kind};
 
-use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
 use crate::reasons::Reasons;
+use crate::text::Sentence;
 
 /// The shortest idle gap: one second, less the resolution of the kernel's clocks. Shorter pauses are normal on a busy
 /// connection.
@@ -121,7 +122,7 @@ pub struct EndedBecause {
     /// Its cause.
     pub cause: Cause,
     /// The causes that remain.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// How sure it is.
     pub confidence: Confidence,
 }
@@ -214,13 +215,13 @@ pub struct SenderVerdict {
     /// How sure the cause is.
     pub confidence: Confidence,
     /// The causes that remain.
-    pub candidates: Vec<Cause>,
+    pub candidates: Candidates,
     /// The shape of the RST, for a receiver that did not see its header.
     pub shape: Shape,
     /// The RST answered a late segment of a connection that an RST in this end's name had ended.
     pub after_rst: bool,
     /// The sentence of its rule.
-    pub because: String,
+    pub because: Sentence,
 }
 
 /// A firewall reject.

@@ -170,7 +170,7 @@ fn advice_on_refusals_names_the_server() {
 #[test]
 fn a_victim_is_told_what_it_can_change_itself() {
     let mut abort = event(Cause::PeerAbort, Direction::Received, Role::Client);
-    abort.candidates = vec![Cause::UnreadData, Cause::LingerAbort];
+    abort.candidates = [Cause::UnreadData, Cause::LingerAbort].into();
     abort.decide = Some("rstwatch on 10.0.7.12 would tell".into());
     assert_eq!(advice(&abort, None), None, "what would decide is the next step");
     abort.unread_bytes = Some(0);
@@ -183,7 +183,7 @@ fn a_victim_is_told_what_it_can_change_itself() {
         &expect!["if the peer limits what waits for slow readers, as brokers do: read faster, or raise that limit"],
     );
     let mut closed = event(Cause::NoSuchConnection, Direction::Received, Role::Client);
-    (closed.candidates, closed.decide) = (vec![Cause::DataAfterClose, Cause::ProcessDied], abort.decide.clone());
+    (closed.candidates, closed.decide) = ([Cause::DataAfterClose, Cause::ProcessDied].into(), abort.decide.clone());
     assert_eq!(advice(&closed, None), None);
     closed.state = Some("CLOSE_WAIT");
     check(
@@ -193,7 +193,7 @@ fn a_victim_is_told_what_it_can_change_itself() {
     );
     closed.role = Role::Server;
     assert_eq!(advice(&closed, None), None, "a server cannot connect again");
-    let candidates = vec![Cause::FirewallReject, Cause::MiddleboxInjected];
+    let candidates = [Cause::FirewallReject, Cause::MiddleboxInjected].into();
     let mut injected =
         Event { cause: Cause::MiddleboxInjected, sender: Sender::Middlebox, candidates, ..abort.clone() };
     assert_eq!(advice(&injected, None).as_deref(), Some(Cause::MiddleboxInjected.entry().fix));

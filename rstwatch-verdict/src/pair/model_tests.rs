@@ -287,7 +287,7 @@ fn received_record(reset: &Reset) -> ResetRecord {
 
 /// A verdict that carries its sender's number.
 fn verdict(reset: &Reset) -> SenderVerdict {
-    fixture::linger_abort(reset.id.to_string())
+    fixture::linger_abort(reset.id.to_string().into())
 }
 
 fn released(ready: Ready) -> Released {

@@ -139,7 +139,7 @@ impl World {
 }
 
 fn verdict() -> SenderVerdict {
-    fixture::linger_abort(String::new())
+    fixture::linger_abort("".into())
 }
 
 /// What pairing says of the records that were not lost.

@@ -10,6 +10,7 @@ use zerocopy::FromZeros;
 use crate::cause::{Cause, Confidence, Sender};
 use crate::evidence::{Context, SenderVerdict, Shape};
 use crate::reasons::Reasons;
+use crate::text::Sentence;
 
 /// Time of the tests' resets, nanoseconds after boot.
 pub const NOW_NS: u64 = 1_000_000_000_000;
@@ -108,13 +109,13 @@ pub fn sent_answer() -> ResetRecord {
 }
 
 /// The verdict of a sender that aborted on purpose.
-pub fn linger_abort(because: String) -> SenderVerdict {
+pub fn linger_abort(because: Sentence) -> SenderVerdict {
     SenderVerdict {
         cause: Cause::LingerAbort,
         sender: Sender::LocalApp,
         sender_confidence: Confidence::Certain,
         confidence: Confidence::Certain,
-        candidates: vec![Cause::LingerAbort],
+        candidates: [Cause::LingerAbort].into(),
         shape: Shape::Abort,
         after_rst: false,
         because,

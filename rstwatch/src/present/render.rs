@@ -116,7 +116,7 @@ fn findings(event: &Event) -> String {
     let gap = event.idle_ms.filter(|idle_ms| *idle_ms >= PAUSE_MS);
     let idle = gap.map(seconds).filter(|idle| !mentions(idle)).map(|idle| format!("idle {idle}"));
     let ttl = event.rst.as_ref().filter(|_| !mentions("TTL")).and_then(ttl);
-    let because = event.because.iter().map(|sentence| Cow::Borrowed(sentence.as_str()));
+    let because = event.because.iter().map(|sentence| Cow::Borrowed(&**sentence));
     idle.map(Cow::Owned).into_iter().chain(because).chain(ttl.map(Cow::Owned)).collect::<Vec<_>>().join("; ")
 }
 
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_family_reads_as_a_sentence_and_a_next_step() {
         let mut event = sample::event(Direction::Received, Cause::PeerAbort, Sender::Peer, Confidence::Likely);
-        event.candidates = vec![Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied];
+        event.candidates = [Cause::UnreadData, Cause::LingerAbort, Cause::ProcessDied].into();
         event.because = vec!["a live socket of the peer sent the RST while the connection was in use".into()];
         event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
         // Too short to be an idle time.

@@ -3,9 +3,10 @@
 //! Summed over cause, the resets equal the kernel's count once all events in flight have arrived: a delivered event is
 //! counted by its cause, a lost one as `unsampled`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use rstwatch_verdict::cause::{Cause, Direction, Sender};
 use rstwatch_verdict::event::Event;
 

@@ -10,8 +10,8 @@ mod unseen;
 
 use rstwatch_common::record::{ResetRecord, mark, role, state};
 
-use super::{RULES, candidates, classify};
-use crate::cause::{Cause, Confidence, Sender};
+use super::{RULES, classify};
+use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{self, EndedBecause, Ending, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
 use received::{after_fin, bare};
@@ -38,7 +38,7 @@ fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
 }
 
 fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {
-    let (sender_confidence, candidates) = (Confidence::Certain, vec![cause]);
+    let (sender_confidence, candidates) = (Confidence::Certain, [cause].into());
     SenderVerdict {
         cause,
         sender,
@@ -91,8 +91,10 @@ fn candidates_belong_to_their_family() {
     for (rule, evidence) in evidence_cases() {
         let verdict = classify(&evidence);
         let (cause, remain) = (verdict.cause, &verdict.candidates);
-        assert!(remain.len() <= candidates::MAX, "{rule}: {remain:?}");
-        let mut distinct = remain.clone();
+        let among = RULES.iter().find(|it| it.id == verdict.rule).and_then(|rule| rule.among);
+        let listed = among.map_or(0, |among| among(&evidence).len());
+        assert!(listed <= Candidates::MAX, "{rule}: {listed} are listed, so some were dropped");
+        let mut distinct = remain.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), remain.len(), "{rule}: {remain:?} names one twice");
@@ -109,11 +111,11 @@ fn candidates_belong_to_their_family() {
 fn a_late_segment_inherits_the_cause() {
     let (_, evidence) = evidence_cases().find(|(rule, _)| *rule == "tail_of_reset").expect("a case");
     let Evidence::Sent(mut sent) = evidence else { panic!("a sent reset") };
-    let candidates = vec![Cause::UnreadData, Cause::LingerAbort];
+    let candidates = Candidates::from([Cause::UnreadData, Cause::LingerAbort]);
     sent.ended_because = Some(EndedBecause {
         sender: Sender::Peer,
         cause: Cause::PeerAbort,
-        candidates: candidates.clone(),
+        candidates,
         confidence: Confidence::Certain,
     });
     let verdict = classify(&Evidence::Sent(sent));
@@ -133,10 +135,10 @@ fn the_peer_may_have_been_short_of_memory() {
         (received::window_is_full(), vec![LingerAbort, UnreadData, ProcessDied, Cause::AdminAbort]),
         (after_fin(fixture::received(), 0), vec![UnreadData, LingerAbort, ProcessDied]),
     ] {
-        let mut candidates = classify(&evidence_of(&record)).candidates;
+        let candidates = classify(&evidence_of(&record)).candidates;
         assert!(candidates.contains(&ResourceLimit), "{candidates:?}");
-        candidates.retain(|cause| *cause != ResourceLimit);
-        assert_eq!(candidates, others);
+        let remaining: Vec<_> = candidates.iter().copied().filter(|cause| *cause != ResourceLimit).collect();
+        assert_eq!(remaining, others);
     }
 }
 
@@ -249,12 +251,12 @@ fn an_attempt_to_connect_was_never_idle() {
 fn an_idle_abort_is_a_timers_only_at_a_timers_time() {
     use Cause::{IdleReaped, LingerAbort};
     let (active, late) = (sent::idle_abort(), after_close::idle_abort());
-    for (quiet_ms, expected) in [(2_000, vec![IdleReaped]), (2_400, vec![IdleReaped, LingerAbort])] {
+    for (quiet_ms, expected) in [(2_000, Candidates::from([IdleReaped])), (2_400, [IdleReaped, LingerAbort].into())] {
         for mut record in [active, late] {
             record.conn.closing.sent_age = fixture::jiffies(quiet_ms);
             record.conn.closing.received_age = fixture::jiffies(quiet_ms) + 2;
             let verdict = classify(&evidence_of(&record));
-            assert_eq!((verdict.cause, &verdict.candidates), (IdleReaped, &expected), "{quiet_ms}");
+            assert_eq!((verdict.cause, verdict.candidates), (IdleReaped, expected), "{quiet_ms}");
             assert_eq!(verdict.confidence, Confidence::Likely);
         }
     }

@@ -4,14 +4,14 @@
 
 use super::super::{RULES, Rule, Verdict, from_table};
 use super::evidence_cases;
-use crate::cause::{Cause, Confidence, Direction, Sender};
+use crate::cause::{Candidates, Cause, Confidence, Direction, Sender};
 use crate::evidence::Evidence;
 
 /// The part of a verdict that is a fixed word for users.
-type Seen = (Cause, Vec<Cause>, Sender, Confidence);
+type Seen = (Cause, Candidates, Sender, Confidence);
 
 fn seen(verdict: &Verdict) -> Seen {
-    (verdict.cause, verdict.candidates.clone(), verdict.sender, verdict.confidence)
+    (verdict.cause, verdict.candidates, verdict.sender, verdict.confidence)
 }
 
 /// All golden cases as evidence, with the verdict of the undamaged table.

@@ -94,7 +94,7 @@ fn whichever_end_asked_remains_possible() {
         (after_fin(bare(), 0), vec![DataAfterClose, IdleReaped, ProcessDied]),
     ] {
         let verdict = classify(&evidence_of(&unseen(record)));
-        assert_eq!(verdict.candidates, expected, "{}", verdict.rule);
+        assert_eq!(verdict.candidates[..], expected, "{}", verdict.rule);
     }
     let mut silent = evidence_of(&unseen(quiet));
     if let Evidence::Received(it) = &mut silent {

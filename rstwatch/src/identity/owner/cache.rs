@@ -1,8 +1,10 @@
 //! The bounded cache of cgroups and processes. The event loop reads it; only the worker thread writes it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
 
 use super::path::CgroupOwner;
 use rstwatch_verdict::identity::Identity;

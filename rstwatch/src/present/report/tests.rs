@@ -103,7 +103,7 @@ fn a_watch_without_resets_says_what_was_watched() {
 fn a_family_lists_its_candidates_and_the_next_step() {
     let family = |ms, candidates: &[Cause]| {
         let mut judged = busy(Cause::PeerAbort, ms);
-        judged.event.candidates = candidates.to_vec();
+        judged.event.candidates = candidates.iter().copied().collect();
         judged.event.decide = Some("rstwatch on 10.0.7.12 would tell".into());
         judged
     };
@@ -524,7 +524,7 @@ proptest! {
             judged.event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
             judged.timing.moment = [Moment::Connecting, Moment::AfterIdle, Moment::Unseen][usize::from(bits >> 3 & 3) % 3];
             judged.event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
-            judged.event.because = vec![name];
+            judged.event.because = vec![name.into()];
             judged.timing.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
             events.push(judged);
         }

@@ -1,7 +1,8 @@
 //! The bounded set of workloads that have series of their own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::rows::Rows;
 use rstwatch_verdict::event::{Workload, WorkloadKind};

@@ -17,7 +17,7 @@ use crate::stats::aggregate::KernelCounts;
 use crate::stats::idle_timeouts::{IdleTimeout, IdleTimeouts};
 use advice::change_first;
 use rstwatch_verdict::cause::{Cause, Confidence, Direction};
-use rstwatch_verdict::text::fraction;
+use rstwatch_verdict::text::{Sentence, fraction};
 use rstwatch_verdict::timing::Moment;
 
 mod advice;
@@ -89,7 +89,7 @@ pub(crate) struct CauseSummary {
     pub peers: Names,
     pub owners: Names,
     /// The evidence of one reset, as an example.
-    pub because: Vec<String>,
+    pub because: Vec<Sentence>,
 }
 
 /// A cause, and the number of resets that it may explain.
