@@ -22,6 +22,8 @@ const REAPED: Duration = Duration::from_secs(4);
 pub(super) const PAUSE: u64 = 300;
 /// Idle time after which the lab's own server closes.
 pub(super) const IDLE: u64 = 1300;
+/// Idle time in which the periodic scan samples the connection, on a busy or emulated machine too.
+pub(super) const SAMPLED: u64 = 4000;
 const DELAY: Duration = Duration::from_millis(30);
 
 pub(super) const REAPED_BY_SERVER: &[Want] =

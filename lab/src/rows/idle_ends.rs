@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use libc::{ECONNRESET, EPIPE};
 
-use super::idle::{IDLE, PAUSE};
+use super::idle::{IDLE, PAUSE, SAMPLED};
 use super::unanswered::{SCANS, UNSCANNED};
 use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
@@ -95,7 +95,7 @@ fn push_fin_lost(scene: &Scene) -> Result<()> {
 /// The closing message has the length of a TLS close_notify alert.
 fn closing_message(scene: &Scene) -> Result<()> {
     let (client, server) = scene.pair()?;
-    idle(IDLE);
+    idle(SAMPLED);
     server.send(&[21; 24])?;
     server.close();
     scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;

@@ -15,7 +15,7 @@ use super::totals::{NamespaceScan, NamespaceTotals};
 use super::{Capacity, CapacitySnapshot, Conntrack, ConntrackDrops, Stack};
 use crate::identity::owner::Owners;
 use crate::kernel::clock::monotonic_ns;
-use crate::kernel::scan::{PeriodicScan, every_second};
+use crate::kernel::scan::{NOTICE, PeriodicScan, every_second};
 use crate::kernel::scope::Scope;
 
 /// Maximum conntrack tables exported one by one besides the host's, the fullest first.
@@ -84,7 +84,7 @@ impl<K: KernelSide> Scanner<K> {
         K: Send + 'static,
     {
         self.scan();
-        every_second("capacity", move || {
+        every_second("capacity", NOTICE, move || {
             self.scan();
             true
         })

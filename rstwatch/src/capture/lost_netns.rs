@@ -3,7 +3,7 @@
 use rstwatch_verdict::escape::printable;
 
 use crate::kernel::netns::{Loss, Netns};
-use crate::kernel::scan::{PeriodicScan, every_second};
+use crate::kernel::scan::{NOTICE, PeriodicScan, every_second};
 
 /// Looks every second, on a thread of its own, until the guard is dropped or none is left. `None`: there is nothing to look
 /// at, or no thread, without which the warnings are missing.
@@ -20,7 +20,7 @@ pub(super) fn watch(mut watched: Vec<Netns>) -> Option<PeriodicScan> {
         }
         !watched.is_empty()
     };
-    every_second("netns", look).ok()
+    every_second("netns", NOTICE, look).ok()
 }
 
 /// `last`: no other is watched, or all others were lost before.

@@ -1,7 +1,7 @@
 //! Samples every connection once a second, by an iterator over the files of all tasks.
 
 use super::iterator::BpfIterator;
-use super::scan::{PeriodicScan, every_second};
+use super::scan::{EVIDENCE, PeriodicScan, every_second};
 
 /// The attached iterator. Its program writes nothing; running it visits all sockets.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Sampler {
     ///
     /// When no thread can be started.
     pub fn start(self) -> std::io::Result<PeriodicScan> {
-        every_second("sampler", move || match self.0.run() {
+        every_second("sampler", EVIDENCE, move || match self.0.run() {
             Ok(_) => true,
             Err(error) => {
                 tracing::warn!("survived idle gaps are no longer measured: {error}");

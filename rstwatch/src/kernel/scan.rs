@@ -10,8 +10,10 @@ use super::clock::thread_time;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What all scans together may use of a CPU: 1 %.
 const BUDGET: f64 = 0.01;
-/// What each may use whatever the others do, as a part of the budget. There are three scans at most.
-const GUARANTEED: f64 = BUDGET / 3.0;
+/// What the scan that verdicts depend on may use whatever the others do: the more often it samples, the fewer remain open.
+pub const EVIDENCE: f64 = 0.7 * BUDGET;
+/// The same for a scan that only takes longer to notice something.
+pub const NOTICE: f64 = 0.15 * BUDGET;
 
 /// What each scan of this process uses of a CPU.
 static USED: Mutex<Vec<f64>> = Mutex::new(Vec::new());
@@ -24,15 +26,19 @@ pub struct PeriodicScan {
 
 /// Repeats a scan on a thread of its own until the guard is dropped or the scan returns `false`.
 ///
-/// It runs every second, or less often if it needs more of the time between two runs than the others leave of 1 %.
+/// It runs every second, or less often if it needs more of a CPU than the others leave of 1 %, or than is `guaranteed`.
 ///
 /// # Errors
 ///
 /// When no thread can be started.
-pub fn every_second(name: &str, mut scan: impl FnMut() -> bool + Send + 'static) -> std::io::Result<PeriodicScan> {
+pub fn every_second(
+    name: &str,
+    guaranteed: f64,
+    mut scan: impl FnMut() -> bool + Send + 'static,
+) -> std::io::Result<PeriodicScan> {
     let (stop, stopped) = channel::<()>();
     std::thread::Builder::new().name(name.into()).spawn(move || {
-        let place = Place::new();
+        let place = Place::new(guaranteed);
         let mut pause = INTERVAL;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             let began = thread_time();
@@ -46,21 +52,24 @@ pub fn every_second(name: &str, mut scan: impl FnMut() -> bool + Send + 'static)
 }
 
 /// A scan's place in [`USED`]; returned when dropped.
-struct Place(usize);
+struct Place {
+    index: usize,
+    guaranteed: f64,
+}
 
 impl Place {
-    fn new() -> Self {
+    fn new(guaranteed: f64) -> Self {
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
         used.push(0.0);
-        Self(used.len() - 1)
+        Self { index: used.len() - 1, guaranteed }
     }
 
     /// How long to pause after a run that took this long.
     fn pause_after(&self, cost: Duration) -> Duration {
         let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = used.iter().enumerate().filter(|(place, _)| *place != self.0).map(|(_, used)| used).sum();
-        let pause = pause(cost, others);
-        if let Some(own) = used.get_mut(self.0) {
+        let others = used.iter().enumerate().filter(|(index, _)| *index != self.index).map(|(_, used)| used).sum();
+        let pause = pause(cost, others, self.guaranteed);
+        if let Some(own) = used.get_mut(self.index) {
             *own = cost.div_duration_f64(pause);
         }
         pause
@@ -69,15 +78,15 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(own) = USED.lock().unwrap_or_else(PoisonError::into_inner).get_mut(self.0) {
+        if let Some(own) = USED.lock().unwrap_or_else(PoisonError::into_inner).get_mut(self.index) {
             *own = 0.0;
         }
     }
 }
 
-/// The pause after a run, so that the scan stays within what `others` leave of the budget.
-fn pause(cost: Duration, others: f64) -> Duration {
-    INTERVAL.max(cost.div_f64((BUDGET - others).max(GUARANTEED)))
+/// The pause after a run, so that the scan stays within what `others` leave of the budget, or within what is guaranteed.
+fn pause(cost: Duration, others: f64, guaranteed: f64) -> Duration {
+    INTERVAL.max(cost.div_f64((BUDGET - others).max(guaranteed)))
 }
 
 #[cfg(test)]
@@ -87,23 +96,24 @@ mod tests {
     #[test]
     fn all_scans_share_one_budget() {
         let milliseconds = Duration::from_millis;
-        assert_eq!(pause(milliseconds(2), 0.0), INTERVAL, "cheap ones run every second");
-        assert_eq!(pause(milliseconds(100), 0.0).as_secs(), 10);
-        assert_eq!(pause(milliseconds(100), 0.005).as_secs(), 20);
-        assert_eq!(pause(milliseconds(100), 0.01).as_secs(), 30, "none is starved");
+        assert_eq!(pause(milliseconds(2), 0.0, NOTICE), INTERVAL, "cheap ones run every second");
+        assert_eq!(pause(milliseconds(100), 0.0, NOTICE).as_secs(), 10);
+        assert_eq!(pause(milliseconds(100), 0.005, NOTICE).as_secs(), 20);
+        assert_eq!(pause(milliseconds(100), 0.01, EVIDENCE).as_secs(), 14, "none is starved");
     }
 
-    /// Three expensive scans, turn by turn, settle within the budget.
+    /// Expensive scans, turn by turn, settle within the budget.
     #[test]
     fn expensive_scans_settle_within_the_budget() {
-        let costs = [0.5, 0.2, 0.05].map(Duration::from_secs_f64);
+        let scans = [(0.5, EVIDENCE), (0.2, NOTICE), (0.05, NOTICE)];
         let mut used = [0.0; 3];
         for _ in 0..10 {
-            for scan in 0..costs.len() {
-                let others = used.iter().sum::<f64>() - used[scan];
-                used[scan] = costs[scan].div_duration_f64(pause(costs[scan], others));
+            for (index, (cost, guaranteed)) in scans.into_iter().enumerate() {
+                let (cost, others) = (Duration::from_secs_f64(cost), used.iter().sum::<f64>() - used[index]);
+                used[index] = cost.div_duration_f64(pause(cost, others, guaranteed));
             }
         }
         assert!(used.iter().sum::<f64>() <= BUDGET * 1.001, "{used:?}");
+        assert!(used[0] >= EVIDENCE * 0.999, "{used:?}");
     }
 }

@@ -20,7 +20,7 @@ use crate::rows::table::{BASE, C, KERNEL, PEER, Row, S, received, sent};
 use crate::rows::{Scene, idle};
 use crate::wait::SOON;
 
-const REAPED: Duration = Duration::from_secs(6);
+const REAPED: Duration = Duration::from_secs(8);
 const PAUSE: u64 = 300;
 const PROTOCOL: u32 = 3 << 16;
 const USER: &[u8] = b"user\0postgres\0database\0postgres\0\0";
@@ -116,7 +116,7 @@ fn ask(client: &Tcp, text: &str) -> Result<()> {
 }
 
 fn idle_session(scene: &Scene) -> Result<()> {
-    let _server = postgres(scene, &["idle_session_timeout=3000"])?;
+    let _server = postgres(scene, &["idle_session_timeout=4000"])?;
     let (client, _) = session(scene)?;
     scene.timed(|| ask(&client, "select 1"))?;
     let idle_start = Instant::now();

@@ -82,7 +82,7 @@ fn pooled(scene: &Scene, does: &[&str]) -> Result<()> {
     let (key, certificate) = (folder.path().join("key"), folder.path().join("certificate"));
     make_certificate(&key, &certificate)?;
     let tls = format!(
-        "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; keepalive_timeout 1300ms; \
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.3; keepalive_timeout 4s; \
          client_header_timeout 1s; {NGINX_ANSWERS}",
         certificate.display(),
         key.display()
