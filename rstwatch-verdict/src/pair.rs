@@ -15,7 +15,7 @@ use rstwatch_common::record::{ResetRecord, Segment, flags, tcp_flag};
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
 use numbers::{Numbers, is_translation};
-use silence::neither_sent;
+use silence::{neither_sent, other_end_lives};
 
 pub mod answers;
 pub(crate) mod numbers;
@@ -134,7 +134,7 @@ impl Pairing {
         let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
         let (mut held, receipt) = (Held::new(record), Receipt::of(&record));
-        held.other_end_silent = self.compare_ends(&record);
+        held.other_end_silent = self.compare_ends(&record) || other_end_lives(&record);
         match if held.suspect { None } else { self.sender_of(&receipt) } {
             Some(saw) => vec![Ready { sender_verdict: Some(saw), ..without_sender(&held) }],
             None => {

@@ -12,6 +12,12 @@ use crate::evidence;
 /// The largest TCP window, in bytes (RFC 7323 section 2.3).
 const MAX_WINDOW: u32 = 1 << 30;
 
+/// Whether the other end's socket was alive when this one accepted an RST: it sends none without closing, and if a timer or a
+/// command closes it just then, its record follows within the hold.
+pub(super) fn other_end_lives(record: &ResetRecord) -> bool {
+    record.flags & flags::OTHER_END_ALIVE != 0 && accepted(record)
+}
+
 /// Whether the other end did not send the RST of each of two receives: of the first, of the second. They may be of
 /// different connections.
 pub(super) fn neither_sent(one: &ResetRecord, other: &ResetRecord) -> (bool, bool) {
@@ -26,15 +32,17 @@ pub(super) fn neither_sent(one: &ResetRecord, other: &ResetRecord) -> (bool, boo
 /// Whether two records, the earlier first, are of the two ends of one connection, which both accepted an RST: each end
 /// expects a number that the other has sent and not seen acknowledged, or is about to send.
 fn are_ends_of_one_connection(earlier: &ResetRecord, later: &ResetRecord) -> bool {
-    let accepted = |record: &ResetRecord| {
-        record.flags & flags::TCP != 0 && record.state != state::SYN_SENT && evidence::rst_header(record).is_some()
-    };
     let is_expected = |sender: &ResetRecord, receiver: &ResetRecord| {
         let under_way = sender.tcp.snd_nxt.wrapping_sub(sender.tcp.snd_una);
         under_way <= MAX_WINDOW && receiver.tcp.rcv_nxt.wrapping_sub(sender.tcp.snd_una) <= under_way
     };
     let reused = later.conn.established_ns >= earlier.time_ns;
     accepted(earlier) && accepted(later) && !reused && is_expected(earlier, later) && is_expected(later, earlier)
+}
+
+/// Whether the socket of an established connection accepted an RST, and not data that the kernel treats like one.
+fn accepted(record: &ResetRecord) -> bool {
+    record.flags & flags::TCP != 0 && record.state != state::SYN_SENT && evidence::rst_header(record).is_some()
 }
 
 /// Resets that were lost, when they were counted.
