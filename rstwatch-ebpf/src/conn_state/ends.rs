@@ -14,7 +14,7 @@ use crate::conn_state::share::is_zero;
 use crate::conn_state::slots;
 use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
 use crate::facts::socket::{AF_INET6, read_flow};
-use crate::kernel::{Typed, offset, read_or_zero, setting, value};
+use crate::kernel::{Base, Typed, offset, read_or_zero, setting, value};
 use crate::words::{forgotten, zeroed};
 
 /// Addresses of sockets ([`Typed::number`]), by a hash of the flow that both directions share: the end that called connect(), the
@@ -45,15 +45,16 @@ fn entry(hash: u64) -> Option<*mut u64> {
     ENDS.get_ptr_mut((hash >> 32) as u32 & (setting!(connections) - 1)).map(|ends| ends.cast())
 }
 
-/// Keeps an end of a connection that is established. `role`: [`role::CLIENT`] or [`role::SERVER`].
+/// Keeps an end of a connection that is established. `number`: [`Typed::number`] of the socket; `role`: [`role::CLIENT`] or
+/// [`role::SERVER`].
 #[inline(never)]
-pub fn keep(sk: Typed, role: u8) {
+pub fn keep(sk: impl Base, number: u64, role: u8) {
     let mut flow = zeroed();
     read_flow(sk, &mut flow);
     let Some(ends) = entry(hash_of_ends(&flow)) else { return };
     let end = is_zero((role ^ role::SERVER) as u64);
     // SAFETY: one of two words, written in one access.
-    unsafe { ends.add(end as usize & 1).write_volatile(sk.number()) };
+    unsafe { ends.add(end as usize & 1).write_volatile(number) };
 }
 
 /// 1 if the other end's socket is on this host, in a watched namespace, and alive: it is not closed, its flow is the reverse of

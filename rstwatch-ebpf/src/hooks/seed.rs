@@ -2,7 +2,7 @@
 
 use rstwatch_common::record::{Task, role, state};
 
-use crate::conn_state::{share, slots};
+use crate::conn_state::{ends, share, slots};
 use crate::facts::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::facts::socket::{flow_of, kept_ttl};
 use crate::facts::task::read_process;
@@ -50,6 +50,9 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         _ => role::CLIENT,
     };
     conn.ttl = ttl;
+    if conn.role != role::LISTENER {
+        ends::keep(sk, socket.number(), conn.role);
+    }
     // The socket may have been closed meanwhile, and another may have its slot now: this overwrote that one's state.
     if slots::get(typed) != found {
         clear(conn);

@@ -46,7 +46,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (_, state::SYN_RECV) => lifecycle::child_created(conn, sk),
         (_, state::ESTABLISHED) => {
             lifecycle::established(conn, sk, old);
-            ends::keep(sk, conn.role);
+            ends::keep(sk, sk.number(), conn.role);
         }
         (_, state::CLOSE_WAIT) => lifecycle::peer_closed(conn, sk),
         // Only close(), shutdown() and exit lead here, in the caller's context.
