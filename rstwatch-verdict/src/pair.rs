@@ -38,7 +38,7 @@ pub struct Ready {
     pub sender_verdict: Option<SenderVerdict>,
     /// What arrived on the flow during the hold.
     pub aftermath: Aftermath,
-    /// The other end is on this host, and its socket did not send the RST ([`silence`]).
+    /// The other end is on this host, and did not send the RST if no record was lost ([`silence`]).
     pub other_end_silent: bool,
 }
 

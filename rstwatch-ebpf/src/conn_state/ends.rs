@@ -81,7 +81,6 @@ extern "C" fn living_end(hash: u64, end: u32) -> u64 {
     let Some(ends) = entry(hash) else { return 0 };
     // SAFETY: one of two words, read in one access.
     let number = unsafe { ends.add(end as usize & 1).read_volatile() };
-    // 0: no socket, because none is the settings.
     let sk = slots::living_address(number);
     let alive = ALIVE >> (value!(sk, skc_state, u8) & 31) & 1;
     if sk == 0 || alive == 0 || !watched(netns_of_sock(sk), || net_of_sock(sk)) {

@@ -46,7 +46,8 @@ pub fn of_number(sk: u64) -> *mut ConnState {
 /// The address of a socket that has a state, by [`Typed::number`](crate::kernel::Typed::number); 0: it has none.
 #[inline(always)]
 pub fn living_address(number: u64) -> u64 {
-    if slot_of(number & KEY) == NONE { 0 } else { number.wrapping_add(base()) }
+    // A free slot has key 0.
+    if number & KEY == 0 || slot_of(number & KEY) == NONE { 0 } else { number.wrapping_add(base()) }
 }
 
 /// What [`number_of`] subtracts.
