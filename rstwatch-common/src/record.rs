@@ -19,6 +19,9 @@ use crate::flow::Flow;
 /// Bytes that the kernel side needs for each connection that it keeps: a state, the flow, and a word that identifies it.
 pub const SLOT_BYTES: usize = size_of::<ConnState>() + size_of::<Flow>() + size_of::<u64>();
 
+/// Bytes that the kernel side needs for each entry of its index of connections: two addresses of sockets.
+pub const ENDS_BYTES: usize = 2 * size_of::<u64>();
+
 /// First word of every record; changes with its shape.
 pub const MAGIC: u32 = 0x5253_5408;
 
@@ -65,6 +68,8 @@ pub mod flags {
     /// The answered segment belongs to a live connection of the same local end towards another address:
     /// `ResetRecord::true_remote`. Without a listener, `conn` is its state, if that is known.
     pub const UNTRANSLATED: u32 = 1 << 7;
+    /// A received reset: when the socket accepted it, the other end's socket was alive on this host, in a watched namespace.
+    pub const OTHER_END_ALIVE: u32 = 1 << 8;
 }
 
 wire! {

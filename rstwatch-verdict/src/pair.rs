@@ -15,7 +15,7 @@ use rstwatch_common::record::{ResetRecord, Segment, flags, tcp_flag};
 use crate::evidence::{self, Aftermath, SenderVerdict};
 use crate::recent::Recent;
 use numbers::{Numbers, is_translation};
-use silence::neither_sent;
+use silence::{Proof, neither_sent, other_end_lives};
 
 pub mod answers;
 pub(crate) mod numbers;
@@ -38,7 +38,7 @@ pub struct Ready {
     pub sender_verdict: Option<SenderVerdict>,
     /// What arrived on the flow during the hold.
     pub aftermath: Aftermath,
-    /// The other end is on this host, and its socket did not send the RST ([`silence`]).
+    /// The other end is on this host, and did not send the RST if no record was lost ([`silence`]).
     pub other_end_silent: bool,
 }
 
@@ -49,13 +49,14 @@ struct Held {
     aftermath: Aftermath,
     /// It may be a phantom: it is not paired until the hold has expired without the record that would show it.
     suspect: bool,
-    other_end_silent: bool,
+    /// That the other end did not send it.
+    silence: Option<Proof>,
 }
 
 impl Held {
     fn new(record: ResetRecord) -> Self {
         let suspect = evidence::is_phantom(&record);
-        Self { record, aftermath: Aftermath::default(), suspect, other_end_silent: false }
+        Self { record, aftermath: Aftermath::default(), suspect, silence: None }
     }
 
     /// Whether a sender's record may still explain it. Payload of the peer's beyond the RST rules that out.
@@ -91,11 +92,13 @@ impl Receipt {
 pub struct Pairing {
     held: Recent<Held>,
     sent: Recent<SentReset>,
+    /// The time of the newest sent reset that made room for another; 0: none has.
+    forgotten_ns: u64,
 }
 
 impl Default for Pairing {
     fn default() -> Self {
-        Self { held: Recent::new(CAPACITY), sent: Recent::new(CAPACITY) }
+        Self { held: Recent::new(CAPACITY), sent: Recent::new(CAPACITY), forgotten_ns: 0 }
     }
 }
 
@@ -111,7 +114,10 @@ impl Pairing {
         match self.receiver_of(&receiver, &sent) {
             Some(held) => Some(Ready { sender_verdict: Some(sent.verdict), ..without_sender(&held) }),
             None => {
-                self.sent.push_numbered(receiver, sent.numbers.and_then(Numbers::identifying), sent);
+                let number = sent.numbers.and_then(Numbers::identifying);
+                if let Some(evicted) = self.sent.push_numbered(receiver, number, sent) {
+                    self.forgotten_ns = self.forgotten_ns.max(evicted.time_ns);
+                }
                 None
             }
         }
@@ -134,12 +140,13 @@ impl Pairing {
         let limit = nanos(KEEP_SENT);
         while self.sent.pop_front_if(|sent| record.time_ns.saturating_sub(sent.time_ns) >= limit).is_some() {}
         let (mut held, receipt) = (Held::new(record), Receipt::of(&record));
-        held.other_end_silent = self.compare_ends(&record);
+        held.silence = self.compare_ends(&record).max(other_end_lives(&record));
         match if held.suspect { None } else { self.sender_of(&receipt) } {
             Some(saw) => vec![Ready { sender_verdict: Some(saw), ..without_sender(&held) }],
             None => {
                 let evicted = self.held.push_numbered(record.flow, receipt.number(), held);
-                evicted.map(|held| self.release(held)).into_iter().collect()
+                // Too early to tell that no sender's record follows.
+                evicted.map(|held| self.release(Held { silence: None, ..held })).into_iter().collect()
             }
         }
     }
@@ -156,7 +163,21 @@ impl Pairing {
     /// Ends a hold. A suspect whose hold has expired is genuine; look for its sender.
     fn release(&mut self, held: Held) -> Ready {
         let sender_verdict = if held.suspect { self.sender_of(&Receipt::of(&held.record)) } else { None };
-        Ready { sender_verdict, ..without_sender(&held) }
+        Ready { sender_verdict, other_end_silent: self.is_silent(&held), ..without_sender(&held) }
+    }
+
+    /// Whether the other end did not send the RST, when the hold has expired.
+    fn is_silent(&self, held: &Held) -> bool {
+        let (flow, receipt) = (&held.record.flow, Receipt::of(&held.record));
+        // Perhaps this RST, although the numbers differ: a closed window changes the one that is sent (net/ipv4/tcp_output.c,
+        // tcp_acceptable_seq).
+        let sent_one = || self.sent.contains(flow, |sent| is_near(sent, &receipt));
+        let proven = match held.silence {
+            Some(Proof::Socket) => true,
+            Some(Proof::NoRecord) => !sent_one(),
+            None => false,
+        };
+        proven && receipt.time_ns.saturating_sub(self.forgotten_ns) >= nanos(KEEP_SENT)
     }
 
     /// Takes a repeated RST: evidence about the first one, if that is still held.
@@ -188,20 +209,20 @@ impl Pairing {
         true
     }
 
-    /// Compares a receive with that of the other end, if that is held. Returns whether the other end did not send this one,
-    /// and marks the held one likewise. Translation keeps the number that the other end would send next.
-    fn compare_ends(&mut self, record: &ResetRecord) -> bool {
+    /// Compares a receive with that of the other end, if that is held. Returns what proves that the other end did not send this
+    /// one, and marks the held one likewise. Translation keeps the number that the other end would send next.
+    fn compare_ends(&mut self, record: &ResetRecord) -> Option<Proof> {
         let flow = record.flow.reversed();
-        let proves = |held: &Held| neither_sent(&held.record, record) != (false, false);
+        let proves = |held: &Held| neither_sent(&held.record, record) != (None, None);
         let other = if self.held.contains(&flow, proves) {
             self.held.find_mut(&flow, proves)
         } else {
             let next = NonZeroU32::new(record.tcp.snd_nxt);
             next.and_then(|number| self.held.find_numbered_mut(number, |_, held| proves(held)))
         };
-        let Some(other) = other else { return false };
+        let other = other?;
         let (of_other, of_this) = neither_sent(&other.record, record);
-        other.other_end_silent |= of_other;
+        other.silence = other.silence.max(of_other);
         of_this
     }
 
@@ -217,8 +238,8 @@ impl Pairing {
 }
 
 fn without_sender(held: &Held) -> Ready {
-    let Held { record, aftermath, other_end_silent, .. } = *held;
-    Ready { record, sender_verdict: None, aftermath, other_end_silent }
+    let Held { record, aftermath, .. } = *held;
+    Ready { record, sender_verdict: None, aftermath, other_end_silent: false }
 }
 
 /// Whether the hold of a record has expired at this monotonic time.

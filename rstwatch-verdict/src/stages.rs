@@ -178,6 +178,8 @@ impl Stages {
 
     /// Releases all records, at the end.
     pub fn flush(&mut self, phantoms: Phantoms<'_>) {
+        // Records that would have followed within a hold are missing.
+        self.losses = LossWatch::default();
         for answer in self.answers.flush() {
             self.released_answer(&answer, phantoms);
         }

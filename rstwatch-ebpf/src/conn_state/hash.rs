@@ -35,6 +35,25 @@ pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
     mixed(hash, flow.remote_port as u32, flow.family).wrapping_mul(FACTOR)
 }
 
+/// The hash of a connection, in any namespace: the same for both directions.
+#[inline(always)]
+pub fn hash_of_ends(flow: &Flow) -> u64 {
+    let (local, remote) = (&flow.local, &flow.remote);
+    hash_of_end(local, flow.local_port).wrapping_add(hash_of_end(remote, flow.remote_port)).wrapping_mul(FACTOR)
+}
+
+#[inline(always)]
+fn hash_of_end(address: &[u8; 16], port: u16) -> u64 {
+    let words = address.as_ptr().cast::<u32>();
+    let mut hash = mixed(setting!(hash_seed), port as u32, 0);
+    for index in [0, 2] {
+        // SAFETY: words of the address; the flow is aligned to them.
+        hash =
+            mixed(hash, unsafe { words.add(index).read_volatile() }, unsafe { words.add(index + 1).read_volatile() });
+    }
+    hash
+}
+
 /// The hash of a socket's key.
 #[inline(always)]
 pub fn hash_of_key(key: u64) -> u64 {

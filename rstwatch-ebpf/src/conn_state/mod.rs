@@ -8,6 +8,7 @@
 //! Beside them: TTLs of handshakes, SYNs of handshakes, idle gaps, receives of sockets without a state.
 
 pub mod bucket;
+pub mod ends;
 pub mod gaps;
 pub mod hash;
 pub mod lifecycle;

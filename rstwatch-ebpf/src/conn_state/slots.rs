@@ -40,10 +40,22 @@ pub fn get_or_create(sk: *mut c_void, owner: impl FnOnce() -> u64) -> *mut ConnS
 /// The state of a living connection, by its socket's address as a plain number, or NULL.
 #[inline(always)]
 pub fn of_number(sk: u64) -> *mut ConnState {
+    find(sk.wrapping_sub(base()) & KEY)
+}
+
+/// The address of a socket that has a state, by [`Typed::number`](crate::kernel::Typed::number); 0: it has none.
+#[inline(always)]
+pub fn living_address(number: u64) -> u64 {
+    // A free slot has key 0.
+    if number & KEY == 0 || slot_of(number & KEY) == NONE { 0 } else { number.wrapping_add(base()) }
+}
+
+/// What [`number_of`] subtracts.
+#[inline(always)]
+fn base() -> u64 {
     let base = &raw const SETTINGS;
     // What a helper reads is a plain number to a verifier, which forbids to subtract a pointer from one.
-    let base: u64 = read_at((&raw const base) as u64).unwrap_or(0);
-    find(sk.wrapping_sub(base) & KEY)
+    read_at((&raw const base) as u64).unwrap_or(0)
 }
 
 /// An empty state for a connection that begins; NULL, and counted, if no slot is free. The caller must hold the socket alone:

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_seq_write;
 use rstwatch_common::record::{Task, role, state};
 
-use crate::conn_state::{lifecycle, share, slots};
+use crate::conn_state::{ends, lifecycle, share, slots};
 use crate::facts::files::{TaskFile, mptcp_first, tcp_socket};
 use crate::facts::socket::family_of;
 use crate::facts::task::read_process;
@@ -48,6 +48,7 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         conn.role = role::LISTENER;
     } else {
         lifecycle::met_late(conn, sk);
+        ends::keep(sk, socket.number(), conn.role);
     }
     // The socket may have been closed meanwhile, and another may have its slot now: this overwrote that one's state.
     if slots::get(typed) != found {

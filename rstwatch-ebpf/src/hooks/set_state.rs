@@ -7,7 +7,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use rstwatch_common::record::{role, state};
 
 use crate::conn_state::scratch::{self, Purpose};
-use crate::conn_state::{lifecycle, share, slots};
+use crate::conn_state::{ends, lifecycle, share, slots};
 use crate::facts::clock::now;
 use crate::kernel::{Base, Typed};
 use crate::listeners;
@@ -54,7 +54,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         (_, state::SYN_SENT) => lifecycle::opened(conn, role::CLIENT),
         (_, state::LISTEN) => lifecycle::opened(conn, role::LISTENER),
         (_, state::SYN_RECV) => lifecycle::child_created(conn, sk),
-        (_, state::ESTABLISHED) => lifecycle::established(conn, sk, old),
+        (_, state::ESTABLISHED) => {
+            lifecycle::established(conn, sk, old);
+            ends::keep(sk, sk.number(), conn.role);
+        }
         (_, state::CLOSE_WAIT) => lifecycle::peer_closed(conn, sk),
         // Only close(), shutdown() and exit lead here, in the caller's context.
         (state::ESTABLISHED | state::SYN_RECV, state::FIN_WAIT1) | (state::CLOSE_WAIT, state::LAST_ACK) => {

@@ -4,6 +4,7 @@ use rstwatch_common::counts::{Counted, NO_REASON};
 use rstwatch_common::flow::Flow;
 use rstwatch_common::record::{ConnState, flags, kind, sk_class};
 
+use crate::conn_state::ends;
 use crate::emit::emit;
 use crate::emit::head::Head;
 use crate::emit::rate::Rate;
@@ -31,6 +32,7 @@ pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: &ConnState, now: u64) ->
             segment: Some(&conn.rst.segment),
         }
         .write(record);
+        record.flags |= flags::OTHER_END_ALIVE * ends::is_other_alive(sk, flow, conn.role);
         record.subflow = value!(sk, is_mptcp, u8) & 1;
         record.cgroup = cgroup_of(sk);
         copy(&mut record.conn, conn);

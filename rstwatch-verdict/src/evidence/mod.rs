@@ -160,7 +160,7 @@ pub enum SocketClass {
 pub struct Received {
     /// The verdict of the sending end, if that end is on this host.
     pub sender_verdict: Option<SenderVerdict>,
-    /// The other end is on this host, its socket did not send the RST, and no record was lost that could say who did.
+    /// The other end is on this host and did not send the RST, and no record was lost that could say who did.
     pub other_end_silent: bool,
     /// The RST answered our SYN.
     pub connecting: bool,

@@ -300,7 +300,7 @@ fn all_due(pairing: &mut Pairing, due: impl Fn(&ResetRecord) -> bool) -> Vec<Rel
 }
 
 fn short(bound: usize) -> Pairing {
-    Pairing { held: Recent::new(bound), sent: Recent::new(bound) }
+    Pairing { held: Recent::new(bound), sent: Recent::new(bound), forgotten_ns: 0 }
 }
 
 /// The results of pairing and of the model.

@@ -3,6 +3,8 @@
 //! A socket that accepts an RST is alive until then and gone afterwards: it has sent no RST and sends none. If both ends
 //! of one connection accept an RST, neither socket sent the other's. What remains is the stack of the end that was reset
 //! first: without the socket it answers segments. Those have ACK set, so the answers are bare (RFC 9293 section 3.10.7.1).
+//!
+//! If only one end accepts an RST, the kernel side has looked at the other's socket: an end that is alive has sent none.
 
 use rstwatch_common::record::{ResetRecord, flags, state, tcp_flag};
 
@@ -12,29 +14,55 @@ use crate::evidence;
 /// The largest TCP window, in bytes (RFC 7323 section 2.3).
 const MAX_WINDOW: u32 = 1 << 30;
 
-/// Whether the other end did not send the RST of each of two receives: of the first, of the second. They may be of
-/// different connections.
-pub(super) fn neither_sent(one: &ResetRecord, other: &ResetRecord) -> (bool, bool) {
+/// Why the other end did not send an RST. Each holds only if no record was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Proof {
+    /// There would be a record of it, by the end of the hold.
+    NoRecord,
+    /// Its socket was alive after this RST and accepted one itself, or had accepted one and does not answer with this shape.
+    Socket,
+}
+
+/// The proof in the record of a receive alone: the other end's socket was alive when this one accepted the RST. A socket sends an
+/// RST after it was closed, except by a timer or a command: then its record follows (net/ipv4/tcp_timer.c, tcp_out_of_resources
+/// and tcp_keepalive_timer; net/ipv4/tcp.c, tcp_abort).
+pub(super) fn other_end_lives(record: &ResetRecord) -> Option<Proof> {
+    (record.flags & flags::OTHER_END_ALIVE != 0 && accepted(record)).then_some(Proof::NoRecord)
+}
+
+/// Why the other end did not send the RST of each of two receives: of the first, of the second. They may be of different
+/// connections.
+pub(super) fn neither_sent(one: &ResetRecord, other: &ResetRecord) -> (Option<Proof>, Option<Proof>) {
     if one.time_ns > other.time_ns {
         let (other, one) = neither_sent(other, one);
         return (one, other);
     }
-    let both = one.time_ns < other.time_ns && are_ends_of_one_connection(one, other);
-    (both, both && evidence::rst_header(other).is_some_and(|rst| rst.flags & tcp_flag::ACK != 0))
+    if one.time_ns == other.time_ns || !are_ends_of_one_connection(one, other) {
+        return (None, None);
+    }
+    let is_answer = evidence::rst_header(other).is_none_or(|rst| rst.flags & tcp_flag::ACK == 0);
+    let second = match is_answer {
+        false => Some(Proof::Socket),
+        // Address translation can hide the record of an answer, which has one number only.
+        true => (one.flow == other.flow.reversed()).then_some(Proof::NoRecord),
+    };
+    (Some(Proof::Socket), second)
 }
 
 /// Whether two records, the earlier first, are of the two ends of one connection, which both accepted an RST: each end
 /// expects a number that the other has sent and not seen acknowledged, or is about to send.
 fn are_ends_of_one_connection(earlier: &ResetRecord, later: &ResetRecord) -> bool {
-    let accepted = |record: &ResetRecord| {
-        record.flags & flags::TCP != 0 && record.state != state::SYN_SENT && evidence::rst_header(record).is_some()
-    };
     let is_expected = |sender: &ResetRecord, receiver: &ResetRecord| {
         let under_way = sender.tcp.snd_nxt.wrapping_sub(sender.tcp.snd_una);
         under_way <= MAX_WINDOW && receiver.tcp.rcv_nxt.wrapping_sub(sender.tcp.snd_una) <= under_way
     };
     let reused = later.conn.established_ns >= earlier.time_ns;
     accepted(earlier) && accepted(later) && !reused && is_expected(earlier, later) && is_expected(later, earlier)
+}
+
+/// Whether the socket of an established connection accepted an RST, and not data that the kernel treats like one.
+fn accepted(record: &ResetRecord) -> bool {
+    record.flags & flags::TCP != 0 && record.state != state::SYN_SENT && evidence::rst_header(record).is_some()
 }
 
 /// Resets that were lost, when they were counted.
@@ -97,18 +125,32 @@ mod tests {
     #[test]
     fn two_sockets_that_accepted_an_rst_sent_none() {
         let (earlier, later) = ends();
-        assert_eq!(neither_sent(&earlier, &later), (true, true));
-        assert_eq!(neither_sent(&later, &earlier), (true, true));
+        assert_eq!(neither_sent(&earlier, &later), (SOCKET, SOCKET));
+        assert_eq!(neither_sent(&later, &earlier), (SOCKET, SOCKET));
     }
 
-    /// The stack of the end that was reset first may have answered a segment.
+    /// The stack of the end that was reset first may have answered a segment. Its record is found by the flow only.
     #[test]
     fn a_bare_rst_may_be_the_answer_of_the_first_ends_stack() {
         let (earlier, mut later) = ends();
         later.segment.flags = tcp_flag::RST;
-        assert_eq!(neither_sent(&earlier, &later), (true, false));
-        assert_eq!(neither_sent(&later, &earlier), (false, true));
+        assert_eq!(neither_sent(&earlier, &later), (SOCKET, Some(Proof::NoRecord)));
+        assert_eq!(neither_sent(&later, &earlier), (Some(Proof::NoRecord), SOCKET));
+        later.flow.remote_port += 1;
+        assert_eq!(neither_sent(&earlier, &later), (SOCKET, None));
     }
+
+    #[test]
+    fn a_socket_that_lives_has_sent_no_rst() {
+        let mut record = fixture::received();
+        assert_eq!(other_end_lives(&record), None);
+        record.flags |= flags::OTHER_END_ALIVE;
+        assert_eq!(other_end_lives(&record), Some(Proof::NoRecord));
+        record.segment.present &= !present::SEGMENT;
+        assert_eq!(other_end_lives(&record), None, "it may be data that the kernel treats like an RST");
+    }
+
+    const SOCKET: Option<Proof> = Some(Proof::Socket);
 
     type Change = fn(&mut ResetRecord);
 
@@ -127,11 +169,11 @@ mod tests {
         for (what, change) in changes {
             let (earlier, mut later) = ends();
             change(&mut later);
-            assert_eq!(neither_sent(&earlier, &later), (false, false), "{what}");
+            assert_eq!(neither_sent(&earlier, &later), (None, None), "{what}");
         }
         let (mut earlier, later) = ends();
         earlier.state = state::SYN_SENT;
-        assert_eq!(neither_sent(&earlier, &later), (false, false), "refused");
+        assert_eq!(neither_sent(&earlier, &later), (None, None), "refused");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Checks the proof of silence on simulated connections: both sockets, their stacks and a device on the path, with any
-//! record lost. Whatever happens, no RST that an end sent is said to be another's.
+//! receive's record lost. Whatever happens, no RST that an end sent is said to be another's.
 
 use proptest::prelude::*;
-use rstwatch_common::record::{ResetRecord, tcp_flag};
+use rstwatch_common::record::{ResetRecord, flags, kind, tcp_flag};
 
 use super::{Numbers, Pairing, Ready};
 use crate::evidence::SenderVerdict;
@@ -15,6 +15,9 @@ enum Step {
     Send(usize, u32),
     /// An end's socket aborts.
     Abort(usize),
+    /// A timer or a command ends an end's socket: it sends the RST before it closes, and the RST may arrive in between. A closed
+    /// window lowers its number by this many bytes.
+    AbortLate(usize, u32),
     /// A device resets an end: with the other's numbers, with ACK or bare.
     Inject(usize, bool),
     /// The oldest packet on its way to an end arrives.
@@ -48,6 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0..2usize, 1u32..2000).prop_map(|(end, bytes)| Step::Send(end, bytes)),
         1 => (0..2usize).prop_map(Step::Abort),
+        1 => (0..2usize, prop_oneof![Just(0), 1u32..2000]).prop_map(|(end, by)| Step::AbortLate(end, by)),
         1 => (0..2usize, any::<bool>()).prop_map(|(end, ack)| Step::Inject(end, ack)),
         5 => (0..2usize).prop_map(Step::Deliver),
     ];
@@ -78,6 +82,14 @@ impl World {
                 self.sockets[end].alive = false;
                 let numbers = Numbers { seq: self.sockets[end].snd_nxt, ack: Some(self.sockets[end].rcv_nxt) };
                 self.send_rst(end, numbers, fixture::sent_active());
+            }
+            Step::AbortLate(end, by) if self.sockets[end].alive => {
+                let Socket { snd_nxt, rcv_nxt, .. } = self.sockets[end];
+                let numbers = Numbers { seq: snd_nxt.wrapping_sub(by), ack: Some(rcv_nxt) };
+                self.arrive(1 - end, Packet::Rst { numbers, by_device: false });
+                self.sockets[end].alive = false;
+                self.now_ns += 500;
+                self.record_sent(end, Numbers { seq: snd_nxt, ..numbers }, fixture::sent_active());
             }
             Step::Inject(end, ack) => {
                 let Socket { snd_nxt, rcv_nxt, .. } = self.sockets[end];
@@ -114,11 +126,15 @@ impl World {
     }
 
     fn send_rst(&mut self, end: usize, numbers: Numbers, fixture: ResetRecord) {
+        self.record_sent(end, numbers, fixture);
+        self.packets[1 - end].push(Packet::Rst { numbers, by_device: false });
+    }
+
+    fn record_sent(&mut self, end: usize, numbers: Numbers, fixture: ResetRecord) {
         let mut record = self.place(end, fixture);
         (record.tcp.snd_nxt, record.tcp.rcv_nxt) = (numbers.seq, numbers.ack.unwrap_or_default());
         record.segment.ack = numbers.seq;
         self.records.push((record, false));
-        self.packets[1 - end].push(Packet::Rst { numbers, by_device: false });
     }
 
     fn receive(&self, end: usize, numbers: Numbers) -> ResetRecord {
@@ -127,6 +143,14 @@ impl World {
         (record.tcp.snd_una, record.tcp.snd_nxt, record.tcp.rcv_nxt) = (snd_una, snd_nxt, rcv_nxt);
         record.segment.flags = tcp_flag::RST | numbers.ack.map_or(0, |_| tcp_flag::ACK);
         (record.segment.seq, record.segment.ack) = (numbers.seq, numbers.ack.unwrap_or_default());
+        let other = &self.sockets[1 - end];
+        let is_expected = |number: u32, una: u32, nxt: u32| number.wrapping_sub(una) <= nxt.wrapping_sub(una);
+        if other.alive
+            && is_expected(rcv_nxt, other.snd_una, other.snd_nxt)
+            && is_expected(other.rcv_nxt, snd_una, snd_nxt)
+        {
+            record.flags |= flags::OTHER_END_ALIVE;
+        }
         record
     }
 
@@ -147,7 +171,7 @@ fn paired(records: impl Iterator<Item = ResetRecord>) -> Vec<Ready> {
     let mut pairing = Pairing::default();
     let mut all = Vec::new();
     for record in records {
-        if record.kind == rstwatch_common::record::kind::RECEIVED {
+        if record.kind == kind::RECEIVED {
             all.extend(pairing.received(record));
         } else {
             all.extend(pairing.sent(&record, verdict()));
@@ -170,7 +194,8 @@ proptest! {
     fn no_rst_of_the_other_end_is_called_anothers(steps in steps(), lost in prop::collection::vec(any::<bool>(), 30)) {
         let world = played(&steps);
         let kept = world.records.iter().zip(lost.iter().chain(std::iter::repeat(&false)));
-        for ready in paired(kept.filter(|(_, lost)| !**lost).map(|((record, _), _)| *record)) {
+        let kept = kept.filter(|((record, _), lost)| record.kind != kind::RECEIVED || !**lost);
+        for ready in paired(kept.map(|((record, _), _)| *record)) {
             let by_device = world.records.iter().any(|(record, by_device)| {
                 record.time_ns == ready.record.time_ns && *by_device
             });
@@ -188,9 +213,17 @@ fn a_device_that_resets_both_ends_is_found() {
         paired(world.records.iter().map(|(record, _)| *record)).iter().filter(|ready| ready.other_end_silent).count()
     };
     assert_eq!(silent(&both), 2);
-    // The server sends on; the client's stack answers.
-    let one = played(&[Inject(0, true), Deliver(0), Step::Send(1, 100), Deliver(0), Deliver(1)]);
+    let bare = played(&[Inject(0, false), Inject(1, false), Deliver(0), Deliver(1)]);
+    assert_eq!(silent(&bare), 2);
+    let one = played(&[Inject(0, false), Deliver(0)]);
     assert_eq!(silent(&one), 1);
+    // The server sends on; the client's stack answers.
+    let answered = played(&[Inject(0, true), Deliver(0), Step::Send(1, 100), Deliver(0), Deliver(1)]);
+    assert_eq!(silent(&answered), 1);
     let none = played(&[Step::Send(1, 100), Step::Abort(1), Deliver(0), Deliver(0)]);
     assert_eq!((silent(&none), none.records.len()), (0, 2));
+    let by_timer = played(&[Step::AbortLate(1, 0)]);
+    assert_eq!((silent(&by_timer), by_timer.records.len()), (0, 2));
+    let in_closed_window = played(&[Step::Send(1, 100), Step::AbortLate(1, 100)]);
+    assert_eq!((silent(&in_closed_window), in_closed_window.records.len()), (0, 2));
 }

@@ -65,9 +65,10 @@ const PIECES: &[Piece] = &[
     piece("the receiver's connection state", |it| {
         if it.kind == kind::RECEIVED {
             it.conn = ConnState { role: role::UNKNOWN, ..FromZeros::new_zeroed() };
-            it.flags &= !flags::CONN_STATE;
+            it.flags &= !(flags::CONN_STATE | flags::OTHER_END_ALIVE);
         }
     }),
+    piece("the other end's socket", |it| it.flags &= !flags::OTHER_END_ALIVE),
 ];
 
 /// Further pieces: whether other records than the receiver's are seen, and whether losses are counted.
@@ -97,8 +98,10 @@ fn vantages(scene: &Scene) -> impl Iterator<Item = usize> {
         })
     };
     let pieces = PIECES.iter().enumerate().filter(|(_, piece)| has(piece)).fold(0, |all, (bit, _)| all | 1 << bit);
-    let several = if scene.records.len() > 1 { OTHERS_SEEN | LOSSES_COUNTED } else { 0 };
-    let absent = ALL & !(pieces | several);
+    let others = if scene.records.len() > 1 { OTHERS_SEEN | LOSSES_COUNTED } else { 0 };
+    let proven = scene.records.iter().any(|record| record.flags & flags::OTHER_END_ALIVE != 0);
+    let losses = if proven { LOSSES_COUNTED } else { 0 };
+    let absent = ALL & !(pieces | others | losses);
     (0..=ALL).filter(move |seen| seen & absent == absent)
 }
 
@@ -117,10 +120,11 @@ fn judged(scene: &Scene, seen: usize, receiver_first: bool) -> Option<Event> {
     }
     let mut stages = Stages::new(fixture::context());
     if seen & LOSSES_COUNTED != 0 {
-        stages = stages.with_losses(Box::new(|| Some(Losses { count: 0, time_ns: NOW_NS })));
+        let count = u64::from(seen & OTHERS_SEEN == 0);
+        stages = stages.with_losses(Box::new(move || Some(Losses { count, time_ns: NOW_NS })));
     }
     records.iter().for_each(|record| stages.record(record, &|| 0));
-    stages.flush(&|| 0);
+    stages.expire(NOW_NS + 1_000_000_000, &|| 0);
     let direction = if judged.kind == kind::RECEIVED { Direction::Received } else { Direction::Sent };
     let (local, _) = crate::addresses::ends(&judged.flow);
     std::iter::from_fn(|| stages.pop())

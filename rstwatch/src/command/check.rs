@@ -200,7 +200,7 @@ mod tests {
               seccomp       few are left
 
             tables
-              65536 connections with full evidence, 46 MiB of kernel memory; memory limit: 256 MiB
+              65536 connections with full evidence, 47 MiB of kernel memory; memory limit: 256 MiB
 
             probes
               attached

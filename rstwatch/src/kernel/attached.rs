@@ -6,10 +6,11 @@ use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 
 use super::counters::{Counters, Sees};
+use super::features::RESET_REASONS;
 use super::gaps::GapMap;
 use super::hooks::{
-    EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK, SEED_HOOK,
-    TASKS_HOOK,
+    ANSWER_HOOKS, EVICTION_HOOK, HELD_LISTENERS_HOOK, LISTENERS_HOOK, OVERFLOW_HOOKS, REJECT_HOOKS, SAMPLER_HOOK,
+    SEED_HOOK, TASKS_HOOK,
 };
 use super::iterator::BpfIterator;
 use super::listeners::Listeners;
@@ -61,7 +62,9 @@ pub(super) fn open(
         // What a filter would have let through is unknown for resets that no program saw.
         every_namespace: scope.netns.is_empty() && scope.cgroup.is_none(),
         // A reject, and an answer without a socket, belong to no cgroup.
-        every_sender: scope.cgroup.is_none() && REJECT_HOOKS.into_iter().all(|hook| probes.is_covered(hook)),
+        every_sender: scope.cgroup.is_none()
+            && REJECT_HOOKS.into_iter().all(|hook| probes.is_covered(hook))
+            && (RESET_REASONS.is_in(&object.btf) || ANSWER_HOOKS.into_iter().all(|hook| probes.is_attached(hook))),
     };
     let counters = Counters::open(&mut object, reasons.clone(), programs, sees)?;
     let sees_overflows = OVERFLOW_HOOKS.into_iter().all(|hook| probes.is_attached(hook));

@@ -30,6 +30,9 @@ pub(super) const OVERFLOW_HOOKS: [&str; 3] = ["tcp_conn_request", "tcp_v4_syn_re
 /// Hooks on RSTs that netfilter sends.
 pub(super) const REJECT_HOOKS: [&str; 2] = ["nf_send_reset", "nf_send_reset6"];
 
+/// Hooks on answers to segments. Before Linux 6.10 only they see those of no connection's socket.
+pub(super) const ANSWER_HOOKS: [&str; 2] = ["tcp_v4_send_reset", "tcp_v6_send_reset"];
+
 /// The hook on conntrack evictions.
 pub(super) const EVICTION_HOOK: &str = "early_drop";
 

@@ -43,6 +43,7 @@ impl LoadedObject {
             .override_global("LAYOUT", layout.as_bytes(), true)
             .override_global("SETTINGS", settings.as_bytes(), true)
             .map_max_entries("EVENTS", limits.ring_bytes)
+            .map_max_entries("ENDS", limits.connections)
             .map_max_entries("SLOTS", slots + SCRATCH_PER_CPU * possible_cpus()?)
             .map_max_entries("BUCKETS", slots / SLOTS_PER_BUCKET);
         let ebpf = loader.load(object::BYTES).map_err(|error| refused(&error))?;

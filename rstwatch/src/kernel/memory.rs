@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rstwatch_common::record::SLOT_BYTES;
+use rstwatch_common::record::{ENDS_BYTES, SLOT_BYTES};
 use rstwatch_common::settings::{MIN_CONNECTIONS, table_slots};
 
 use super::mounts::Mounts;
@@ -70,7 +70,8 @@ fn given() -> Option<u64> {
 
 fn bytes(connections: u32) -> u64 {
     // A slot also has a word in its bucket.
-    u64::from(table_slots(connections)) * (SLOT_BYTES as u64 + 8)
+    let slots = u64::from(table_slots(connections)) * (SLOT_BYTES as u64 + 8);
+    slots + u64::from(connections) * ENDS_BYTES as u64
 }
 
 /// The wanted size, or the largest size whose tables take at most half of the limit.

@@ -37,7 +37,12 @@ fn bare(it: &mut ResetRecord) {
 pub(super) fn scenes() -> Vec<Scene> {
     let forged = FORGERIES.iter().flat_map(|(what, forge)| [(what, forge, 100), (what, forge, 60_000)]);
     let mut scenes: Vec<_> = forged.flat_map(|(what, forge, quiet)| one_end(what, *forge, quiet)).collect();
-    scenes.extend(both_ends());
+    for (what, forge) in FORGERIES {
+        scenes.extend([100, 60_000].map(|quiet| idle_end(what, *forge, quiet)));
+    }
+    for flags in [tcp_flag::RST | tcp_flag::ACK, tcp_flag::RST] {
+        scenes.extend(both_ends(flags));
+    }
     scenes.extend(rejected());
     scenes
 }
@@ -50,6 +55,7 @@ fn scene(name: String, truth: Cause, senders: &'static [Sender], records: &[Rese
 fn one_end(what: &str, forge: Forge, quiet_ms: u32) -> Vec<Scene> {
     let mut client = quiet(fixture::received(), quiet_ms);
     forge(&mut client);
+    client.flags |= flags::OTHER_END_ALIVE;
     let mut answer = fixture::sent_answer();
     answer.time_ns += 10_000;
     answer.flags |= flags::TOMBSTONE;
@@ -77,22 +83,35 @@ fn one_end(what: &str, forge: Forge, quiet_ms: u32) -> Vec<Scene> {
     all.into_iter().enumerate().map(named).collect()
 }
 
+/// The client is reset; the server sends nothing.
+fn idle_end(what: &str, forge: Forge, quiet_ms: u32) -> Scene {
+    let mut client = quiet(fixture::received(), quiet_ms);
+    forge(&mut client);
+    client.flags |= flags::OTHER_END_ALIVE;
+    let truth = if quiet_ms < 1000 { MiddleboxInjected } else { MiddleboxIdle };
+    scene(format!("{what}, {quiet_ms} ms, the other end alive"), truth, &[Middlebox], &[client], 0)
+}
+
 fn quiet(mut record: ResetRecord, ms: u32) -> ResetRecord {
     (record.tcp.sent_age, record.tcp.received_age, record.tcp.ack_age) = (jiffies(ms), jiffies(ms), jiffies(ms));
     record
 }
 
 /// Both ends accept an RST that looks like the other's.
-fn both_ends() -> Vec<Scene> {
-    let client = fixture::received();
+fn both_ends(tcp_flags: u8) -> Vec<Scene> {
+    let mut client = fixture::received();
+    client.segment.flags = tcp_flags;
+    client.flags |= flags::OTHER_END_ALIVE;
     let mut server = client;
     server.time_ns += 1000;
     server.flow = client.flow.reversed();
     server.netns += 1;
     (server.tcp.snd_una, server.tcp.snd_nxt, server.tcp.write_seq) = (5000, 5000, 5000);
     (server.tcp.rcv_nxt, server.tcp.copied_seq, server.segment.seq, server.segment.ack) = (900, 900, 900, 5000);
+    server.flags &= !flags::OTHER_END_ALIVE;
+    let shape = if tcp_flags & tcp_flag::ACK == 0 { "bare" } else { "with ACK" };
     let at = |index, end: &str| {
-        scene(format!("both ends, {end}"), MiddleboxInjected, &[Middlebox], &[client, server], index)
+        scene(format!("both ends, {shape}, {end}"), MiddleboxInjected, &[Middlebox], &[client, server], index)
     };
     vec![at(0, "client"), at(1, "server")]
 }

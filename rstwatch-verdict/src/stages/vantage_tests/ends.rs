@@ -119,6 +119,10 @@ fn other_end(sent: &ResetRecord, truth: Cause) -> Option<ResetRecord> {
     it.segment.seq = numbers.seq;
     it.segment.ack = numbers.ack.unwrap_or_default();
     ages(&mut it, sent);
+    // A timer or a command resets a socket before it closes it.
+    if !answers && sent.state != state::CLOSE {
+        it.flags |= flags::OTHER_END_ALIVE;
+    }
     if truth == Cause::Probe {
         (it.tcp.data_segs_in, it.tcp.data_segs_out) = (0, 0);
     }
