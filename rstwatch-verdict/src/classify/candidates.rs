@@ -165,7 +165,8 @@ pub(super) fn refused(_: &Evidence) -> Vec<Cause> {
 
 /// The peer's FIN came after an idle period at no timer's time.
 pub(super) fn closed_idle(evidence: &Evidence) -> Vec<Cause> {
-    if role_seen(evidence) { vec![IdleReaped, ProcessDied] } else { vec![IdleReaped, DataAfterClose, ProcessDied] }
+    let order_seen = received(evidence).is_some_and(|it| it.role_seen && !it.gap.order_unsampled);
+    if order_seen { vec![IdleReaped, ProcessDied] } else { vec![IdleReaped, DataAfterClose, ProcessDied] }
 }
 
 /// Whether this end's part in a connection was seen, and with it whether a request was open.

@@ -151,8 +151,10 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
         Interrupted::Work { request: Some(jiffies), uncertain: false } => context.jiffies(jiffies),
         _ => None,
     };
-    // Only what the other side did not do for so long can have been an idle period.
-    let maybe_idle = uncertain && is_gap(conn.closing.received_age, context);
+    // The other side was silent. A program that aborts sends no closing message first: the abort may discard it.
+    let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
+    let quiet = if conn.marks & mark::ABORTED != 0 { sent.min(received) } else { received };
+    let maybe_idle = uncertain && is_gap(quiet, context);
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,

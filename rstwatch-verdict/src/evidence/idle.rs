@@ -26,6 +26,8 @@ pub struct Gap {
     /// Before the peer's FIN, a request and a response came within the same jiffy: this end may or may not have had one
     /// to answer.
     pub order_unknown: bool,
+    /// The same, and the periodic scan had not sampled the connection since.
+    pub order_unsampled: bool,
     /// Shorter gaps are normal for this connection: the maximum of one second, four round trips and the RTO.
     pub threshold: Duration,
 }
@@ -45,7 +47,8 @@ impl Gap {
     /// Whether a program of the peer's closed the idle connection: with a closing message, or after a whole number of
     /// seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
     pub fn closed_by_program(&self) -> bool {
-        self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (is_timers(idle) || self.closing_message))
+        let by_timer = |idle| is_timers(idle) && !self.order_unsampled;
+        self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (by_timer(idle) || self.closing_message))
     }
 }
 
@@ -94,6 +97,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         unsampled_message,
         closing_message: fin_ago.is_some() && closing_message(record, context),
         order_unknown: fin_ago.is_some() && order_unknown(&record.conn, context),
+        order_unsampled: fin_ago.is_some() && order_unknown(&record.conn, context) && !order_sampled(&record.conn),
         threshold: threshold(tcp, context),
     }
 }
@@ -102,6 +106,11 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
 fn order_unknown(conn: &ConnState, context: &Context) -> bool {
     let idle = context.jiffies(conn.fin.sent_age).is_some_and(|age| age >= GAP);
     idle && conn.fin.sent_age == conn.fin.received_age
+}
+
+/// Whether a sample tells who had sent last before the peer's FIN.
+fn order_sampled(conn: &ConnState) -> bool {
+    sample_at_fin(conn).follows(conn.fin.received_age) && conn.sampled.last_payload != last_payload::UNKNOWN
 }
 
 /// An upload sends more than this many data segments for each one it receives.
@@ -151,11 +160,9 @@ fn silence_before_request(record: &ResetRecord, context: &Context) -> Option<Dur
 fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let conn = &record.conn;
     let sample = sample_at_fin(conn);
-    // Same jiffy: the periodic scan's sample decides who sent last, else a request that makes one segment more than responses.
+    // Same jiffy: the periodic scan's sample decides who sent last.
     let tie = conn.fin.sent_age == conn.fin.received_age;
-    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
-    let one_more = conn.fin.segs_out.wrapping_sub(record.tcp.data_segs_in as u16) == 1;
-    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && (sample.request_open || one_more));
+    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.request_open);
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);

@@ -41,7 +41,8 @@ pub(super) fn from_next_door(mut record: ResetRecord) -> ResetRecord {
 pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
     record.state = state::CLOSE_WAIT;
     record.conn.fin.time_ns = NOW_NS - SECOND / 5;
-    record.conn.fin.sent_age = jiffies(idle_ms);
+    // A request, and its response a moment later.
+    record.conn.fin.sent_age = jiffies(idle_ms) + 1;
     record.conn.fin.received_age = jiffies(idle_ms);
     record
 }
@@ -60,6 +61,12 @@ pub(super) fn behind_a_challenge() -> ResetRecord {
 pub(super) fn window_is_full() -> ResetRecord {
     let mut record = fixture::received();
     record.tcp.copied_seq -= 4000;
+    record
+}
+
+/// The last request before the FIN has the time of the last response.
+fn within_a_tick(mut record: ResetRecord) -> ResetRecord {
+    record.conn.fin.sent_age = record.conn.fin.received_age;
     record
 }
 
@@ -183,14 +190,18 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The request has the time of the response before it; a sample was taken while it was open.
     ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 3_000);
+        let mut record = within_a_tick(after_fin(bare(), 3_000));
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
-    // The same without a sample: there is one more segment of requests than of responses.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 3_000);
-        (record.conn.fin.segs_out, record.tcp.data_segs_in) = (4, 3);
+    // The same without a sample: a timer of the peer's, or its timeout for the response.
+    ("reused_after_fin", || within_a_tick(after_fin(bare(), 3_000))),
+    // A sample was taken since: the request had been answered.
+    ("reused_after_timer", || {
+        let mut record = within_a_tick(after_fin(bare(), 3_000));
+        record.conn.sampled.last_payload = last_payload::PEERS;
+        record.conn.sampled.fin_quiet = jiffies(3_000);
+        (record.conn.sampled.jiffies, record.conn.sampled.active) = (jiffies(1_000), 0);
         record
     }),
     // Before Linux 5.11 connections are not sampled.
@@ -338,7 +349,7 @@ pub(super) const CASES: &[Case] = &[
     // The peer closed instead of responding.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
-        record.conn.fin.received_age = jiffies(5_004);
+        record.conn.fin.received_age = jiffies(5_008);
         record
     }),
     // The FIN arrived before the agent started.

@@ -202,8 +202,8 @@ pub(super) const CASES: &[Case] = &[
         (record.tcp.rcv_nxt, record.tcp.copied_seq) = (901, 900);
         record
     }),
-    // A short message after an idle period, which was not sampled: a closing message, or a late response.
-    ("linger_unclear", || {
+    // A message came just before, after a silence of the client's: what is aborted at once was no closing message.
+    ("linger_zero", || {
         let mut record = idle_abort();
         record.conn.closing.sent_age = 0;
         record
@@ -214,6 +214,15 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("idle_abort", idle_abort),
+    // On an old connection, a request has the time of the last response: it may have been open.
+    ("linger_unclear", || {
+        let mut record = idle_abort();
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record.conn.closing.ack_age = record.conn.closing.sent_age;
+        record.conn.sampled.closing_quiet = jiffies(2_000);
+        record.conn.sampled.segs_out = 50;
+        record
+    }),
     // Opened in advance and never used: its timer ended it.
     ("idle_abort", || {
         let mut record = idle_at_close(marked(own_abort("TCP_STATE"), mark::LINGER0));

@@ -1,6 +1,6 @@
 //! Both ends of each truth: the sender's record, and the record of the socket that accepts the RST.
 
-use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, mark, present, role, sock_flag, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, flags, kind, mark, present, role, sock_flag, state, tcp_flag};
 
 use crate::cause::{Cause, Sender};
 use crate::classify::{RULES, tests as golden};
@@ -169,20 +169,11 @@ fn open_request(it: &mut ResetRecord, sent: &ResetRecord) {
     if server && conn.closed.bytes_received > 0 && conn.closed.bytes_sent == 0 {
         it.tcp.data_segs_in = 0;
         fin.segs_out = 1;
-    } else if server && is_old_with_tie(conn) {
-        fin.segs_out = 4;
-        it.tcp.data_segs_out = 4;
     }
     // The FIN comes after all data.
     if conn.closing.outstanding > MAX_CLOSING_BYTES {
         fin.received_age = 0;
     }
-}
-
-/// The last request has the time of the last response, and of an ACK that came with it.
-fn is_old_with_tie(conn: &ConnState) -> bool {
-    let closing = &conn.closing;
-    conn.sampled.segs_out > 0 && closing.sent_age == closing.received_age && closing.ack_age == closing.sent_age
 }
 
 /// The RST answers a segment that this end has just sent.
