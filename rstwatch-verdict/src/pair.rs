@@ -435,6 +435,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_full_queue_evicts_proves_no_silence() {
+        let mut alive = fixture::received();
+        alive.flags |= flags::OTHER_END_ALIVE;
+        let silent = |mut pairing: Pairing| {
+            pairing.received(alive);
+            pairing.release_if(|_| true).expect("held").other_end_silent
+        };
+        assert!(silent(Pairing::default()));
+        let mut forgets = Pairing { sent: Recent::new(1), ..Pairing::default() };
+        for port in [1, 2] {
+            let mut unrelated = sent();
+            unrelated.flow.local_port = port;
+            unrelated.tcp.snd_nxt += 1;
+            assert!(forgets.sent(&unrelated, verdict()).is_none());
+        }
+        assert!(!silent(forgets), "the sender's record may have been the one that was evicted");
+        let mut short = Pairing { held: Recent::new(1), ..Pairing::default() };
+        short.received(alive);
+        assert!(!short.received(fixture::received())[0].other_end_silent, "its sender's record may still come");
+    }
+
+    #[test]
     fn both_queues_are_bounded() {
         let mut pairing = Pairing::default();
         let mut released = 0;

@@ -9,11 +9,11 @@ use aya_ebpf::maps::Array;
 use rstwatch_common::flow::{Flow, IPV4};
 use rstwatch_common::record::{ENDS_BYTES, role, state};
 
-use crate::conn_state::hash::hash_of_ends;
+use crate::conn_state::hash::{hash_of_ends, hash_of_v4_ends};
 use crate::conn_state::share::is_zero;
 use crate::conn_state::slots;
 use crate::facts::netns::{net_of_sock, netns_of_sock, watched};
-use crate::facts::socket::{AF_INET6, read_flow};
+use crate::facts::socket::{AF_INET, AF_INET6, read_flow};
 use crate::kernel::{Base, Typed, offset, read_or_zero, setting, value};
 use crate::words::{forgotten, zeroed};
 
@@ -49,12 +49,26 @@ fn entry(hash: u64) -> Option<*mut u64> {
 /// [`role::SERVER`].
 #[inline(never)]
 pub fn keep(sk: impl Base, number: u64, role: u8) {
-    let mut flow = zeroed();
-    read_flow(sk, &mut flow);
-    let Some(ends) = entry(hash_of_ends(&flow)) else { return };
+    let Some(ends) = entry(hash_of_sock(sk)) else { return };
     let end = is_zero((role ^ role::SERVER) as u64);
     // SAFETY: one of two words, written in one access.
     unsafe { ends.add(end as usize & 1).write_volatile(number) };
+}
+
+/// [`hash_of_ends`] of a socket's flow.
+#[inline(always)]
+fn hash_of_sock(sk: impl Base) -> u64 {
+    // The common case, without a flow in memory.
+    if value!(sk, skc_family, u16) == AF_INET {
+        let ports = [value!(sk, inet_sport, u16), value!(sk, skc_dport, u16)];
+        return hash_of_v4_ends(
+            [value!(sk, skc_rcv_saddr, u32), value!(sk, skc_daddr, u32)],
+            [u16::from_be(ports[0]), u16::from_be(ports[1])],
+        );
+    }
+    let mut flow = zeroed();
+    read_flow(sk, &mut flow);
+    hash_of_ends(&flow)
 }
 
 /// 1 if the other end's socket is on this host, in a watched namespace, and alive: it is not closed, its flow is the reverse of
@@ -71,8 +85,10 @@ pub fn is_other_alive(sk: Typed, flow: &Flow, role: u8) -> u32 {
     numbers_fit(other, value!(sk, snd_una, u32), value!(sk, snd_nxt, u32), value!(sk, rcv_nxt, u32))
 }
 
-/// The address of the socket that an entry has for an end (1: the accepted one), if the socket is alive and watched; else 0. The
-/// state is read first: a socket that takes the same memory afterwards and is the other end was created later, and is alive.
+/// The address of the socket that an entry has for an end (1: the accepted one), if the socket is alive and watched; else 0.
+///
+/// The state is read first. Whatever takes the same memory afterwards and is the other end was created later, and is alive. And
+/// after an abort, the other end is closed: then the table, which is rarely in the cache, is not asked.
 ///
 /// A global function of numbers, like the next one: a verifier walks it once.
 #[unsafe(no_mangle)]
@@ -81,9 +97,9 @@ extern "C" fn living_end(hash: u64, end: u32) -> u64 {
     let Some(ends) = entry(hash) else { return 0 };
     // SAFETY: one of two words, read in one access.
     let number = unsafe { ends.add(end as usize & 1).read_volatile() };
-    let sk = slots::living_address(number);
+    let sk = slots::address_of(number);
     let alive = ALIVE >> (value!(sk, skc_state, u8) & 31) & 1;
-    if sk == 0 || alive == 0 || !watched(netns_of_sock(sk), || net_of_sock(sk)) {
+    if alive == 0 || !slots::has(number) || !watched(netns_of_sock(sk), || net_of_sock(sk)) {
         return 0;
     }
     sk

@@ -1,6 +1,6 @@
 //! A hash of flows, for tables that are arrays.
 
-use rstwatch_common::flow::Flow;
+use rstwatch_common::flow::{Flow, IPV4};
 
 use crate::kernel::setting;
 
@@ -38,12 +38,23 @@ pub fn hash_of_peer(flow: &Flow, net: u64) -> u64 {
 /// The hash of a connection, in any namespace: the same for both directions.
 #[inline(always)]
 pub fn hash_of_ends(flow: &Flow) -> u64 {
-    let (local, remote) = (&flow.local, &flow.remote);
-    hash_of_end(local, flow.local_port).wrapping_add(hash_of_end(remote, flow.remote_port)).wrapping_mul(FACTOR)
+    if flow.family == IPV4 {
+        // SAFETY: a word of the address; the flow is aligned to it.
+        let first = |address: &[u8; 16]| unsafe { address.as_ptr().cast::<u32>().read_volatile() };
+        return hash_of_v4_ends([first(&flow.local), first(&flow.remote)], [flow.local_port, flow.remote_port]);
+    }
+    joined(hash_of_v6_end(&flow.local, flow.local_port), hash_of_v6_end(&flow.remote, flow.remote_port))
+}
+
+/// The same of IPv4 addresses in network order and ports in host order.
+#[inline(always)]
+pub fn hash_of_v4_ends(addresses: [u32; 2], ports: [u16; 2]) -> u64 {
+    let seed = setting!(hash_seed);
+    joined(mixed(seed, addresses[0], ports[0] as u32), mixed(seed, addresses[1], ports[1] as u32))
 }
 
 #[inline(always)]
-fn hash_of_end(address: &[u8; 16], port: u16) -> u64 {
+fn hash_of_v6_end(address: &[u8; 16], port: u16) -> u64 {
     let words = address.as_ptr().cast::<u32>();
     let mut hash = mixed(setting!(hash_seed), port as u32, 0);
     for index in [0, 2] {
@@ -52,6 +63,12 @@ fn hash_of_end(address: &[u8; 16], port: u16) -> u64 {
             mixed(hash, unsafe { words.add(index).read_volatile() }, unsafe { words.add(index + 1).read_volatile() });
     }
     hash
+}
+
+/// The hash of two hashes in any order.
+#[inline(always)]
+fn joined(one: u64, other: u64) -> u64 {
+    one.wrapping_add(other).wrapping_mul(FACTOR)
 }
 
 /// The hash of a socket's key.

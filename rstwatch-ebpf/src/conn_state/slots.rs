@@ -43,11 +43,17 @@ pub fn of_number(sk: u64) -> *mut ConnState {
     find(sk.wrapping_sub(base()) & KEY)
 }
 
-/// The address of a socket that has a state, by [`Typed::number`](crate::kernel::Typed::number); 0: it has none.
+/// Whether a socket has a state, by [`Typed::number`](crate::kernel::Typed::number).
 #[inline(always)]
-pub fn living_address(number: u64) -> u64 {
+pub fn has(number: u64) -> bool {
     // A free slot has key 0.
-    if number & KEY == 0 || slot_of(number & KEY) == NONE { 0 } else { number.wrapping_add(base()) }
+    number & KEY != 0 && slot_of(number & KEY) != NONE
+}
+
+/// The address of a socket, by its number.
+#[inline(always)]
+pub fn address_of(number: u64) -> u64 {
+    number.wrapping_add(base())
 }
 
 /// What [`number_of`] subtracts.
