@@ -5,7 +5,7 @@
 //! answer may read its tombstone half written: with the mark of an abort, but without the reason. The abort's own record is
 //! complete.
 
-use rstwatch_common::record::{ResetRecord, flags, kind};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind};
 
 use super::{CAPACITY, HOLD, has_expired, nanos};
 use crate::evidence::{Ending, Evidence, Sent, SocketClass};
@@ -17,7 +17,23 @@ const ABORTS: usize = 1024;
 /// Held answers and recent aborts, in order of arrival.
 pub struct Answers {
     held: Recent<ResetRecord>,
-    aborts: Recent<ResetRecord>,
+    aborts: Recent<Abort>,
+}
+
+/// What an abort tells of the connection that it ended.
+struct Abort {
+    time_ns: u64,
+    netns: u32,
+    conn: ConnState,
+}
+
+impl Abort {
+    /// `None`: the record is not an active reset of a connection whose state is known.
+    fn of(record: &ResetRecord) -> Option<Self> {
+        let ResetRecord { time_ns, netns, conn, .. } = *record;
+        let active = record.kind == kind::SENT && record.flags & flags::SKB == 0;
+        (active && record.flags & flags::CONN_STATE != 0).then_some(Self { time_ns, netns, conn })
+    }
 }
 
 impl Default for Answers {
@@ -33,14 +49,13 @@ impl Answers {
     }
 
     /// Releases the answers that an abort explains, with the connection that it ended.
-    pub fn explained_by(&mut self, abort: &ResetRecord) -> Vec<ResetRecord> {
-        if !is_abort(abort) {
-            return Vec::new();
-        }
-        self.aborts.push(abort.flow, *abort);
-        std::iter::from_fn(|| self.held.take(&abort.flow, |answer| same_connection(answer, abort)))
-            .map(|answer| explained(&answer, abort))
-            .collect()
+    pub fn explained_by(&mut self, record: &ResetRecord) -> Vec<ResetRecord> {
+        let Some(abort) = Abort::of(record) else { return Vec::new() };
+        let answers = std::iter::from_fn(|| self.held.take(&record.flow, |answer| same_connection(answer, &abort)))
+            .map(|answer| explained(&answer, &abort))
+            .collect();
+        self.aborts.push(record.flow, abort);
+        answers
     }
 
     /// The answer with the connection of an abort that was recorded before it, if there is one.
@@ -67,18 +82,13 @@ impl Answers {
     }
 }
 
-fn same_connection(answer: &ResetRecord, abort: &ResetRecord) -> bool {
+fn same_connection(answer: &ResetRecord, abort: &Abort) -> bool {
     answer.netns == abort.netns && abort.conn.established_ns <= answer.time_ns
 }
 
-fn explained(answer: &ResetRecord, abort: &ResetRecord) -> ResetRecord {
+fn explained(answer: &ResetRecord, abort: &Abort) -> ResetRecord {
     let flags = (answer.flags | flags::TOMBSTONE) & !flags::UNTRANSLATED;
     ResetRecord { conn: abort.conn, flags, ..*answer }
-}
-
-/// An active reset of a connection whose state is known.
-fn is_abort(record: &ResetRecord) -> bool {
-    record.kind == kind::SENT && record.flags & flags::SKB == 0 && record.flags & flags::CONN_STATE != 0
 }
 
 /// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or a moment ago
