@@ -34,8 +34,9 @@ use rstwatch_verdict::pair::HOLD;
 use rstwatch_verdict::pair::silence::{Losses, ReadLosses};
 use rstwatch_verdict::stages::Stages;
 
-/// Most ring entries read before other tasks run again.
-const BATCH: usize = 256;
+/// Most ring entries read before their events are passed on and other tasks run again. Few, so that the events are still in
+/// the CPU's cache, and the allocator's, when they are counted; enough to share the clock readings.
+const BATCH: usize = 32;
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
