@@ -1,5 +1,6 @@
 //! Stage 5: assembles an event from record, evidence and verdict.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::addresses::ends;
@@ -30,7 +31,7 @@ fn event(record: &ResetRecord, evidence: &Evidence, verdict: Verdict, context: &
     let conn = (record.flags & (flags::CONN_STATE | flags::TOMBSTONE) != 0).then_some(&record.conn);
     let role = conn.map_or(Role::Unknown, role_of);
     let process = identity::owner(record).and_then(identity::process);
-    let comm = process.as_ref().map(|process| process.comm.as_str());
+    let comm = process.as_ref().map(|process| &*process.comm);
     let leading = verdict.candidates.first().copied().unwrap_or(verdict.cause);
     let closer = Closer::of(leading, evidence.direction(), role, comm);
     Event {
@@ -90,9 +91,9 @@ fn say_unread(bytes: u32) -> Option<String> {
 }
 
 fn wall_time(monotonic_ns: u64, context: &Context) -> jiff::Timestamp {
-    let nanoseconds = i128::from(monotonic_ns) + context.wall_offset_ns;
-    // Truncated to the microseconds that `Event::time` has.
-    jiff::Timestamp::from_nanosecond(nanoseconds / 1000 * 1000).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    // 64 bits last until 2262, and 128 take long to divide.
+    let nanoseconds = i64::try_from(i128::from(monotonic_ns) + context.wall_offset_ns).unwrap_or(0);
+    jiff::Timestamp::from_microsecond(nanoseconds / 1000).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -238,7 +239,17 @@ fn received_rst(header: &Segment, record: &ResetRecord) -> Rst {
     }
 }
 
-fn flag_letters(flags: u8) -> String {
+fn flag_letters(flags: u8) -> Cow<'static, str> {
+    const BARE: u8 = tcp_flag::RST;
+    const ABORT: u8 = tcp_flag::RST | tcp_flag::ACK;
+    match flags {
+        BARE => "R".into(),
+        ABORT => "RA".into(),
+        unusual => all_flag_letters(unusual).into(),
+    }
+}
+
+fn all_flag_letters(flags: u8) -> String {
     let letters =
         [(tcp_flag::SYN, 'S'), (tcp_flag::FIN, 'F'), (tcp_flag::RST, 'R'), (tcp_flag::PSH, 'P'), (tcp_flag::ACK, 'A')];
     letters.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, letter)| letter).collect()

@@ -2,6 +2,7 @@
 //!
 //! A value that was not seen is `None`/null, never 0.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -186,7 +187,7 @@ pub struct Rst {
     /// TTL or hop limit of the peer's genuine packets (its handshake).
     pub ttl_expected: Option<u8>,
     /// TCP flags, as in `RA`, `R`.
-    pub flags: Option<String>,
+    pub flags: Option<Cow<'static, str>>,
     /// Sequence number.
     pub seq: Option<u32>,
     /// Acknowledgement number; null without ACK.
@@ -208,7 +209,7 @@ pub struct Process {
     /// Thread-group id in the initial PID namespace.
     pub pid: u32,
     /// Its command name, with control characters escaped.
-    pub comm: String,
+    pub comm: Arc<str>,
 }
 
 /// The owner of a connection.
@@ -217,11 +218,11 @@ pub struct Workload {
     /// The kind of owner.
     pub kind: WorkloadKind,
     /// Kubernetes namespace.
-    pub namespace: Option<String>,
+    pub namespace: Option<Arc<str>>,
     /// Pod, container, unit or process name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Container name or id.
-    pub container: Option<String>,
+    pub container: Option<Arc<str>>,
     /// The controller of the pod; metrics count under its name.
     pub controller: Option<Controller>,
 }
@@ -230,9 +231,9 @@ pub struct Workload {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Controller {
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, `CronJob`, or another kind.
-    pub kind: String,
+    pub kind: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The kind of a workload.

@@ -1,5 +1,7 @@
 //! The ids that identify the owner of a connection, and the owner's name as far as the record itself has it.
 
+use std::borrow::Cow;
+
 use rstwatch_common::record::{ResetRecord, Task, flags};
 
 use crate::escape;
@@ -47,9 +49,16 @@ pub fn owner(record: &ResetRecord) -> Option<&Task> {
 
 /// A task as users see it.
 pub fn process(task: &Task) -> Option<Process> {
+    (task.tgid != 0).then(|| Process { pid: task.tgid, comm: comm(task).into() })
+}
+
+/// The command name of a task, escaped.
+pub(crate) fn comm(task: &Task) -> Cow<'_, str> {
     let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
-    let comm = String::from_utf8_lossy(&task.comm[..end]);
-    (task.tgid != 0).then(|| Process { pid: task.tgid, comm: escape::printable(&comm).into_owned() })
+    match String::from_utf8_lossy(&task.comm[..end]) {
+        Cow::Borrowed(name) => escape::printable(name),
+        Cow::Owned(name) => escape::printable(&name).into_owned().into(),
+    }
 }
 
 /// The workload of a process, if nothing else is known.

@@ -41,18 +41,32 @@ const ALL: usize = 0;
 const OF_FLOW: usize = 1;
 const OF_NUMBER: usize = 2;
 
+/// The index of a slot, or none. In four bytes, so that the lists of a flood stay in the caches; no bound comes near 2^32.
+#[derive(Clone, Copy, Default)]
+struct Link(Option<NonZeroU32>);
+
+impl Link {
+    fn to(at: usize) -> Self {
+        Self(u32::try_from(at + 1).ok().and_then(NonZeroU32::new))
+    }
+
+    fn at(self) -> Option<usize> {
+        self.0.map(|number| number.get() as usize - 1)
+    }
+}
+
 /// The neighbours of a slot in one list.
 #[derive(Clone, Copy, Default)]
 struct Links {
-    older: Option<usize>,
-    newer: Option<usize>,
+    older: Link,
+    newer: Link,
 }
 
 /// The ends of one list.
 #[derive(Clone, Copy, Default)]
 struct List {
-    oldest: Option<usize>,
-    newest: Option<usize>,
+    oldest: Link,
+    newest: Link,
 }
 
 impl<T> Recent<T> {
@@ -75,7 +89,7 @@ impl<T> Recent<T> {
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.all.oldest.is_none()
+        self.all.oldest.at().is_none()
     }
 
     /// Adds an entry without a number; returns the evicted one.
@@ -136,18 +150,18 @@ impl<T> Recent<T> {
 
     /// The newest entry of a flow.
     pub fn newest_mut(&mut self, flow: &Flow) -> Option<&mut T> {
-        let newest = self.by_flow.get(flow)?.newest?;
+        let newest = self.by_flow.get(flow)?.newest.at()?;
         self.slots[newest].entry.as_mut()
     }
 
     /// The oldest entry.
     pub fn oldest(&self) -> Option<&T> {
-        self.slots[self.all.oldest?].entry.as_ref()
+        self.slots[self.all.oldest.at()?].entry.as_ref()
     }
 
     /// Takes the oldest entry, if it fits.
     pub fn pop_front_if(&mut self, fits: impl Fn(&T) -> bool) -> Option<T> {
-        if fits(self.oldest()?) { self.remove(self.all.oldest?) } else { None }
+        if fits(self.oldest()?) { self.remove(self.all.oldest.at()?) } else { None }
     }
 
     fn find(&self, flow: &Flow, fits: impl Fn(&T) -> bool) -> Option<usize> {
@@ -162,8 +176,8 @@ impl<T> Recent<T> {
     }
 
     /// The slots of a list, from one to newer ones.
-    fn list(&self, from: Option<usize>, list: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(from, move |at| self.slots[*at].links[list].newer)
+    fn list(&self, from: Link, list: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(from.at(), move |at| self.slots[*at].links[list].newer.at())
     }
 
     fn remove(&mut self, at: usize) -> Option<T> {
@@ -180,23 +194,23 @@ impl<T> Recent<T> {
 
 /// Adds a slot to a list, as its newest.
 fn append<T>(slots: &mut [Slot<T>], ends: &mut List, list: usize, at: usize) {
-    slots[at].links[list] = Links { older: ends.newest, newer: None };
-    match ends.newest {
-        Some(newest) => slots[newest].links[list].newer = Some(at),
-        None => ends.oldest = Some(at),
+    slots[at].links[list] = Links { older: ends.newest, newer: Link::default() };
+    match ends.newest.at() {
+        Some(newest) => slots[newest].links[list].newer = Link::to(at),
+        None => ends.oldest = Link::to(at),
     }
-    ends.newest = Some(at);
+    ends.newest = Link::to(at);
 }
 
 /// Removes a slot from a list.
 fn unlink<T>(slots: &mut [Slot<T>], ends: &mut List, list: usize, at: usize) {
     let Links { older, newer } = slots[at].links[list];
-    match older {
-        Some(older) => slots[older].links[list].newer = newer,
+    match older.at() {
+        Some(before) => slots[before].links[list].newer = newer,
         None => ends.oldest = newer,
     }
-    match newer {
-        Some(newer) => slots[newer].links[list].older = older,
+    match newer.at() {
+        Some(after) => slots[after].links[list].older = older,
         None => ends.newest = older,
     }
 }
@@ -205,7 +219,7 @@ fn unlink<T>(slots: &mut [Slot<T>], ends: &mut List, list: usize, at: usize) {
 fn unlink_of<K: Eq + Hash, T>(slots: &mut [Slot<T>], lists: &mut HashMap<K, List>, key: K, list: usize, at: usize) {
     if let Entry::Occupied(mut of_key) = lists.entry(key) {
         unlink(slots, of_key.get_mut(), list, at);
-        if of_key.get().oldest.is_none() {
+        if of_key.get().oldest.at().is_none() {
             of_key.remove();
         }
     }

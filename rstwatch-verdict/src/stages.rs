@@ -40,7 +40,8 @@ pub struct Stages {
     correlator: Correlator,
     /// The origin of RSTs that ended connections, in case the peer still sends.
     ended_by: Recent<Ended>,
-    ready: VecDeque<Judged>,
+    /// Boxed, because an event passes through many hands.
+    ready: VecDeque<Box<Judged>>,
     /// Phantom receives dropped so far.
     phantoms: u64,
 }
@@ -73,7 +74,7 @@ impl Stages {
     }
 
     /// The next event that is ready.
-    pub fn pop(&mut self) -> Option<Judged> {
+    pub fn pop(&mut self) -> Option<Box<Judged>> {
         self.ready.pop_front()
     }
 
@@ -143,7 +144,7 @@ impl Stages {
         }
         let verdict = classify(&evidence);
         let seen = verdict.to_receiver(&evidence);
-        self.ready.push_back(assemble::judged(record, &evidence, verdict, &self.context));
+        self.ready.push_back(Box::new(assemble::judged(record, &evidence, verdict, &self.context)));
         if record.flags & flags::PHANTOM != 0 {
             self.phantoms += 1;
         }
@@ -215,7 +216,7 @@ impl Stages {
             };
             self.ended_by.push(ready.record.flow, Ended { netns: ready.record.netns, by: ended_by, because });
         }
-        self.ready.push_back(assemble::judged(&ready.record, &evidence, verdict, &self.context));
+        self.ready.push_back(Box::new(assemble::judged(&ready.record, &evidence, verdict, &self.context)));
     }
 
     /// Whether the other end is on this host and did not send the RST, and no record was lost that could say who did.

@@ -29,12 +29,13 @@ impl Pods for One {
     }
 }
 
-fn event(cgroup: u64) -> Judged {
+fn event(cgroup: u64) -> Box<Judged> {
     let event = Event {
         process: Some(Process { pid: 5, comm: "orders-api".into() }),
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     };
-    Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 } }
+    let identity = Identity { cgroup, socket: 0, tgid: 5, start_ns: 7 };
+    Box::new(Judged { event, timing: Timing::default(), identity })
 }
 
 /// Names an event of a cgroup with this path.
@@ -52,8 +53,8 @@ fn name(bencher: divan::Bencher<'_, '_>, path: &str) {
     let mut naming = Naming::new(owners);
     let event = event(metadata(&at).expect("there").ino());
     // The first one may wait for the walk.
-    assert!(naming.take(event.clone(), 0).is_some() || naming.finish().len() == 1);
-    bencher.with_inputs(|| event.clone()).bench_local_values(|event| naming.take(event, 0));
+    assert!(naming.take(event.clone(), || 0).is_some() || naming.finish().len() == 1);
+    bencher.with_inputs(|| event.clone()).bench_local_values(|event| naming.take(event, || 0));
 }
 
 #[divan::bench]

@@ -115,7 +115,7 @@ fn all_stages(bencher: Bencher<'_, '_>) {
             stages.record(record, &|| 0);
             while let Some(judged) = stages.pop() {
                 totals.record(&judged.event);
-                history.push(std::sync::Arc::new(judged));
+                history.push(judged.into());
             }
         }
     });

@@ -73,13 +73,14 @@ fn pod(n: usize) -> Arc<Pod> {
     Arc::new(Pod { namespace: "batch".into(), name, controller: Some(controller), containers })
 }
 
-fn event(n: usize, cgroup: u64) -> Judged {
+fn event(n: usize, cgroup: u64) -> Box<Judged> {
     let tgid = u32::try_from(n + 1).expect("small");
     let event = Event {
         process: Some(Process { pid: tgid, comm: "job".into() }),
         ..Event::bare(Direction::Sent, Cause::UnreadData, Sender::LocalApp, Confidence::Certain)
     };
-    Judged { event, timing: Timing::default(), identity: Identity { cgroup, socket: 0, tgid, start_ns: 7 } }
+    let identity = Identity { cgroup, socket: 0, tgid, start_ns: 7 };
+    Box::new(Judged { event, timing: Timing::default(), identity })
 }
 
 /// A fake `/proc` without processes, which shows a temporary directory as the mounted cgroup hierarchy.
@@ -123,7 +124,7 @@ impl Node {
             let container = pod_dir(n).join(format!("{n:064x}"));
             create_dir(pod_dir(n)).and_then(|()| create_dir(&container)).expect("made");
             let inode = metadata(&container).expect("there").ino();
-            named.extend(self.naming.take(event(*n, inode), 0));
+            named.extend(self.naming.take(event(*n, inode), || 0));
         }
         named.extend(self.naming.finish());
         assert_eq!(named.len(), BATCH, "one event per pod");

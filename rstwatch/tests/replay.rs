@@ -5,7 +5,6 @@
 use expect_test::expect;
 use rstwatch_common::record::{ResetRecord, flags};
 use rstwatch_verdict::decode::decode;
-use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::stages::Stages;
 
 #[path = "fuzzed/context.rs"]
@@ -24,7 +23,7 @@ fn replay(bytes: &[u8]) -> String {
     }
     stages.flush(&|| phantoms);
     let mut lines = String::new();
-    while let Some(Judged { event, .. }) = stages.pop() {
+    while let Some(event) = stages.pop().map(|judged| judged.event) {
         let state = event.state.unwrap_or("-");
         let reason = event.kernel_reason.as_deref().unwrap_or("-");
         let family = if event.local.is_ipv4() { "v4" } else { "v6" };

@@ -194,9 +194,9 @@ pub(super) fn destroyed(evidence: &Evidence) -> bool {
 }
 
 pub(super) fn say_destroyed(evidence: &Evidence) -> String {
-    match active(evidence).map(|sent| sent.actor.as_str()) {
-        Some(actor) if !actor.is_empty() => format!("{actor} destroyed the live socket (ss -K, SOCK_DESTROY)"),
-        _ => "a live socket was destroyed from outside (ss -K, SOCK_DESTROY)".into(),
+    match active(evidence).and_then(|sent| sent.actor) {
+        Some(actor) => format!("{actor} destroyed the live socket (ss -K, SOCK_DESTROY)"),
+        None => "a live socket was destroyed from outside (ss -K, SOCK_DESTROY)".into(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Stage 3: what a record says about one reset, in the terms of the rules. Decides nothing.
 
+mod actor;
 mod end;
 mod facts;
 pub mod forgery;
@@ -12,6 +13,7 @@ mod sent;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use actor::Actor;
 pub use end::{Abort, End, Ending, Exit};
 pub use facts::{header as rst_header, unread};
 pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
@@ -97,8 +99,8 @@ pub struct Sent {
     pub conntrack_full: Option<Duration>,
     /// The remote end of the live connection that the answered segment belongs to: the segment bears another address.
     pub untranslated: Option<SocketAddr>,
-    /// The running task as `comm[pid]`: it destroyed the socket, if that was destroyed alive.
-    pub actor: String,
+    /// The running task: it destroyed the socket, if that was destroyed alive.
+    pub actor: Option<Actor>,
 }
 
 /// The origin of an RST that ended a connection on which the peer still sends.

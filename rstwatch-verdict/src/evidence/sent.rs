@@ -8,7 +8,7 @@ use rstwatch_common::record::{ConnState, ResetRecord, flags, present, role, sk_c
 
 use crate::addresses::ends;
 
-use super::{Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, facts, forgery, idle};
+use super::{Actor, Answered, Context, Ending, Firewall, Reason, Sent, SocketClass, end, facts, forgery, idle};
 
 /// A full conntrack table explains a timeout only if it was full at most this long before.
 const MAX_FULL_BEFORE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,16 +45,8 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Sent {
         conntrack_full: conntrack_full(record)
             .filter(|full| *full <= peer_silence(record, context).min(MAX_FULL_BEFORE_TIMEOUT)),
         untranslated: untranslated(record),
-        actor: actor(record),
+        actor: Actor::of(record),
     }
-}
-
-/// The running task of an active reset.
-fn actor(record: &ResetRecord) -> String {
-    let task = Some(&record.task).filter(|_| record.flags & flags::SKB == 0);
-    task.and_then(crate::identity::process)
-        .map(|process| format!("{}[{}]", process.comm, process.pid))
-        .unwrap_or_default()
 }
 
 /// The remote end of the live connection that the segment belongs to, if it bears another address.

@@ -5,7 +5,7 @@
 //! answer may read its tombstone half written: with the mark of an abort, but without the reason. The abort's own record is
 //! complete.
 
-use rstwatch_common::record::{ResetRecord, flags, kind, present, tcp_flag};
+use rstwatch_common::record::{ConnState, ResetRecord, flags, kind, present, tcp_flag};
 
 use super::{CAPACITY, HOLD, has_expired, nanos};
 use crate::evidence::{Ending, Evidence, Sent, SocketClass};
@@ -17,7 +17,26 @@ const ABORTS: usize = 1024;
 /// Held answers and recent aborts, in order of arrival.
 pub struct Answers {
     held: Recent<ResetRecord>,
-    aborts: Recent<ResetRecord>,
+    aborts: Recent<Abort>,
+}
+
+/// What an abort tells of the connection that it ended.
+struct Abort {
+    time_ns: u64,
+    netns: u32,
+    conn: ConnState,
+    rcv_nxt: u32,
+    snd_nxt: u32,
+}
+
+impl Abort {
+    /// `None`: the record is not an active reset of a connection whose state and numbers are known.
+    fn of(record: &ResetRecord) -> Option<Self> {
+        let ResetRecord { time_ns, netns, conn, ref tcp, .. } = *record;
+        let known = flags::CONN_STATE | flags::TCP;
+        let active = record.kind == kind::SENT && record.flags & (flags::SKB | known) == known;
+        active.then_some(Self { time_ns, netns, conn, rcv_nxt: tcp.rcv_nxt, snd_nxt: tcp.snd_nxt })
+    }
 }
 
 impl Default for Answers {
@@ -33,14 +52,13 @@ impl Answers {
     }
 
     /// Releases the answers that an abort explains, with the connection that it ended.
-    pub fn explained_by(&mut self, abort: &ResetRecord) -> Vec<ResetRecord> {
-        if !is_abort(abort) {
-            return Vec::new();
-        }
-        self.aborts.push(abort.flow, *abort);
-        std::iter::from_fn(|| self.held.take(&abort.flow, |answer| same_connection(answer, abort)))
-            .map(|answer| explained(&answer, abort))
-            .collect()
+    pub fn explained_by(&mut self, record: &ResetRecord) -> Vec<ResetRecord> {
+        let Some(abort) = Abort::of(record) else { return Vec::new() };
+        let answers = std::iter::from_fn(|| self.held.take(&record.flow, |answer| same_connection(answer, &abort)))
+            .map(|answer| explained(&answer, &abort))
+            .collect();
+        self.aborts.push(record.flow, abort);
+        answers
     }
 
     /// The answer with the connection of an abort that was recorded before it, if there is one.
@@ -69,13 +87,13 @@ impl Answers {
 
 /// Whether the answered segment belongs to the aborted connection. Ports are reused, and when a connection began may not have
 /// been seen: the sequence numbers decide, as for tombstones (rstwatch-ebpf/src/conn_state/tombstones.rs).
-fn same_connection(answer: &ResetRecord, abort: &ResetRecord) -> bool {
+fn same_connection(answer: &ResetRecord, abort: &Abort) -> bool {
     let (segment, began_ns) = (&answer.segment, abort.conn.established_ns);
     let fits = if segment.present & present::SEGMENT == 0 {
         began_ns != 0
     } else {
         let acknowledges = segment.flags & tcp_flag::ACK != 0;
-        near(segment.seq, abort.tcp.rcv_nxt) && (!acknowledges || near(segment.ack, abort.tcp.snd_nxt))
+        near(segment.seq, abort.rcv_nxt) && (!acknowledges || near(segment.ack, abort.snd_nxt))
     };
     answer.netns == abort.netns && began_ns <= answer.time_ns && fits
 }
@@ -85,15 +103,9 @@ fn near(left: u32, right: u32) -> bool {
     left.wrapping_sub(right).wrapping_add(1 << 24) < 1 << 25
 }
 
-fn explained(answer: &ResetRecord, abort: &ResetRecord) -> ResetRecord {
+fn explained(answer: &ResetRecord, abort: &Abort) -> ResetRecord {
     let flags = (answer.flags | flags::TOMBSTONE) & !flags::UNTRANSLATED;
     ResetRecord { conn: abort.conn, flags, ..*answer }
-}
-
-/// An active reset of a connection whose state and numbers are known.
-fn is_abort(record: &ResetRecord) -> bool {
-    let known = flags::CONN_STATE | flags::TCP;
-    record.kind == kind::SENT && record.flags & (flags::SKB | known) == known
 }
 
 /// Whether the answered segment may belong to a connection that is being aborted: nothing is known of it, or a moment ago
@@ -164,10 +176,13 @@ mod tests {
         (later.tcp.rcv_nxt, later.tcp.snd_nxt) = (0x7000_0000, 0x3000_0000);
         let mut half = later;
         half.tcp.rcv_nxt = 0;
-        assert!(same_connection(&fixture::sent_answer(), &earlier));
+        let explains = |abort: &ResetRecord, answer: &ResetRecord| {
+            Abort::of(abort).is_some_and(|abort| same_connection(answer, &abort))
+        };
+        assert!(explains(&earlier, &fixture::sent_answer()));
         let mut unread = fixture::sent_answer();
         unread.segment.present = 0;
-        assert!(!same_connection(&unread, &earlier) && same_connection(&unread, &abort()));
+        assert!(!explains(&earlier, &unread) && explains(&abort(), &unread));
         let mut younger = abort();
         younger.conn.established_ns = NOW_NS + MS;
         let mut elsewhere = abort();

@@ -48,6 +48,6 @@ pub fn judged(event: Event) -> Judged {
 
 /// A workload; an empty namespace means none.
 pub fn workload(kind: WorkloadKind, namespace: &str, name: &str) -> Workload {
-    let namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+    let namespace = (!namespace.is_empty()).then(|| namespace.into());
     Workload { kind, namespace, name: name.into(), container: None, controller: None }
 }

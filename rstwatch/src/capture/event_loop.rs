@@ -35,8 +35,9 @@ use rstwatch_verdict::pair::HOLD;
 use rstwatch_verdict::pair::silence::{Losses, ReadLosses};
 use rstwatch_verdict::stages::Stages;
 
-/// Most ring entries read before other tasks run again.
-const BATCH: usize = 256;
+/// Most ring entries read before their events are passed on and other tasks run again. Few, so that the events are still in
+/// the CPU's cache, and the allocator's, when they are counted; enough to share the clock readings.
+const BATCH: usize = 32;
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
@@ -128,7 +129,7 @@ impl Capture {
     }
 
     /// Adds the name of the remote end, if the Kubernetes API knows it.
-    fn named(&self, mut judged: Judged) -> Judged {
+    fn named(&self, mut judged: Box<Judged>) -> Box<Judged> {
         if let Some(cluster) = self.cluster_cache() {
             cluster.name_remote(&mut judged.event);
         }
@@ -162,7 +163,7 @@ impl Capture {
     }
 
     /// Waits for the next event. Cancel safe.
-    pub async fn next(&mut self) -> Option<Judged> {
+    pub async fn next(&mut self) -> Option<Box<Judged>> {
         loop {
             // Return ready events before reading more: a slow consumer must fill the ring, which counts losses, not our heap.
             if let Some(event) = self.pop() {
@@ -181,15 +182,15 @@ impl Capture {
         }
     }
 
-    /// The next event that is classified and named.
-    fn pop(&mut self) -> Option<Judged> {
+    /// The next event that is classified and named, if one is ready: reads nothing from the ring.
+    pub fn pop(&mut self) -> Option<Box<Judged>> {
         if self.naming.has_waiting()
             && let Some(event) = self.naming.pop(monotonic_ns())
         {
             return Some(self.named(event));
         }
         while let Some(event) = self.stages.pop() {
-            if let Some(named) = self.naming.take(event, monotonic_ns()) {
+            if let Some(named) = self.naming.take(event, monotonic_ns) {
                 return Some(self.named(named));
             }
         }
@@ -204,7 +205,7 @@ impl Capture {
     }
 
     /// Detaches the programs and returns all remaining events. Nothing is counted after that, so counts and events agree.
-    pub fn finish(&mut self) -> Vec<Judged> {
+    pub fn finish(&mut self) -> Vec<Box<Judged>> {
         drop(self.programs.take());
         // A program may still be running on another CPU; the barrier waits for it (kernel/sched/membarrier.c,
         // synchronize_rcu()). If the kernel refuses the barrier, one reset may be counted without its event.

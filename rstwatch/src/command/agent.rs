@@ -103,11 +103,11 @@ impl Findings {
         }
     }
 
-    fn record(&self, judged: Judged) {
+    fn record(&self, judged: Box<Judged>) {
         self.aggregate.record(&judged.event);
         self.timeline.record(&judged.event);
         self.idle_timeouts.record(&judged);
-        self.history.push(Arc::new(judged));
+        self.history.push(Arc::from(judged));
     }
 
     fn state(&self, settings: &AgentSettings, capture: &Capture) -> AppState {
@@ -154,7 +154,13 @@ async fn process_events(
     loop {
         tokio::select! {
             judged = capture.next() => match judged {
-                Some(judged) => findings.record(judged),
+                Some(judged) => {
+                    findings.record(judged);
+                    // The rest of a batch, without a turn of the select for each.
+                    while let Some(judged) = capture.pop() {
+                        findings.record(judged);
+                    }
+                }
                 None => return,
             },
             signal = signals.next() => match signal {

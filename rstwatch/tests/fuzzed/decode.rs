@@ -14,7 +14,6 @@ use rstwatch_verdict::cause::Direction;
 use rstwatch_verdict::decode::decode;
 use rstwatch_verdict::event::Event;
 use rstwatch_verdict::evidence;
-use rstwatch_verdict::judged::Judged;
 use rstwatch_verdict::stages::Stages;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -126,7 +125,7 @@ impl Capture {
     }
 
     fn drain(&mut self) {
-        while let Some(Judged { event, .. }) = self.stages.pop() {
+        while let Some(event) = self.stages.pop().map(|judged| judged.event) {
             let json = serde_json::to_string(&event).expect("an event is JSON");
             assert!(!json.contains('\n'), "an event is one line");
             self.settle(&event);

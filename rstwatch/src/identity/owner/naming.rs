@@ -20,9 +20,9 @@ const MAX_WAITING: usize = 1024;
 pub struct Naming {
     owners: Option<Owners>,
     /// Events with pending lookups, and the deadline of each (monotonic nanoseconds). Ordered by deadline.
-    waiting: VecDeque<(u64, Judged)>,
+    waiting: VecDeque<(u64, Box<Judged>)>,
     /// Named events that were waiting.
-    done: VecDeque<Judged>,
+    done: VecDeque<Box<Judged>>,
     /// The worker's generation at the last retry.
     generation: u64,
 }
@@ -33,8 +33,9 @@ impl Naming {
         Self { owners: Some(owners), ..Self::default() }
     }
 
-    /// Names an event, or keeps it if its lookup is pending. Returns an event that may leave.
-    pub fn take(&mut self, mut judged: Judged, now_ns: u64) -> Option<Judged> {
+    /// Names an event, or keeps it if its lookup is pending. Returns an event that may leave. Reads the monotonic time only
+    /// for an event that it keeps.
+    pub fn take(&mut self, mut judged: Box<Judged>, now_ns: impl FnOnce() -> u64) -> Option<Box<Judged>> {
         let Some(owners) = self.owners.as_ref().filter(|_| !judged.identity.is_empty()) else { return Some(judged) };
         let generation = owners.shared().generation();
         if let Some((workload, outcome)) = owners.name(&judged.identity, judged.event.process.as_ref()) {
@@ -45,7 +46,7 @@ impl Naming {
         if self.waiting.is_empty() {
             self.generation = generation;
         }
-        self.waiting.push_back((now_ns + nanos(LOOKUP_TIMEOUT), judged));
+        self.waiting.push_back((now_ns() + nanos(LOOKUP_TIMEOUT), judged));
         if self.waiting.len() <= MAX_WAITING {
             return None;
         }
@@ -59,7 +60,7 @@ impl Naming {
     }
 
     /// An event whose lookup is done or whose deadline has passed at this monotonic time.
-    pub fn pop(&mut self, now_ns: u64) -> Option<Judged> {
+    pub fn pop(&mut self, now_ns: u64) -> Option<Box<Judged>> {
         if let Some(judged) = self.done.pop_front() {
             return Some(judged);
         }
@@ -85,7 +86,7 @@ impl Naming {
     }
 
     /// Returns all waiting events after a last wait of at most 100 ms.
-    pub fn finish(&mut self) -> Vec<Judged> {
+    pub fn finish(&mut self) -> Vec<Box<Judged>> {
         if let Some(owners) = &self.owners {
             let keys: Vec<_> = self.waiting.iter().map(|(_, judged)| judged.identity).collect();
             owners.shared().wait_for(&keys, LOOKUP_TIMEOUT);
@@ -116,7 +117,7 @@ impl Naming {
     }
 
     /// Names an event with what is known now; its owner is final.
-    fn finalize(&self, (_, mut judged): (u64, Judged)) -> Judged {
+    fn finalize(&self, (_, mut judged): (u64, Box<Judged>)) -> Box<Judged> {
         if let Some(owners) = &self.owners {
             let (workload, outcome) = owners.name_now(&judged.identity, judged.event.process.as_ref());
             owners.count(outcome);

@@ -1,5 +1,6 @@
 //! Turns a resolved owner into the workload that events show, with the pod's name if the Kubernetes API knows it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Outcome;
@@ -51,7 +52,7 @@ fn container(
         Some(Lookup::Unknown) if of_kubelet => Outcome::Unresolved,
         Some(Lookup::Unknown) | None => Outcome::Container,
     };
-    let name = if id.len() == 64 { id.get(..SHORT_ID).unwrap_or(id).to_owned() } else { shown(id) };
+    let name = if id.len() == 64 { id.get(..SHORT_ID).unwrap_or(id).into() } else { shown(id) };
     (Some(Workload { container: Some(shown(id)), ..plain(WorkloadKind::Container, name) }), outcome)
 }
 
@@ -59,12 +60,12 @@ fn lookup(pods: Option<&dyn Pods>, uid: Option<&Arc<str>>, container: Option<&Ar
     Some(pods?.find(uid.map(|uid| &**uid), container.map(|id| &**id)))
 }
 
-fn plain(kind: WorkloadKind, name: String) -> Workload {
+fn plain(kind: WorkloadKind, name: Arc<str>) -> Workload {
     Workload { kind, namespace: None, name, container: None, controller: None }
 }
 
 fn opted_out() -> Workload {
-    plain(WorkloadKind::Pod, OPTED_OUT.to_owned())
+    plain(WorkloadKind::Pod, OPTED_OUT.into())
 }
 
 /// A container that the API does not list (a pod's sandbox, or one that has just started) is named by its id.
@@ -86,6 +87,9 @@ fn pod_workload(pod: &Pod, container: Option<&Arc<str>>) -> Workload {
 }
 
 /// A name from a path or from the API, made printable.
-fn shown(name: &Arc<str>) -> String {
-    escape::printable(name).into_owned()
+fn shown(name: &Arc<str>) -> Arc<str> {
+    match escape::printable(name) {
+        Cow::Borrowed(_) => Arc::clone(name),
+        Cow::Owned(escaped) => escaped.into(),
+    }
 }

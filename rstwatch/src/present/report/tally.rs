@@ -220,7 +220,7 @@ fn peer(Judged { event, timing, .. }: &Judged) -> String {
 /// The owner's name; for a refusal by this host, the address that has no listener.
 fn owner(event: &Event) -> String {
     match (&event.workload, &event.process) {
-        (Some(Workload { kind: WorkloadKind::Process, name, .. }), _) => name.clone(),
+        (Some(Workload { kind: WorkloadKind::Process, name, .. }), _) => name.to_string(),
         // All pods of a controller count as one owner.
         (Some(Workload { namespace: Some(namespace), controller: Some(Controller { kind, name }), .. }), _) => {
             format!("{kind} {namespace}/{name}")
@@ -229,7 +229,7 @@ fn owner(event: &Event) -> String {
             format!("{} {namespace}/{name}", kind.as_str())
         }
         (Some(Workload { kind, name, .. }), _) => format!("{} {name}", kind.as_str()),
-        (None, Some(Process { comm, .. })) => comm.clone(),
+        (None, Some(Process { comm, .. })) => comm.to_string(),
         (None, None) if event.cause == Cause::Refused && event.direction == Direction::Sent => {
             format!("no listener on {}", event.local)
         }

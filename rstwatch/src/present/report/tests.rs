@@ -485,7 +485,7 @@ fn a_steady_stream_is_no_burst_and_keeps_memory_bounded() {
     for n in 0..12_000_i64 {
         let mut judged = busy(Cause::UnreadData, n * 5);
         judged.event.remote.set_port(u16::try_from(n + 1).expect("a port"));
-        judged.event.process = Some(Process { pid: 1, comm: format!("p{n}") });
+        judged.event.process = Some(Process { pid: 1, comm: format!("p{n}").into() });
         findings.record(&judged);
     }
     let found = findings.diagnosis(one_minute(), &KernelCounts::default(), &probes());
@@ -523,7 +523,7 @@ proptest! {
             }
             judged.event.role = [Role::Client, Role::Server, Role::Unknown][usize::from(bits >> 1 & 3) % 3];
             judged.timing.moment = [Moment::Connecting, Moment::AfterIdle, Moment::Unseen][usize::from(bits >> 3 & 3) % 3];
-            judged.event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.clone() });
+            judged.event.process = (bits & 32 == 0).then(|| Process { pid: 1, comm: name.as_str().into() });
             judged.event.because = vec![name.into()];
             judged.timing.timer = Some(Timer { after: Duration::from_millis(ms.unsigned_abs()), exact: bits & 64 != 0 });
             events.push(judged);

@@ -16,7 +16,7 @@ fn event(direction: Direction, cause: Cause, workload: Option<u8>) -> Event {
 fn by_workload(totals: &Totals) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (series, count) in totals.resets() {
-        *sums.entry(totals.labels(series.workload).workload.clone()).or_default() += count;
+        *sums.entry(totals.labels(series.workload).workload.to_string()).or_default() += count;
     }
     sums
 }
@@ -32,7 +32,7 @@ fn beyond_the_limit_workloads_are_folded_and_counted() {
     assert_eq!(by_workload(&totals), expected.map(|(name, n)| (name.to_owned(), n)).into());
     assert_eq!((totals.events(), totals.folded()), (6, 2));
     let other = totals.labels(WorkloadId::OTHER);
-    assert_eq!((other.kind, other.namespace.as_str()), ("", ""));
+    assert_eq!((other.kind, &*other.namespace), ("", ""));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The bounded set of workloads that have series of their own.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use foldhash::HashMap;
 
@@ -27,9 +27,9 @@ pub struct Labels {
     /// `pod`, `container`, `unit` or `process`.
     pub kind: &'static str,
     /// Kubernetes namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name; `_other`, with empty kind and namespace, for workloads beyond the limit.
-    pub workload: String,
+    pub workload: Arc<str>,
 }
 
 impl From<&Workload> for Labels {
@@ -96,7 +96,7 @@ impl Workloads {
     }
 
     pub(super) fn labels(&self, id: WorkloadId) -> &Labels {
-        static NONE: Labels = Labels { kind: "", namespace: String::new(), workload: String::new() };
+        static NONE: LazyLock<Labels> = LazyLock::new(Labels::default);
         self.by_id.get(id.0).map_or(&NONE, |labels| labels)
     }
 }

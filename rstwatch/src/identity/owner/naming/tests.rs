@@ -29,10 +29,10 @@ impl Fixture {
     }
 }
 
-fn event(cgroup: u64, tgid: u32) -> Judged {
+fn event(cgroup: u64, tgid: u32) -> Box<Judged> {
     let mut event = sample::idle_reaped();
     event.workload = event.process.as_ref().map(rstwatch_verdict::identity::workload);
-    Judged { identity: Identity { cgroup, tgid, ..Identity::default() }, ..sample::judged(event) }
+    Box::new(Judged { identity: Identity { cgroup, tgid, ..Identity::default() }, ..sample::judged(event) })
 }
 
 fn name(judged: &Judged) -> &str {
@@ -42,9 +42,9 @@ fn name(judged: &Judged) -> &str {
 #[test]
 fn a_cached_owner_is_named_at_once() {
     let mut fixture = Fixture::new();
-    let named = fixture.naming.take(event(7, 5), 0).expect("cached");
+    let named = fixture.naming.take(event(7, 5), || 0).expect("cached");
     assert_eq!((name(&named), fixture.counted(Outcome::Unit)), ("nginx.service", 1));
-    let ownerless = fixture.naming.take(event(0, 0), 0).expect("there is nothing to look up");
+    let ownerless = fixture.naming.take(event(0, 0), || 0).expect("there is nothing to look up");
     assert_eq!(name(&ownerless), "orders-api");
     assert!(!fixture.naming.has_waiting());
     assert_eq!(fixture.owners.counts().iter().map(|(_, count)| count).sum::<u64>(), 1);
@@ -53,8 +53,8 @@ fn a_cached_owner_is_named_at_once() {
 #[test]
 fn an_unknown_owner_waits_while_others_pass() {
     let mut fixture = Fixture::new();
-    assert!(fixture.naming.take(event(8, 5), 1_000).is_none());
-    assert!(fixture.naming.take(event(7, 5), 2_000).is_some(), "it overtakes the waiting one");
+    assert!(fixture.naming.take(event(8, 5), || 1_000).is_none());
+    assert!(fixture.naming.take(event(7, 5), || 2_000).is_some(), "it overtakes the waiting one");
     assert!(fixture.naming.pop(3_000).is_none());
     assert_eq!(fixture.naming.until_deadline(1_000), Some(LOOKUP_TIMEOUT));
     fixture.writer.insert_cgroup(8, 0, parse("/system.slice/new.service"));
@@ -67,7 +67,7 @@ fn an_unknown_owner_waits_while_others_pass() {
 #[test]
 fn an_event_waits_for_a_tenth_of_a_second_at_most() {
     let mut fixture = Fixture::new();
-    assert!(fixture.naming.take(event(8, 5), 1_000).is_none());
+    assert!(fixture.naming.take(event(8, 5), || 1_000).is_none());
     let deadline = 1_000 + nanos(LOOKUP_TIMEOUT);
     assert!(fixture.naming.pop(deadline - 1).is_none());
     let overdue = fixture.naming.pop(deadline).expect("it leaves");
@@ -78,7 +78,7 @@ fn an_event_waits_for_a_tenth_of_a_second_at_most() {
 fn a_flood_is_bounded_and_loses_nothing() {
     let mut fixture = Fixture::new();
     let flood = 10 * MAX_WAITING;
-    let left = (0..flood).filter(|_| fixture.naming.take(event(8, 5), 0).is_some()).count();
+    let left = (0..flood).filter(|_| fixture.naming.take(event(8, 5), || 0).is_some()).count();
     assert_eq!(left, flood - MAX_WAITING, "the number of waiting events is bounded");
     fixture.writer.insert_task(&Identity { tgid: 5, ..Identity::default() }, None);
     let rest = fixture.naming.finish();
@@ -92,19 +92,19 @@ fn a_flood_is_bounded_and_loses_nothing() {
 fn finish_returns_all_waiting_events() {
     let mut fixture = Fixture::new();
     for cgroup in [8, 9] {
-        assert!(fixture.naming.take(event(cgroup, 5), 0).is_none());
+        assert!(fixture.naming.take(event(cgroup, 5), || 0).is_none());
     }
     fixture.writer.insert_cgroup(8, 0, parse("/system.slice/new.service"));
     fixture.writer.insert_task(&Identity { tgid: 5, ..Identity::default() }, None);
     fixture.owners.shared().notify();
     let rest = fixture.naming.finish();
-    assert_eq!(rest.iter().map(name).collect::<Vec<_>>(), ["new.service", "orders-api"]);
+    assert_eq!(rest.iter().map(|judged| name(judged)).collect::<Vec<_>>(), ["new.service", "orders-api"]);
 }
 
 #[test]
 fn without_owners_events_pass() {
     let mut naming = Naming::default();
-    let passed = naming.take(event(7, 5), 0).expect("no lookups");
+    let passed = naming.take(event(7, 5), || 0).expect("no lookups");
     assert_eq!(name(&passed), "orders-api");
     assert!(naming.finish().is_empty() && naming.until_deadline(0).is_none());
 }

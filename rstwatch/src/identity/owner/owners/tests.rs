@@ -160,7 +160,7 @@ fn of_42(owners: &Owners, cgroup: u64) -> (String, Outcome) {
     let key = Identity { cgroup, socket: 0, tgid: 42, start_ns: 5_000_000_000 };
     owners.shared().wait_for(&[key], Duration::from_secs(20));
     let (workload, outcome) = owners.name(&key, Some(&nginx())).expect("resolved");
-    (workload.map(|it| it.name).unwrap_or_default(), outcome)
+    (workload.map(|it| it.name.to_string()).unwrap_or_default(), outcome)
 }
 
 const V1: &str = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
@@ -205,7 +205,7 @@ fn listeners_are_named_in_their_first_scan() {
     let process = || Some(rstwatch_verdict::identity::workload(&nginx()));
     let mut all = [(key, process()), (gone, process())];
     owners.name_all(all.iter_mut().map(|(key, workload)| (&*key, workload)), Duration::from_secs(20));
-    let names = all.map(|(_, workload)| workload.map(|it| it.name).unwrap_or_default());
+    let names = all.map(|(_, workload)| workload.map(|it| it.name.to_string()).unwrap_or_default());
     assert_eq!(names, ["nginx.service", "nginx"]);
     assert_eq!(owners.counts().iter().map(|(_, count)| count).sum::<u64>(), 0, "listeners are not events");
 }
