@@ -213,13 +213,23 @@ pub(super) fn is_reject_shaped(rst: &Segment) -> bool {
     rst.flags & tcp_flag::ACK == 0 && rst.window == 0 && rst.ip_id == 0
 }
 
-pub(super) fn score(record: &ResetRecord, rst: &Segment, outstanding: bool, elapsed: Option<Duration>) -> Forgery {
+/// What the score needs besides the record.
+pub(super) struct Situation {
+    /// Data of ours is outstanding.
+    pub outstanding: bool,
+    /// Time since anything came from the peer.
+    pub heard: Option<Duration>,
+    /// Time since payload came from the peer.
+    pub received: Option<Duration>,
+}
+
+pub(super) fn score(record: &ResetRecord, rst: &Segment, situation: &Situation) -> Forgery {
     let mut signals = Vec::new();
     let expected = record.conn.ttl;
     let same_ttl = expected != 0 && rst.ttl == expected;
     signals.extend(ttl_signal(rst.ttl, expected));
-    signals.extend(shape_signals(record, rst, outstanding, same_ttl));
-    signals.extend(timestamp_fits(record, rst, elapsed).then_some(Signal::TimestampFits));
+    signals.extend(shape_signals(record, rst, situation, same_ttl));
+    signals.extend(timestamp_fits(record, rst, situation.heard).then_some(Signal::TimestampFits));
     Forgery {
         signals,
         same_ttl,
@@ -274,8 +284,9 @@ fn initial(ttl: u8) -> u8 {
     INITIAL_TTLS.into_iter().find(|initial| *initial >= ttl).unwrap_or(ttl)
 }
 
-fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_ttl: bool) -> Vec<Signal> {
+fn shape_signals(record: &ResetRecord, rst: &Segment, situation: &Situation, same_ttl: bool) -> Vec<Signal> {
     let mut signals = Vec::new();
+    let outstanding = situation.outstanding;
     if record.state == state::SYN_SENT {
         return signals;
     }
@@ -297,10 +308,12 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, outstanding: bool, same_tt
     // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
+    // So does our ACK of payload: the peer sent it, then aborted, and its RST overtook it.
+    let overtaken = challenged.zip(situation.received).is_some_and(|(age, received)| received <= age + CLOCK);
     // So does the ACK of the peer's FIN, which may have come at any time before the agent started.
     let fin_ago = facts::since(record, record.conn.fin.time_ns);
     let answers_fin_ack = facts::peer_closed(record) && fin_ago.is_none_or(|age| age < FIN_ACK);
-    if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge && !answers_fin_ack {
+    if bare && nothing_sent && record.tcp.probes_out == 0 && !answers_challenge && !overtaken && !answers_fin_ack {
         signals.push(Signal::Unprovoked);
     }
     // Every segment with an ACK advances rcv_wup (net/ipv4/tcp_output.c, tcp_select_window).
@@ -346,6 +359,9 @@ const MAX_WINDOW: u32 = 1 << 30;
 
 /// The longest time for the answer to the ACK of a FIN, which is sent at once.
 const FIN_ACK: Duration = Duration::from_secs(1);
+
+/// Jiffies are at most this long.
+const CLOCK: Duration = Duration::from_millis(10);
 
 /// The longest time for the answer to a challenge ACK.
 const CHALLENGE: Duration = Duration::from_nanos(CHALLENGE_NS);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rstwatch_common::record::{ResetRecord, Segment, role, state, tcp_flag};
 
 use super::facts::{header, peer_closed, unanswered};
+use super::forgery::Situation;
 use super::{Context, Correlation, Received, facts, forgery, idle};
 
 /// The shape of an RST segment. Linux sends two shapes, as do most other stacks.
@@ -82,8 +83,9 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
     let header = header(record);
     let unheard = idle::shortest(context.jiffies(tcp.received_age), context.jiffies(tcp.ack_age));
     let gap = idle::gap(record, context);
-    let mut forgery =
-        header.map_or_else(Default::default, |rst| forgery::score(record, rst, delivery.outstanding > 0, unheard));
+    let received = context.jiffies(tcp.received_age);
+    let situation = Situation { outstanding: delivery.outstanding > 0, heard: unheard, received };
+    let mut forgery = header.map_or_else(Default::default, |rst| forgery::score(record, rst, &situation));
     if delivery.received_any && !delivery.downloading && gap.length.is_some() && !gap.is_idle() {
         forgery.add_use();
     }

@@ -116,6 +116,14 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The number of an orphan's RST was one too high, because its FIN was lost; this one answers the challenge ACK.
     ("open_forgot", behind_a_challenge),
+    // The abort's RST overtook the peer's last data, and drew the challenge ACK; this one answers our ACK of that data, sooner
+    // than the challenge ACK can be answered.
+    ("open_forgot", || {
+        let mut record = behind_a_challenge();
+        record.tcp.rtt_min_us = 20_000;
+        record.tcp.received_age = 0;
+        record
+    }),
     // Its sequence number is one that we have not acknowledged yet.
     ("device_injected", || {
         let mut record = bare();
