@@ -8,7 +8,8 @@ use crate::conn_state::{slots, tombstones};
 use crate::facts::clock::{jiffies, now};
 use crate::facts::netns::net_of_sock;
 use crate::facts::socket::{
-    ages_of, family_of, flow_of, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives, unacknowledged, unread_of,
+    ages_of, family_of, flow_of, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives, unacknowledged,
+    unread_of,
 };
 use crate::facts::task::{current_tgid, read_current_process};
 use crate::kernel::{Base, field, setting, value};

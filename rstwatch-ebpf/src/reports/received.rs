@@ -17,25 +17,32 @@ use crate::words::copy;
 /// The socket `sk` accepted an RST; returns whether the detail was sent.
 #[inline(always)]
 pub fn report(sk: Typed, netns: u32, flow: &Flow, conn: &ConnState, now: u64) -> bool {
-    emit(Counted::Received, NO_REASON, Rate::Received, || cgroup_of(sk), now, |record| {
-        Head {
-            kind: kind::RECEIVED,
-            reason: u32::MAX,
-            time_ns: now,
-            sock: sk.address(),
-            conntrack_full_ns: conntrack_full_ns(netns),
-            netns,
-            flags: flags::TCP | flags::CONN_STATE,
-            sk_class: sk_class::FULL,
-            state: value!(sk, skc_state, u8),
-            flow,
-            segment: Some(&conn.rst.segment),
-        }
-        .write(record);
-        record.flags |= flags::OTHER_END_ALIVE * ends::is_other_alive(sk, flow, conn.role);
-        record.subflow = value!(sk, is_mptcp, u8) & 1;
-        record.cgroup = cgroup_of(sk);
-        copy(&mut record.conn, conn);
-        read_tcp(sk, now, &mut record.tcp);
-    })
+    emit(
+        Counted::Received,
+        NO_REASON,
+        Rate::Received,
+        || cgroup_of(sk),
+        now,
+        |record| {
+            Head {
+                kind: kind::RECEIVED,
+                reason: u32::MAX,
+                time_ns: now,
+                sock: sk.address(),
+                conntrack_full_ns: conntrack_full_ns(netns),
+                netns,
+                flags: flags::TCP | flags::CONN_STATE,
+                sk_class: sk_class::FULL,
+                state: value!(sk, skc_state, u8),
+                flow,
+                segment: Some(&conn.rst.segment),
+            }
+            .write(record);
+            record.flags |= flags::OTHER_END_ALIVE * ends::is_other_alive(sk, flow, conn.role);
+            record.subflow = value!(sk, is_mptcp, u8) & 1;
+            record.cgroup = cgroup_of(sk);
+            copy(&mut record.conn, conn);
+            read_tcp(sk, now, &mut record.tcp);
+        },
+    )
 }

@@ -15,20 +15,27 @@ use crate::facts::segment::Seen;
 /// The flow is seen from the end in whose name netfilter answered.
 #[inline(always)]
 pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
-    emit(Counted::Firewall, NO_REASON, Rate::Firewall, || netns.into(), now(), |record| {
-        Head {
-            kind: kind::FIREWALL,
-            reason: u32::MAX,
-            time_ns,
-            sock: 0,
-            conntrack_full_ns: conntrack_full_ns(netns),
-            netns,
-            flags: flags::SKB | extra,
-            sk_class: sk_class::NONE,
-            state: 0,
-            flow: &rejected.flow,
-            segment: Some(&rejected.segment),
-        }
-        .write(record);
-    });
+    emit(
+        Counted::Firewall,
+        NO_REASON,
+        Rate::Firewall,
+        || netns.into(),
+        now(),
+        |record| {
+            Head {
+                kind: kind::FIREWALL,
+                reason: u32::MAX,
+                time_ns,
+                sock: 0,
+                conntrack_full_ns: conntrack_full_ns(netns),
+                netns,
+                flags: flags::SKB | extra,
+                sk_class: sk_class::NONE,
+                state: 0,
+                flow: &rejected.flow,
+                segment: Some(&rejected.segment),
+            }
+            .write(record);
+        },
+    );
 }
