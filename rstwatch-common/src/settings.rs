@@ -51,7 +51,7 @@ pub const fn table_slots(connections: u32) -> u32 {
 }
 
 /// Slots behind them for each possible CPU, for sockets that have none.
-pub const SCRATCH_PER_CPU: u32 = 3;
+pub const SCRATCH_PER_CPU: u32 = 4;
 
 /// The smallest `connections`.
 pub const MIN_CONNECTIONS: u32 = 1 << 12;

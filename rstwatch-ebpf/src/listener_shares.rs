@@ -1,6 +1,7 @@
-//! Shares of the map of listeners: no user, cgroup or network namespace can fill more than half of it.
+//! Shares of the map of listeners: once it is three quarters full, no user, cgroup or network namespace that has half of it gets
+//! more.
 //!
-//! Counted by hash. Each listener keeps its own in the map, so that what was added is subtracted.
+//! Counted by hash. Each listener keeps its own hashes in the map, so that what was added is subtracted.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
@@ -16,9 +17,12 @@ const KINDS: u32 = 3;
 /// Bits of a share for each of them.
 const BITS: u32 = HASHES.trailing_zeros();
 
-/// Listeners by the kind of owner and its hash.
+/// Listeners by the kind of owner and its hash; in the last slot, all.
 #[map]
-static HELD: Array<u64> = Array::with_max_entries(KINDS * HASHES, 0);
+static HELD: Array<u64> = Array::with_max_entries(ALL + 1, 0);
+
+/// The slot of [`HELD`] that counts all listeners.
+const ALL: u32 = KINDS * HASHES;
 
 /// The share that a listener belongs to: the hashes of its user, cgroup and network namespace.
 #[inline(never)]
@@ -34,20 +38,24 @@ fn hash(number: u64) -> u32 {
     (mixed(setting!(hash_seed), number as u32, (number >> 32) as u32) >> 32) as u32 & (HASHES - 1)
 }
 
-/// Whether one of the three holds this many listeners.
+/// Whether a listener of this share must leave the room that remains in a map of `max` to others.
 #[inline(never)]
-pub fn holds(share: u32, listeners: u64) -> bool {
-    (0..KINDS).any(|kind| {
-        // SAFETY: a word of the map, read in one access.
-        HELD.get_ptr(index(share, kind)).is_some_and(|held| unsafe { held.read_volatile() } >= listeners)
-    })
+pub fn is_used_up(share: u32, max: u64) -> bool {
+    held(ALL) >= max / 4 * 3 && (0..KINDS).any(|kind| held(index(share, kind)) >= max / 2)
+}
+
+#[inline(always)]
+fn held(index: u32) -> u64 {
+    // SAFETY: a word of the map, read in one access.
+    HELD.get_ptr(index).map_or(0, |held| unsafe { held.read_volatile() })
 }
 
 /// A listener was put into the map (`change`: 1), or removed (-1).
 #[inline(never)]
 pub fn count(share: u32, change: i64) {
-    for kind in 0..KINDS {
-        if let Some(held) = HELD.get_ptr_mut(index(share, kind)) {
+    for kind in 0..=KINDS {
+        let index = if kind == KINDS { ALL } else { index(share, kind) };
+        if let Some(held) = HELD.get_ptr_mut(index) {
             add(held, change as u64);
         }
     }

@@ -20,14 +20,14 @@ use crate::kernel::{Base, offset, read_into, read_or_zero, value};
 use crate::listener_shares;
 use crate::words::{add_one, copy};
 
-/// Maximum listeners; of one user, cgroup or network namespace half as many.
+/// Maximum listeners.
 pub const MAX: u32 = 16_384;
 
 /// Listeners by the address of their socket.
 #[map]
 static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(MAX, 0);
 
-/// How many listeners found the map full.
+/// How many listeners found the map full, or their share of it used up.
 #[map]
 static UNLISTED: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -73,7 +73,7 @@ fn insert(sk: u64, owner: &Task) {
     // The element of a former listener at this address.
     remove(sk);
     let share = listener_shares::of(sk);
-    if listener_shares::holds(share, MAX as u64 / 2) {
+    if listener_shares::is_used_up(share, MAX.into()) {
         return count_unlisted();
     }
     let drops = value!(sk, sk_drops, u32);

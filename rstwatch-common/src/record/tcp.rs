@@ -32,6 +32,8 @@ pub mod state {
 pub mod sock_flag {
     /// Orphaned: no file refers to it.
     pub const DEAD: u32 = 1;
+    /// The peer's FIN has come (net/ipv4/tcp_input.c, tcp_fin).
+    pub const DONE: u32 = 1 << 1;
     /// SO_KEEPALIVE.
     pub const KEEPOPEN: u32 = 1 << 3;
     /// SO_LINGER.

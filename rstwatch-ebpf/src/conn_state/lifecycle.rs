@@ -8,8 +8,8 @@ use crate::conn_state::{slots, tombstones};
 use crate::facts::clock::{jiffies, now};
 use crate::facts::netns::net_of_sock;
 use crate::facts::socket::{
-    ages_of, family_of, flow_of, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives, unacknowledged,
-    unread_of,
+    ages_of, family_of, flow_of, has_fin, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives,
+    unacknowledged, unread_of,
 };
 use crate::facts::task::{current_tgid, read_current_process};
 use crate::kernel::{Base, field, setting, value};
@@ -133,8 +133,8 @@ fn closing(conn: &mut ConnState, sk: impl Base, now_ns: u64) {
         conn.closing.time_ns = now_ns;
         conn.closing.sent_age = ages.sent;
         conn.closing.received_age = ages.received;
-        // The ACK of our own keepalive is no sign of activity.
-        conn.closing.ack_age = if sends_keepalives(sk) { ages.received } else { ages.ack };
+        // The ACK of our own keepalive says nothing.
+        conn.closing.ack_age = if sends_keepalives(sk) { u32::MAX } else { ages.ack };
         quiet_before_closing(conn, sk);
         conn.rcv_nxt = value!(sk, rcv_nxt, u32);
         conn.closing.outstanding = unacknowledged(sk);
@@ -221,6 +221,9 @@ pub fn closed_without_slot(conn: &mut ConnState, sk: impl Base, owner: u64) {
 #[inline(never)]
 pub fn aborted_without_slot(conn: &mut ConnState, sk: impl Base, reset_state: u8, reason: u32, owner: u64) {
     met_late(conn, sk);
+    if has_fin(sk) {
+        conn.old_state = state::CLOSE_WAIT;
+    }
     aborted(conn, sk, reset_state, reason);
     leave_tombstone(conn, sk, owner);
 }
@@ -290,17 +293,17 @@ pub fn aborted(conn: &mut ConnState, sk: impl Base, reset_state: u8, reason: u32
     conn.reset_state = reset_state;
     conn.reset.unread = unread_of(sk);
     conn.marks |= mark::ABORTED;
-    // close() orphans before some of its aborts: such a socket was accepted, and closed by its owner.
-    if !accepted && conn.marks & mark::CLOSED_BY_OWNER == 0 {
+    // close() orphans before some of its aborts: such a socket was accepted, and closed by its owner. A child that was never
+    // accepted is disconnected before it is orphaned (net/ipv4/inet_connection_sock.c, inet_child_forget).
+    if is_orphaned(sk) {
+        conn.marks |= mark::ORPHANED | mark::CLOSED_BY_OWNER;
+    } else if !accepted && conn.marks & mark::CLOSED_BY_OWNER == 0 {
         conn.marks |= mark::UNACCEPTED;
     }
     conn.rcv_nxt = value!(sk, rcv_nxt, u32);
     conn.snd_nxt = value!(sk, snd_nxt, u32);
     if lingers_zero(sk) {
         conn.marks |= mark::LINGER0;
-    }
-    if is_orphaned(sk) {
-        conn.marks |= mark::ORPHANED;
     }
     if value!(sk, icsk_probes_out, u8) > 0 && value!(sk, packets_out, u32) == 0 {
         conn.marks |= mark::PROBING;

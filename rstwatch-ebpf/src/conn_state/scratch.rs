@@ -9,7 +9,7 @@ use rstwatch_common::settings::{SCRATCH_PER_CPU, table_slots};
 
 use crate::conn_state::table;
 use crate::kernel::{number_of, setting};
-use crate::words::clear;
+use crate::words::{clear, copy};
 
 /// What a state is used for. One each, because a softirq with another hook may interrupt a hook.
 #[derive(Clone, Copy)]
@@ -19,11 +19,13 @@ pub enum Purpose {
     Closed,
     /// A connection that this host aborts.
     Aborted,
-    /// The header of an RST, until the socket has accepted it in the same softirq.
+    /// The header of an RST, until the socket accepts it.
     Received,
+    /// A connection that accepts an RST.
+    Accepting,
 }
 
-const _: () = assert!(Purpose::Received as u32 + 1 == SCRATCH_PER_CPU);
+const _: () = assert!(Purpose::Accepting as u32 + 1 == SCRATCH_PER_CPU);
 
 /// An empty state. (Never NULL, but verifiers do not know.)
 #[inline(always)]
@@ -41,25 +43,23 @@ pub fn empty(purpose: Purpose) -> *mut ConnState {
 pub fn received_by(sk: *mut c_void) -> *mut ConnState {
     let conn = empty(Purpose::Received);
     if !conn.is_null() {
-        // SAFETY: a word of the slot.
+        // SAFETY: a word of the slot. Written before the header, and compared after it.
         unsafe { table::identity(conn).write_volatile(number_of(sk)) };
     }
     conn
 }
 
-/// The state with the header of the RST that this socket is accepting, or an empty one if this CPU has not just seen it.
+/// A state with the header of the RST that this socket is accepting, if this CPU has just seen it; else an empty one.
 #[inline(always)]
 pub fn take_received(sk: *mut c_void) -> *mut ConnState {
-    let conn = at(Purpose::Received);
+    let (header, conn) = (at(Purpose::Received), empty(Purpose::Accepting));
     // SAFETY: as above.
-    if let Some(conn) = unsafe { conn.as_mut() } {
-        let identity = table::identity(conn);
-        // SAFETY: a word of the slot.
-        if unsafe { identity.read_volatile() } != number_of(sk) {
-            clear(conn);
+    if let (Some(header), Some(conn)) = unsafe { (header.as_mut(), conn.as_mut()) } {
+        copy(&mut conn.rst, &header.rst);
+        // SAFETY: a word of the slot. Read last: a softirq may have brought another socket's header meanwhile.
+        if unsafe { table::identity(header).read_volatile() } != number_of(sk) {
+            clear(&mut conn.rst);
         }
-        // SAFETY: as above.
-        unsafe { identity.write_volatile(0) };
     }
     conn
 }

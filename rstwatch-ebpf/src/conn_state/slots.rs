@@ -198,7 +198,9 @@ extern "C" fn take_slot(word: u64) -> u32 {
     } else {
         // Nobody makes room for a socket without a known owner: it may be the largest owner's.
         let known = 1 ^ share::is_zero(word >> OWNER_AT);
-        share::last(known * share::hoarded(index, word) & share::replaceable(index, word))
+        let hoarded = known * share::hoarded(index, word);
+        let own = hoarded & share::replaceable(index, word);
+        share::last(own | hoarded * share::is_zero(own as u64))
     };
     if slot >= bucket::SLOTS {
         return NONE;

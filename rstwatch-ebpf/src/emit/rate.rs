@@ -60,20 +60,25 @@ pub extern "C" fn within(rate: u32, now: u64) -> u32 {
 /// Owners that have a rate of their own, by hash.
 const OWNERS: u32 = 256;
 
-/// The part of the common rate that each owner has besides it.
+/// Each owner has this part of the common rate in addition. All owners together have as much as that rate once more.
 const PART: u64 = 16;
 
-/// Arrival times as in [`RATES`], by kind and owner.
+/// Arrival times as in [`RATES`], by kind and owner; behind them those of all owners together, by kind.
 #[map]
-static OWN_RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries(OWNERS * 8, 0);
+static OWN_RATES: PerCpuArray<u64> = PerCpuArray::with_max_entries((OWNERS + 1) * 8, 0);
 
-/// The same by the rate of one owner, a cgroup or a network namespace: another one's flood does not hide its resets.
+/// 1 if an event of this owner, a cgroup or a network namespace, may be sent beyond the common rate, else 0: another owner's
+/// flood does not hide its resets.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn within_own(rate: u32, owner: u64, now: u64) -> u32 {
     let hash = (mixed(setting!(hash_seed), owner as u32, (owner >> 32) as u32) >> 32) as u32;
-    let slot = OWN_RATES.get_ptr_mut(rate * OWNERS + hash % OWNERS);
-    slot.map_or(0, |slot| passes(slot, now, setting!(detail_interval_ns) * PART))
+    let interval = setting!(detail_interval_ns);
+    let own = OWN_RATES.get_ptr_mut(rate * OWNERS + hash % OWNERS);
+    if own.map_or(0, |slot| passes(slot, now, interval * PART)) == 0 {
+        return 0;
+    }
+    OWN_RATES.get_ptr_mut(OWNERS * 8 + rate).map_or(0, |slot| passes(slot, now, interval))
 }
 
 /// The generic cell rate algorithm (ITU-T I.371) in nanoseconds.

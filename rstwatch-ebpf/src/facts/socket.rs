@@ -156,6 +156,12 @@ pub fn is_orphaned(sk: impl Base) -> bool {
     has_flag(sk, sock_flag::DEAD)
 }
 
+/// Whether the peer's FIN has come.
+#[inline(always)]
+pub fn has_fin(sk: impl Base) -> bool {
+    has_flag(sk, sock_flag::DONE)
+}
+
 /// Whether SO_KEEPALIVE is set: our own probes draw ACKs.
 #[inline(always)]
 pub fn sends_keepalives(sk: impl Base) -> bool {

@@ -36,17 +36,16 @@ pub fn sample(ctx: *mut TaskFile) -> i32 {
 
 /// The side that sent the last payload.
 ///
-/// If both payloads have the same time, the last ACK decides. A later ACK without payload acknowledged our last payload. An ACK
-/// at the same time came with a response if we are the client; if we are the server it may have come with the next request,
-/// which the server acknowledges a moment later.
+/// If both payloads have the same time, the last ACK decides, unless keepalives of our own draw ACKs. A later ACK without payload
+/// acknowledged our last payload. An ACK at the same time came with a response if we are the client; if we are the server it may
+/// have come with the next request, which the server acknowledges a moment later.
 #[inline(always)]
 fn last_payload_of(ages: &Ages, client: bool, sk: u64) -> u16 {
-    // A later ACK may also answer a keepalive of ours.
     let decisive = !sends_keepalives(sk);
     let tie = ages.sent == ages.received;
     if ages.sent < ages.received || (tie && decisive && ages.ack < ages.received) {
         last_payload::OURS
-    } else if ages.received < ages.sent || client || active_after_ack(sk, ages.received) {
+    } else if ages.received < ages.sent || (client && decisive) || active_after_ack(sk, ages.received) {
         last_payload::PEERS
     } else {
         last_payload::UNKNOWN

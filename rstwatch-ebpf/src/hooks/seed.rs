@@ -31,6 +31,10 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
     if family_of(sk) == 0 {
         return 0;
     }
+    // A socket that has no connection any more, or none yet: no change of state would free its slot.
+    if value!(sk, skc_state, u8) == state::CLOSE {
+        return 0;
+    }
     let Some(socket) = Typed::new(typed) else { return 0 };
     let found = slots::get_or_create(typed, || share::owner_of(socket));
     // SAFETY: the state of a socket that the file holds.

@@ -79,6 +79,9 @@ impl<S: Base> Sent<S> {
         } else if conn.marks & mark::RECEIVED != 0 {
             phantom = phantom_flag(conn.marks & mark::RECEIVED_LOST == 0);
             conn.marks &= !(mark::RECEIVED | mark::RECEIVED_LOST);
+        } else {
+            // The socket had no slot when it seemed to receive one.
+            phantom = phantoms::take(sk).map_or(0, phantom_flag);
         }
         (Some(conn), flags::CONN_STATE | phantom)
     }

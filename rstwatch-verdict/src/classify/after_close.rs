@@ -118,7 +118,7 @@ pub(super) fn closed_when_idle(evidence: &Evidence) -> bool {
 /// This host sent a short message after an idle period and closed. The periodic scan had not sampled the connection
 /// before that message.
 pub(super) fn closed_unsampled(evidence: &Evidence) -> bool {
-    closed(evidence).is_some_and(|end| end.unsampled && idle(end)) && with_data(evidence)
+    closed(evidence).is_some_and(|end| end.unsampled && idle(end))
 }
 
 /// Only likely: the final message may have been a late response, or a request that came within the same tick as the
@@ -127,7 +127,13 @@ pub(super) fn closed_with_closing_message(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(idle) && with_data(evidence)
 }
 
+/// This host closed, and may have been idle: a request has the time of the last response.
 pub(super) fn gave_up_or_closed(evidence: &Evidence) -> bool {
+    closed(evidence).is_some_and(|end| end.maybe_idle && end.idle.is_none()) && with_data(evidence)
+}
+
+/// A sample found that request.
+pub(super) fn closed_likely_in_use(evidence: &Evidence) -> bool {
     closed(evidence).is_some_and(|end| end.uncertain && end.idle.is_none()) && with_data(evidence)
 }
 
@@ -202,7 +208,12 @@ pub(super) fn say_tail_of_reset(evidence: &Evidence) -> String {
 
 /// The last segments of a connection that this host had closed when it was idle.
 pub(super) fn tail_when_idle(evidence: &Evidence) -> bool {
-    past(evidence).is_some_and(|end| end.ending == Ending::Closed && idle(end) && !end.unsampled)
+    past(evidence).is_some_and(|end| end.ending == Ending::Closed && idle(end))
+}
+
+/// The same, where the connection may have been idle.
+pub(super) fn tail_unclear(evidence: &Evidence) -> bool {
+    tail(evidence) && past(evidence).is_some_and(|end| end.maybe_idle)
 }
 
 /// The last segment of a connection that this host ended: it carries no data, or was in flight when the kernel aborted

@@ -169,11 +169,6 @@ pub(super) fn closed_idle(evidence: &Evidence) -> Vec<Cause> {
     if order_seen { vec![IdleReaped, ProcessDied] } else { vec![IdleReaped, DataAfterClose, ProcessDied] }
 }
 
-/// Whether this end's part in a connection was seen, and with it whether a request was open.
-fn role_seen(evidence: &Evidence) -> bool {
-    received(evidence).is_some_and(|it| it.role_seen)
-}
-
 /// The peer's FIN came while the connection was in use.
 pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
     match received(evidence) {
@@ -186,7 +181,8 @@ pub(super) fn closed_busy(evidence: &Evidence) -> Vec<Cause> {
 /// Both sides had closed, and the peer's stack had forgotten the connection.
 pub(super) fn both_closed(evidence: &Evidence) -> Vec<Cause> {
     let idle = received(evidence).is_some_and(|it| it.gap.was_idle_at_fin());
-    match (idle, role_seen(evidence)) {
+    let order_seen = received(evidence).is_some_and(|it| it.role_seen && !it.gap.order_unknown);
+    match (idle, order_seen) {
         (true, _) => vec![IdleReaped, DataAfterClose, ProcessDied],
         (false, false) => vec![DataAfterClose, IdleReaped, ProcessDied],
         (false, true) => vec![DataAfterClose, ProcessDied],
@@ -233,6 +229,11 @@ pub(super) fn exit_unclear(evidence: &Evidence) -> Vec<Cause> {
 /// This host had closed an idle connection, unless a request had the time of the last response.
 pub(super) fn closed_idle_here(evidence: &Evidence) -> Vec<Cause> {
     if end(evidence).is_some_and(|end| end.uncertain) { vec![IdleReaped, DataAfterClose] } else { vec![IdleReaped] }
+}
+
+/// This host had closed, most likely with a request open: the order of two messages is not known.
+pub(super) fn gave_up_or_closed(_: &Evidence) -> Vec<Cause> {
+    vec![DataAfterClose, IdleReaped]
 }
 
 fn end(evidence: &Evidence) -> Option<&End> {

@@ -131,7 +131,8 @@ rules! {
     closed_when_idle: IdleReaped by LocalKernel, Certain; when a::closed_when_idle; says a::say_closed;
     closed_unsampled: NoSuchConnection by LocalKernel, Likely; when a::closed_unsampled; among c::closed_here_unsampled; says |_| "this host sent something after the client had been silent, and closed: a closing message, or the end of a response".into();
     closed_with_closing_message: IdleReaped by LocalKernel, Likely; when a::closed_with_closing_message; among c::closed_idle_here; says a::say_closed;
-    gave_up_or_closed: DataAfterClose by LocalKernel, Likely; when a::gave_up_or_closed; says a::say_closed;
+    gave_up_or_closed: NoSuchConnection by LocalKernel, Likely; when a::gave_up_or_closed; among c::gave_up_or_closed; says a::say_closed;
+    closed_likely_in_use: DataAfterClose by LocalKernel, Likely; when a::closed_likely_in_use; says a::say_closed;
     closed_then_data: DataAfterClose by LocalKernel, Certain; when a::closed_then_data; says a::say_closed;
     half_closed_then_data: DataAfterClose by LocalKernel, Likely; when a::half_closed_then_data; says a::say_closed;
     data_after_close: NoSuchConnection by LocalKernel, Likely; when a::data_after_close; among c::closed_here; says |_| "data arrived after this host had closed; the idle time before the close was not seen".into();
@@ -139,7 +140,8 @@ rules! {
     resumed_after_idle: MiddleboxIdle by LocalKernel, Likely; when a::resumed_after_idle; says a::say_resumed;
     resumed: MiddleboxInjected by LocalKernel, Likely; when a::resumed; says a::say_resumed;
     tail_of_reset: Unknown by LocalKernel, Likely; when a::tail_of_reset; says a::say_tail_of_reset;
-    tail_when_idle: IdleReaped by LocalKernel, Likely; when a::tail_when_idle; says a::say_tail;
+    tail_when_idle: IdleReaped by LocalKernel, Likely; when a::tail_when_idle; among c::closed_idle_here; says a::say_tail;
+    tail_unclear: NoSuchConnection by LocalKernel, Likely; when a::tail_unclear; among c::gave_up_or_closed; says a::say_tail;
     tail: DataAfterClose by LocalKernel, Likely; when a::tail; says a::say_tail;
     unknown_here: NoSuchConnection by LocalKernel, Likely; when a::unknown_here; among c::unknown_here; says a::say_unknown_here;
 

@@ -154,7 +154,7 @@ pub(super) fn of(record: &ResetRecord, context: &Context) -> Option<End> {
     // The other side was silent. A program that aborts sends no closing message first: the abort may discard it.
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let quiet = if conn.marks & mark::ABORTED != 0 { sent.min(received) } else { received };
-    let maybe_idle = uncertain && is_gap(quiet, context);
+    let maybe_idle = uncertain && is_gap(quiet, context) && !request_sampled(conn);
     Some(End {
         ago: Duration::from_nanos(record.time_ns.saturating_sub(ended)),
         idle,
@@ -234,7 +234,7 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     let response_open = conn.role == role::SERVER && (received < sent || (received_any && !sent_any));
     // On an older connection the client delays the ACK of a response, so an ACK with the same time came with the next
     // request.
-    let likely_request = conn.sampled.last_payload == last_payload::PEERS || is_old(conn);
+    let likely_request = request_sampled(conn) || (is_old(conn) && acks_count(conn));
     let next_request_open = conn.role == role::SERVER && tie && !acknowledged_later && likely_request;
     if next_request_open && is_gap(received) {
         return Interrupted::Work { uncertain: true, request: None };
@@ -257,6 +257,16 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
 /// Segments of a new connection that are acknowledged at once (TCP_MAX_QUICKACKS, include/net/tcp.h).
 const QUICK_ACKS: u16 = 16;
 
+/// Whether a sample found a request after the last response, and no other has come since.
+fn request_sampled(conn: &ConnState) -> bool {
+    conn.sampled.last_payload == last_payload::PEERS && closing_sample(conn).follows(conn.closing.received_age)
+}
+
+/// Whether the time of the last ACK says something: with keepalives of our own it does not.
+fn acks_count(conn: &ConnState) -> bool {
+    conn.closing.ack_age != u32::MAX
+}
+
 fn is_old(conn: &ConnState) -> bool {
     conn.sampled.closing_quiet != 0 && conn.sampled.segs_out.saturating_add(conn.sampled.closing_segs) > QUICK_ACKS
 }
@@ -265,24 +275,30 @@ fn is_old(conn: &ConnState) -> bool {
 fn final_message(conn: &ConnState, context: &Context) -> Interrupted {
     let (sent, received) = (conn.closing.sent_age, conn.closing.received_age);
     let sampled = &conn.sampled;
-    // Its first payload: nothing but a request can have come before.
-    let no_response = sampled.last_payload == last_payload::UNKNOWN && sampled.segs_out == 0;
-    let sample = Sample {
-        age: sample::age(sampled, sampled.closing_quiet),
-        request_open: sampled.last_payload == last_payload::PEERS || (no_response && conn.closed.bytes_received > 0),
-        segments: sampled.closing_segs,
-    };
-    match sample.last_messages(received, context) {
+    match closing_sample(conn).last_messages(received, context) {
         LastMessages::Few if u32::from(sampled.closing_bytes) <= MAX_CLOSING_BYTES => {
             let idle = sampled.closing_quiet.saturating_sub(sent);
             let closing_message = is_gap(idle, context);
-            Interrupted::Idle { jiffies: idle.max(sent.min(received)), closing_message, uncertain: false }
+            let uncertain = sampled.last_payload == last_payload::UNKNOWN;
+            Interrupted::Idle { jiffies: idle.max(sent.min(received)), closing_message, uncertain }
         }
-        LastMessages::Few => Interrupted::Work { uncertain: true, request: None },
         LastMessages::Response | LastMessages::Stream => {
             Interrupted::Idle { jiffies: sent.min(received), closing_message: false, uncertain: false }
         }
-        LastMessages::Unknown => Interrupted::Unsampled { jiffies: received },
+        LastMessages::Few | LastMessages::Unknown => Interrupted::Unsampled { jiffies: received },
+    }
+}
+
+/// The last sample, seen from the end of our side.
+fn closing_sample(conn: &ConnState) -> Sample {
+    let sampled = &conn.sampled;
+    // Its first payload: nothing but a request can have come before.
+    let no_response = sampled.last_payload == last_payload::UNKNOWN && sampled.segs_out == 0;
+    Sample {
+        age: sample::age(sampled, sampled.closing_quiet),
+        quiet: sample::quiet_at(sampled),
+        request_open: sampled.last_payload == last_payload::PEERS || (no_response && conn.closed.bytes_received > 0),
+        segments: sampled.closing_segs,
     }
 }
 

@@ -162,7 +162,7 @@ fn idle_at_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let sample = sample_at_fin(conn);
     // Same jiffy: the periodic scan's sample decides who sent last.
     let tie = conn.fin.sent_age == conn.fin.received_age;
-    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.request_open);
+    let unanswered = conn.fin.sent_age < conn.fin.received_age || (tie && sample.is_open_after(conn.fin.sent_age));
     // Segments that were sent after the FIN do not count.
     let never_answered = record.tcp.data_segs_in == 0 && conn.fin.segs_out > 0;
     let request_open = conn.role == role::CLIENT && (unanswered || never_answered) && !crossed(record, context);
@@ -191,7 +191,10 @@ fn response_open_at_fin(record: &ResetRecord) -> bool {
 
 /// How long before the client's FIN the request came that was open then.
 pub(super) fn request_before_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
-    let open = record.conn.fin.time_ns != 0 && response_open_at_fin(record);
+    let fin = &record.conn.fin;
+    // At the same time, the request may have been answered.
+    let unanswered = fin.received_age < fin.sent_age || record.tcp.data_segs_out == 0;
+    let open = fin.time_ns != 0 && unanswered && response_open_at_fin(record);
     open.then(|| context.jiffies(record.conn.fin.received_age)).flatten()
 }
 
@@ -226,6 +229,7 @@ fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
 fn sample_at_fin(conn: &ConnState) -> Sample {
     Sample {
         age: sample::age(&conn.sampled, conn.sampled.fin_quiet),
+        quiet: sample::quiet_at(&conn.sampled),
         // Before the first response, our request may have the time of the handshake.
         request_open: conn.sampled.last_payload == last_payload::OURS
             || (conn.sampled.segs_out != 0 && conn.sampled.segs_in == 0),

@@ -13,12 +13,12 @@ const MAX_CLOSING_SEGMENTS: u16 = 2;
 pub(super) enum LastMessages {
     /// The response to a request that was open when the sample was taken.
     Response,
-    /// One or two segments that answer no request.
+    /// One or two segments, while no request was seen open.
     Few,
     /// More, at intervals below [`GAP`].
     Stream,
-    /// The sample does not show it: there is none, it precedes the other side's last message, or so much time passed after
-    /// it that an idle period may have followed.
+    /// The sample does not show it: there is none, it precedes the other side's last message, nothing came after it, or so
+    /// much time passed around it that an idle period may have come between.
     Unknown,
 }
 
@@ -29,6 +29,8 @@ pub(super) struct Sample {
     pub age: Option<u32>,
     /// Whether a request was open when it was taken.
     pub request_open: bool,
+    /// How long the connection had been quiet then, in jiffies.
+    pub quiet: u32,
     /// Segments with payload since, modulo 2^16.
     pub segments: u16,
 }
@@ -39,16 +41,22 @@ impl Sample {
         self.age.is_some_and(|sampled| sampled < age)
     }
 
+    /// Whether a request was open after a message that came `age` jiffies before the end.
+    pub(super) fn is_open_after(&self, age: u32) -> bool {
+        self.request_open && self.follows(age)
+    }
+
     /// What came after it, where the other side sent its last message `silence` jiffies before the end.
     pub(super) fn last_messages(&self, silence: u32, context: &Context) -> LastMessages {
-        let recent = self.age.and_then(|age| context.jiffies(age)).is_some_and(|age| age < GAP);
-        if !self.follows(silence) {
+        let short = |jiffies| context.jiffies(jiffies).is_some_and(|length| length < GAP);
+        let recent = self.age.is_some_and(short);
+        if self.segments == 0 || !self.follows(silence) {
             LastMessages::Unknown
         } else if self.request_open && (recent || self.segments == 1) {
             LastMessages::Response
         } else if !self.request_open && self.segments <= MAX_CLOSING_SEGMENTS {
             LastMessages::Few
-        } else if recent {
+        } else if recent && short(self.quiet) {
             LastMessages::Stream
         } else {
             LastMessages::Unknown
@@ -59,6 +67,10 @@ impl Sample {
 /// Jiffies from the last sample until the end, which came `quiet` jiffies after the payload that was the last one at that
 /// sample. `None` without a sample, or if the end came while it was being written.
 pub(super) fn age(sampled: &Sampled, quiet: u32) -> Option<u32> {
-    let silent = sampled.jiffies.wrapping_sub(sampled.active);
-    (quiet != 0).then(|| quiet.checked_sub(silent)).flatten()
+    (quiet != 0).then(|| quiet.checked_sub(quiet_at(sampled))).flatten()
+}
+
+/// Jiffies from the last payload until the last sample.
+pub(super) fn quiet_at(sampled: &Sampled) -> u32 {
+    sampled.jiffies.wrapping_sub(sampled.active)
 }

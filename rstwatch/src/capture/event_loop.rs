@@ -83,7 +83,11 @@ impl Capture {
         node: &Arc<str>,
     ) -> anyhow::Result<Self> {
         let Attached { programs, events, counters, reasons, probes, gaps, seed, sampler, tables } = attached;
-        let seeding = seed.and_then(|seed| seed.start().ok());
+        let seeding = seed.and_then(|seed| {
+            let failed =
+                |error: &std::io::Error| tracing::warn!("sockets older than rstwatch may lack an owner: {error}");
+            seed.start().inspect_err(failed).ok()
+        });
         let sampling = sampler.and_then(|sampler| sampler.start().ok());
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
         let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);

@@ -14,6 +14,9 @@ use super::scope::Scope;
 use super::settings::{self, Limits};
 use super::{capabilities, layout, object};
 
+/// The numbers of all CPUs that the kernel may ever bring up.
+const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
+
 /// The loaded object: maps exist, programs wait to be verified.
 pub(super) struct LoadedObject {
     /// The kernel's BTF, parsed by this crate.
@@ -86,10 +89,15 @@ impl LoadedObject {
     }
 }
 
-/// CPUs that the kernel may ever bring up.
+/// The highest number of a CPU that the kernel may ever bring up, plus one.
 fn possible_cpus() -> anyhow::Result<u32> {
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
-    Ok(u32::try_from(cpus)?)
+    let text = std::fs::read_to_string(POSSIBLE_CPUS).with_context(|| format!("{POSSIBLE_CPUS} cannot be read"))?;
+    last_cpu(&text).map(|last| last + 1).with_context(|| format!("{POSSIBLE_CPUS}: {text:?} is no list of CPUs"))
+}
+
+/// The last CPU of a list such as `0-3,8-11`.
+fn last_cpu(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
 /// The running kernel's BTF.
@@ -145,6 +153,15 @@ mod tests {
     use aya::sys::SyscallError;
 
     use super::*;
+
+    #[test]
+    fn the_last_cpu_of_a_list_counts() {
+        for (list, last) in
+            [("0\n", Some(0)), ("0-3\n", Some(3)), ("0-3,8-11\n", Some(11)), ("0,2\n", Some(2)), ("\n", None)]
+        {
+            assert_eq!(last_cpu(list), last, "{list:?}");
+        }
+    }
 
     #[test]
     fn only_a_full_map_means_too_many_namespaces() {

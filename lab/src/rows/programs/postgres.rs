@@ -15,8 +15,7 @@ use crate::network::ns::run;
 use crate::network::procnet::State;
 use crate::network::program::{Folder, Program};
 use crate::network::sock::Tcp;
-use crate::rows::idle::REAPED_BY_SERVER;
-use crate::rows::table::{BASE, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{A_FIN, BASE, C, KERNEL, PEER, Row, S, received, sent};
 use crate::rows::{Scene, idle};
 use crate::wait::SOON;
 
@@ -28,6 +27,7 @@ const USER: &[u8] = b"user\0postgres\0database\0postgres\0\0";
 const READY: &[u8] = b"Z\0\0\0\x05I";
 /// The message BackendKeyData up to its length; the process id follows.
 const BACKEND: &[u8] = b"K\0\0\0\x0c";
+const SAMPLED_LATE: &str = "a backend takes a while from its closing message to its exit: a sample in between shows the message, and not the silence before it";
 /// PostgreSQL refuses to run as root.
 const NOBODY: &str = "65534";
 /// Keeps access to the lab's files without being root.
@@ -41,7 +41,10 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["postgres", "initdb", "setpriv"],
         make: idle_session,
         rsts: &[(S, 1)],
-        wants: REAPED_BY_SERVER,
+        wants: &[
+            sent(S, "idle_reaped", KERNEL).no_socket().why(SAMPLED_LATE),
+            received(C, "idle_reaped", PEER).why(A_FIN),
+        ],
         ..BASE
     },
     Row {

@@ -210,6 +210,43 @@ pub(super) const CASES: &[Case] = &[
         record.conn.closing.received_age = record.conn.closing.sent_age;
         record
     }),
+    // A sample found the request.
+    ("closed_likely_in_use", || {
+        let mut record = used(closed(5_000));
+        record.conn.closing.ack_age = jiffies(5_000);
+        record.conn.sampled.jiffies = jiffies(600);
+        record.conn.sampled.closing_quiet = jiffies(5_000);
+        record.conn.sampled.last_payload = last_payload::PEERS;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // The same with keepalives of our own, whose ACKs say nothing.
+    ("closed_with_closing_message", || {
+        let mut record = used(closed(5_000));
+        record.conn.closing.ack_age = u32::MAX;
+        record.conn.sampled.closing_quiet = jiffies(5_000);
+        record.conn.sampled.segs_out = 50;
+        record.conn.closing.received_age = record.conn.closing.sent_age;
+        record
+    }),
+    // Sampled between the last message and the close: what that message was is not known.
+    ("closed_unsampled", || {
+        let mut record = used(closed(5_000));
+        record.conn.closing.sent_age = jiffies(500);
+        record.conn.sampled.closing_quiet = jiffies(500);
+        record.conn.sampled.jiffies = jiffies(300);
+        record
+    }),
+    // More than a closing message, after a silence that the sample had found: a page, or a long closing message.
+    ("closed_unsampled", || {
+        let mut record = used(closed(5_000));
+        record.conn.closing.sent_age = 0;
+        record.conn.sampled.jiffies = jiffies(4_600);
+        record.conn.sampled.closing_quiet = jiffies(5_000);
+        record.conn.sampled.last_payload = last_payload::OURS;
+        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (900, 3);
+        record
+    }),
     // The server had a request and never sent anything.
     ("closed_then_data", || {
         let mut record = closed(5_000);
@@ -217,7 +254,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A message after an idle period, longer than closing messages usually are: uncertain.
-    ("gave_up_or_closed", || {
+    ("closed_unsampled", || {
         let mut record = closed(3_000);
         record.conn.closing.sent_age = 0;
         record.conn.sampled.closing_quiet = jiffies(3_000);
@@ -320,6 +357,15 @@ pub(super) const CASES: &[Case] = &[
     // Only a FIN: both sides had closed, no data was lost.
     ("tail_when_idle", || {
         let mut record = closed(60_000);
+        record.segment.payload = 0;
+        record
+    }),
+    // A client closed, and its last request has the time of the last response.
+    ("tail_unclear", || {
+        let mut record = used(closed(5_000));
+        record.conn.role = role::CLIENT;
+        record.conn.closing.ack_age = jiffies(4_960);
+        record.conn.closing.received_age = record.conn.closing.sent_age;
         record.segment.payload = 0;
         record
     }),

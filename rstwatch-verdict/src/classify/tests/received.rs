@@ -120,7 +120,8 @@ pub(super) const CASES: &[Case] = &[
     // than the challenge ACK can be answered.
     ("open_forgot", || {
         let mut record = behind_a_challenge();
-        record.tcp.rtt_min_us = 20_000;
+        record.tcp.rtt_min_us = 1_500;
+        record.conn.challenge.time_ns = NOW_NS - SECOND / 10_000;
         record.tcp.received_age = 0;
         record
     }),
@@ -199,6 +200,8 @@ pub(super) const CASES: &[Case] = &[
     // The request has the time of the response before it; a sample was taken while it was open.
     ("wrote_after_fin", || {
         let mut record = within_a_tick(after_fin(bare(), 3_000));
+        record.conn.sampled.jiffies = jiffies(500);
+        record.conn.sampled.fin_quiet = jiffies(3_000);
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
@@ -254,6 +257,7 @@ pub(super) const CASES: &[Case] = &[
         record.conn.fin.unread = 25;
         record.conn.sampled.jiffies = jiffies(2_500);
         record.conn.sampled.fin_quiet = jiffies(3_000);
+        record.conn.sampled.fin_segs = 1;
         record.conn.sampled.last_payload = last_payload::OURS;
         record
     }),
@@ -345,6 +349,7 @@ pub(super) const CASES: &[Case] = &[
         record.conn.fin.unread = 25;
         record.conn.sampled.jiffies = jiffies(59_500);
         record.conn.sampled.fin_quiet = jiffies(60_000);
+        record.conn.sampled.fin_segs = 1;
         record
     }),
     // A stream from the peer until the end: the FIN carries no closing message.
