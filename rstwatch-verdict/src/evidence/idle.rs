@@ -108,7 +108,7 @@ fn order_unknown(conn: &ConnState, context: &Context) -> bool {
     idle && conn.fin.sent_age == conn.fin.received_age
 }
 
-/// Whether a sample tells who had sent last before the peer's FIN.
+/// Whether a sample shows which end sent the last payload before the peer's FIN.
 fn order_sampled(conn: &ConnState) -> bool {
     sample_at_fin(conn).follows(conn.fin.received_age) && conn.sampled.last_payload != last_payload::UNKNOWN
 }
