@@ -80,6 +80,8 @@ layout! {
     net_inum: "net" "ns.inum",
     net_cookie: "net" "net_cookie",
     sk_protocol: "sock" "sk_protocol",
+    sk_slock: "sock" "sk_lock.slock",
+    sk_lock_owned: "sock" "sk_lock.owned",
     sk_shutdown: "sock" "sk_shutdown",
     sk_uid: "sock" "sk_uid",
     sk_lingertime: "sock" "sk_lingertime",

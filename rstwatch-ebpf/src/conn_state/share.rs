@@ -1,9 +1,9 @@
 //! Shares of the table: connections in masses cannot take all the room.
 //!
 //! A hash selects the bucket, so each bucket is a random sample of the whole. In a full bucket a living connection takes the slot
-//! of a user, a cgroup or a network namespace that holds at least two more than its own: nobody is kept out, and each gets an
-//! equal share at least, as long as others want the rest. A tombstone takes the oldest slot, but one of its own where its owner
-//! holds half. No counter can drift, and nothing is done while there is a free slot.
+//! of a user, a cgroup or a network namespace that holds at least two more than its own, so each that asks for slots gets an
+//! equal share at least. A tombstone takes the oldest slot, but one of its own where its owner holds half. No counter can drift,
+//! and nothing is done while there is a free slot.
 
 use crate::conn_state::bucket;
 use crate::conn_state::hash::mixed;

@@ -19,9 +19,6 @@ use crate::kernel::{setting, value};
 pub fn sample(ctx: *mut TaskFile) -> i32 {
     let Some((_, typed)) = tcp_socket(ctx) else { return 0 };
     let sk = typed as u64;
-    if value!(sk, skc_state, u8) != state::ESTABLISHED {
-        return 0;
-    }
     let found = slots::get(typed);
     // SAFETY: the state of a socket that the file holds.
     if let Some(conn) = unsafe { found.as_mut() } {
@@ -68,10 +65,27 @@ fn active_after_ack(sk: u64, jiffies_ago: u32) -> bool {
     acknowledged != 0 && !keepalive && value!(sk, tcp_mstamp, u64).wrapping_sub(acknowledged) > WITH_ACK_US
 }
 
+/// Whether the socket is established and nobody was changing it: neither a segment in softirq, which holds the spinlock, nor a
+/// call of the owner, which handles the backlog too. A FIN is an ACK before it is a FIN (net/ipv4/tcp_input.c,
+/// tcp_rcv_established): between the two, or after both, its ACK would look like that of an open request.
+#[inline(always)]
+fn is_at_rest(sk: u64) -> bool {
+    let locked = value!(sk, sk_slock, u32) != 0 || value!(sk, sk_lock_owned, u32) != 0;
+    !locked && value!(sk, skc_state, u8) == state::ESTABLISHED
+}
+
 #[inline(always)]
 fn take_sample(conn: &mut ConnState, sk: u64) {
     let tick = jiffies();
     let ages = ages_of(sk);
+    let last_payload = last_payload_of(&ages, conn.role == role::CLIENT, sk);
+    let bytes_sent = value!(sk, bytes_sent, u64) as u32;
+    let segs_out = value!(sk, data_segs_out, u32) as u16;
+    let segs_in = value!(sk, data_segs_in, u32) as u16;
+    // Last, so that it holds for all that was read.
+    if !is_at_rest(sk) {
+        return;
+    }
     let youngest = if ages.sent < ages.received { ages.sent } else { ages.received };
     let active = tick.wrapping_sub(youngest);
     if conn.sampled.jiffies != 0 && active != conn.sampled.active {
@@ -87,9 +101,9 @@ fn take_sample(conn: &mut ConnState, sk: u64) {
         }
     }
     conn.sampled.active = active;
-    conn.sampled.last_payload = last_payload_of(&ages, conn.role == role::CLIENT, sk);
-    conn.sampled.bytes_sent = value!(sk, bytes_sent, u64) as u32;
-    conn.sampled.segs_out = value!(sk, data_segs_out, u32) as u16;
-    conn.sampled.segs_in = value!(sk, data_segs_in, u32) as u16;
+    conn.sampled.last_payload = last_payload;
+    conn.sampled.bytes_sent = bytes_sent;
+    conn.sampled.segs_out = segs_out;
+    conn.sampled.segs_in = segs_in;
     conn.sampled.jiffies = if tick == 0 { 1 } else { tick };
 }
