@@ -1,4 +1,4 @@
-//! The ring record: one fixed size for every reset, facts only.
+//! The ring record: one shape for every reset, facts only.
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds (0: did not happen) or jiffies, as the kernel keeps them.
 
@@ -21,6 +21,9 @@ pub const SLOT_BYTES: usize = size_of::<ConnState>() + size_of::<Flow>() + size_
 
 /// Bytes that the kernel side needs for each entry of its index of connections: two addresses of sockets.
 pub const ENDS_BYTES: usize = 2 * size_of::<u64>();
+
+/// Bytes of a short record: what comes before the blocks that [`flags`] announce. Refusals and rejects have no more.
+pub const HEAD_BYTES: usize = core::mem::offset_of!(ResetRecord, tcp);
 
 /// First word of every record; changes with its shape.
 pub const MAGIC: u32 = 0x5253_5408;

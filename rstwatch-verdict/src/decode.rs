@@ -1,8 +1,8 @@
 //! Stage 2: bytes from the ring become records. The caller counts and skips bytes that are not a record.
 
 use rstwatch_common::flow::{IPV4, IPV6};
-use rstwatch_common::record::{MAGIC, ResetRecord, flags, kind};
-use zerocopy::{FromBytes, FromZeros};
+use rstwatch_common::record::{HEAD_BYTES, MAGIC, ResetRecord, flags, kind};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Why a ring entry was skipped.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum DecodeError {
 ///
 /// Anything that the programs of this version cannot have written.
 pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
-    let mut record = ResetRecord::read_from_bytes(bytes).map_err(|_| DecodeError::Length(bytes.len()))?;
+    let mut record = read(bytes).ok_or(DecodeError::Length(bytes.len()))?;
     if record.magic != MAGIC {
         return Err(DecodeError::Magic(record.magic));
     }
@@ -39,6 +39,17 @@ pub fn decode(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
     }
     clear_unwritten(&mut record);
     Ok(record)
+}
+
+/// A whole record, or a short one, which has no blocks.
+fn read(bytes: &[u8]) -> Option<ResetRecord> {
+    if bytes.len() != HEAD_BYTES {
+        return ResetRecord::read_from_bytes(bytes).ok();
+    }
+    let mut record = ResetRecord::new_zeroed();
+    record.as_mut_bytes()[..HEAD_BYTES].copy_from_slice(bytes);
+    let announced = flags::TCP | flags::CONN_STATE | flags::TOMBSTONE | flags::UNTRANSLATED;
+    (record.flags & announced == 0).then_some(record)
 }
 
 /// Zeroes the blocks that the programs did not write, which contain whatever the ring's memory held before. Clearing
@@ -60,13 +71,21 @@ fn clear_unwritten(record: &mut ResetRecord) {
 mod tests {
     use super::*;
     use crate::testing::fixture;
-    use zerocopy::IntoBytes;
 
     #[test]
     fn reads_what_the_kernel_writes() {
         let record = fixture::record();
         let read = decode(record.as_bytes()).expect("a record");
         assert_eq!(read.as_bytes(), record.as_bytes());
+    }
+
+    #[test]
+    fn a_short_record_has_no_blocks() {
+        let mut record = noise(kind::SENT, flags::SKB);
+        let read = decode(&record.as_bytes()[..HEAD_BYTES]).expect("a short record");
+        assert_eq!(read.as_bytes(), record.as_bytes());
+        record.flags |= flags::TCP;
+        assert_eq!(decode(&record.as_bytes()[..HEAD_BYTES]).unwrap_err(), DecodeError::Length(HEAD_BYTES));
     }
 
     #[test]

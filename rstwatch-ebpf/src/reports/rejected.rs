@@ -3,9 +3,9 @@
 use rstwatch_common::counts::{Counted, NO_REASON};
 use rstwatch_common::record::{flags, kind, sk_class};
 
-use crate::emit::emit;
 use crate::emit::head::Head;
 use crate::emit::rate::Rate;
+use crate::emit::{admit, send_head};
 use crate::facts::clock::now;
 use crate::facts::conntrack::conntrack_full_ns;
 use crate::facts::segment::Seen;
@@ -15,27 +15,22 @@ use crate::facts::segment::Seen;
 /// The flow is seen from the end in whose name netfilter answered.
 #[inline(always)]
 pub fn report(rejected: &Seen, netns: u32, time_ns: u64, extra: u32) {
-    emit(
-        Counted::Firewall,
-        NO_REASON,
-        Rate::Firewall,
-        || netns.into(),
-        now(),
-        |record| {
-            Head {
-                kind: kind::FIREWALL,
-                reason: u32::MAX,
-                time_ns,
-                sock: 0,
-                conntrack_full_ns: conntrack_full_ns(netns),
-                netns,
-                flags: flags::SKB | extra,
-                sk_class: sk_class::NONE,
-                state: 0,
-                flow: &rejected.flow,
-                segment: Some(&rejected.segment),
-            }
-            .write(record);
-        },
-    );
+    let now = now();
+    if !admit(Counted::Firewall, NO_REASON, Rate::Firewall, || netns.into(), now) {
+        return;
+    }
+    let head = Head {
+        kind: kind::FIREWALL,
+        reason: u32::MAX,
+        time_ns,
+        sock: 0,
+        conntrack_full_ns: conntrack_full_ns(netns),
+        netns,
+        flags: flags::SKB | extra,
+        sk_class: sk_class::NONE,
+        state: 0,
+        flow: &rejected.flow,
+        segment: Some(&rejected.segment),
+    };
+    send_head(Counted::Firewall, now, &head);
 }

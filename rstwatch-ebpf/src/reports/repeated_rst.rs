@@ -43,7 +43,7 @@ pub fn report(seen: &Seen, netns: u32, net: u64) {
             flow: &seen.flow,
             segment: Some(&seen.segment),
         }
-        .write(record);
+        .write_to(record);
         copy(&mut record.conn, gone);
     });
 }

@@ -9,9 +9,9 @@ use rstwatch_common::record::{ConnState, ResetRecord, Task, flags, kind, mark, p
 use crate::conn_state::scratch::{self, Purpose};
 use crate::conn_state::{lifecycle, phantoms, slots, syns, tombstones};
 use crate::emit::counts::{count, count_sent_in};
-use crate::emit::emit;
 use crate::emit::head::Head;
 use crate::emit::rate::Rate;
+use crate::emit::{admit, send, send_head};
 use crate::facts::bound;
 use crate::facts::cgroup::cgroup_of;
 use crate::facts::clock;
@@ -162,13 +162,21 @@ impl<S: Base> Sent<S> {
         let rate = if self.class == sk_class::NONE && found == 0 { Rate::NoSocket } else { Rate::Sent };
         let now = clock::now();
         let owner = || self.sk.map_or(self.netns.into(), cgroup_of);
-        emit(Counted::Sent, reason, rate, owner, now, |record| {
-            self.head(now, found).write(record);
+        if !admit(Counted::Sent, reason, rate, owner, now) {
+            return;
+        }
+        let search = bound::is_readable() && self.is_unmatched(found);
+        if self.class == sk_class::NONE && self.skb != 0 && found == 0 && !search {
+            send_head(Counted::Sent, now, &self.head(now, found));
+            return;
+        }
+        send(Counted::Sent, now, |record| {
+            self.head(now, found).write_to(record);
             if let Some(conn) = conn {
                 copy(&mut record.conn, conn);
             }
             self.read_socket(record, now);
-            if bound::is_readable() && self.is_unmatched(found) {
+            if search {
                 // It takes longer than all else here, so it is done within the rate of records only.
                 let sk = bound::connection_of(&self.seen.segment, &self.seen.flow, self.net_struct());
                 if sk != 0 {
