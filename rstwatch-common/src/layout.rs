@@ -106,6 +106,7 @@ layout! {
     icsk_probes_out: "inet_connection_sock" "icsk_probes_out",
     lrcvtime: "inet_connection_sock" "icsk_ack.lrcvtime",
     lsndtime: "tcp_sock" "lsndtime",
+    linger2: "tcp_sock" "linger2",
     rcv_tstamp: "tcp_sock" "rcv_tstamp",
     last_oow_ack_time: "tcp_sock" "last_oow_ack_time",
     retrans_stamp: "tcp_sock" "retrans_stamp",

@@ -76,7 +76,7 @@ wire! {
         pub sent_age: u32,
         /// Jiffies since the peer had sent payload.
         pub received_age: u32,
-        /// Jiffies since the peer had acknowledged anything; as `received_age` where we send keepalives.
+        /// Jiffies since the peer had acknowledged anything; `u32::MAX` where we send keepalives.
         pub ack_age: u32,
         /// Bytes written and not acknowledged.
         pub outstanding: u32,

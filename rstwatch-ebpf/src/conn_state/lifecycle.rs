@@ -8,7 +8,7 @@ use crate::conn_state::{slots, tombstones};
 use crate::facts::clock::{jiffies, now};
 use crate::facts::netns::net_of_sock;
 use crate::facts::socket::{
-    ages_of, family_of, flow_of, has_fin, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives,
+    Ages, ages_of, family_of, flow_of, has_fin, is_orphaned, kept_ttl, lingers_zero, role_of, sends_keepalives,
     unacknowledged, unread_of,
 };
 use crate::facts::task::{current_tgid, read_current_process};
@@ -133,12 +133,17 @@ fn closing(conn: &mut ConnState, sk: impl Base, now_ns: u64) {
         conn.closing.time_ns = now_ns;
         conn.closing.sent_age = ages.sent;
         conn.closing.received_age = ages.received;
-        // The ACK of our own keepalive says nothing.
-        conn.closing.ack_age = if sends_keepalives(sk) { u32::MAX } else { ages.ack };
+        conn.closing.ack_age = telling_ack(&ages, sk);
         quiet_before_closing(conn, sk);
         conn.rcv_nxt = value!(sk, rcv_nxt, u32);
         conn.closing.outstanding = unacknowledged(sk);
     }
+}
+
+/// Since the last ACK, in jiffies; `u32::MAX` where we send keepalives: an ACK of those says nothing.
+#[inline(always)]
+fn telling_ack(ages: &Ages, sk: impl Base) -> u32 {
+    if sends_keepalives(sk) { u32::MAX } else { ages.ack }
 }
 
 /// How long the connection was quiet before our side ended, and what we have sent since, both from the last sample. The ages
@@ -181,7 +186,7 @@ pub fn closed(conn: &mut ConnState, sk: impl Base, old_state: u8) {
         let ages = ages_of(sk);
         conn.closing.sent_age = ages.sent;
         conn.closing.received_age = ages.received;
-        conn.closing.ack_age = ages.ack;
+        conn.closing.ack_age = telling_ack(&ages, sk);
         conn.closing.outstanding = unacknowledged(sk);
     }
     finish_half_closed(conn, sk);
@@ -223,6 +228,9 @@ pub fn aborted_without_slot(conn: &mut ConnState, sk: impl Base, reset_state: u8
     met_late(conn, sk);
     if has_fin(sk) {
         conn.old_state = state::CLOSE_WAIT;
+    } else if is_orphaned(sk) && (value!(sk, linger2, u32) as i32) < 0 {
+        // TCP_LINGER2: close() aborts as soon as the peer has acknowledged the FIN.
+        conn.old_state = state::FIN_WAIT2;
     }
     aborted(conn, sk, reset_state, reason);
     leave_tombstone(conn, sk, owner);

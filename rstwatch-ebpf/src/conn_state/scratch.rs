@@ -59,6 +59,10 @@ pub fn take_received(sk: *mut c_void) -> *mut ConnState {
         // SAFETY: a word of the slot. Read last: a softirq may have brought another socket's header meanwhile.
         if unsafe { table::identity(header).read_volatile() } != number_of(sk) {
             clear(&mut conn.rst);
+        } else {
+            // It was this RST's. A later socket may have the same address.
+            // SAFETY: as above.
+            unsafe { table::identity(header).write_volatile(0) };
         }
     }
     conn

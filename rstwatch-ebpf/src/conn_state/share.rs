@@ -53,7 +53,8 @@ pub extern "C" fn replaceable(index: u32, word: u64) -> u32 {
 }
 
 /// The slots of each user, cgroup or namespace that holds at least two more of a full bucket than that of `word`, as bits. Where
-/// there is none, no owner has to make room. With one more only, the two would take the slot from each other for ever.
+/// there is none, no owner has to make room. With one more only, the two would take the slot from each other for ever; owners that
+/// are large in different parts still may.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn hoarded(index: u32, word: u64) -> u32 {

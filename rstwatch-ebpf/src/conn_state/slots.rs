@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
-use rstwatch_common::record::ConnState;
+use rstwatch_common::record::{ConnState, state};
 
 use crate::conn_state::bucket::{self, Bucket, word};
 use crate::conn_state::hash::hash_of_key;
@@ -18,6 +18,9 @@ use crate::words::{add, add_one, clear};
 
 /// The bits of a bucket's word that hold the key.
 const KEY: u64 = (1 << OWNER_AT) - 1;
+
+/// The states of a connection that this side has closed.
+const CLOSED_HERE: u32 = 1 << state::FIN_WAIT1 | 1 << state::FIN_WAIT2 | 1 << state::CLOSING | 1 << state::LAST_ACK;
 
 /// Sockets that found no slot, or lost it to another owner's ([`share`]).
 #[map]
@@ -32,9 +35,19 @@ pub fn get(sk: *mut c_void) -> *mut ConnState {
 /// The same, created if there is none; NULL if no slot is free. `owner`: [`share::owner_of`], or 0.
 #[inline(always)]
 pub fn get_or_create(sk: *mut c_void, owner: impl FnOnce() -> u64) -> *mut ConnState {
+    get_or_create_open(sk, state::ESTABLISHED, owner)
+}
+
+/// The same, but nothing is created where this side has closed: a connection without a slot left its tombstone then, and an empty
+/// state would replace it. `socket_state`: the socket's, or its last one.
+#[inline(always)]
+pub fn get_or_create_open(sk: *mut c_void, socket_state: u8, owner: impl FnOnce() -> u64) -> *mut ConnState {
     let key = key_of(sk);
     let conn = find(key);
-    if conn.is_null() { insert(key | owner()) } else { conn }
+    if !conn.is_null() || CLOSED_HERE >> (socket_state & 31) & 1 == 1 {
+        return conn;
+    }
+    insert(key | owner())
 }
 
 /// The state of a living connection, by its socket's address as a plain number, or NULL.

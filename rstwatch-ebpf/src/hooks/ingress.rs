@@ -118,7 +118,7 @@ fn keep(ctx: &SkBuffContext, tcp_at: u32, flags: u8, ttl: u8) -> Option<()> {
     if matches!(socket_state, state::LISTEN | state::CLOSE) {
         return None;
     }
-    let mut conn = slots::get_or_create(sk.cast(), || 0);
+    let mut conn = slots::get_or_create_open(sk.cast(), socket_state, || 0);
     if conn.is_null() {
         conn = scratch::received_by(sk.cast());
     }

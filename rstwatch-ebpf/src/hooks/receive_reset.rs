@@ -34,7 +34,7 @@ pub fn tcp_receive_reset(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = flow_of(sk);
     let now = clock::now();
-    let found = slots::get_or_create(typed, || share::owner_of(sk));
+    let found = slots::get_or_create_open(typed, value!(sk, skc_state, u8), || share::owner_of(sk));
     let conn = if found.is_null() { scratch::take_received(typed) } else { found };
     // SAFETY: the state of a socket that the caller holds, or one of this CPU's.
     let Some(conn) = (unsafe { conn.as_mut() }) else { return 0 };

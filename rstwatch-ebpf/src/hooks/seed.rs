@@ -54,9 +54,12 @@ pub fn seed(ctx: *mut TaskFile) -> i32 {
         lifecycle::met_late(conn, sk);
         ends::keep(sk, socket.number(), conn.role);
     }
-    // The socket may have been closed meanwhile, and another may have its slot now: this overwrote that one's state.
+    // The socket may have been closed meanwhile: before it got the slot, or after, and then another socket may have the slot now,
+    // whose state this overwrote.
     if slots::get(typed) != found {
         clear(conn);
+    } else if value!(sk, skc_state, u8) == state::CLOSE {
+        slots::remove(typed);
     }
     0
 }

@@ -35,16 +35,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     }
     let begins = matches!(new, state::SYN_SENT | state::LISTEN | state::SYN_RECV);
     let owner = || share::owner_of(sk);
-    // Where its own close left a tombstone because it had no slot, the end of the connection adds nothing to it.
-    let ends =
-        new == state::CLOSE && matches!(old, state::FIN_WAIT1 | state::FIN_WAIT2 | state::CLOSING | state::LAST_ACK);
-    let conn = if begins {
-        slots::begin(typed, owner())
-    } else if ends {
-        slots::get(typed)
-    } else {
-        slots::get_or_create(typed, owner)
-    };
+    let conn = if begins { slots::begin(typed, owner()) } else { slots::get_or_create_open(typed, old, owner) };
     if conn.is_null() {
         if new == state::FIN_WAIT1
             // SAFETY: a slot of this CPU's.

@@ -10,7 +10,7 @@ use rstwatch_common::record::tcp_flag;
 use crate::conn_state::{scratch, share, slots};
 use crate::facts::clock::now;
 use crate::facts::segment::{self, Seen};
-use crate::kernel::{Typed, argument};
+use crate::kernel::{Typed, argument, value};
 
 /// `tcp_reset(sk, skb)`, net/ipv4/tcp_input.c; `skb` since Linux 5.11.
 #[fentry(function = "tcp_reset")]
@@ -27,8 +27,8 @@ pub fn tcp_reset(ctx: FEntryContext) -> i32 {
     if seen.segment.flags & tcp_flag::RST == 0 {
         return 0;
     }
-    let owner = || Typed::tcp_sock(typed).map_or(0, share::owner_of);
-    let mut conn = slots::get_or_create(typed, owner);
+    let Some(sk) = Typed::tcp_sock(typed) else { return 0 };
+    let mut conn = slots::get_or_create_open(typed, value!(sk, skc_state, u8), || share::owner_of(sk));
     if conn.is_null() {
         conn = scratch::received_by(typed);
     }

@@ -88,7 +88,11 @@ impl Capture {
                 |error: &std::io::Error| tracing::warn!("sockets older than rstwatch may lack an owner: {error}");
             seed.start().inspect_err(failed).ok()
         });
-        let sampling = sampler.and_then(|sampler| sampler.start().ok());
+        let sampling = sampler.and_then(|sampler| {
+            let failed =
+                |error: &std::io::Error| tracing::warn!("idle times before late messages are not sampled: {error}");
+            sampler.start().inspect_err(failed).ok()
+        });
         let context = Context { reasons, jiffy: jiffy(), wall_offset_ns: wall_offset_ns(), node: Arc::clone(node) };
         let kubernetes = settings.kubernetes.as_ref().map(Kubernetes::start);
         let pods = kubernetes.as_ref().map(|kubernetes| kubernetes.cache().pods());
