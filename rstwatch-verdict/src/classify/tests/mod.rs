@@ -4,17 +4,19 @@ mod after_close;
 mod context;
 mod necessity;
 mod received;
+mod received_after_fin;
 mod seeds;
 mod sent;
 mod unseen;
 
-use rstwatch_common::record::{ResetRecord, mark, role, state};
+use rstwatch_common::record::{ResetRecord, Sampled, mark, role, state};
 
 use super::{RULES, classify};
 use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{self, EndedBecause, Ending, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
-use received::{after_fin, bare};
+use received::bare;
+use received_after_fin::after_fin;
 use sent::{abandoned_connect, active, own_abort};
 
 /// A rule, and a record that it decides.
@@ -23,7 +25,7 @@ pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    sent_cases().chain(received::CASES).chain(unseen::RECEIVED)
+    sent_cases().chain(received::CASES).chain(received_after_fin::CASES).chain(unseen::RECEIVED)
 }
 
 /// The cases of sent resets.
@@ -35,6 +37,17 @@ pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
 fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
     let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
     recorded.chain(context::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
+}
+
+/// Adds a sample of the periodic scan. Where its `active` is 0, its `jiffies` say how long the connection had been quiet.
+fn sampled(mut record: ResetRecord, sample: Sampled) -> ResetRecord {
+    record.conn.sampled = sample;
+    record
+}
+
+/// A sample that found `last_payload`.
+fn sample(last_payload: u16) -> Sampled {
+    Sampled { last_payload, ..fixture::record().conn.sampled }
 }
 
 fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {

@@ -3,7 +3,8 @@
 use rstwatch_common::record::{ResetRecord, mark, role, state};
 
 use super::after_close::{self, aborted, closed, used};
-use super::received::{after_fin, after_silence, bare, unused};
+use super::received::{after_silence, bare, unused};
+use super::received_after_fin::after_fin;
 use super::sent::{exiting, idle_abort, idle_at_close, marked, own_abort};
 use super::{Case, classify, evidence_of};
 use crate::cause::Cause;
