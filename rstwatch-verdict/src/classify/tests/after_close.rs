@@ -3,8 +3,9 @@
 use rstwatch_common::record::last_payload::{OURS, PEERS, UNKNOWN};
 use rstwatch_common::record::{ResetRecord, Sampled, flags, mark, role, sk_class, state, tcp_flag};
 
+use super::sampled::{sample, sampled};
 use super::sent::{answer_from, exiting, full, idle_at_close, marked};
-use super::{Case, SECOND, sample, sampled};
+use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
 
 /// An answer to data for a connection that was closed here 200 ms ago.

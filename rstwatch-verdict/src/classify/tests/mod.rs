@@ -5,11 +5,12 @@ mod context;
 mod necessity;
 mod received;
 mod received_after_fin;
+mod sampled;
 mod seeds;
 mod sent;
 mod unseen;
 
-use rstwatch_common::record::{ResetRecord, Sampled, mark, role, state};
+use rstwatch_common::record::{ResetRecord, mark, role, state};
 
 use super::{RULES, classify};
 use crate::cause::{Candidates, Cause, Confidence, Sender};
@@ -37,17 +38,6 @@ pub(crate) fn sent_cases() -> impl Iterator<Item = &'static Case> {
 fn evidence_cases() -> impl Iterator<Item = (&'static str, Evidence)> {
     let recorded = cases().map(|(rule, record)| (*rule, evidence_of(&record())));
     recorded.chain(context::CASES.iter().map(|(rule, evidence)| (*rule, evidence())))
-}
-
-/// Adds a sample of the periodic scan. Where its `active` is 0, its `jiffies` say how long the connection had been quiet.
-fn sampled(mut record: ResetRecord, sample: Sampled) -> ResetRecord {
-    record.conn.sampled = sample;
-    record
-}
-
-/// A sample that found `last_payload`.
-fn sample(last_payload: u16) -> Sampled {
-    Sampled { last_payload, ..fixture::record().conn.sampled }
 }
 
 fn seen(cause: Cause, sender: Sender, confidence: Confidence) -> SenderVerdict {

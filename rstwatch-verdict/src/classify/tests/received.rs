@@ -66,7 +66,7 @@ fn without_timestamp(mut record: ResetRecord) -> ResetRecord {
 }
 
 /// Makes this host the server.
-fn to_server(mut record: ResetRecord) -> ResetRecord {
+pub(super) fn to_server(mut record: ResetRecord) -> ResetRecord {
     record.conn.role = role::SERVER;
     record
 }

@@ -4,7 +4,8 @@ use rstwatch_common::record::last_payload::{OURS, PEERS, UNKNOWN};
 use rstwatch_common::record::{ResetRecord, Sampled, role, state};
 
 use super::received::bare;
-use super::{Case, SECOND, sample, sampled};
+use super::sampled::{sample, sampled};
+use super::{Case, SECOND};
 use crate::testing::fixture::{NOW_NS, jiffies};
 
 /// The peer's FIN came 200 ms before the RST, after `idle_ms` without payload.
