@@ -19,7 +19,7 @@ pub(super) fn sample(last_payload: u16) -> Sampled {
     Sampled { last_payload, ..fixture::record().conn.sampled }
 }
 
-/// This server wrote after 60 s without payload, and a bare RST answered. Until then, three requests and their responses had passed.
+/// This server wrote after 60 s without payload, and a bare RST answered. Three requests and their responses had passed before.
 fn pushed() -> ResetRecord {
     let mut record = to_server(after_silence(bare(), 60_000));
     (record.tcp.data_segs_in, record.tcp.data_segs_out, record.tcp.packets_out) = (3, 4, 1);

@@ -120,3 +120,24 @@ fn an_exit_may_have_ended_a_probe() {
         assert_eq!((verdict.rule, &verdict.candidates[..]), (rule, &expected[..]));
     }
 }
+
+/// The sentence on an abort on purpose says what was not seen: the opener of an unused connection, else the order of the messages.
+#[test]
+fn an_unclear_abort_says_what_was_not_seen() {
+    let abort = marked(own_abort("TCP_STATE"), mark::LINGER0);
+    for (record, sentence) in [
+        (
+            unused(abort),
+            "the program aborted the connection before any payload (close() with SO_LINGER on and a timeout of zero, or a \
+             negative TCP_LINGER2); rstwatch did not see which end had opened it",
+        ),
+        (
+            idle_abort(),
+            "the program aborted the connection after at least a second without payload (close() with SO_LINGER on and a \
+             timeout of zero, or a negative TCP_LINGER2); rstwatch did not see whether a request was open",
+        ),
+    ] {
+        let verdict = classify(&evidence_of(&unseen(record)));
+        assert_eq!((verdict.rule, &*verdict.because), ("linger_unclear", sentence));
+    }
+}
