@@ -126,7 +126,7 @@ causes! {
             "Take the instance out of the load balancer before it stops.",
         ],
         benign: false,
-        covers: &[Cause::UnreadData, Cause::LingerAbort, Cause::IdleReaped],
+        covers: &[Cause::UnreadData, Cause::LingerAbort, Cause::IdleReaped, Cause::Probe],
         colour: Colour { light: "#d55e00", dark: "#f2792e", grafana: "#E02F44" },
     }
     ListenerClosed = "listener_closed" {
@@ -367,6 +367,7 @@ causes! {
             Cause::ResourceLimit,
             Cause::MiddleboxInjected,
             Cause::InvalidHandshake,
+            Cause::Probe,
         ],
         colour: Colour { light: "#2f8f83", dark: "#5fc9ba", grafana: "#73BF69" },
     }

@@ -4,13 +4,14 @@
 //! never answered. At most five remain; the rarest give way.
 
 use super::received::received;
+use super::sent::lingered;
 use crate::cause::Candidates;
 use crate::cause::Cause::{
     self, AdminAbort, ConntrackFull, DataAfterClose, FirewallReject, IdleReaped, InvalidHandshake, KeepaliveTimeout,
     LingerAbort, ListenOverflow, ListenerClosed, MiddleboxIdle, MiddleboxInjected, Mptcp, NatUntranslated,
     NoSuchConnection, Probe, ProcessDied, Refused, ResourceLimit, UnreadData,
 };
-use crate::evidence::{End, Ending, Evidence, MAX_CLOSING_BYTES, Origin, Reason, Received, Signal};
+use crate::evidence::{End, Ending, Evidence, MAX_CLOSING_BYTES, Origin, Reason, Received, Sent, Signal};
 
 /// What a live socket of the peer's may have done.
 pub(super) fn abort(evidence: &Evidence) -> Vec<Cause> {
@@ -208,8 +209,7 @@ pub(super) fn idle_abort(evidence: &Evidence) -> Vec<Cause> {
 
 /// This host aborted on purpose; what it interrupted was not seen.
 pub(super) fn linger_unclear(evidence: &Evidence) -> Vec<Cause> {
-    let maybe_idle = end(evidence).is_some_and(|end| end.maybe_idle);
-    vec![LingerAbort, if maybe_idle { IdleReaped } else { Probe }]
+    vec![LingerAbort, if maybe_probe(evidence) { Probe } else { IdleReaped }]
 }
 
 /// The owner exited. If it served this connection alone, that is the equivalent of a close.
@@ -222,8 +222,16 @@ pub(super) fn exit_unclear(evidence: &Evidence) -> Vec<Cause> {
     };
     let idle = (end.maybe_idle || end.idle.is_some()) && closed != UnreadData;
     let mut all = vec![ProcessDied, closed];
+    all.extend(maybe_probe(evidence).then_some(Probe));
     all.extend(idle.then_some(IdleReaped));
     all
+}
+
+/// This host aborted on purpose a connection that had not been idle and had carried no payload; which end had opened it was not
+/// seen.
+fn maybe_probe(evidence: &Evidence) -> bool {
+    let Evidence::Sent(Sent { maybe_opened_unused: true, end: Some(end), .. }) = evidence else { return false };
+    matches!(end.ending, Ending::Aborted(abort) if lingered(abort)) && !end.maybe_idle
 }
 
 /// This host had closed an idle connection, unless a request had the time of the last response.

@@ -311,8 +311,17 @@ pub(super) fn unclear(sent: &Sent) -> bool {
     sent.maybe_opened_unused || sent.end.as_ref().is_some_and(|end| end.maybe_idle)
 }
 
-pub(super) fn say_linger_unclear(_: &Evidence) -> String {
-    "close() with SO_LINGER on and a timeout of zero; whether it ended an idle connection was not seen".into()
+/// What a program does to abort on purpose.
+const LINGER: &str = "close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2";
+
+pub(super) fn say_linger_unclear(evidence: &Evidence) -> String {
+    let unused = active(evidence).is_some_and(|sent| sent.maybe_opened_unused);
+    let (when, unseen) = if unused {
+        ("before any payload", "which end had opened it")
+    } else {
+        ("after at least a second without payload", "whether a request was open")
+    };
+    format!("the program aborted the connection {when} ({LINGER}); rstwatch did not see {unseen}")
 }
 
 /// Whether our side ended the connection after an idle gap, with nothing in progress.
@@ -335,7 +344,7 @@ pub(super) fn lingered(abort: Abort) -> bool {
 }
 
 pub(super) fn say_linger(evidence: &Evidence) -> String {
-    format!("close() with SO_LINGER on and a timeout of zero, or a negative TCP_LINGER2{}", gave_up(evidence))
+    format!("{LINGER}{}", gave_up(evidence))
 }
 
 /// That this host, a client, had waited in vain for a response.

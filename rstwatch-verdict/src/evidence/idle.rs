@@ -82,7 +82,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         // The FIN itself is no activity: the gap begins before it, unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
-        (true, None) if answering(record) => None,
+        (true, None) if answering(record, context) => None,
         (true, None) => heard(tcp, context).map(|heard| heard.saturating_sub(operation_age(record, context))),
         (false, Some(ago)) => until_fin.map(|idle| idle + ago),
         // A request in progress is no idle time, and neither is data that we do not read.
@@ -134,12 +134,39 @@ pub(super) fn response_pending(record: &ResetRecord) -> bool {
     record.conn.role == role::SERVER && tcp.data_segs_in > 0 && pending
 }
 
-/// Whether our outstanding data is the first response, or the periodic scan found a request without one: the time before
-/// it was work.
-fn answering(record: &ResetRecord) -> bool {
+/// Whether our outstanding data is the first response, or the response to a request that the periodic scan found open: the time
+/// before it was work.
+fn answering(record: &ResetRecord, context: &Context) -> bool {
     let tcp = &record.tcp;
     let first = tcp.data_segs_in > 0 && tcp.data_segs_out <= tcp.packets_out;
-    record.conn.role == role::SERVER && (first || record.conn.sampled.last_payload == last_payload::PEERS)
+    record.conn.role == role::SERVER && (first || request_sampled(record, context))
+}
+
+/// Whether the last sample found a request open that our outstanding data answers. A sample that precedes our last response says
+/// nothing: either we have sent only the outstanding segments since, or the request was so recent that no idle period can have
+/// come after its response.
+fn request_sampled(record: &ResetRecord, context: &Context) -> bool {
+    let (tcp, sampled) = (&record.tcp, &record.conn.sampled);
+    let open = sampled.jiffies != 0 && sampled.last_payload == last_payload::PEERS;
+    let in_flight = tcp.packets_out.saturating_add(tcp.retransmits.into());
+    open && (segments_since(tcp.data_segs_out, sampled.segs_out) <= in_flight || sampled_just_before(record, context))
+}
+
+/// Whether the last sample was taken less than an idle gap before the operation that was reset. Segments of the peer's since then
+/// hide its age.
+fn sampled_just_before(record: &ResetRecord, context: &Context) -> bool {
+    let (tcp, sampled) = (&record.tcp, &record.conn.sampled);
+    let same_request = segments_since(tcp.data_segs_in, sampled.segs_in) == 0;
+    let age = same_request.then(|| sample::age(sampled, tcp.received_age)).flatten();
+    let age = age.and_then(|jiffies| context.jiffies(jiffies));
+    age.is_some_and(|age| age < operation_age(record, context) + GAP)
+}
+
+/// Segments since their count was `then`, of which the connection state keeps the low half; modulo 2^16.
+fn segments_since(now: u32, then: u16) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
+    let since = (now as u16).wrapping_sub(then);
+    since.into()
 }
 
 /// Time between the last payload before our last request, or the handshake, and that request.
@@ -251,9 +278,8 @@ fn idle_before_closing_message(conn: &ConnState, last_messages: LastMessages) ->
 /// Whether we had written between the peer's FIN and the data that is now outstanding.
 fn wrote_before(record: &ResetRecord) -> bool {
     let tcp = &record.tcp;
-    #[expect(clippy::cast_possible_truncation, reason = "the connection state keeps the low half")]
-    let since = (tcp.data_segs_out as u16).wrapping_sub(record.conn.fin.segs_out);
-    tcp.retransmits == 0 && u32::from(since) > tcp.packets_out.max(1)
+    let since = segments_since(tcp.data_segs_out, record.conn.fin.segs_out);
+    tcp.retransmits == 0 && since > tcp.packets_out.max(1)
 }
 
 /// Our unacknowledged and unsent bytes, without our FIN. The RST's own ACK counts.

@@ -1,7 +1,9 @@
 //! Answers to segments of a connection that had ended here.
 
-use rstwatch_common::record::{ResetRecord, flags, last_payload, mark, role, sk_class, state, tcp_flag};
+use rstwatch_common::record::last_payload::{OURS, PEERS, UNKNOWN};
+use rstwatch_common::record::{ResetRecord, Sampled, flags, mark, role, sk_class, state, tcp_flag};
 
+use super::sampled::{sample, sampled};
 use super::sent::{answer_from, exiting, full, idle_at_close, marked};
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies, reason};
@@ -18,6 +20,27 @@ pub(super) fn closed(idle_ms: u32) -> ResetRecord {
     record.conn.closing.sent_age = jiffies(idle_ms);
     // A request, and its response a moment later.
     record.conn.closing.received_age = jiffies(idle_ms) + 2;
+    record
+}
+
+/// The same, where this host is the client.
+fn by_client(mut record: ResetRecord) -> ResetRecord {
+    record.conn.role = role::CLIENT;
+    record
+}
+
+/// The same, where this host sent its last payload just before it closed, after a silence of the other side.
+fn with_message(silence_ms: u32) -> ResetRecord {
+    let mut record = closed(silence_ms);
+    record.conn.closing.sent_age = 0;
+    record
+}
+
+/// The same 5 s after a request and a response of the same time. The last ACK came `ack_age` jiffies before the close.
+fn within_a_tick(ack_age: u32) -> ResetRecord {
+    let mut record = used(closed(5_000));
+    record.conn.closing.ack_age = ack_age;
+    record.conn.closing.received_age = record.conn.closing.sent_age;
     record
 }
 
@@ -51,56 +74,51 @@ pub(super) const CASES: &[Case] = &[
     }),
     // Sampled while the server was computing: what it sent then was the response, however short and late.
     ("closed_then_data", || {
-        let mut record = closed(3_000);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(3_000);
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
-        record.conn.sampled.last_payload = last_payload::PEERS;
-        record
+        sampled(
+            with_message(3_000),
+            Sampled { closing_quiet: jiffies(3_000), closing_bytes: 40, closing_segs: 1, ..sample(PEERS) },
+        )
     }),
     ("closed_with_closing_message", || {
-        let mut record = closed(3_000);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(3_000);
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
-        record.conn.sampled.last_payload = last_payload::OURS;
-        record
+        sampled(
+            with_message(3_000),
+            Sampled { closing_quiet: jiffies(3_000), closing_bytes: 40, closing_segs: 1, ..sample(OURS) },
+        )
     }),
     // The end of a long stream.
     ("closed_then_data", || {
-        let mut record = closed(3_000);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.jiffies = jiffies(600);
-        record.conn.sampled.closing_quiet = jiffies(1_000);
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (60_000, 40);
-        record
+        sampled(
+            with_message(3_000),
+            Sampled {
+                jiffies: jiffies(600),
+                closing_quiet: jiffies(1_000),
+                closing_bytes: 60_000,
+                closing_segs: 40,
+                ..sample(UNKNOWN)
+            },
+        )
     }),
     // Sampled too long before the end, while the first response was sent: what came last may have been a closing message after
     // an idle period.
     ("closed_unsampled", || {
-        let mut record = closed(1_500);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(1_490);
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (602, 4);
-        record
+        sampled(
+            with_message(1_500),
+            Sampled { closing_quiet: jiffies(1_490), closing_bytes: 602, closing_segs: 4, ..sample(UNKNOWN) },
+        )
     }),
     // The same with a request open at that sample.
     ("closed_unsampled", || {
-        let mut record = closed(1_500);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(1_490);
-        record.conn.sampled.last_payload = last_payload::PEERS;
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (140, 2);
-        record
+        sampled(
+            with_message(1_500),
+            Sampled { closing_quiet: jiffies(1_490), closing_bytes: 140, closing_segs: 2, ..sample(PEERS) },
+        )
     }),
     // Sampled before the last request: a slow response, or a closing message.
     ("closed_unsampled", || {
-        let mut record = closed(1_500);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(1_600);
-        record.conn.sampled.last_payload = last_payload::OURS;
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (40, 1);
-        record
+        sampled(
+            with_message(1_500),
+            Sampled { closing_quiet: jiffies(1_600), closing_bytes: 40, closing_segs: 1, ..sample(OURS) },
+        )
     }),
     // A kernel without reasons: a late segment of a killed process's connection reaches the overloaded listener of its
     // successor.
@@ -139,11 +157,7 @@ pub(super) const CASES: &[Case] = &[
         record.conn.reset.unread = 1;
         record
     }),
-    ("after_close_probe", || {
-        let mut record = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
-        record.conn.role = role::CLIENT;
-        record
-    }),
+    ("after_close_probe", || by_client(aborted("TCP_STATE", mark::LINGER0, state::CLOSE))),
     ("after_close_idle_abort", idle_abort),
     ("after_close_keepalive", || aborted("TCP_KEEPALIVE_TIMEOUT", 0, state::ESTABLISHED)),
     ("after_close_destroyed", || aborted("TCP_STATE", 0, state::ESTABLISHED)),
@@ -156,96 +170,57 @@ pub(super) const CASES: &[Case] = &[
     }),
     // TLS sends close_notify before an idle close.
     ("closed_unsampled", || {
-        let mut record = closed(60_000);
-        record.conn.closing.sent_age = 0;
+        let mut record = with_message(60_000);
         record.conn.closing.outstanding = 24;
         record
     }),
     // A client's request, the response before it and the ACK have the same time: most likely the request was answered.
-    ("closed_with_closing_message", || {
-        let mut record = closed(5_000);
-        record.conn.role = role::CLIENT;
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.ack_age = jiffies(5_000);
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
-    }),
+    ("closed_with_closing_message", || by_client(within_a_tick(jiffies(5_000)))),
     // The ACK came later, on its own: most likely the request was not answered.
-    ("gave_up_or_closed", || {
-        let mut record = closed(5_000);
-        record.conn.role = role::CLIENT;
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.ack_age = jiffies(4_960);
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
-    }),
+    ("gave_up_or_closed", || by_client(within_a_tick(jiffies(4_960)))),
     // A server's response and the request have the same time. A separate ACK came later, which proves nothing.
-    ("closed_with_closing_message", || {
-        let mut record = closed(5_000);
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.ack_age = jiffies(4_960);
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
-    }),
+    ("closed_with_closing_message", || within_a_tick(jiffies(4_960))),
     // The next request may have carried the ACK.
-    ("closed_with_closing_message", || {
-        let mut record = closed(5_000);
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.ack_age = jiffies(5_000);
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
-    }),
+    ("closed_with_closing_message", || within_a_tick(jiffies(5_000))),
     // An old connection, on which the client delays ACKs: this ACK came with a request.
     ("gave_up_or_closed", || {
-        let mut record = closed(5_000);
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.ack_age = jiffies(5_000);
-        record.conn.sampled.closing_quiet = jiffies(5_000);
-        record.conn.sampled.segs_out = 50;
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
+        sampled(
+            within_a_tick(jiffies(5_000)),
+            Sampled { segs_out: 50, closing_quiet: jiffies(5_000), ..sample(UNKNOWN) },
+        )
     }),
     // A sample found the request.
     ("closed_likely_in_use", || {
-        let mut record = used(closed(5_000));
-        record.conn.closing.ack_age = jiffies(5_000);
-        record.conn.sampled.jiffies = jiffies(600);
-        record.conn.sampled.closing_quiet = jiffies(5_000);
-        record.conn.sampled.last_payload = last_payload::PEERS;
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
+        sampled(
+            within_a_tick(jiffies(5_000)),
+            Sampled { jiffies: jiffies(600), closing_quiet: jiffies(5_000), ..sample(PEERS) },
+        )
     }),
     // The same with keepalives of our own, whose ACKs say nothing.
     ("closed_with_closing_message", || {
-        let mut record = used(closed(5_000));
-        record.conn.closing.ack_age = u32::MAX;
-        record.conn.sampled.closing_quiet = jiffies(5_000);
-        record.conn.sampled.segs_out = 50;
-        record.conn.closing.received_age = record.conn.closing.sent_age;
-        record
+        sampled(within_a_tick(u32::MAX), Sampled { segs_out: 50, closing_quiet: jiffies(5_000), ..sample(UNKNOWN) })
     }),
     // Sampled between the last message and the close: what that message was is not known.
     ("closed_unsampled", || {
-        let mut record = used(closed(5_000));
+        let mut record = sampled(
+            used(closed(5_000)),
+            Sampled { jiffies: jiffies(300), closing_quiet: jiffies(500), ..sample(UNKNOWN) },
+        );
         record.conn.closing.sent_age = jiffies(500);
-        record.conn.sampled.closing_quiet = jiffies(500);
-        record.conn.sampled.jiffies = jiffies(300);
         record
     }),
     // More than a closing message, after a silence that the sample had found: a page, or a long closing message.
     ("closed_unsampled", || {
-        let mut record = used(closed(5_000));
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.jiffies = jiffies(4_600);
-        record.conn.sampled.closing_quiet = jiffies(5_000);
-        record.conn.sampled.last_payload = last_payload::OURS;
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (900, 3);
-        record
+        sampled(
+            used(with_message(5_000)),
+            Sampled {
+                jiffies: jiffies(4_600),
+                closing_quiet: jiffies(5_000),
+                closing_bytes: 900,
+                closing_segs: 3,
+                ..sample(OURS)
+            },
+        )
     }),
     // The server had a request and never sent anything.
     ("closed_then_data", || {
@@ -255,12 +230,10 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A message after an idle period, longer than closing messages usually are: uncertain.
     ("closed_unsampled", || {
-        let mut record = closed(3_000);
-        record.conn.closing.sent_age = 0;
-        record.conn.sampled.closing_quiet = jiffies(3_000);
-        (record.conn.sampled.closing_bytes, record.conn.sampled.closing_segs) = (700, 1);
-        record.conn.sampled.last_payload = last_payload::OURS;
-        record
+        sampled(
+            with_message(3_000),
+            Sampled { closing_quiet: jiffies(3_000), closing_bytes: 700, closing_segs: 1, ..sample(OURS) },
+        )
     }),
     // inetd's child, with a request open.
     ("after_close_killed", || {
@@ -271,8 +244,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // The client's first request, never answered.
     ("closed_then_data", || {
-        let mut record = closed(5_000);
-        record.conn.role = role::CLIENT;
+        let mut record = by_client(closed(5_000));
         record.conn.closed.bytes_sent = 100;
         record.conn.closing.received_age = record.conn.closing.sent_age;
         record
@@ -280,10 +252,7 @@ pub(super) const CASES: &[Case] = &[
     ("closed_then_data", || closed(10)),
     // A client that gives up on a slow response: the request was open, so the connection was not idle.
     ("closed_then_data", || {
-        let mut record = closed(5_000);
-        record.conn.role = role::CLIENT;
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
+        let mut record = by_client(used(closed(5_000)));
         record.conn.closing.received_age = jiffies(5_004);
         record
     }),
@@ -316,20 +285,12 @@ pub(super) const CASES: &[Case] = &[
     ("after_close_disconnected", || aborted("TCP_STATE", 0, state::CLOSE)),
     // A closing message of MySQL.
     ("closed_unsampled", || {
-        let mut record = closed(60_000);
-        record.conn.closing.sent_age = 0;
+        let mut record = with_message(60_000);
         record.conn.closing.outstanding = 155;
         record
     }),
     // A client's close_notify before its close, most likely; the server's response finds no socket.
-    ("gave_up_or_closed", || {
-        let mut record = closed(90_000);
-        record.conn.role = role::CLIENT;
-        record.conn.closed.bytes_sent = 100;
-        record.conn.closed.bytes_received = 100;
-        record.conn.closing.sent_age = 0;
-        record
-    }),
+    ("gave_up_or_closed", || by_client(used(with_message(90_000)))),
     // Our side had closed before the agent started.
     ("data_after_close", || {
         let mut record = closed(0);
@@ -362,10 +323,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A client closed, and its last request has the time of the last response.
     ("tail_unclear", || {
-        let mut record = used(closed(5_000));
-        record.conn.role = role::CLIENT;
-        record.conn.closing.ack_age = jiffies(4_960);
-        record.conn.closing.received_age = record.conn.closing.sent_age;
+        let mut record = by_client(within_a_tick(jiffies(4_960)));
         record.segment.payload = 0;
         record
     }),

@@ -1,5 +1,6 @@
 //! Resets whose verdict depends on more than their own record: later segments and other connections.
 
+use super::received_after_fin::after_fin;
 use super::{after_close, evidence_of, received};
 use crate::evidence::{Aftermath, Correlation, EndedBy, Evidence};
 use crate::testing::fixture;
@@ -83,21 +84,12 @@ pub(super) const CASES: &[EvidenceCase] = &[
     ("device_injected", || data_beyond(&fixture::received())),
     ("aborted_together", || correlated(&fixture::received(), Correlation { ended_together: 2, refused_since: true })),
     ("ended_together", || {
-        correlated(
-            &received::after_fin(received::bare(), 60_000),
-            Correlation { ended_together: 2, refused_since: true },
-        )
+        correlated(&after_fin(received::bare(), 60_000), Correlation { ended_together: 2, refused_since: true })
     }),
     ("reused_after_timer", || {
-        correlated(
-            &received::after_fin(received::bare(), 60_000),
-            Correlation { ended_together: 2, refused_since: false },
-        )
+        correlated(&after_fin(received::bare(), 60_000), Correlation { ended_together: 2, refused_since: false })
     }),
     ("reused_after_fin", || {
-        correlated(
-            &received::after_fin(received::bare(), 60_000),
-            Correlation { ended_together: 0, refused_since: true },
-        )
+        correlated(&after_fin(received::bare(), 60_000), Correlation { ended_together: 0, refused_since: true })
     }),
 ];

@@ -4,6 +4,8 @@ mod after_close;
 mod context;
 mod necessity;
 mod received;
+mod received_after_fin;
+mod sampled;
 mod seeds;
 mod sent;
 mod unseen;
@@ -14,7 +16,8 @@ use super::{RULES, classify};
 use crate::cause::{Candidates, Cause, Confidence, Sender};
 use crate::evidence::{self, EndedBecause, Ending, Evidence, SenderVerdict, Shape};
 use crate::testing::fixture;
-use received::{after_fin, bare};
+use received::bare;
+use received_after_fin::after_fin;
 use sent::{abandoned_connect, active, own_abort};
 
 /// A rule, and a record that it decides.
@@ -23,7 +26,7 @@ pub(crate) type Case = (&'static str, fn() -> ResetRecord);
 const SECOND: u64 = 1_000_000_000;
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    sent_cases().chain(received::CASES).chain(unseen::RECEIVED)
+    sent_cases().chain(received::CASES).chain(received_after_fin::CASES).chain(unseen::RECEIVED)
 }
 
 /// The cases of sent resets.

@@ -1,7 +1,9 @@
-//! Resets that a socket of this host accepted, without a record of the other end.
+//! Resets that a socket of this host accepted, without a record of the other end. Those after the peer's FIN are in
+//! `received_after_fin`, unless a live socket sent them.
 
-use rstwatch_common::record::{ResetRecord, last_payload, present, role, state, tcp_flag};
+use rstwatch_common::record::{ResetRecord, present, role, state, tcp_flag};
 
+use super::received_after_fin::after_fin;
 use super::{Case, SECOND};
 use crate::testing::fixture::{self, NOW_NS, jiffies};
 
@@ -24,6 +26,22 @@ pub(super) fn bare() -> ResetRecord {
     record
 }
 
+/// A bare RST while nothing from this host was outstanding.
+fn unprovoked() -> ResetRecord {
+    let mut record = bare();
+    record.tcp.write_seq = record.tcp.snd_una;
+    record.tcp.rtx_age_ns = 0;
+    record
+}
+
+/// A bare RST after the peer had acknowledged the 10 bytes.
+fn acknowledged() -> ResetRecord {
+    let mut record = bare();
+    record.tcp.snd_una = record.tcp.write_seq;
+    record.tcp.rtx_age_ns = 0;
+    record
+}
+
 pub(super) fn after_silence(mut record: ResetRecord, ms: u32) -> ResetRecord {
     record.tcp.received_age = jiffies(ms);
     record.tcp.ack_age = jiffies(ms);
@@ -33,25 +51,29 @@ pub(super) fn after_silence(mut record: ResetRecord, ms: u32) -> ResetRecord {
     record
 }
 
-pub(super) fn from_next_door(mut record: ResetRecord) -> ResetRecord {
-    record.segment.ttl = 64;
+pub(super) fn from_next_door(record: ResetRecord) -> ResetRecord {
+    with_ttl(record, 64)
+}
+
+fn with_ttl(mut record: ResetRecord, ttl: u8) -> ResetRecord {
+    record.segment.ttl = ttl;
     record
 }
 
-pub(super) fn after_fin(mut record: ResetRecord, idle_ms: u32) -> ResetRecord {
-    record.state = state::CLOSE_WAIT;
-    record.conn.fin.time_ns = NOW_NS - SECOND / 5;
-    // A request, and its response a moment later.
-    record.conn.fin.sent_age = jiffies(idle_ms) + 1;
-    record.conn.fin.received_age = jiffies(idle_ms);
+fn without_timestamp(mut record: ResetRecord) -> ResetRecord {
+    record.segment.present &= !present::TIMESTAMPS;
+    record
+}
+
+/// Makes this host the server.
+pub(super) fn to_server(mut record: ResetRecord) -> ResetRecord {
+    record.conn.role = role::SERVER;
     record
 }
 
 /// A client's bare RST in answer to the challenge ACK that an RST with a wrong number had drawn.
 pub(super) fn behind_a_challenge() -> ResetRecord {
-    let mut record = bare();
-    record.tcp.write_seq = record.tcp.snd_una;
-    record.tcp.rtx_age_ns = 0;
+    let mut record = unprovoked();
     record.conn.challenge.count = 1;
     record.conn.challenge.time_ns = NOW_NS - SECOND / 1000;
     record
@@ -64,17 +86,9 @@ pub(super) fn window_is_full() -> ResetRecord {
     record
 }
 
-/// The last request before the FIN has the time of the last response.
-fn within_a_tick(mut record: ResetRecord) -> ResetRecord {
-    record.conn.fin.sent_age = record.conn.fin.received_age;
-    record
-}
-
 /// A bare RST in answer to the last ACK of the handshake.
 pub(super) fn handshake_refused() -> ResetRecord {
-    let mut record = unused(bare());
-    record.tcp.write_seq = record.tcp.snd_una;
-    record.tcp.rtx_age_ns = 0;
+    let mut record = unused(unprovoked());
     record.segment.ip_id = 0;
     record.conn.established_ns = NOW_NS - SECOND / 1000;
     (record.tcp.ack_age, record.tcp.received_age, record.tcp.sent_age) = (0, 0, 0);
@@ -88,25 +102,9 @@ pub(super) fn unused(mut record: ResetRecord) -> ResetRecord {
 }
 
 pub(super) const CASES: &[Case] = &[
-    ("peer_did_not_linger", || {
-        let mut record = after_fin(bare(), 0);
-        record.tcp.write_seq = record.tcp.snd_una;
-        record
-    }),
     // An unprovoked bare RST on a quiet connection, and on a busy one.
-    ("forgotten", || {
-        let mut record = after_silence(bare(), 60_000);
-        record.tcp.write_seq = record.tcp.snd_una;
-        record.tcp.sent_age = jiffies(60_000);
-        record.tcp.rtx_age_ns = 0;
-        record
-    }),
-    ("open_forgot", || {
-        let mut record = bare();
-        record.tcp.write_seq = record.tcp.snd_una;
-        record.tcp.rtx_age_ns = 0;
-        record
-    }),
+    ("forgotten", || after_silence(unprovoked(), 60_000)),
+    ("open_forgot", unprovoked),
     // After an RST with a wrong sequence number: the exact one may answer our challenge ACK, or be a second attempt.
     ("forgotten", || {
         let mut record = bare();
@@ -127,9 +125,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     // Its sequence number is one that we have not acknowledged yet.
     ("device_injected", || {
-        let mut record = bare();
-        record.tcp.write_seq = record.tcp.snd_una;
-        record.tcp.rtx_age_ns = 0;
+        let mut record = unprovoked();
         record.tcp.rcv_wup = record.segment.seq - 100;
         record
     }),
@@ -141,29 +137,17 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A server whose stack sends no timestamp with its aborts, or a device.
-    ("open_abort", || {
-        let mut record = fixture::received();
-        record.segment.present &= !present::TIMESTAMPS;
-        record
-    }),
+    ("open_abort", || without_timestamp(fixture::received())),
     // A client nearby, a distant one, and a server with another initial TTL than Linux.
-    ("open_abort", || {
-        let mut record = fixture::received();
-        record.conn.role = role::SERVER;
-        record.segment.present &= !present::TIMESTAMPS;
-        record
-    }),
+    ("open_abort", || without_timestamp(to_server(fixture::received()))),
     ("peer_aborted", || {
-        let mut record = fixture::received();
-        record.conn.role = role::SERVER;
+        let mut record = without_timestamp(to_server(fixture::received()));
         (record.conn.ttl, record.segment.ttl) = (52, 52);
-        record.segment.present &= !present::TIMESTAMPS;
         record
     }),
     ("peer_aborted", || {
-        let mut record = fixture::received();
+        let mut record = without_timestamp(fixture::received());
         (record.conn.ttl, record.segment.ttl) = (120, 120);
-        record.segment.present &= !present::TIMESTAMPS;
         record
     }),
     // Timestamp, window and TTL of the peer, but payload.
@@ -186,93 +170,7 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     // A server that pushes after an idle period: no client pool is involved.
-    ("forgotten", || {
-        let mut record = after_silence(bare(), 60_000);
-        record.conn.role = role::SERVER;
-        record
-    }),
-    // Closed during our upload; the idle time began with the FIN.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 0);
-        record.conn.fin.time_ns = NOW_NS - 5 * SECOND;
-        record
-    }),
-    // The request has the time of the response before it; a sample was taken while it was open.
-    ("wrote_after_fin", || {
-        let mut record = within_a_tick(after_fin(bare(), 3_000));
-        record.conn.sampled.jiffies = jiffies(500);
-        record.conn.sampled.fin_quiet = jiffies(3_000);
-        record.conn.sampled.last_payload = last_payload::OURS;
-        record
-    }),
-    // The same without a sample: a timer of the peer's, or its timeout for the response.
-    ("reused_after_fin", || within_a_tick(after_fin(bare(), 3_000))),
-    // A sample was taken since: the request had been answered.
-    ("reused_after_timer", || {
-        let mut record = within_a_tick(after_fin(bare(), 3_000));
-        record.conn.sampled.last_payload = last_payload::PEERS;
-        record.conn.sampled.fin_quiet = jiffies(3_000);
-        (record.conn.sampled.jiffies, record.conn.sampled.active) = (jiffies(1_000), 0);
-        record
-    }),
-    // Before Linux 5.11 connections are not sampled.
-    ("unsampled_closing_message", || {
-        let mut record = after_fin(bare(), 60_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 25;
-        record
-    }),
-    // The peer pushed until the end and the program did not read: no closing message after an idle period.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 3_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 300;
-        record.conn.sampled.jiffies = jiffies(600);
-        record.conn.sampled.fin_quiet = jiffies(1_200);
-        record.conn.sampled.fin_segs = 5;
-        record
-    }),
-    // Sampled so early that an idle period may have followed the response.
-    ("unsampled_closing_message", || {
-        let mut record = after_fin(bare(), 1_500);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 113;
-        record.conn.sampled.fin_quiet = jiffies(1_490);
-        record.conn.sampled.fin_segs = 4;
-        record
-    }),
-    // Sampled before our last request: a slow response, or a closing message.
-    ("unsampled_closing_message", || {
-        let mut record = after_fin(bare(), 1_500);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 25;
-        record.conn.sampled.fin_quiet = jiffies(1_600);
-        record.conn.sampled.fin_segs = 2;
-        record
-    }),
-    // A short, late response that came with the FIN and is unread, but not a closing message.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 3_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 25;
-        record.conn.sampled.jiffies = jiffies(2_500);
-        record.conn.sampled.fin_quiet = jiffies(3_000);
-        record.conn.sampled.fin_segs = 1;
-        record.conn.sampled.last_payload = last_payload::OURS;
-        record
-    }),
-    // The same, where our request has the time of the handshake: nothing had come back when the sample was taken.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 1_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 234;
-        record.conn.sampled.jiffies = jiffies(400);
-        record.conn.sampled.fin_quiet = jiffies(1_000);
-        record.conn.sampled.segs_out = 1;
-        record.conn.sampled.fin_segs = 1;
-        record.conn.sampled.last_payload = last_payload::PEERS;
-        record
-    }),
+    ("forgotten", || to_server(after_silence(bare(), 60_000))),
     // The first copy of our request was lost because the host was down, not because the connection was idle.
     ("forgotten", || {
         let mut record = after_silence(bare(), 60_000);
@@ -292,35 +190,11 @@ pub(super) const CASES: &[Case] = &[
     ("connect_refused", connecting),
     ("device_rejected_idle", || from_next_door(after_silence(bare(), 60_000))),
     ("device_injected", || from_next_door(bare())),
-    ("device_injected", || {
-        let mut record = bare();
-        record.segment.ttl = 200;
-        record.tcp.snd_una = record.tcp.write_seq;
-        record.tcp.rtx_age_ns = 0;
-        record
-    }),
+    ("device_injected", || with_ttl(acknowledged(), 200)),
     // Sent on this link while nothing was outstanding: not a reject, which answers a segment.
-    ("device_injected", || {
-        let mut record = from_next_door(bare());
-        record.tcp.snd_una = record.tcp.write_seq;
-        record.tcp.rtx_age_ns = 0;
-        record
-    }),
-    ("open_abort", || {
-        let mut record = fixture::received();
-        record.segment.ttl = 55;
-        record
-    }),
-    ("device_injected", || {
-        let mut record = fixture::received();
-        record.segment.ttl = 55;
-        record.segment.present &= !present::TIMESTAMPS;
-        record
-    }),
-    ("reused_after_timer", || after_fin(bare(), 60_000)),
-    // No timer is set to 47.4 s: the process may have ended as well.
-    ("reused_after_fin", || after_fin(bare(), 47_400)),
-    ("wrote_after_fin", || after_fin(bare(), 0)),
+    ("device_injected", || from_next_door(acknowledged())),
+    ("open_abort", || with_ttl(fixture::received(), 55)),
+    ("device_injected", || without_timestamp(with_ttl(fixture::received(), 55))),
     ("peer_aborted", || {
         let mut record = after_fin(fixture::received(), 0);
         record.tcp.sent_age = 0;
@@ -329,48 +203,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     // haproxy after it has read a server's response.
     ("peer_aborted", || {
-        let mut record = after_fin(fixture::received(), 0);
-        record.conn.role = role::SERVER;
+        let mut record = to_server(after_fin(fixture::received(), 0));
         record.tcp.sent_age = record.tcp.received_age;
-        record
-    }),
-    ("fin_to_unknown_connection", || {
-        let mut record = after_fin(bare(), 60_000);
-        record.state = state::LAST_ACK;
-        record.tcp.shutdown = 3;
-        record.tcp.snd_nxt = record.tcp.snd_una + 1;
-        record.tcp.write_seq = record.tcp.snd_una + 1;
-        record
-    }),
-    // TLS close_notify came with the FIN and is unread.
-    ("reused_after_timer", || {
-        let mut record = after_fin(bare(), 60_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 25;
-        record.conn.sampled.jiffies = jiffies(59_500);
-        record.conn.sampled.fin_quiet = jiffies(60_000);
-        record.conn.sampled.fin_segs = 1;
-        record
-    }),
-    // A stream from the peer until the end: the FIN carries no closing message.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 60_000);
-        record.conn.fin.received_age = 0;
-        record.conn.fin.unread = 1;
-        record
-    }),
-    // The peer closed instead of responding.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 5_000);
-        record.conn.fin.received_age = jiffies(5_008);
-        record
-    }),
-    // The FIN arrived before the agent started.
-    ("fin_to_unknown_connection", || {
-        let mut record = bare();
-        record.state = state::LAST_ACK;
-        record.tcp.shutdown = 3;
-        record.tcp.write_seq = record.tcp.snd_una + 1;
         record
     }),
     ("peer_aborted", || {
@@ -385,15 +219,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A server's response has the time of the request and is the later of the two. Health checks end this way.
     ("peer_aborted", || {
-        let mut record = fixture::received();
-        record.conn.role = role::SERVER;
+        let mut record = to_server(fixture::received());
         record.tcp.sent_age = record.tcp.received_age;
-        record
-    }),
-    // A late response to a client that gave up.
-    ("wrote_after_fin", || {
-        let mut record = after_fin(bare(), 5_000);
-        record.conn.role = role::SERVER;
         record
     }),
     ("peer_aborted", || {
@@ -419,30 +246,13 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("peer_aborted", || after_silence(fixture::received(), 60_200)),
-    ("peer_aborted", || {
-        let mut record = fixture::received();
-        record.tcp.data_segs_in = 0;
-        record.tcp.data_segs_out = 0;
-        record
-    }),
+    ("peer_aborted", || unused(fixture::received())),
     ("peer_aborted", fixture::received),
     ("peer_aborted", window_is_full),
     // A health check that only connects.
-    ("peer_probed_port", || {
-        let mut record = fixture::received();
-        record.conn.role = role::SERVER;
-        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
-        record
-    }),
+    ("peer_probed_port", || to_server(unused(fixture::received()))),
     // A load balancer's stack resets the idle connection on its own: another initial TTL, another path.
-    ("device_dropped_state", || {
-        let mut record = after_silence(bare(), 350_000);
-        record.segment.ttl = 250;
-        record.tcp.write_seq = record.tcp.snd_una;
-        record.tcp.sent_age = jiffies(350_000);
-        record.tcp.rtx_age_ns = 0;
-        record
-    }),
+    ("device_dropped_state", || with_ttl(after_silence(unprovoked(), 350_000), 250)),
     // An RST with payload: no stack sends one.
     ("open_abort", || {
         let mut record = fixture::received();
@@ -457,19 +267,11 @@ pub(super) const CASES: &[Case] = &[
         record.segment.ttl = 127;
         record
     }),
-    ("open_forgot", || {
-        let mut record = bare();
-        record.segment.ttl = 55;
-        record
-    }),
+    ("open_forgot", || with_ttl(bare(), 55)),
     // The peer had half-closed, and had read our response.
     ("peer_aborted", || after_fin(fixture::received(), 0)),
     // A client that sends a request and aborts: it has no data from us to read.
-    ("peer_aborted", || {
-        let mut record = fixture::received();
-        record.conn.role = role::SERVER;
-        record
-    }),
+    ("peer_aborted", || to_server(fixture::received())),
     // The idle time fits no well-known timeout, so no timer is assumed.
     ("peer_aborted", || after_silence(fixture::received(), 47_000)),
     ("never_completed", || {
@@ -491,23 +293,13 @@ pub(super) const CASES: &[Case] = &[
     }),
     // In answer to our keepalive probe.
     ("forgotten", || {
-        let mut record = bare();
-        record.tcp.snd_una = record.tcp.write_seq;
-        record.tcp.rtx_age_ns = 0;
+        let mut record = acknowledged();
         record.tcp.probes_out = 1;
         record
     }),
     // Another initial TTL on the same path, or one hop of difference: still the peer.
-    ("forgotten", || {
-        let mut record = bare();
-        record.segment.ttl = 127;
-        record
-    }),
-    ("forgotten", || {
-        let mut record = bare();
-        record.segment.ttl = 62;
-        record
-    }),
+    ("forgotten", || with_ttl(bare(), 127)),
+    ("forgotten", || with_ttl(bare(), 62)),
     // Without the RST's header, no guess.
     ("undecided", || {
         let mut record = fixture::received();

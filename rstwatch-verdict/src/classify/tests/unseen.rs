@@ -3,7 +3,8 @@
 use rstwatch_common::record::{ResetRecord, mark, role, state};
 
 use super::after_close::{self, aborted, closed, used};
-use super::received::{after_fin, after_silence, bare, unused};
+use super::received::{after_silence, bare, unused};
+use super::received_after_fin::after_fin;
 use super::sent::{exiting, idle_abort, idle_at_close, marked, own_abort};
 use super::{Case, classify, evidence_of};
 use crate::cause::Cause;
@@ -23,16 +24,13 @@ pub(super) const SENT: &[Case] = &[
     // The process may have been forked for this connection: then its exit is the close.
     ("exit_unclear", || unseen(exiting(own_abort("TCP_ABORT_ON_CLOSE"), 0))),
     ("exit_unclear", || unseen(exiting(idle_abort(), 1 << 8))),
+    ("exit_unclear", || unseen(exiting(unused(marked(own_abort("TCP_STATE"), mark::LINGER0)), 0))),
     // The kernel's reason is enough.
     ("unread_on_close", || unseen(idle_at_close(own_abort("TCP_ABORT_ON_CLOSE")))),
     ("never_accepted", || unseen(exiting(marked(own_abort("TCP_STATE"), mark::UNACCEPTED), 0))),
     // Of an abort, a state without a beginning shows the act alone: what it interrupted was not seen.
     ("linger_unclear", || unseen(idle_abort())),
-    ("linger_unclear", || {
-        let mut record = unseen(marked(own_abort("TCP_STATE"), mark::LINGER0));
-        (record.tcp.data_segs_in, record.tcp.data_segs_out) = (0, 0);
-        record
-    }),
+    ("linger_unclear", || unseen(unused(marked(own_abort("TCP_STATE"), mark::LINGER0)))),
     // In use a moment before, so not idle, whichever end asks.
     ("linger_zero", || unseen(marked(own_abort("TCP_STATE"), mark::LINGER0))),
     ("after_close_exit_unclear", || unseen(exiting(aborted("TCP_ABORT_ON_CLOSE", 0, state::CLOSE), 0))),
@@ -102,4 +100,44 @@ fn whichever_end_asked_remains_possible() {
     }
     let verdict = classify(&silent);
     assert_eq!(verdict.candidates[..2], [MiddleboxInjected, MiddleboxIdle], "{}", verdict.rule);
+}
+
+/// A program that opens a connection, aborts it before any payload and exits was a probe.
+#[test]
+fn an_exit_may_have_ended_a_probe() {
+    use Cause::{IdleReaped, LingerAbort, Probe, ProcessDied};
+    let live = marked(own_abort("TCP_STATE"), mark::LINGER0);
+    let late = aborted("TCP_STATE", mark::LINGER0, state::CLOSE);
+    for (record, rule, expected) in [
+        (unused(live), "exit_unclear", vec![ProcessDied, LingerAbort, Probe]),
+        (live, "exit_unclear", vec![ProcessDied, LingerAbort]),
+        (idle_at_close(unused(live)), "exit_unclear", vec![ProcessDied, LingerAbort, IdleReaped]),
+        (unused(own_abort("TCP_STATE")), "exit_unclear", vec![ProcessDied, LingerAbort]),
+        (late, "after_close_exit_unclear", vec![ProcessDied, LingerAbort, Probe]),
+        (used(late), "after_close_exit_unclear", vec![ProcessDied, LingerAbort]),
+    ] {
+        let verdict = classify(&evidence_of(&unseen(exiting(record, 0))));
+        assert_eq!((verdict.rule, &verdict.candidates[..]), (rule, &expected[..]));
+    }
+}
+
+/// The sentence on an abort on purpose says what was not seen: the opener of an unused connection, else the order of the messages.
+#[test]
+fn an_unclear_abort_says_what_was_not_seen() {
+    let abort = marked(own_abort("TCP_STATE"), mark::LINGER0);
+    for (record, sentence) in [
+        (
+            unused(abort),
+            "the program aborted the connection before any payload (close() with SO_LINGER on and a timeout of zero, or a \
+             negative TCP_LINGER2); rstwatch did not see which end had opened it",
+        ),
+        (
+            idle_abort(),
+            "the program aborted the connection after at least a second without payload (close() with SO_LINGER on and a \
+             timeout of zero, or a negative TCP_LINGER2); rstwatch did not see whether a request was open",
+        ),
+    ] {
+        let verdict = classify(&evidence_of(&unseen(record)));
+        assert_eq!((verdict.rule, &*verdict.because), ("linger_unclear", sentence));
+    }
 }
