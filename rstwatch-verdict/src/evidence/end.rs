@@ -257,9 +257,11 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
 /// Segments of a new connection that are acknowledged at once (TCP_MAX_QUICKACKS, include/net/tcp.h).
 const QUICK_ACKS: u16 = 16;
 
-/// Whether a sample found a request after the last response, and no other has come since.
+/// Whether a sample found a request of the client's after our last response, and no other has come since.
 fn request_sampled(conn: &ConnState) -> bool {
-    conn.sampled.last_payload == last_payload::PEERS && closing_sample(conn).follows(conn.closing.received_age)
+    conn.role == role::SERVER
+        && conn.sampled.last_payload == last_payload::PEERS
+        && closing_sample(conn).follows(conn.closing.received_age)
 }
 
 /// Whether the time of the last ACK says something: with keepalives of our own it does not.

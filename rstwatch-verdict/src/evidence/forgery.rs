@@ -308,10 +308,10 @@ fn shape_signals(record: &ResetRecord, rst: &Segment, situation: &Situation, sam
     // Our FIN, a probe or a challenge ACK draws an answer too, but no sooner than half a round trip later.
     let nothing_sent = record.tcp.rtx_age_ns == 0 && record.tcp.snd_una == record.tcp.write_seq;
     let answers_challenge = challenged.is_some_and(|age| age >= rtt / 2);
-    // So does our ACK of payload: the peer sent it, then aborted, and its RST overtook it. On a short path only: there half a
+    // So does our ACK of payload: the peer sent it, then aborted, and its one RST overtook it. On a short path only: there half a
     // round trip is not longer than the noise of scheduling.
     let after_challenge = challenged.zip(situation.received).is_some_and(|(age, received)| received <= age + CLOCK);
-    let overtaken = after_challenge && rtt < MEASURABLE_RTT;
+    let overtaken = after_challenge && record.conn.challenge.count == 1 && rtt < MEASURABLE_RTT;
     // So does the ACK of the peer's FIN, which may have come at any time before the agent started.
     let fin_ago = facts::since(record, record.conn.fin.time_ns);
     let answers_fin_ack = facts::peer_closed(record) && fin_ago.is_none_or(|age| age < FIN_ACK);

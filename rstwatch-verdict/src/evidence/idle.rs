@@ -220,7 +220,7 @@ fn response_open_at_fin(record: &ResetRecord) -> bool {
 pub(super) fn request_before_fin(record: &ResetRecord, context: &Context) -> Option<Duration> {
     let fin = &record.conn.fin;
     // At the same time, the request may have been answered.
-    let unanswered = fin.received_age < fin.sent_age || record.tcp.data_segs_out == 0;
+    let unanswered = fin.received_age < fin.sent_age || fin.segs_out == 0;
     let open = fin.time_ns != 0 && unanswered && response_open_at_fin(record);
     open.then(|| context.jiffies(record.conn.fin.received_age)).flatten()
 }

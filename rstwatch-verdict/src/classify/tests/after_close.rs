@@ -64,6 +64,16 @@ pub(super) fn used(mut record: ResetRecord) -> ResetRecord {
     record
 }
 
+/// A client that had its response sampled, was idle, sent a closing message and closed.
+fn said_goodbye() -> ResetRecord {
+    let mut record = by_client(used(with_message(90_000)));
+    record.conn.closing.ack_age = jiffies(90_000);
+    sampled(
+        record,
+        Sampled { jiffies: jiffies(89_500), closing_quiet: jiffies(90_000), closing_segs: 1, ..sample(PEERS) },
+    )
+}
+
 pub(super) const CASES: &[Case] = &[
     ("after_close_while_full", || {
         let mut record = closed(0);
@@ -291,6 +301,14 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A client's close_notify before its close, most likely; the server's response finds no socket.
     ("gave_up_or_closed", || by_client(used(with_message(90_000)))),
+    // The same where a sample had found the response: from a client's end that is no open request.
+    ("gave_up_or_closed", said_goodbye),
+    // The server's answer carries no payload.
+    ("tail_unclear", || {
+        let mut record = said_goodbye();
+        record.segment.payload = 0;
+        record
+    }),
     // Our side had closed before the agent started.
     ("data_after_close", || {
         let mut record = closed(0);

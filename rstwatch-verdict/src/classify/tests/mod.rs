@@ -187,6 +187,10 @@ fn a_client_gives_up_after_whole_seconds() {
     ]) {
         assert_eq!(says(record), sentence);
     }
+    // The first request has the time of the handshake, and the first response was written after the FIN.
+    let mut first = served(after_fin(bare(), 0), 5_000);
+    (first.conn.fin.sent_age, first.conn.fin.segs_out) = (first.conn.fin.received_age, 0);
+    assert!(says(&first).contains("most likely the client gave up"), "{}", says(&first));
     for record in &records(5_400) {
         assert!(!says(record).contains("gave up") && !says(record).contains("giving up"), "{}", says(record));
     }

@@ -123,6 +123,15 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.received_age = 0;
         record
     }),
+    // An abort sends one RST; many that draw challenge ACKs are attempts.
+    ("device_injected", || {
+        let mut record = behind_a_challenge();
+        record.conn.challenge.count = 40;
+        record.conn.challenge.time_ns = NOW_NS - SECOND / 10_000;
+        record.tcp.rtt_min_us = 1_500;
+        record.tcp.received_age = 0;
+        record
+    }),
     // Its sequence number is one that we have not acknowledged yet.
     ("device_injected", || {
         let mut record = unprovoked();
