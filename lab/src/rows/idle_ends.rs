@@ -34,6 +34,18 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        id: "5-push-message",
+        what: "client sends a closing message and closes its idle connection, then the server answers it",
+        families: BOTH,
+        make: push_after_message,
+        rsts: &[(C, 1)],
+        wants: &[
+            sent(C, "idle_reaped", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
+            received(S, "idle_reaped", PEER).why(A_FIN),
+        ],
+        ..BASE
+    },
+    Row {
         id: "5-closing-message",
         what: "server sends a closing message (like TLS close_notify) and closes after an idle period, then the client writes",
         families: BOTH,
@@ -103,6 +115,18 @@ fn closing_message(scene: &Scene) -> Result<()> {
     idle(PAUSE);
     client.send(HELLO)?;
     client.error_is(EPIPE)
+}
+
+/// A client that no longer needs the connection says so before it closes, as SMTP and TLS do.
+fn push_after_message(scene: &Scene) -> Result<()> {
+    let (client, server) = answered(scene)?;
+    idle(SAMPLED);
+    client.send(&[21; 24])?;
+    client.close();
+    scene.reaches(Host::Client, State::FIN_WAIT2, SOON)?;
+    idle(PAUSE);
+    server.send(HELLO)?;
+    server.error_is(EPIPE)
 }
 
 fn active(scene: &Scene) -> Result<()> {

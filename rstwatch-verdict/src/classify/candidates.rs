@@ -190,7 +190,7 @@ pub(super) fn both_closed(evidence: &Evidence) -> Vec<Cause> {
     }
 }
 
-/// The end sent a short message after an idle period and closed; whether a request was open is not known.
+/// The peer sent a short message after an idle period and closed; whether a request was open is not known.
 pub(super) fn closing_or_response(_: &Evidence) -> Vec<Cause> {
     vec![IdleReaped, DataAfterClose, ProcessDied]
 }

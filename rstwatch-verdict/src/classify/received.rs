@@ -192,6 +192,11 @@ pub(super) fn unsampled_closing_message(evidence: &Evidence) -> bool {
     holds(evidence, |it| closed_earlier(it) && it.gap.unsampled_message && wrote(it))
 }
 
+/// This host, a server, wrote after the client's closing message, or answered a request that the client gave up.
+pub(super) fn closing_message_or_request(evidence: &Evidence) -> bool {
+    holds(evidence, |it| closed_earlier(it) && it.gap.message_or_request && wrote(it))
+}
+
 /// This host wrote after an idle period that a timer of the peer's had ended. A refusal since says that the server is gone.
 pub(super) fn reused_after_timer(evidence: &Evidence) -> bool {
     holds(evidence, |it| {

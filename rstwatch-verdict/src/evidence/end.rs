@@ -239,6 +239,9 @@ fn interrupted(conn: &ConnState, context: &Context) -> Interrupted {
     if next_request_open && is_gap(received) {
         return Interrupted::Work { uncertain: true, request: None };
     }
+    if let Some(jiffies) = idle_before_clients_message(conn, context) {
+        return Interrupted::Idle { jiffies, closing_message: true, uncertain: true };
+    }
     if request_open || response_open || outstanding(conn) > MAX_CLOSING_BYTES {
         // What a client sends after an idle period just before it closes is a closing message, or a request that it
         // abandoned.
@@ -291,15 +294,36 @@ fn final_message(conn: &ConnState, context: &Context) -> Interrupted {
     }
 }
 
+/// A client closes at once after its closing message. It waits longer for a response, however impatient it is.
+const WITH_CLOSE: Duration = Duration::from_millis(50);
+
+/// How long a client had been idle, in jiffies, before what it sent last, if that was a closing message: it came after a silence
+/// in which a sample had found the last response, and the client closed at once.
+fn idle_before_clients_message(conn: &ConnState, context: &Context) -> Option<u32> {
+    let (sampled, sent, received) = (&conn.sampled, conn.closing.sent_age, conn.closing.received_age);
+    let closed = conn.role == role::CLIENT && conn.marks & mark::ABORTED == 0;
+    let at_once = context.jiffies(sent).is_some_and(|age| age < WITH_CLOSE);
+    let answered = sampled.last_payload == last_payload::PEERS;
+    let few = closing_sample(conn).last_messages(received, context) == LastMessages::Few;
+    let short = few && u32::from(sampled.closing_bytes) <= MAX_CLOSING_BYTES;
+    let idle = sampled.closing_quiet.saturating_sub(sent);
+    (closed && at_once && answered && short && is_gap(idle, context)).then_some(idle)
+}
+
 /// The last sample, seen from the end of our side.
 fn closing_sample(conn: &ConnState) -> Sample {
     let sampled = &conn.sampled;
     // Its first payload: nothing but a request can have come before.
     let no_response = sampled.last_payload == last_payload::UNKNOWN && sampled.segs_out == 0;
+    let request_open = if conn.role == role::CLIENT {
+        sampled.last_payload == last_payload::OURS
+    } else {
+        sampled.last_payload == last_payload::PEERS || (no_response && conn.closed.bytes_received > 0)
+    };
     Sample {
         age: sample::age(sampled, sampled.closing_quiet),
         quiet: sample::quiet_at(sampled),
-        request_open: sampled.last_payload == last_payload::PEERS || (no_response && conn.closed.bytes_received > 0),
+        request_open,
         segments: sampled.closing_segs,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rstwatch_common::record::{ConnState, ResetRecord, TcpFacts, last_payload, role, sock_flag, tcp_flag};
 
 use super::facts::since;
-use super::sample::{self, LastMessages, Sample};
+use super::sample::{self, LastMessages, MAX_CLOSING_SEGMENTS, Sample};
 use super::{Context, GAP, facts};
 
 /// An idle gap.
@@ -21,6 +21,9 @@ pub struct Gap {
     /// A short message arrived with the peer's FIN after an idle period, and the periodic scan had not sampled the
     /// connection: a closing message, or a late response.
     pub unsampled_message: bool,
+    /// A client sent something after a silence of this end's, and its FIN with it: a closing message, or a request that it gave
+    /// up at once.
+    pub message_or_request: bool,
     /// A closing message came with the peer's FIN: a program ended the connection, not the death of a process.
     pub closing_message: bool,
     /// Before the peer's FIN, a request and a response came within the same jiffy: this end may or may not have had one
@@ -77,8 +80,9 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
     let fin_ago = since(record, record.conn.fin.time_ns);
     let until_fin = fin_ago.and_then(|_| idle_at_fin(record, context));
     let unsampled_message = fin_ago.is_some() && closing_message_unsampled(&record.conn, context);
+    let message_or_request = fin_ago.is_some() && message_or_request(&record.conn, context);
     let length = match (outstanding, fin_ago) {
-        (_, Some(_)) if unsampled_message => None,
+        (_, Some(_)) if unsampled_message || message_or_request => None,
         // The FIN itself is no activity: the gap begins before it, unless we have been writing ever since.
         (true, Some(_)) if wrote_before(record) => None,
         (true, Some(ago)) => until_fin.map(|idle| (idle + ago).saturating_sub(operation_age(record, context))),
@@ -95,6 +99,7 @@ pub(super) fn gap(record: &ResetRecord, context: &Context) -> Gap {
         ended_by_us: outstanding || (fin_ago.is_none() && request_open(record)),
         until_fin,
         unsampled_message,
+        message_or_request,
         closing_message: fin_ago.is_some() && closing_message(record, context),
         order_unknown: fin_ago.is_some() && order_unknown(&record.conn, context),
         order_unsampled: fin_ago.is_some() && order_unknown(&record.conn, context) && !order_sampled(&record.conn),
@@ -250,6 +255,17 @@ fn closing_message_unsampled(conn: &ConnState, context: &Context) -> bool {
     let client = conn.role != role::SERVER && conn.fin.unread > 1;
     let unknown = sample_at_fin(conn).last_messages(conn.fin.sent_age, context) == LastMessages::Unknown;
     client && unknown && is_gap(conn.fin.sent_age) && !is_gap(conn.fin.received_age)
+}
+
+/// Whether what a client sent last may be a closing message, as TLS and SMTP have one: it came with the FIN after this end had
+/// been silent, and no sample shows that it belongs to a request.
+fn message_or_request(conn: &ConnState, context: &Context) -> bool {
+    let (fin, sample) = (&conn.fin, sample_at_fin(conn));
+    let with_fin = context.jiffies(fin.received_age).is_some_and(|age| age < WITH_FIN);
+    let silent = context.jiffies(fin.sent_age).is_some_and(|age| age >= GAP);
+    let asked = conn.sampled.last_payload == last_payload::PEERS || sample.segments > MAX_CLOSING_SEGMENTS;
+    let of_request = sample.follows(fin.sent_age) && asked;
+    conn.role == role::SERVER && fin.segs_out > 0 && with_fin && silent && !of_request
 }
 
 /// The last sample, seen from the peer's FIN.

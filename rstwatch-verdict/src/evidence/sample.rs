@@ -6,7 +6,7 @@ use rstwatch_common::record::Sampled;
 use super::{Context, GAP};
 
 /// Maximum segments of a closing message: the protocol's own, and that of its encryption.
-const MAX_CLOSING_SEGMENTS: u16 = 2;
+pub(super) const MAX_CLOSING_SEGMENTS: u16 = 2;
 
 /// What one side sent after the last sample, until the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,7 +65,7 @@ pub(super) fn used(mut record: ResetRecord) -> ResetRecord {
 }
 
 /// A client that had its response sampled, was idle, sent a closing message and closed.
-fn said_goodbye() -> ResetRecord {
+fn sent_closing_message() -> ResetRecord {
     let mut record = by_client(used(with_message(90_000)));
     record.conn.closing.ack_age = jiffies(90_000);
     sampled(
@@ -301,11 +301,17 @@ pub(super) const CASES: &[Case] = &[
     }),
     // A client's close_notify before its close, most likely; the server's response finds no socket.
     ("gave_up_or_closed", || by_client(used(with_message(90_000)))),
-    // The same where a sample had found the response: from a client's end that is no open request.
-    ("gave_up_or_closed", said_goodbye),
+    // A sample had found the response, and the client closed at once after its message.
+    ("closed_with_closing_message", sent_closing_message),
+    // It waited a little for a response: the message was most likely a request.
+    ("gave_up_or_closed", || {
+        let mut record = sent_closing_message();
+        record.conn.closing.sent_age = jiffies(200);
+        record
+    }),
     // The server's answer carries no payload.
-    ("tail_unclear", || {
-        let mut record = said_goodbye();
+    ("tail_when_idle", || {
+        let mut record = sent_closing_message();
         record.segment.payload = 0;
         record
     }),

@@ -3,7 +3,7 @@
 use rstwatch_common::record::last_payload::{OURS, PEERS, UNKNOWN};
 use rstwatch_common::record::{ResetRecord, Sampled, role, state};
 
-use super::received::bare;
+use super::received::{bare, to_server};
 use super::sampled::{sample, sampled};
 use super::{Case, SECOND};
 use crate::testing::fixture::{NOW_NS, jiffies};
@@ -31,6 +31,16 @@ fn with_message(silence_ms: u32, unread: u32) -> ResetRecord {
     record.conn.fin.received_age = 0;
     record.conn.fin.unread = unread;
     record
+}
+
+/// A message of 24 bytes came from a client 3 s after this server's last response, and its FIN with it. `shows`: what the sample
+/// of half a second before shows, unless it has a time of its own.
+fn clients_message(shows: Sampled) -> ResetRecord {
+    let mut record = to_server(with_message(3_000, 25));
+    record.conn.fin.segs_out = 1;
+    let taken = if shows.jiffies == 0 { jiffies(2_500) } else { shows.jiffies };
+    let segments = shows.fin_segs.max(1);
+    sampled(record, Sampled { jiffies: taken, fin_segs: segments, fin_quiet: jiffies(3_010), ..shows })
 }
 
 pub(super) const CASES: &[Case] = &[
@@ -127,6 +137,13 @@ pub(super) const CASES: &[Case] = &[
         record.tcp.write_seq = record.tcp.snd_una + 1;
         record
     }),
+    // A client's close_notify after an idle period; this server answers with its own.
+    ("closing_message_or_request", || clients_message(sample(OURS))),
+    // The same where no sample was taken since our last response.
+    ("closing_message_or_request", || clients_message(Sampled { jiffies: jiffies(4), ..sample(PEERS) })),
+    // A sample had found the request open, or segment after segment of an upload.
+    ("wrote_after_fin", || clients_message(sample(PEERS))),
+    ("wrote_after_fin", || clients_message(Sampled { fin_segs: 40, ..sample(OURS) })),
     // A late response to a client that gave up.
     ("wrote_after_fin", || {
         let mut record = after_fin(bare(), 5_000);
