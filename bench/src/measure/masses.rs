@@ -28,7 +28,8 @@ pub(crate) fn of_attack(result: &AttackResult) -> Vec<Figure> {
     }
     figures.extend([
         Figure::new("attack: memory of the cgroup after a restart", "MiB", mib(restarted.cgroup)),
-        Figure::new("attack: start to ready", "ms", result.ready * 1e3),
+        Figure::new("attack: start to ready beside these sockets", "ms", result.ready * 1e3)
+            .limited(Limit::AtMost(300.0)),
         Figure::new("attack: sockets that found no room", "", of_count(result.untracked)),
         Figure::new("attack: resets that were made and counted", "", of_count(result.resets)),
         Figure::new("attack: connections replaced a second meanwhile", "", result.churned),

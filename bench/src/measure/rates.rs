@@ -93,9 +93,10 @@ fn take(comparison: Comparison, findings: &mut Findings) {
 
 fn promised(comparison: &Comparison) -> Figure {
     let least = match comparison.load {
-        Load::Short => 0.98,
-        Load::Bulk | Load::Small => 0.99,
-        Load::Refused | Load::Aborted => 0.95,
+        Load::Short => 0.97,
+        Load::Bulk | Load::Small => 0.995,
+        Load::Refused => 0.95,
+        Load::Aborted => 0.92,
     };
     ratio(comparison).limited(Limit::AtLeast(least))
 }
