@@ -36,12 +36,21 @@ pub fn sample(ctx: *mut TaskFile) -> i32 {
 /// If both payloads have the same time, the last ACK decides, unless keepalives of our own draw ACKs. A later ACK without payload
 /// acknowledged our last payload. An ACK at the same time came with a response if we are the client; if we are the server it may
 /// have come with the next request, which the server acknowledges a moment later.
+///
+/// The kernel writes the time of a response before the time of the ACK that came with it (net/ipv4/tcp_input.c,
+/// tcp_rcv_established), and a jiffy, or more on a virtual CPU, may pass in between: a client's ACK is later only if it is so by
+/// [`WITH_ACK_US`], and before that says nothing.
 #[inline(always)]
 fn last_payload_of(ages: &Ages, client: bool, sk: u64) -> u16 {
     let decisive = !sends_keepalives(sk);
     let tie = ages.sent == ages.received;
-    if ages.sent < ages.received || (tie && decisive && ages.ack < ages.received) {
+    let later = tie && decisive && ages.ack < ages.received;
+    let with_response =
+        client && ages.received.wrapping_sub(ages.ack) <= setting!(hz) / (1_000_000 / WITH_ACK_US as u32);
+    if ages.sent < ages.received || (later && !with_response) {
         last_payload::OURS
+    } else if later {
+        last_payload::UNKNOWN
     } else if ages.received < ages.sent || (client && decisive) || active_after_ack(sk, ages.received) {
         last_payload::PEERS
     } else {
