@@ -1,7 +1,7 @@
 //! Shares of the map of listeners: once it is three quarters full, no user, cgroup or network namespace that has half of it gets
 //! more.
 //!
-//! The counts are kept by a hash of each owner. A listener keeps its hashes in the map, so that what was added is subtracted.
+//! Owners are counted by hash. The map keeps each listener's hashes, so that its end decrements the same counters.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;

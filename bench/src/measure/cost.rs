@@ -31,7 +31,7 @@ struct Kernel {
     sent: Above,
     received: Above,
     ingress: Vec<f64>,
-    /// Of all programs, for a reset that both ends see.
+    /// The sum over all programs, per reset seen at both ends.
     per_reset: Vec<f64>,
     /// `tcp_send_reset` in a flood, most of whose details stay behind.
     shipped: Vec<f64>,
@@ -79,7 +79,7 @@ impl Kernel {
             ns("tcp_receive_reset, all details delivered: mean time of a call", &self.received.all),
             Figure::median("events delivered of those made while the two were measured", "%", &self.delivered),
             ns("tcp_send_reset in a flood, rates as shipped: mean time of a call", &self.shipped),
-            ns("all programs together, for a reset that both ends see", &self.per_reset),
+            ns("all programs together, per reset seen at both ends", &self.per_reset),
         ];
         if !self.ingress.is_empty() {
             figures.push(ns("packet program, short connections: mean time of a packet", &self.ingress));

@@ -74,9 +74,9 @@ fn active_after_ack(sk: u64, jiffies_ago: u32) -> bool {
     acknowledged != 0 && !keepalive && value!(sk, tcp_mstamp, u64).wrapping_sub(acknowledged) > WITH_ACK_US
 }
 
-/// Whether the socket is established and nobody was changing it: neither a segment in softirq, which holds the spinlock, nor a
-/// call of the owner, which handles the backlog too. A FIN is an ACK before it is a FIN (net/ipv4/tcp_input.c,
-/// tcp_rcv_established): between the two, or after both, its ACK would look like that of an open request.
+/// Whether the socket is established and unlocked. A segment in softirq holds the spinlock; a call of the owner, which also handles
+/// the backlog, sets `owned`. The kernel handles the ACK of a FIN first (net/ipv4/tcp_input.c, tcp_rcv_established): until the
+/// state changes, it looks like the ACK of an open request.
 #[inline(always)]
 fn is_at_rest(sk: u64) -> bool {
     let locked = value!(sk, sk_slock, u32) != 0 || value!(sk, sk_lock_owned, u32) != 0;
