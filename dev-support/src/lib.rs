@@ -7,6 +7,7 @@ pub mod cgroups;
 pub mod command;
 pub mod outcome;
 pub mod paths;
+pub mod port;
 pub mod programs;
 pub mod prometheus;
 pub mod setup;

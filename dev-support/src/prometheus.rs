@@ -1,7 +1,7 @@
 //! A throw-away Prometheus server that scrapes agents every second.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ureq::typestate::WithoutBody;
 
+use crate::port::ReservedPort;
 use crate::{command, paths};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -24,13 +25,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Prometheus {
     child: Child,
     client: ureq::Agent,
-    at: SocketAddr,
+    port: ReservedPort,
     folder: TempDir,
-}
-
-/// A free port on loopback.
-pub fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 impl Prometheus {
@@ -43,26 +39,26 @@ impl Prometheus {
             fs::write(&file, rules)?;
         }
         fs::write(&config, configuration(agents, rules.map(|_| file.as_path())))?;
-        let at = free()?;
+        let port = ReservedPort::new()?;
         let program = paths::program("prometheus").context("prometheus is not installed: install it")?;
         let mut server = Command::new(program);
         server.arg(format!("--config.file={}", config.display()));
         server.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-        server.arg(format!("--web.listen-address={at}"));
+        server.arg(format!("--web.listen-address={}", port.address()));
         let log = File::create(folder.path().join("log"))?;
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command::die_with_parent(&mut server);
         let client =
             ureq::Agent::config_builder().proxy(None).timeout_global(Some(RESPONSE_TIMEOUT)).build().new_agent();
         let child = server.spawn().context("cannot start prometheus")?;
-        let mut prometheus = Self { child, client, at, folder };
+        let mut prometheus = Self { child, client, port, folder };
         prometheus.wait_ready()?;
         Ok(prometheus)
     }
 
     fn wait_ready(&mut self) -> Result<()> {
         let started = Instant::now();
-        while self.client.get(format!("http://{}/-/ready", self.at)).call().is_err() {
+        while self.client.get(format!("http://{}/-/ready", self.port.address())).call().is_err() {
             if let Some(status) = self.child.try_wait()? {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 bail!("prometheus ended ({status}): {}", log.lines().last().unwrap_or("no message"));
@@ -76,7 +72,8 @@ impl Prometheus {
     /// The series that a query returns: now, or over a range of seconds since the epoch.
     pub fn ask(&self, query: &str, range: Option<(u64, u64)>) -> Result<Vec<Value>> {
         let path = if range.is_some() { "query_range" } else { "query" };
-        let mut request = self.client.get(format!("http://{}/api/v1/{path}", self.at)).query("query", query);
+        let mut request =
+            self.client.get(format!("http://{}/api/v1/{path}", self.port.address())).query("query", query);
         if let Some((from, to)) = range {
             let (from, to) = (from.to_string(), to.to_string());
             request = request.query("start", from).query("end", to).query("step", "2");
@@ -90,7 +87,7 @@ impl Prometheus {
 
     /// The alerts that are pending or firing.
     pub fn alerts(&self) -> Result<Vec<Value>> {
-        let mut answer = answered(self.client.get(format!("http://{}/api/v1/alerts", self.at)))?;
+        let mut answer = answered(self.client.get(format!("http://{}/api/v1/alerts", self.port.address())))?;
         match answer["alerts"].take() {
             Value::Array(alerts) => Ok(alerts),
             other => bail!("expected a list of alerts, got {other}"),

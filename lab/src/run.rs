@@ -217,7 +217,7 @@ impl<'a> Lab<'a> {
         let Some(agents) = &self.agents else {
             return self.report.skip(ALERTS, "no daemon");
         };
-        let got = alerts::conntrack_full(self.net, agents.daemon.at, self.port);
+        let got = alerts::conntrack_full(self.net, agents.daemon.address(), self.port);
         self.enter(ALERTS, "a full conntrack table fires its alert", got);
     }
 

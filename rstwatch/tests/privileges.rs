@@ -39,6 +39,16 @@ impl Running {
         Self { child, stderr }
     }
 
+    /// Starts an agent on a port that the kernel picks; returns its address once it is locked down.
+    #[track_caller]
+    fn start_agent(command: &mut Command) -> (Self, SocketAddr) {
+        let mut agent = Self::start(command.args(["--web.listen-address", "127.0.0.1:0"]));
+        let line = agent.wait_for_line("listening on http://");
+        let address = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
+        agent.wait_for_line("locked down: ");
+        (agent, address.parse().expect("an address"))
+    }
+
     /// The next line on stderr that contains this part.
     #[track_caller]
     fn wait_for_line(&mut self, part: &str) -> String {
@@ -64,11 +74,6 @@ impl Drop for Running {
         _ = self.child.kill();
         _ = self.child.wait();
     }
-}
-
-/// An address that was free a moment ago.
-fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr()).expect("bound")
 }
 
 fn get(at: SocketAddr, path: &str) -> String {
@@ -148,9 +153,7 @@ fn every_thread_of_every_command_is_locked_down() {
         running.signal(Signal::TERM);
         assert!(running.child.wait().expect("ended").success(), "{args:?}");
     }
-    let at = free();
-    let mut agent = Running::start(Command::new(RSTWATCH).args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.wait_for_line("locked down: ");
+    let (agent, at) = Running::start_agent(Command::new(RSTWATCH).arg("agent"));
     wait_for_response(at, "/readyz", |response| response.contains("ready"));
     assert_locked_down(agent.child.id(), 5);
 }
@@ -237,9 +240,7 @@ fn the_documented_capabilities_are_enough() {
     assert_eq!(attached(&mut copy.unprivileged(with)), as_root, "{with}");
 
     let other_netns = OtherNetns::new();
-    let at = free();
-    let mut agent = Running::start(copy.unprivileged(with).args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.wait_for_line("locked down: ");
+    let (mut agent, at) = Running::start_agent(copy.unprivileged(with).arg("agent"));
     let port = format!("port=\"{}\"", other_netns.port);
     let metrics = wait_for_response(at, "/metrics", |metrics| metrics.contains(&port));
     assert!(metrics.contains("rstwatch_netns{state=\"unreadable\"} 0"), "{metrics}");
@@ -249,10 +250,8 @@ fn the_documented_capabilities_are_enough() {
     assert!(agent.child.wait().expect("ended").success());
 
     // Only of this namespace: a busy host has more resets than the rate of details allows.
-    let at = free();
-    let args = ["agent", "--netns", "/proc/self/ns/net", "--web.listen-address", &at.to_string()];
-    let mut agent = Running::start(copy.unprivileged(with).args(args));
-    agent.wait_for_line("locked down: ");
+    let args = ["agent", "--netns", "/proc/self/ns/net"];
+    let (mut agent, at) = Running::start_agent(copy.unprivileged(with).args(args));
     wait_for_response(at, "/readyz", |response| response.contains("ready"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
     let address = listener.local_addr().expect("an address");
@@ -291,9 +290,7 @@ fn file_capabilities_are_enough() {
     };
     assert_eq!(attached(&mut unprivileged()), as_root);
     let other_netns = OtherNetns::new();
-    let at = free();
-    let mut agent = Running::start(unprivileged().args(["agent", "--web.listen-address", &at.to_string()]));
-    agent.wait_for_line("locked down: ");
+    let (_agent, at) = Running::start_agent(unprivileged().arg("agent"));
     let port = format!("port=\"{}\"", other_netns.port);
     wait_for_response(at, "/metrics", |metrics| metrics.contains(&port));
 }
@@ -324,11 +321,7 @@ fn a_configuration_is_reloaded_after_the_lockdown() {
     let folder = tempfile::tempdir().expect("folder");
     let config = folder.path().join("rstwatch.toml");
     std::fs::write(&config, "workload_limit = 10\n").expect("written");
-    let at = free();
-    let mut agent = Running::start(
-        Command::new(RSTWATCH).args(["agent", "--web.listen-address", &at.to_string(), "--config"]).arg(&config),
-    );
-    agent.wait_for_line("locked down: ");
+    let (mut agent, at) = Running::start_agent(Command::new(RSTWATCH).args(["agent", "--config"]).arg(&config));
     wait_for_response(at, "/readyz", |response| response.contains("ready"));
     // As editors and Kubernetes do: another file replaces it.
     let replace = |text: &str| {
@@ -366,20 +359,18 @@ fn a_web_configuration_is_replaced_after_the_lockdown() {
     link("..1", "..data");
     link("..data/web.yml", "web.yml");
     // Through the link to the file, and through the link to its directory.
-    let [mut by_file, mut by_folder] = ["web.yml", "..data/web.yml"].map(|path| {
-        let at = free();
-        let args = ["agent", "--web.listen-address", &at.to_string(), "--web.config.file"];
-        (at, Running::start(Command::new(RSTWATCH).args(args).arg(folder.path().join(path))))
+    let agents = ["web.yml", "..data/web.yml"].map(|path| {
+        let args = ["agent", "--web.config.file"];
+        Running::start_agent(Command::new(RSTWATCH).args(args).arg(folder.path().join(path)))
     });
-    for (at, agent) in [&mut by_file, &mut by_folder] {
-        agent.wait_for_line("locked down: ");
+    for (agent, at) in &agents {
         wait_for_response(*at, "/healthz", |response| response.contains("x-frame-options: deny"));
         assert_locked_down(agent.child.id(), 3);
     }
     link("..2", "..data_tmp");
     std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).expect("swapped");
     std::fs::remove_dir_all(folder.path().join("..1")).expect("removed");
-    for (at, _) in [&by_file, &by_folder] {
+    for (_, at) in &agents {
         wait_for_response(*at, "/healthz", |response| response.contains("x-frame-options: sameorigin"));
     }
 }

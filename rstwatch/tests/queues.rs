@@ -1,9 +1,9 @@
 //! Accept queues on loopback as the agent exports them, in cases that the lab does not cover.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,21 +23,24 @@ fn is_supported() -> bool {
 
 struct Agent {
     child: Child,
+    /// Open until the agent ends, so that it can write.
+    _log: BufReader<ChildStderr>,
     at: SocketAddr,
 }
 
 impl Agent {
     fn start() -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
-        let at = free.local_addr().expect("an address");
-        drop(free);
-        let child = Command::new(env!("CARGO_BIN_EXE_rstwatch"))
-            .args(["agent", "--web.listen-address", &at.to_string()])
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rstwatch"))
+            .args(["agent", "--web.listen-address", "127.0.0.1:0"])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        Self { child, at }
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let line = log.by_ref().lines().map_while(Result::ok).find(|line| line.contains("listening on http://"));
+        let line = line.expect("it listens");
+        let at = line.split("http://").nth(1).and_then(|url| url.split('/').next()).expect("an address");
+        Self { child, _log: log, at: at.parse().expect("an address") }
     }
 
     fn metrics(&self) -> String {

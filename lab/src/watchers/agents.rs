@@ -1,11 +1,12 @@
 //! The programs under test: three watchers and the daemon, started once for the lab.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use dev_support::port::ReservedPort;
 
 use crate::api::Api;
 use crate::kernel;
@@ -85,14 +86,15 @@ impl Watcher {
 pub(crate) struct Daemon {
     program: Program,
     client: ureq::Agent,
-    pub(crate) at: SocketAddr,
+    port: ReservedPort,
 }
 
 impl Daemon {
     fn start(net: &Net, rstwatch: &Path, api: &Api) -> Result<Self> {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let port = ReservedPort::new()?;
+        let at = port.address();
         let mut command = with_capabilities(rstwatch);
-        command.args(["agent", "--web.listen-address", &free.to_string()]).arg("--config").arg(api.config());
+        command.args(["agent", "--web.listen-address", &at.to_string()]).arg("--config").arg(api.config());
         // Without a filter the daemon also counts resets that a busy kernel did not pass to its programs. With a filter it cannot
         // know whether those were the lab's.
         if !kernel::is_ours() {
@@ -104,14 +106,19 @@ impl Daemon {
         let client = client.build().new_agent();
         let ready = || {
             program.ensure_running()?;
-            Ok(client.get(format!("http://{free}/readyz")).call().is_ok())
+            Ok(client.get(format!("http://{at}/readyz")).call().is_ok())
         };
         until_true("/readyz", STARTS, ready).context("rstwatch agent")?;
-        Ok(Self { program, client, at: free })
+        Ok(Self { program, client, port })
     }
 
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         Ok(Metrics::parse(&self.page()?))
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// The page of metrics.
@@ -122,7 +129,7 @@ impl Daemon {
     /// The response to a request for this path.
     pub(crate) fn get(&self, path: &str) -> Result<String> {
         let mut answer =
-            self.client.get(format!("http://{}{path}", self.at)).call().with_context(|| path.to_owned())?;
+            self.client.get(format!("http://{}{path}", self.port.address())).call().with_context(|| path.to_owned())?;
         Ok(answer.body_mut().read_to_string()?)
     }
 }

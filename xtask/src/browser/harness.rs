@@ -4,11 +4,11 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dev_support::agent::Agent;
+use dev_support::port::ReservedPort;
 use lab::{Made, Scenarios};
 
 /// The agent and the lab's network.
@@ -16,13 +16,12 @@ pub(super) struct Harness {
     // First, so that the agent exits before its namespaces are removed.
     agent: Option<Agent>,
     scenarios: Scenarios,
-    address: SocketAddr,
+    port: ReservedPort,
 }
 
 impl Harness {
     pub(super) fn start() -> Result<Self> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut harness = Self { agent: None, scenarios: Scenarios::build()?, address };
+        let mut harness = Self { agent: None, scenarios: Scenarios::build()?, port: ReservedPort::new()? };
         harness.start_agent()?;
         Ok(harness)
     }
@@ -30,7 +29,7 @@ impl Harness {
     /// Runs the test and answers its requests. The test must succeed.
     pub(super) fn run(mut self, mut test: Command) -> Result<()> {
         let mut child = test
-            .arg(format!("http://{}/", self.address))
+            .arg(format!("http://{}/", self.port.address()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,13 +66,13 @@ impl Harness {
 
     /// Starts an agent that watches only the lab, so that other resets on this machine do not affect its counts.
     fn start_agent(&mut self) -> Result<()> {
-        let mut args: Vec<OsString> = vec!["--web.listen-address".into(), self.address.to_string().into()];
+        let mut args: Vec<OsString> = vec!["--web.listen-address".into(), self.port.address().to_string().into()];
         args.extend(["--node-name".into(), "node-a".into()]);
         for path in self.scenarios.namespaces() {
             args.extend(["--netns".into(), path.into()]);
         }
         let mut agent = Agent::start(&args)?;
-        ensure!(agent.wait_ready(&format!("http://{}", self.address))?, "ended by a signal");
+        ensure!(agent.wait_ready(&format!("http://{}", self.port.address()))?, "ended by a signal");
         self.agent = Some(agent);
         Ok(())
     }

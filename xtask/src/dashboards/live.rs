@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail, ensure};
 use dev_support::agent::Agent;
-use dev_support::prometheus::{Prometheus, free};
+use dev_support::port::ReservedPort;
+use dev_support::prometheus::Prometheus;
 use lab::Traffic;
 
 use super::dashboard::Dashboard;
@@ -71,21 +72,23 @@ fn start_agents(traffic: &Traffic) -> Result<(Vec<Agent>, Prometheus)> {
     let mut scraped = Vec::new();
     let hosts = traffic.hosts().map(|(name, path)| (name, vec!["--netns".into(), path.into_os_string()]));
     for (name, filter) in [(HOST, Vec::new())].into_iter().chain(hosts) {
-        let address = free()?;
-        agents.push(start_agent(address, filter)?);
+        let (agent, address) = start_agent(filter)?;
+        agents.push(agent);
         scraped.push((name, address));
     }
     let prometheus = Prometheus::start(&scraped, None)?;
     Ok((agents, prometheus))
 }
 
-fn start_agent(address: SocketAddr, filter: Vec<OsString>) -> Result<Agent> {
+fn start_agent(filter: Vec<OsString>) -> Result<(Agent, SocketAddr)> {
+    let port = ReservedPort::new()?;
+    let address = port.address();
     let mut args: Vec<OsString> = ["--log-level", "error", "--web.listen-address"].map(Into::into).into();
     args.push(address.to_string().into());
     args.extend(filter);
     let mut agent = Agent::start(&args)?;
     ensure!(agent.wait_ready(&format!("http://{address}"))?, "interrupted");
-    Ok(agent)
+    Ok((agent, address))
 }
 
 fn draw(dashboards: &[(&'static str, Dashboard)], prometheus: &Prometheus, variables: Variables) -> Result<()> {

@@ -1,18 +1,24 @@
 //! A real Prometheus scrapes with a certificate and a password, also after both have changed.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
+
+use tokio::net::TcpSocket;
 
 use super::*;
 
 /// A Prometheus that runs in a folder, killed with the test.
-struct Prometheus(Child, SocketAddr);
+struct Prometheus {
+    child: Child,
+    at: SocketAddr,
+    /// Bound but not listening: Prometheus can bind the port too, and the kernel assigns it to nobody else.
+    _port: TcpSocket,
+}
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
+        _ = self.child.kill();
+        _ = self.child.wait();
     }
 }
 
@@ -20,9 +26,10 @@ impl Prometheus {
     /// Starts it; none if it is not installed.
     fn start(folder: &Path, config: &str) -> Option<Self> {
         fs::write(folder.join("prometheus.yml"), config).expect("written");
-        // If another process takes the port meanwhile, the test fails.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let at = free.expect("a port");
+        let port = TcpSocket::new_v4().expect("a socket");
+        port.set_reuseaddr(true).expect("set");
+        port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+        let at = port.local_addr().expect("an address");
         let child = Command::new("prometheus")
             .current_dir(folder)
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", &format!("--web.listen-address={at}")])
@@ -31,7 +38,7 @@ impl Prometheus {
             .stderr(fs::File::create(folder.join("log")).expect("a log"))
             .spawn();
         match child {
-            Ok(child) => Some(Self(child, at)),
+            Ok(child) => Some(Self { child, at, _port: port }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 report_skipped("prometheus");
                 None
@@ -42,7 +49,7 @@ impl Prometheus {
 
     /// The response to a request; empty before it listens.
     fn get(&self, path: &str) -> String {
-        let response = TcpStream::connect(self.1).and_then(|mut stream| {
+        let response = TcpStream::connect(self.at).and_then(|mut stream| {
             write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
             let mut text = String::new();
             stream.read_to_string(&mut text).map(|_| text)
