@@ -121,7 +121,8 @@ fn faults(want: &Want, view: View, said: &Verdict, grade: &Grade) -> Vec<String>
     let wrong = grade.outcome == Outcome::Wrong && is_claim(&said.confidence);
     let wrong_sender = grade.sender == SenderGrade::Wrong && is_claim(said.sender_confidence());
     // The promise is missed all the same; a run fails only where nothing explains it.
-    let explained = want.why.is_some() && grade.outcome == Outcome::Family && grade.sender == SenderGrade::Right;
+    let explained =
+        want.why.reasons().next().is_some() && grade.outcome == Outcome::Family && grade.sender == SenderGrade::Right;
     let truth = || format!("{} by {}", want.cause, want.sender_seen(view.both_ends));
     let several = said.candidates.len();
     let lacks_itself = several > 0

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::judging::judgement::Judgement;
 use crate::kernel::Kernel;
-use crate::rows::table::{Want, Why, rows};
+use crate::rows::table::rows;
 
 /// The number of the reason that the row gives for this truth at this vantage point.
 pub(crate) fn number(judgement: &Judgement) -> Option<usize> {
@@ -15,11 +15,9 @@ pub(crate) fn number(judgement: &Judgement) -> Option<usize> {
             && judgement.direction.as_deref() == Some(want.direction)
             && judgement.at.as_deref() == Some(want.at.letter())
     })?;
-    let holds = match want.why? {
-        Why::OneEnd(_) => judgement.vantage != "all",
-        Why::Before(version, _) => !Kernel::named(&judgement.kernel).since(version),
-    };
-    let why = text(want).filter(|_| holds)?;
+    let one_end = want.why.one_end.filter(|_| judgement.vantage != "all");
+    let before = want.why.before.filter(|(version, _)| !Kernel::named(&judgement.kernel).since(*version));
+    let why = one_end.or(before.map(|(_, reason)| reason))?;
     Some(all().iter().position(|known| *known == why)? + 1)
 }
 
@@ -30,7 +28,7 @@ pub(crate) fn list() -> String {
         point. A reason excuses no wrong verdict: the truth can be a candidate.\n\n"
             .to_owned();
     for (index, why) in all().into_iter().enumerate() {
-        let of = rows().filter(|row| row.wants.iter().any(|want| text(want) == Some(why)));
+        let of = rows().filter(|row| row.wants.iter().any(|want| want.why.reasons().any(|reason| reason == why)));
         let ids: BTreeSet<&str> = of.map(|row| row.id).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         let _ = writeln!(list, "{}. {why}. Rows: {}", index + 1, ids.join(", "));
@@ -40,16 +38,12 @@ pub(crate) fn list() -> String {
 
 fn all() -> Vec<&'static str> {
     let mut all = Vec::new();
-    for why in rows().flat_map(|row| row.wants).filter_map(text) {
+    for why in rows().flat_map(|row| row.wants).flat_map(|want| want.why.reasons()) {
         if !all.contains(&why) {
             all.push(why);
         }
     }
     all
-}
-
-fn text(want: &Want) -> Option<&'static str> {
-    want.why.map(|(Why::OneEnd(why) | Why::Before(_, why))| why)
 }
 
 #[cfg(test)]

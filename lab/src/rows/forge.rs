@@ -12,7 +12,7 @@ use crate::network::host::Host;
 use crate::network::packet::{ACK, ForgedSegment, RST};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{BASE, BOTH, C, KERNEL, MIDDLEBOX, ON_PATH, PEER, Row, S, Want, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, MIDDLEBOX, ON_PATH, PEER, Row, S, Want, imitated, received, sent};
 use crate::rows::wire::{SlowHop, Sniffer};
 
 /// Far from the TTL of the peer's own packets.
@@ -26,6 +26,7 @@ const DEVICE_WINDOW: u16 = 502;
 const DELAY: Duration = Duration::from_millis(40);
 
 const INJECTED: &[Want] = &[received(C, "middlebox_injected", MIDDLEBOX)];
+const IMITATED: &[Want] = &[imitated(C)];
 const ENDED_THERE: &str =
     "a bare RST by the peer's own stack: nothing at this end shows that a forged RST had ended the connection there";
 const REJECTS_ACKS: &str = "a firewall on the peer's host that rejects our ACKs sends the same packet, while the peer's \
@@ -76,7 +77,7 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         more: true,
         wants: &[
-            received(C, "middlebox_injected", MIDDLEBOX).why(REJECTS_ACKS),
+            imitated(C).why(REJECTS_ACKS),
             sent(C, "middlebox_injected", KERNEL).some().no_socket().why(REJECTS_ACKS),
             received(S, "middlebox_injected", PEER).why(ENDED_THERE),
         ],
@@ -86,28 +87,28 @@ pub(crate) const ROWS: &[Row] = &[
         id: "9-burst",
         what: "three forged RSTs with staggered sequence numbers and the peer's TTL",
         make: staggered,
-        wants: INJECTED,
+        wants: IMITATED,
         ..BASE
     },
     Row {
         id: "9-fast",
         what: "forged RST with the peer's TTL, sooner than the peer could respond",
         make: too_fast,
-        wants: INJECTED,
+        wants: IMITATED,
         ..BASE
     },
     Row {
         id: "9-bare-ts",
         what: "forged RST with ACK and the peer's TTL, without the connection's TCP timestamps",
         make: without_timestamps,
-        wants: INJECTED,
+        wants: IMITATED,
         ..BASE
     },
     Row {
         id: "9-blind",
         what: "forged RST that draws a challenge ACK, then one with the exact sequence number, both with the peer's TTL",
         make: blind_then_exact,
-        wants: INJECTED,
+        wants: IMITATED,
         ..BASE
     },
     Row {

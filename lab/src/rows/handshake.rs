@@ -11,7 +11,7 @@ use crate::network::nft::Rule;
 use crate::network::packet::{ACK, ForgedSegment, SYN};
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, forge};
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, PEERS_SHAPE, Row, S, received, sent};
 use crate::wait::SOON;
 
 /// Beyond the range from which the kernel picks source ports.
@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: same_port,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "invalid_handshake", KERNEL).sure(), received(S, "invalid_handshake", PEER)],
+        wants: &[sent(C, "invalid_handshake", KERNEL).sure(), received(S, "invalid_handshake", PEER).why(PEERS_SHAPE)],
         ..BASE
     },
     Row {

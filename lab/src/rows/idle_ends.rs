@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
         rsts: &[(C, 1)],
         wants: &[
             sent(C, "idle_reaped", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
-            received(S, "idle_reaped", PEER).why(A_FIN),
+            received(S, "idle_reaped", PEER).why(A_FIN).why_before(SCANS, UNSCANNED),
         ],
         ..BASE
     },

@@ -12,7 +12,9 @@ use super::{HELLO, Scene, idle};
 use crate::kernel;
 use crate::network::nft::Rule;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{BARE, BASE, BOTH, C, FIREWALL, KERNEL, ON_PATH, PEER, R, Row, S, received, rejected, sent};
+use crate::rows::table::{
+    BASE, BOTH, C, FIREWALL, KERNEL, ON_PATH, PEER, PEERS_SHAPE, R, Row, S, received, rejected, sent,
+};
 use crate::wait::{SOON, until_true};
 
 pub(crate) const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
@@ -33,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "resource_limit", KERNEL).sure(),
             sent(S, "resource_limit", KERNEL).no_socket(),
-            received(C, "resource_limit", PEER).why(BARE),
+            received(C, "resource_limit", PEER).why(PEERS_SHAPE),
         ],
         ..BASE
     },

@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired,
         rejects: 1,
-        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R)],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
     Row {
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired_push,
         rejects: 1,
-        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(S, "firewall_reject", R)],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(S, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
     Row {
@@ -44,7 +44,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: expired_behind_nat,
         rejects: 1,
-        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R)],
+        wants: &[sent(R, "firewall_reject", FIREWALL).rejects(), rejected(C, "firewall_reject", R).why(ON_PATH)],
         ..BASE
     },
     Row {

@@ -6,7 +6,7 @@ use socket2::Protocol;
 
 use super::{HELLO, Scene};
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::readable;
 
 pub(crate) const ROWS: &[Row] = &[Row {
@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     unless: missing,
     make: fast_close,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "mptcp", KERNEL), received(C, "mptcp", PEER)],
+    wants: &[sent(S, "mptcp", KERNEL), received(C, "mptcp", PEER).why(LIVE_SOCKET)],
     ..BASE
 }];
 

@@ -9,7 +9,7 @@ use super::{HELLO, Scene, idle};
 use crate::network::host::Host;
 use crate::network::nft::Rule;
 use crate::network::sock::Tcp;
-use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, MIDDLEBOX, PEER, R, Row, S, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, MIDDLEBOX, ON_PATH, PEER, R, Row, S, received, sent};
 
 /// Slightly longer than the router keeps an entry.
 const IDLE: u64 = 1600;
@@ -33,7 +33,10 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["conntrack"],
         make: push_to_router,
         rsts: &[(R, 1)],
-        wants: &[sent(R, "no_such_connection", KERNEL).no_socket(), received(S, "middlebox_idle", MIDDLEBOX)],
+        wants: &[
+            sent(R, "no_such_connection", KERNEL).no_socket(),
+            received(S, "middlebox_idle", MIDDLEBOX).why(ON_PATH),
+        ],
         ..BASE
     },
     Row {

@@ -9,7 +9,7 @@ use crate::network::nft::Rule;
 use crate::network::peer::Peer;
 use crate::network::procnet::State;
 use crate::network::sock::{Tcp, expect};
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, received, sent};
+use crate::rows::table::{A_FIN, APP, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, Want, received, sent};
 use crate::wait::{SOON, readable};
 
 /// What the router translates.
@@ -27,11 +27,14 @@ enum Nat {
 
 use Nat::{Both, BothAndPort, Destination, Source};
 
-const SERVER_ABORTS: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
-const CLIENT_ABORTS: &[Want] = &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)];
-const UNREAD: &[Want] = &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)];
-const KILLED: &[Want] = &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER)];
-const LATE_DATA: &[Want] = &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)];
+const SERVER_ABORTS: &[Want] =
+    &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)];
+const CLIENT_ABORTS: &[Want] =
+    &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).why(LIVE_SOCKET)];
+const UNREAD: &[Want] = &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)];
+const KILLED: &[Want] = &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).why(LIVE_SOCKET)];
+const LATE_DATA: &[Want] =
+    &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)];
 const REFUSED: &[Want] = &[sent(S, "refused", KERNEL).sure().no_socket(), received(C, "refused", PEER)];
 
 const fn row(id: &'static str, what: &'static str, make: fn(&Scene) -> Result<()>, wants: &'static [Want]) -> Row {

@@ -10,7 +10,7 @@ use crate::network::host::{Host, at};
 use crate::network::nft::Rule;
 use crate::network::procnet::State;
 use crate::network::sock::{Listener, Tcp};
-use crate::rows::table::{BARE, BASE, BOTH, C, FLOOD, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, FLOOD, KERNEL, PEER, PEERS_SHAPE, Row, S, received, sent};
 use crate::wait::SOON;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -34,7 +34,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "full accept queue drops the handshake's last ACK; the client's request comes after the half-open connection expired",
         make: third_ack_dropped,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).why(BARE)],
+        wants: &[sent(S, "listen_overflow", KERNEL), received(C, "listen_overflow", PEER).why(PEERS_SHAPE)],
         ..BASE
     },
     Row {

@@ -28,18 +28,37 @@ pub(crate) const BARE: &str =
     "a bare RST: it shows that the stack which answered does not know the connection, not why";
 /// Why one end alone cannot name the cause: the RST answers a SYN.
 pub(crate) const REFUSED_ALIKE: &str = "a reject of a SYN and a closed port send the same packet";
-/// Why one end alone cannot name the cause: a device answered a segment of a busy connection.
-pub(crate) const ON_PATH: &str = "from the ends, a reject on the path and an injected RST look the same";
+/// Why one end alone cannot name the cause: the abort and the answer to a later segment raced.
+pub(crate) const EITHER_FIRST: &str = "first comes the RST of the abort, which looks the same for any abort, or the bare RST \
+    that answers a later segment";
+/// Why one end alone cannot name the cause: a device answered a segment.
+pub(crate) const ON_PATH: &str =
+    "from the ends, a reject on the path, the answer of a router's own stack and an injected RST look the same";
+/// Why one end alone cannot name the sender or the cause: the RST has the peer's TTL and numbers.
+pub(crate) const PEERS_SHAPE: &str = "the peer and a forger that knows its TTL and numbers can send this same packet: stacks \
+    other than Linux's leave out timestamps, a peer answers a challenge ACK with such an RST, one that has lost the \
+    connection answers an ACK with it, and a measured round trip can be longer than the path's";
+/// `recursion_misses` of `bpf_prog_info` came with this version.
+const MISSES: (u32, u32) = (5, 12);
+/// Why the silence of the other end proves nothing there.
+const UNCOUNTED: &str = "without the kernel's count of program runs that it skipped (before Linux 5.12), a host that \
+    recorded no RST may have sent one";
 /// Why one end alone cannot name the cause: the peer sent a FIN before.
 pub(crate) const A_FIN: &str = "the FIN of a program that closes is that of a program that dies";
 
-/// Why no evidence can name the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// Not where only the receiving end is watched.
-    OneEnd(&'static str),
-    /// Nowhere on kernels before this version.
-    Before((u32, u32), &'static str),
+/// Why no evidence can name the truth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Why {
+    /// Where only one end is watched.
+    pub(crate) one_end: Option<&'static str>,
+    /// Wherever the agent runs, on kernels before this version.
+    pub(crate) before: Option<((u32, u32), &'static str)>,
+}
+
+impl Why {
+    pub(crate) fn reasons(self) -> impl Iterator<Item = &'static str> {
+        self.one_end.into_iter().chain(self.before.map(|(_, reason)| reason))
+    }
 }
 
 /// What a kernel must offer so that the event is seen at all.
@@ -82,7 +101,7 @@ pub(crate) struct Want {
     pub(crate) sender: &'static str,
     /// The host on which the firewall rule is that sent it.
     pub(crate) rule: Option<Host>,
-    pub(crate) why: Option<Why>,
+    pub(crate) why: Why,
     pub(crate) visibility: Visibility,
     /// The verdict must be certain on kernels that give reasons.
     pub(crate) sure: bool,
@@ -92,12 +111,17 @@ pub(crate) struct Want {
 impl Want {
     /// One end alone cannot name the cause, for this reason.
     pub(crate) const fn why(self, reason: &'static str) -> Self {
-        Self { why: Some(Why::OneEnd(reason)), ..self }
+        Self { why: Why { one_end: Some(reason), ..self.why }, ..self }
     }
 
     /// Kernels before this version cannot name the cause, for this reason.
     pub(crate) const fn why_before(self, version: (u32, u32), reason: &'static str) -> Self {
-        Self { why: Some(Why::Before(version, reason)), ..self }
+        Self { why: Why { before: Some((version, reason)), ..self.why }, ..self }
+    }
+
+    /// No kernel can name the cause, for this reason.
+    pub(crate) const fn why_everywhere(self, reason: &'static str) -> Self {
+        self.why_before((u32::MAX, 0), reason)
     }
 
     /// The true sender in the words of an agent that watches the sender's host too, or not. A rule of a host that is not
@@ -143,7 +167,7 @@ const fn want(direction: &'static str, at: Host, cause: &'static str, sender: &'
         cause,
         sender,
         rule: None,
-        why: None,
+        why: Why { one_end: None, before: None },
         visibility: Visibility::Always,
         sure: false,
         times: Times::Once,
@@ -156,6 +180,11 @@ pub(crate) const fn sent(at: Host, cause: &'static str, sender: &'static str) ->
 
 pub(crate) const fn received(at: Host, cause: &'static str, sender: &'static str) -> Want {
     want("received", at, cause, sender)
+}
+
+/// The receipt of an RST that a device forged with the peer's own TTL and numbers.
+pub(crate) const fn imitated(at: Host) -> Want {
+    received(at, "middlebox_injected", MIDDLEBOX).why(PEERS_SHAPE).why_before(MISSES, UNCOUNTED)
 }
 
 /// The receipt of an RST that a firewall rule on this host sent.
@@ -221,7 +250,7 @@ mod tests {
     #[test]
     fn every_reason_is_given() {
         for want in rows().flat_map(|row| row.wants) {
-            assert!(!matches!(want.why, Some(Why::OneEnd("") | Why::Before(_, ""))));
+            assert!(want.why.reasons().all(|reason| !reason.is_empty()), "{want:?}");
         }
     }
 

@@ -16,6 +16,8 @@ use crate::rows::table::{
 use crate::wait::SOON;
 
 const ABORT: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)];
+const TTL_CHANGED: &str = "the TTL is a device's and the timestamp the peer's: a program that changes its TTL, and a device \
+    that continues the timestamps, send the same packet";
 const NOT_KNOWN: &[Want] =
     &[sent(S2, "no_such_connection", KERNEL).no_socket(), received(C, "no_such_connection", PEER).why(BARE)];
 
@@ -35,7 +37,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: |scene| abort_with_ttl(scene, 99),
         rsts: &[(S, 1)],
-        wants: ABORT,
+        wants: &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(TTL_CHANGED)],
         ..BASE
     },
     Row {

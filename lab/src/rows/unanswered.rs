@@ -23,7 +23,7 @@ const UNANSWERED: &[Want] =
     &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)];
 const SLOW_RESPONSE: &[Want] = &[
     sent(S, "data_after_close", KERNEL).no_socket().why_before(SCANS, UNSCANNED),
-    received(C, "data_after_close", PEER).why_before(SCANS, UNSCANNED),
+    received(C, "data_after_close", PEER).why(A_FIN).why_before(SCANS, UNSCANNED),
 ];
 /// Since when there are periodic scans of connections.
 pub(super) const SCANS: (u32, u32) = (5, 11);

@@ -10,7 +10,7 @@ use crate::network::nft::Rule;
 use crate::network::ns::Sysctl;
 use crate::network::procnet::State;
 use crate::network::sock::Tcp;
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 fn not_searched(_scene: &Scene) -> Option<String> {
@@ -26,7 +26,10 @@ pub(crate) const ROWS: &[Row] = &[
         unless: not_searched,
         make: reply_without_entry,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "nat_untranslated", KERNEL).no_socket().sure(), received(S, "nat_untranslated", PEER)],
+        wants: &[
+            sent(C, "nat_untranslated", KERNEL).no_socket().sure(),
+            received(S, "nat_untranslated", PEER).why(BARE),
+        ],
         ..BASE
     },
     Row {
@@ -37,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
         unless: not_searched,
         make: request_without_entry,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "nat_untranslated", KERNEL).sure(), received(C, "nat_untranslated", PEER)],
+        wants: &[sent(S, "nat_untranslated", KERNEL).sure(), received(C, "nat_untranslated", PEER).why(BARE)],
         ..BASE
     },
     Row {

@@ -8,7 +8,7 @@ use crate::network::http::haproxy_with;
 use crate::network::procnet::{State, out_rsts};
 use crate::network::program::Program;
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::{SOON, until_true};
 
 const SCANS: u64 = 20;
@@ -51,7 +51,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["haproxy"],
         make: http_check,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {

@@ -14,7 +14,7 @@ use crate::network::http::send_request;
 use crate::network::procnet::State;
 use crate::network::program::{Folder, Program};
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, LIVE_SOCKET, PEER, Row, S, received, sent};
 
 /// gunicorn looks once a second, sends SIGABRT, and SIGKILL when the worker is still there.
 const KILLED: Duration = Duration::from_secs(8);
@@ -35,7 +35,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["gunicorn", "python3"],
         make: |scene| timeout(scene, HANGS),
         rsts: &[(S, 1)],
-        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER)],
+        wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -45,7 +45,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["gunicorn", "python3"],
         make: |scene| timeout(scene, SLOW),
         rsts: &[(S, 1)],
-        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
+        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -55,7 +55,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["gunicorn", "python3"],
         make: stop,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "listener_closed", APP), received(C, "listener_closed", PEER)],
+        wants: &[sent(S, "listener_closed", APP), received(C, "listener_closed", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

@@ -10,7 +10,7 @@ use crate::network::http::{NGINX_ANSWERS, ask, haproxy_with, nginx_with};
 use crate::network::procnet::State;
 use crate::network::program::Program;
 use crate::network::sock::Tcp;
-use crate::rows::table::{APP, BASE, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::rows::{HELLO, Scene};
 use crate::wait::SOON;
 
@@ -24,7 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["haproxy"],
         make: server_timeout,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -35,8 +35,8 @@ pub(crate) const ROWS: &[Row] = &[
         make: client_timeout,
         rsts: &[(S, 1)],
         wants: &[
-            sent(S, "data_after_close", KERNEL).no_socket().why(SCANNED_LATE),
-            received(C, "data_after_close", PEER).why(SCANNED_LATE),
+            sent(S, "data_after_close", KERNEL).no_socket().why_everywhere(SCANNED_LATE),
+            received(C, "data_after_close", PEER).why_everywhere(SCANNED_LATE),
         ],
         ..BASE
     },
@@ -47,7 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["haproxy"],
         make: tcp_timeout,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER)],
+        wants: &[sent(C, "linger_abort", APP).sure(), received(S, "linger_abort", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -57,7 +57,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["haproxy", "nginx"],
         make: pool_purge,
         rsts: &[(C, 1)],
-        wants: &[sent(C, "idle_reaped", APP), received(S, "idle_reaped", PEER)],
+        wants: &[sent(C, "idle_reaped", APP), received(S, "idle_reaped", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
 ];

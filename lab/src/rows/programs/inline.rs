@@ -6,14 +6,14 @@ use libc::ECONNRESET;
 use crate::network::packet::{ACK, ForgedSegment, RST};
 use crate::network::sock::forge;
 use crate::rows::Scene;
-use crate::rows::table::{BASE, BOTH, C, MIDDLEBOX, Row, S, Want, received};
+use crate::rows::table::{BASE, BOTH, C, Row, S, Want, imitated};
 
 /// The TTL of either end's own packets, one router away.
 const EQUAL: u8 = 63;
 /// As of a live socket.
 const WINDOW: u16 = 502;
 
-const INJECTED: &[Want] = &[received(C, "middlebox_injected", MIDDLEBOX), received(S, "middlebox_injected", MIDDLEBOX)];
+const INJECTED: &[Want] = &[imitated(C), imitated(S)];
 
 /// The kernel sends nothing.
 pub(crate) const ROWS: &[Row] = &[

@@ -14,7 +14,7 @@ use crate::kernel;
 use crate::network::ns::Ns;
 use crate::network::sock::{Listener, Tcp};
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, EITHER_FIRST, KERNEL, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 const UPLOADS: usize = 500;
@@ -39,7 +39,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     wants: &[
         sent(S, "unread_data", APP).sure().some(),
         sent(S, "unread_data", KERNEL).any().no_socket(),
-        received(C, "unread_data", PEER).some(),
+        received(C, "unread_data", PEER).why(EITHER_FIRST).some(),
         // The response may arrive after the RST; the client's stack then answers it with an RST.
         sent(C, "unread_data", KERNEL)
             .any()

@@ -11,7 +11,7 @@ use crate::network::procnet::State;
 use crate::network::program::{Folder, Program};
 use crate::network::sock::Tcp;
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 /// CLIENT_PROTOCOL_41, CLIENT_SECURE_CONNECTION and CLIENT_PLUGIN_AUTH.
@@ -28,7 +28,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     needs: &["mariadbd"],
     make: wait_timeout,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "idle_reaped", APP), received(C, "idle_reaped", PEER)],
+    wants: &[sent(S, "idle_reaped", APP), received(C, "idle_reaped", PEER).why(LIVE_SOCKET)],
     ..BASE
 }];
 

@@ -10,7 +10,9 @@ use crate::network::host::Host;
 use crate::network::http::{NGINX_ANSWERS, ask, nginx_with, send_request};
 use crate::network::procnet::State;
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, BOTH, C, KERNEL, PEER, Row, S, Want, received, sent};
+use crate::rows::table::{
+    A_FIN, APP, BASE, BOTH, C, EITHER_FIRST, KERNEL, LIVE_SOCKET, PEER, Row, S, Want, received, sent,
+};
 use crate::rows::wire::SlowHop;
 use crate::wait::SOON;
 
@@ -24,9 +26,9 @@ const DELAY: Duration = Duration::from_millis(150);
 const UNREAD_BODY: &[Want] = &[
     sent(S, "unread_data", APP).sure(),
     sent(S, "unread_data", KERNEL).any().no_socket(),
-    received(C, "unread_data", PEER),
+    received(C, "unread_data", PEER).why(EITHER_FIRST),
 ];
-const ABORTED: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
+const ABORTED: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)];
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -76,7 +78,7 @@ pub(crate) const ROWS: &[Row] = &[
         wants: &[
             sent(S, "idle_reaped", KERNEL),
             sent(S, "idle_reaped", KERNEL).any().no_socket(),
-            received(C, "idle_reaped", PEER),
+            received(C, "idle_reaped", PEER).why(A_FIN),
         ],
         ..BASE
     },

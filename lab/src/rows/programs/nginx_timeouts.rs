@@ -9,9 +9,9 @@ use crate::network::http::nginx_with;
 use crate::network::program::Folder;
 use crate::network::sock::Tcp;
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, BOTH, C, PEER, Row, S, Want, received, sent};
+use crate::rows::table::{APP, BASE, BOTH, C, LIVE_SOCKET, PEER, Row, S, Want, received, sent};
 
-const GAVE_UP: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER)];
+const GAVE_UP: &[Want] = &[sent(S, "linger_abort", APP).sure(), received(C, "linger_abort", PEER).why(LIVE_SOCKET)];
 /// More than the client's receive buffer and the server's send buffer hold together.
 const LARGE: usize = 8_000_000;
 const SMALL_BUFFER: usize = 8_192;

@@ -11,7 +11,7 @@ use crate::network::host::Host;
 use crate::network::http::{ask, send_request};
 use crate::network::procnet::State;
 use crate::network::program::{Folder, Program};
-use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::rows::{Scene, idle};
 use crate::wait::SOON;
 
@@ -36,7 +36,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     needs: &["node"],
     make: race,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "unread_data", APP), received(C, "unread_data", PEER)],
+    wants: &[sent(S, "unread_data", APP), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
     ..BASE
 }];
 

@@ -5,7 +5,7 @@ use libc::ECONNRESET;
 
 use crate::network::cgroup::Cgroup;
 use crate::network::peer::Peer;
-use crate::rows::table::{APP, BASE, C, PEER, Row, S, received, sent};
+use crate::rows::table::{APP, BASE, C, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::rows::{HELLO, Scene};
 
 const CGROUP: &str = "rstwatch-lab-oom";
@@ -19,7 +19,7 @@ pub(crate) const ROWS: &[Row] = &[Row {
     unless: no_limit,
     make: killed,
     rsts: &[(S, 1)],
-    wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER)],
+    wants: &[sent(S, "process_died", APP).sure(), received(C, "process_died", PEER).why(LIVE_SOCKET)],
     ..BASE
 }];
 

@@ -55,7 +55,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["postgres", "initdb", "setpriv"],
         make: terminated,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
     Row {
@@ -65,7 +65,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["postgres", "initdb", "setpriv"],
         make: killed,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER)],
+        wants: &[sent(S, "process_died", KERNEL).sure().no_socket(), received(C, "process_died", PEER).why(A_FIN)],
         ..BASE
     },
 ];

@@ -12,7 +12,7 @@ use crate::network::procnet::{State, states};
 use crate::network::program::{Folder, Program};
 use crate::network::sock::Tcp;
 use crate::rows::idle::REAPED_BY_SERVER;
-use crate::rows::table::{BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{BARE, BASE, BOTH, C, KERNEL, PEER, Row, S, received, sent};
 use crate::rows::{Scene, idle};
 use crate::wait::SOON;
 
@@ -46,7 +46,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["redis-server"],
         make: output_limit,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL), received(C, "data_after_close", PEER).why(BARE)],
         ..BASE
     },
     Row {

@@ -14,7 +14,7 @@ use crate::network::procnet::State;
 use crate::network::program::{Folder, Program};
 use crate::network::sock::Tcp;
 use crate::rows::Scene;
-use crate::rows::table::{APP, BASE, C, KERNEL, PEER, Row, S, received, sent};
+use crate::rows::table::{A_FIN, APP, BASE, C, KERNEL, LIVE_SOCKET, PEER, Row, S, received, sent};
 use crate::wait::SOON;
 
 const BANNER: &[u8] = b"SSH-2.0-lab\r\n";
@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["sshd", "ssh-keygen", "unshare"],
         make: banner_unread,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER)],
+        wants: &[sent(S, "unread_data", APP).sure(), received(C, "unread_data", PEER).why(LIVE_SOCKET)],
         ..BASE
     },
     Row {
@@ -40,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
         needs: &["sshd", "ssh-keygen", "unshare"],
         make: banner_late,
         rsts: &[(S, 1)],
-        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER)],
+        wants: &[sent(S, "data_after_close", KERNEL).no_socket(), received(C, "data_after_close", PEER).why(A_FIN)],
         ..BASE
     },
 ];
