@@ -237,7 +237,10 @@ fn crossed(record: &ResetRecord, context: &Context) -> bool {
     let round_trip = Duration::from_micros(u64::from(record.tcp.srtt_us >> 3)) + 2 * context.jiffy;
     let just_sent = context.jiffies(fin.sent_age).is_some_and(|age| age <= round_trip);
     let idle_before = context.jiffies(fin.received_age).is_some_and(|age| age >= GAP);
-    record.conn.role == role::CLIENT && just_sent && idle_before && payload_outstanding(record) > 0
+    // What was sent later is another operation.
+    let sent_before =
+        since(record, fin.time_ns).is_some_and(|ago| operation_age(record, context) + 2 * context.jiffy >= ago);
+    record.conn.role == role::CLIENT && just_sent && idle_before && sent_before && payload_outstanding(record) > 0
 }
 
 /// Whether a closing message, such as TLS close_notify, arrived with the FIN; it stays unread in a pooled connection. The

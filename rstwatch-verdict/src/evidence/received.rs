@@ -114,7 +114,18 @@ pub(super) fn evidence(record: &ResetRecord, context: &Context) -> Received {
 fn acknowledged_nothing(record: &ResetRecord, context: &Context) -> bool {
     let age = facts::since(record, record.conn.established_ns);
     let heard = context.jiffies(record.tcp.ack_age);
-    age.zip(heard).is_some_and(|(age, heard)| heard + HANDSHAKE_ACK_TOLERANCE >= age)
+    let by_time = age.zip(heard).is_some_and(|(age, heard)| heard + HANDSHAKE_ACK_TOLERANCE >= age);
+    by_time && !acknowledged_payload(record)
+}
+
+/// Whether the numbers prove that the peer has acknowledged payload: more was sent than is outstanding, and none of that can have
+/// been sent twice yet: the first retransmission is a loss probe, two round trips and 2 ms after the first transmission at the
+/// earliest (net/ipv4/tcp_output.c, tcp_schedule_loss_probe; TCP_TIMEOUT_MIN_US).
+fn acknowledged_payload(record: &ResetRecord) -> bool {
+    let tcp = &record.tcp;
+    let first_probe_ns = u64::from(tcp.srtt_us >> 2) * 1000 + 2_000_000;
+    let sent_once = tcp.retransmits == 0 && (1..first_probe_ns).contains(&tcp.operation_age_ns);
+    sent_once && tcp.bytes_sent > idle::payload_outstanding(record).into()
 }
 
 fn shape(record: &ResetRecord, rst: &Segment) -> Shape {

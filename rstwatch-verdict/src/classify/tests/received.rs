@@ -291,6 +291,17 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
     ("never_completed", handshake_refused),
+    // The peer acknowledged a first message just after the handshake: it had accepted the connection.
+    ("forgotten", || {
+        let mut record = bare();
+        record.tcp.data_segs_in = 0;
+        record.conn.established_ns = NOW_NS - SECOND;
+        record.tcp.ack_age = jiffies(1000);
+        record.tcp.srtt_us = 8 * 500;
+        record.tcp.operation_age_ns = 400_000;
+        record.tcp.bytes_sent = u64::from(record.tcp.write_seq.wrapping_sub(record.tcp.snd_una)) + 1;
+        record
+    }),
     ("forgotten", || after_silence(bare(), 60_000)),
     ("forgotten", bare),
     // A one-way upload five seconds after the handshake: too late for a full accept queue.

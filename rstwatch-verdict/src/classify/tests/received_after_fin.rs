@@ -43,7 +43,20 @@ fn clients_message(shows: Sampled) -> ResetRecord {
     sampled(record, Sampled { jiffies: taken, fin_segs: segments, fin_quiet: jiffies(3_010), ..shows })
 }
 
+/// A client that had received nothing for 1.5 s wrote just before the peer's FIN came, 200 ms before the RST. What is outstanding
+/// was first sent `sent_ms` before the RST.
+fn wrote_just_before(sent_ms: u64) -> ResetRecord {
+    let mut record = after_fin(bare(), 1_500);
+    record.conn.fin.sent_age = 0;
+    record.tcp.operation_age_ns = sent_ms * SECOND / 1_000;
+    record
+}
+
 pub(super) const CASES: &[Case] = &[
+    // The request crossed the FIN.
+    ("reused_after_fin", || wrote_just_before(201)),
+    // The peer had that; it reset what was written after the FIN, by a program that writes all the time.
+    ("wrote_after_fin", || wrote_just_before(1)),
     ("peer_did_not_linger", || {
         let mut record = after_fin(bare(), 0);
         record.tcp.write_seq = record.tcp.snd_una;
