@@ -11,7 +11,7 @@ pub use advice::{advice, guidance, refused, refuser};
 
 const WIDTH: usize = 78;
 
-/// The text of `rstwatch explain`: every cause in one line.
+/// The text of `rstwatch explain`: one line per cause.
 pub fn list() -> String {
     let width = TABLE.iter().map(|entry| entry.cause.as_str().len()).max().unwrap_or(0);
     let mut out = String::new();

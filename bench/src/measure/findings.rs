@@ -6,13 +6,13 @@ use super::comparison::Comparison;
 use super::figures::Figure;
 use super::host::Machine;
 
-/// The results, as they are written to `--json`.
+/// The results, as the file of `--json` contains them.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Findings {
     pub(crate) machine: Machine,
     pub(crate) figures: Vec<Figure>,
     pub(crate) comparisons: Vec<Comparison>,
-    /// Whether the agent had a program that sees each packet.
+    /// Whether the agent had its packet program attached; `None` if rates were not measured.
     pub(crate) packets: Option<bool>,
     /// A sentence for each fault.
     pub(crate) wrong: Vec<String>,

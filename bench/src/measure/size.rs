@@ -1,4 +1,4 @@
-//! What grows: scrapes with the number of series, memory with the number of connections.
+//! Scrape duration by the number of series, memory by the number of connections, and the figures of a soak.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
@@ -20,7 +20,7 @@ use crate::subject::web::{Counts, get};
 pub(crate) fn scrape(series: u32, times: usize) -> Result<Vec<Figure>> {
     let config = config_file(&format!("workload_limit = 100000\n{ALL_DETAILS}"))?;
     let _running = Running::start(Tool::Rstwatch, Some(config.path()))?;
-    // In a unit or a container all resets would be attributed to it.
+    // Otherwise all resets would be attributed to the unit or container that runs the bench.
     cgroups::leave_all();
     let before = Counts::now()?;
     (0..series).try_for_each(named_refused)?;
@@ -95,7 +95,7 @@ pub(crate) fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
 
-/// Connections to distinct addresses, out of loopback's 16 million.
+/// Makes connections to distinct loopback addresses, of which there are 16 million, and aborts them.
 fn distinct(cpu: usize, count: u64) -> Result<()> {
     pin(cpu)?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: kills and stops the agent repeatedly, then runs it under millions of resets of every cause.
+//! `cargo xtask soak`: kills and stops the agent repeatedly, then runs it under millions of resets of several kinds.
 //!
 //! Memory and descriptors must not grow, no count may be lost, and no program may stay attached.
 
@@ -41,7 +41,7 @@ const SHORT_GROWTH_KIB: u64 = 4 * GROWTH_KIB;
 const LONG_RUN: u64 = 5_000_000;
 /// Resets after which every bounded table is full.
 const WARM_UP: u64 = 250_000;
-/// Interval between samples.
+/// Pause between two rounds of reading pages and sampling.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Results of a soak.
@@ -90,7 +90,7 @@ impl SoakResult {
     }
 }
 
-/// Makes `events` resets of every cause while clients read the agent's pages. The resets come from many programs and addresses;
+/// Makes `events` resets of several kinds while clients read the agent's pages. The resets come from many programs and addresses;
 /// network namespaces and listeners are created and removed throughout. Call it in an isolated network namespace.
 pub fn run(events: u64) -> Result<SoakResult> {
     let config = config_file(ALL_DETAILS)?;
@@ -180,7 +180,7 @@ impl Sample {
     }
 }
 
-/// Reads the agent's pages at each tick, and samples the agent once the tables are full.
+/// Reads the agent's pages in rounds, and samples the agent once the tables are full.
 fn sample_until_done(running: &Running, traffic: &Traffic, samples: &mut Vec<Sample>) -> Result<()> {
     while !traffic.is_done() {
         for path in ["/metrics", "/", "/api/v1/status", "/api/v1/events"] {

@@ -1,5 +1,5 @@
-//! BPF programs that do nothing, attached where rstwatch attaches its own. They show the cost of the calls alone, which no
-//! program can avoid.
+//! BPF programs that do nothing, attached to tracepoints where rstwatch has its own and, on request, to received packets. They
+//! show the cost of being called, which no program can avoid.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -11,7 +11,7 @@ use dev_support::cgroups;
 
 use super::bpf::bpf;
 
-/// Makes this process hold such programs; the value says whether there is a packet program.
+/// The environment variable that makes this process hold such programs. With the value [`PACKETS`], one of them sees packets.
 const REQUEST: &str = "XTASK_BENCH_FLOOR";
 const PACKETS: &str = "packets";
 
@@ -25,14 +25,14 @@ const LINK_CREATE: libc::c_int = 28;
 const CGROUP_SKB: u32 = 8;
 const RAW_TRACEPOINT: u32 = 17;
 
-/// A process that holds the programs. `packets`: also one that sees each packet of each socket.
+/// A process that holds the programs. `packets`: also one that sees each packet that a socket receives.
 pub(crate) fn command(packets: bool) -> Result<Command> {
     let mut command = Command::new(env::current_exe().context("this program")?);
     command.env(REQUEST, if packets { PACKETS } else { "" });
     Ok(command)
 }
 
-/// To be called first in `main`: holds the programs for ever if the environment requests it, else returns.
+/// Holds the programs forever if the environment requests it, else returns. `main` calls it first.
 pub(crate) fn hold_if_requested() {
     let Some(request) = env::var_os(REQUEST) else { return };
     match attach(request == PACKETS) {
@@ -44,7 +44,7 @@ pub(crate) fn hold_if_requested() {
     process::exit(1);
 }
 
-/// Attaches the programs; they stay as long as the returned descriptors.
+/// Attaches the programs; they stay attached as long as the returned descriptors are open.
 fn attach(packets: bool) -> Result<Vec<OwnedFd>> {
     let mut held = Vec::new();
     for name in TRACEPOINTS {
@@ -54,7 +54,7 @@ fn attach(packets: bool) -> Result<Vec<OwnedFd>> {
     if packets {
         let root = cgroups::root().context("no mount shows the root of cgroup v2")?;
         let root = File::open(root)?;
-        // BPF_CGROUP_INET_INGRESS is 0; 1 lets a packet pass.
+        // Returning 1 lets the packet pass.
         let program = load(CGROUP_SKB, 1)?;
         held.push(link(program.as_raw_fd(), root.as_raw_fd()).context("the cgroup")?);
     }
@@ -104,5 +104,6 @@ fn link(program: RawFd, target: RawFd) -> io::Result<OwnedFd> {
         kind: u32,
         flags: u32,
     }
+    // Kind 0 is BPF_CGROUP_INET_INGRESS.
     bpf(LINK_CREATE, &Link { program, target, kind: 0, flags: 0 })
 }

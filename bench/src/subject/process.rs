@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// CPU time of a process so far, in its own code and in the kernel.
+/// CPU time that a process has used.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     /// In its own code.
@@ -30,9 +30,9 @@ impl Cpu {
 /// CPU time of all threads of a process, ended ones included.
 pub(crate) fn cpu(pid: u32) -> Result<Cpu> {
     let stat = read(pid, "stat")?;
-    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("cannot parse /proc/PID/stat")?;
     let mut ticks = fields.split(' ').skip(11).map(str::parse::<u64>);
-    let mut next = || ticks.next().and_then(Result::ok).context("/proc/PID/stat");
+    let mut next = || ticks.next().and_then(Result::ok).context("cannot parse /proc/PID/stat");
     Ok(Cpu { user: of_ticks(next()?), system: of_ticks(next()?) })
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn descriptors(pid: u32) -> Result<usize> {
 pub(crate) fn bpf_programs(pid: u32) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(of(pid, "fdinfo"))?.flatten() {
-        // A descriptor may have been closed meanwhile. Links name their program too.
+        // A descriptor may have been closed meanwhile. The fdinfo of a link has its program's id too.
         let info = fs::read_to_string(entry.path()).unwrap_or_default();
         let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
         ids.extend(id.and_then(|id| id.trim().parse::<u32>().ok()));

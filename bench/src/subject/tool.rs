@@ -17,7 +17,7 @@ use super::memory_cgroup::MemoryCgroup;
 use super::{idle_programs, process, web};
 use crate::load;
 
-/// Settings that hold back no detail by rate: every event is delivered if the agent keeps up. The ring has its default size.
+/// Rates so high that they hold back no detail: every event is delivered if the agent keeps up. The ring has its default size.
 pub(crate) const ALL_DETAILS: &str = "detail_rate_per_second = 1000000\ndetail_burst = 1000000\n";
 
 /// A configuration file, removed when dropped.
@@ -27,9 +27,9 @@ pub(crate) fn config_file(text: &str) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// How long a program may take until it works.
+/// Longest time that a program may take to start.
 const STARTS: Duration = Duration::from_secs(20);
-/// A tool whose descriptors have not changed for this long is taken to work.
+/// A tool whose number of descriptors has not changed for this long counts as started.
 const SETTLED: Duration = Duration::from_millis(400);
 const TICK: Duration = Duration::from_millis(5);
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -59,15 +59,15 @@ pub(crate) enum Tool {
     Rstwatch,
     /// The agent without a cgroup v2 mount, so that it has no packet program.
     RstwatchWithoutPackets,
-    /// BPF programs that do nothing, at the hooks where rstwatch has its own.
+    /// BPF programs that do nothing ([`idle_programs`]).
     Nothing,
     /// The same without a packet program.
     NothingWithoutPackets,
-    /// Both tracepoints of resets, a line for each.
+    /// Prints a line per reset, from both reset tracepoints.
     Bpftrace,
-    /// Every RST, a line for each.
+    /// Prints a line per RST.
     Tcpdump,
-    /// libbpf-tools: every change of state, a line for each.
+    /// From libbpf-tools; prints a line per state change.
     Tcpstates,
 }
 
@@ -119,7 +119,7 @@ impl Tool {
     }
 }
 
-/// The most detailed line: process, addresses, state, reason.
+/// Prints the process and the peer of each reset; of sent ones also state and reason, of received ones both ends.
 const BPFTRACE: &str = "\
 tracepoint:tcp:tcp_send_reset { printf(\"sent %s %d %d.%d.%d.%d %d %d\\n\", comm, pid, \
     args->daddr[4], args->daddr[5], args->daddr[6], args->daddr[7], args->state, args->reason); } \
@@ -141,7 +141,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a tool without output and waits until it works.
+    /// Starts a tool, discards its output and waits until it is ready.
     pub(crate) fn start(tool: Tool, config: Option<&Path>) -> Result<Self> {
         let mut running = Self::spawn(tool, config, Stdio::null(), Stdio::null())?;
         if tool.is_agent() {
@@ -197,7 +197,7 @@ impl Running {
         while since.elapsed() < SETTLED || last < 4 {
             self.check_alive()?;
             if began.elapsed() > STARTS {
-                bail!("did not settle within {} s", STARTS.as_secs());
+                bail!("its descriptors did not settle within {} s", STARTS.as_secs());
             }
             let now = process::descriptors(self.pid())?;
             if now != last {
@@ -223,7 +223,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if it has ended.
+        // If it has ended already, there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -242,7 +242,7 @@ pub(crate) fn check_works(tool: Tool) -> Result<()> {
         if began.elapsed() > STARTS {
             bail!("it printed nothing about resets within {} s: {}", STARTS.as_secs(), first_line(errors.reopen()?)?);
         }
-        // Enough to fill a buffered output.
+        // Enough output to fill the buffer of a tool that does not flush each line.
         (0..50).try_for_each(|_| load::refused(([127, 0, 0, 1], 1).into()))?;
         sleep(10 * TICK);
     }
@@ -259,7 +259,7 @@ fn first_line(mut file: fs::File) -> Result<String> {
 pub(crate) struct Tracefs(bool);
 
 impl Tracefs {
-    /// Mounts it unless it is mounted.
+    /// Mounts it unless it is mounted already.
     pub(crate) fn mounted() -> Self {
         let there = || PathBuf::from(TRACEFS).join("events").exists();
         let ours = !there() && run("mount", &["-t", "tracefs", "tracefs", TRACEFS]);

@@ -12,7 +12,7 @@ use super::web;
 
 const STREAM: &str = "/api/v1/events?follow=1";
 
-/// What a verdict says, as far as it is compared here.
+/// The fields of an event that the bench checks.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Verdict {
     direction: String,
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     pub(crate) comm: String,
 }
 
-/// A connection: its network namespace, and the addresses of the end that sends and of the other.
+/// A connection: its network namespace, the address of the end that sent the reset, and the address of the other.
 pub(crate) type Connection = (u64, SocketAddr, SocketAddr);
 
 /// A follower of the stream.
@@ -46,7 +46,7 @@ impl Verdicts {
         stream.set_read_timeout(None)?;
         let theirs = BufReader::new(stream.try_clone()?);
         let reading = thread::spawn(move || {
-            // The response's head is no event.
+            // Lines of the response's head are not JSON, so they are skipped.
             let lines = theirs.lines().map_while(Result::ok);
             let verdicts = lines.filter_map(|line| serde_json::from_str::<Verdict>(&line).ok());
             let sent = verdicts.filter(|verdict| verdict.direction == "sent");
@@ -57,7 +57,7 @@ impl Verdicts {
 
     /// The last verdict about each connection.
     pub(crate) fn end(self) -> Result<HashMap<Connection, Verdict>> {
-        // Fails only if the agent has closed it.
+        // Fails only if the agent has already closed the connection.
         let _ = self.stream.shutdown(Shutdown::Both);
         self.reading.join().map_err(|_| anyhow!("the follower panicked"))
     }

@@ -20,7 +20,7 @@ pub(crate) const ROWS: &[Row] = &[
         families: BOTH,
         make: third_ack,
         rsts: &[(S, 1)],
-        // The client acknowledges a retransmitted SYN-ACK too.
+        // The client may also acknowledge a retransmitted SYN-ACK, which draws another RST.
         more: true,
         wants: &[
             sent(S, "listen_overflow", KERNEL).sure(),
@@ -74,7 +74,7 @@ fn third_ack(scene: &Scene) -> Result<()> {
     let _abort = server.sysctl("ipv4.tcp_abort_on_overflow", "1")?;
     let (late, listener, early) = overflow(scene)?;
     late.error_is(ECONNRESET)?;
-    leave(&listener, early)
+    accept_queued(&listener, early)
 }
 
 /// The client considers itself connected until it writes.
@@ -88,11 +88,11 @@ fn third_ack_dropped(scene: &Scene) -> Result<()> {
     late.options().set_nonblocking(false)?;
     late.send(b"request")?;
     late.read_fails(ECONNRESET)?;
-    leave(&listener, early)
+    accept_queued(&listener, early)
 }
 
 /// Accepts the queued connections, which closing the listener would reset.
-fn leave(listener: &Listener, early: Vec<Tcp>) -> Result<()> {
+fn accept_queued(listener: &Listener, early: Vec<Tcp>) -> Result<()> {
     let accepted = early.iter().map(|_| listener.accept()).collect::<Result<Vec<_>>>()?;
     drop((early, accepted));
     Ok(())

@@ -5,7 +5,7 @@ use crate::network::host::Host;
 /// A watcher, by the namespaces that it watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Vantage {
-    /// Both ends and the router, as on one host with three pods.
+    /// Every host, as if all were pods of one node.
     All,
     /// Only the client.
     Client,

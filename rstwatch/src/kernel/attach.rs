@@ -76,8 +76,8 @@ impl Attacher {
         }
     }
 
-    /// Loads all of a stage before the first is attached. Verifying takes a while, during which a reset would be counted in
-    /// one direction only. An error is reported when the hook is attached.
+    /// Loads the tracepoints of a stage before the first is attached. Otherwise, while the kernel verified the second, resets
+    /// would be counted in one direction only. An error is reported when the hook is attached.
     fn load(&mut self, stage: Stage) {
         for hook in HOOKS.iter().filter(|hook| hook.stage == stage) {
             _ = program::load_tracepoint(&mut self.object, hook.name);
@@ -141,14 +141,14 @@ impl Attacher {
         let btf = &self.object.btf;
         let reasons = &features::RESET_REASONS;
         let absent = (!reasons.is_in(btf))
-            .then(|| format!("{}: they are inferred from its fields, and never certain", reasons.absent));
+            .then(|| format!("{}: they are inferred from socket and segment, and never certain", reasons.absent));
         let missing = layout::missing(btf);
         let fields = (!missing.is_empty()).then(|| format!("fields that this kernel lacks: {}", missing.join(", ")));
         absent.into_iter().chain(fields).collect()
     }
 }
 
-/// Several refusals in one line, each with the way that was refused.
+/// Several refusals in one line, each after its program's kind.
 fn joined(refusals: Vec<(&str, String)>) -> String {
     if let [(_, only)] = &refusals[..] {
         return only.clone();

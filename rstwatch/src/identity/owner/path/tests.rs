@@ -41,7 +41,7 @@ fn containerd_in_a_pod() {
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{_uid}.slice/cri-containerd-{id}.scope",
-            // containerd without the systemd driver under a kubelet with it (containerd 1.5 and later).
+            // containerd without the systemd driver, the kubelet with it (containerd 1.5 and later).
             "/system.slice/containerd.service/kubepods-burstable-pod{_uid}.slice:cri-containerd:{id}",
             "/system.slice/containerd.service/kubepods-pod{_uid}.slice:cri-containerd:{id}",
             "/kubepods-besteffort-pod{_uid}.slice:cri-containerd:{id}",
@@ -56,7 +56,7 @@ fn containerd_in_a_pod() {
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/init.scope",
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/system.slice/nginx.service",
             "/kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope/docker/{other}",
-            // From within a cgroup namespace (an agent without the host's namespace).
+            // As an agent sees it from within a cgroup namespace other than the host's.
             "/../../kubepods-burstable-pod{_uid}.slice/cri-containerd-{id}.scope",
             "/../../../kubepods.slice/kubepods-pod{_uid}.slice/cri-containerd-{id}.scope",
         ],
@@ -71,7 +71,7 @@ fn containerd_in_a_pod() {
     );
 }
 
-/// The cgroupfs driver: GKE, minikube, k3s, and Docker before 1.24.
+/// The cgroupfs driver: GKE, minikube, k3s, and Docker under Kubernetes before 1.24.
 #[test]
 fn cgroupfs_in_a_pod() {
     all(
@@ -102,7 +102,7 @@ fn crio() {
         ],
         &container(Runtime::Crio, ID, Some(UID)),
     );
-    // The monitor is not the container.
+    // conmon monitors the container, and is not in it.
     all(
         &[
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{_uid}.slice/crio-conmon-{id}.scope",
@@ -182,7 +182,7 @@ fn podman() {
 fn containerd_without_kubernetes() {
     all(
         &[
-            // OBI#481.
+            // open-telemetry/opentelemetry-ebpf-instrumentation#481.
             "/k8s.io/{id}",
             "/default/{id}",
             "/system.slice/nerdctl-{id}.scope",
@@ -232,7 +232,7 @@ fn units() {
         ("/system.slice/docker-abc.scope", "docker-abc.scope"),
         ("/system.slice/cri-containerd-{id}x.scope", "cri-containerd-{id}x.scope"),
         ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", "machine-qemu\\x2d1\\x2dvm.scope"),
-        // A container that is a service (Podman's cgroups=split, Quadlet): the service's name is more useful than the id.
+        // A container run by a service (Podman's cgroups=split, Quadlet): the service's name is more useful than the id.
         ("/system.slice/web.service/libpod-payload-{id}", "web.service"),
         ("/system.slice/ci.service/{id}", "ci.service"),
         ("/system.slice/mnt-data.mount", "mnt-data.mount"),
@@ -312,8 +312,8 @@ proptest! {
         "/", "..", ":", "-", "pod", "kubepods", ".slice", ".scope", ".service", "docker", "crio-", "libpod_parent",
         "lxc", "ecs", "garden", UID, ESCAPED, ID, BUILD, "é", " (deleted)",
     ]), 0..20)) {
-        let place = parse(&words.concat());
-        if let CgroupOwner::Container { id, .. } = place {
+        let owner = parse(&words.concat());
+        if let CgroupOwner::Container { id, .. } = owner {
             prop_assert!(!id.is_empty() && id.len() <= MAX_NAME);
         }
     }

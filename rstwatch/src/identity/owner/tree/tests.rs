@@ -8,7 +8,8 @@ use rustix::thread::{Uid, set_thread_res_uid};
 
 use super::*;
 
-/// A temporary directory behaves like the hierarchy, except for its link counts.
+/// A temporary directory behaves like the hierarchy, but on some filesystems it has other link counts, or inode numbers are
+/// reused.
 fn tree(directories: &[&str]) -> (tempfile::TempDir, Tree) {
     // In memory if possible: a test creates thousands of directories.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
@@ -120,7 +121,7 @@ fn an_overflow_causes_a_walk() {
         .ok()
         .and_then(|most| most.trim().parse().ok())
         .expect("a limit");
-    // Each causes two events.
+    // Each but the first ten causes two events.
     for n in 0..most.min(32_768) {
         create_dir(root.path().join(n.to_string())).expect("made");
         if n >= 10 {
@@ -167,7 +168,7 @@ fn wait_for(tree: &mut Tree, wanted: &dyn Fn(&Change) -> bool) -> Change {
     }
 }
 
-/// Such as when this process has run out of file descriptors.
+/// For example, because this process has run out of file descriptors.
 #[test]
 fn directories_that_cannot_be_read_are_kept() {
     let (root, mut tree) = tree(&["a/b", "c"]);
@@ -182,7 +183,7 @@ fn directories_that_cannot_be_read_are_kept() {
     assert!(!tree.needs_walks());
 }
 
-/// Such as a delegated cgroup that its user has made inaccessible.
+/// For example, a delegated cgroup that its user has made inaccessible.
 #[test]
 fn an_inaccessible_directory_does_not_keep_others() {
     let (root, mut tree) = tree(&["hidden/a", "c"]);
@@ -191,7 +192,7 @@ fn an_inaccessible_directory_does_not_keep_others() {
     walk(&mut tree);
     set(&root.path().join("hidden"), 0);
     remove_dir(root.path().join("c")).expect("removed");
-    // Root may read everything, so drop to another user, in one thread alone.
+    // Root may read everything, so this thread, and only this one, becomes another user.
     let removed = std::thread::scope(|scope| {
         scope
             .spawn(|| {
@@ -209,6 +210,6 @@ fn an_inaccessible_directory_does_not_keep_others() {
             .expect("walked")
     });
     set(&root.path().join("hidden"), 0o755);
-    assert_eq!(removed, 2, "the removed and the inaccessible one");
+    assert_eq!(removed, 2, "c, and hidden/a, which can no longer be found");
     assert!(!tree.partial);
 }
