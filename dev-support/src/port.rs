@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, Result};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 
-/// A TCP port on loopback that the kernel assigns to nobody else while this value lives.
+/// A TCP port on loopback, reserved as long as this value exists: the kernel does not assign it to another socket.
 ///
 /// The socket is bound with `SO_REUSEADDR` and does not listen. A server that binds the same port with `SO_REUSEADDR`, as
 /// Rust's and Go's do, can share it; `inet_csk_find_open_port` and `__inet_hash_connect` skip it.
@@ -50,7 +50,7 @@ mod tests {
 
     /// `/proc/sys/net/ipv4/ip_local_port_range` cannot be narrowed here, so this asks for many ports.
     #[test]
-    fn the_kernel_assigns_a_reserved_port_to_nobody_else() {
+    fn the_kernel_does_not_assign_a_reserved_port() {
         let reserved = ReservedPort::new().expect("reserved");
         let others: Vec<_> = (0..500).map(|_| TcpListener::bind("127.0.0.1:0").expect("bound")).collect();
         assert!(others.iter().all(|other| other.local_addr().expect("an address") != reserved.address()));

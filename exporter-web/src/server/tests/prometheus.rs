@@ -11,7 +11,7 @@ use super::*;
 struct Prometheus {
     child: Child,
     at: SocketAddr,
-    /// Bound but not listening: Prometheus can bind the port too, and the kernel assigns it to nobody else.
+    /// Bound but not listening: it keeps the kernel from assigning the port to other sockets, but Prometheus can still bind it.
     _port: TcpSocket,
 }
 
