@@ -32,6 +32,15 @@ pub(crate) const ROWS: &[Row] = &[
         ..BASE
     },
     Row {
+        id: "4-at-timer",
+        what: "server is killed (SIGKILL) two seconds after its response, as a timer would end the connection, then the client writes",
+        families: BOTH,
+        make: killed_idle,
+        rsts: &[(S, 1)],
+        wants: KILLED,
+        ..BASE
+    },
+    Row {
         id: "4a",
         what: "server is killed (SIGKILL) with a request unread",
         families: BOTH,
@@ -115,6 +124,18 @@ fn killed(scene: &Scene) -> Result<()> {
     write_after_fin(scene, &client)
 }
 
+fn killed_idle(scene: &Scene) -> Result<()> {
+    let mut peer = start(scene, "answer", 1)?;
+    let client = asked(scene)?;
+    let idle_start = Instant::now();
+    peer.expect_line("accepted")?;
+    idle(2_000);
+    peer.kill();
+    await_fin(scene)?;
+    scene.idle_since(idle_start);
+    write(&client)
+}
+
 fn then_data(scene: &Scene, how: &str) -> Result<()> {
     let (client, peer) = answered(scene)?;
     peer.order_to_die(how)?;
@@ -139,10 +160,18 @@ fn asked(scene: &Scene) -> Result<Tcp> {
     Ok(client)
 }
 
-/// Waits until the client has acknowledged the dead process's FIN, then writes.
 fn write_after_fin(scene: &Scene, client: &Tcp) -> Result<()> {
+    await_fin(scene)?;
+    write(client)
+}
+
+/// Waits until the client has acknowledged the dead process's FIN.
+fn await_fin(scene: &Scene) -> Result<()> {
     scene.reaches(Host::Client, State::CLOSE_WAIT, SOON)?;
-    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)?;
+    scene.reaches(Host::Server, State::FIN_WAIT2, SOON)
+}
+
+fn write(client: &Tcp) -> Result<()> {
     client.send(HELLO)?;
     client.error_is(EPIPE)
 }

@@ -56,7 +56,7 @@ causes! {
             "Retry once when a reused connection is reset, and only idempotent requests: retrying others may execute them twice.",
         ],
         benign: false,
-        covers: &[Cause::LingerAbort, Cause::DataAfterClose],
+        covers: &[Cause::LingerAbort, Cause::DataAfterClose, Cause::ProcessDied],
         colour: Colour { light: "#0072b2", dark: "#3d9be9", grafana: "#FF9830" },
     }
     MiddleboxIdle = "middlebox_idle" {

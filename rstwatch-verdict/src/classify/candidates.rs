@@ -164,6 +164,13 @@ pub(super) fn refused(_: &Evidence) -> Vec<Cause> {
     vec![Refused, FirewallReject]
 }
 
+/// The peer's FIN came after an idle period, at a timer's time or with a closing message. A process may die at a timer's time too,
+/// but sends no message.
+pub(super) fn closed_by_timer(evidence: &Evidence) -> Vec<Cause> {
+    let message = received(evidence).is_some_and(|it| it.gap.closing_message);
+    if message { vec![IdleReaped] } else { vec![IdleReaped, ProcessDied] }
+}
+
 /// The peer's FIN came after an idle period at no timer's time.
 pub(super) fn closed_idle(evidence: &Evidence) -> Vec<Cause> {
     let order_seen = received(evidence).is_some_and(|it| it.role_seen && !it.gap.order_unsampled);

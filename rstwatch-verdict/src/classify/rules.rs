@@ -160,7 +160,7 @@ rules! {
     // Received after the peer's FIN.
     unsampled_closing_message: NoSuchConnection by Signs, Likely; when r::unsampled_closing_message; among c::closing_or_response; says |_| "the peer sent something after this host had been silent, and closed: a closing message, or the end of a response; then this host wrote".into();
     closing_message_or_request: NoSuchConnection by Signs, Likely; when r::closing_message_or_request; among c::closing_or_response; says |_| "the peer sent something after this host had been silent, and closed at once: a closing message, or a request that it gave up; then this host wrote".into();
-    reused_after_timer: IdleReaped by Signs, Likely; when r::reused_after_timer; says r::say_fin;
+    reused_after_timer: IdleReaped by Signs, Likely; when r::reused_after_timer; among c::closed_by_timer; says r::say_fin;
     reused_after_fin: NoSuchConnection by Signs, Likely; when r::reused_after_fin; among c::closed_idle; says r::say_fin;
     wrote_after_fin: NoSuchConnection by Signs, Likely; when r::wrote_after_fin; among c::closed_busy; says r::say_fin;
     fin_to_unknown_connection: NoSuchConnection by Signs, Likely; when r::fin_to_unknown_connection; among c::both_closed; says |_| "this host's FIN reached a stack that had closed and forgotten the connection: no data was lost".into();

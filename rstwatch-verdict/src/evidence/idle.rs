@@ -47,8 +47,8 @@ impl Gap {
         self.until_fin.map_or_else(|| self.is_idle(), |idle| idle >= self.threshold)
     }
 
-    /// Whether a program of the peer's closed the idle connection: with a closing message, or after a whole number of
-    /// seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
+    /// Whether a program of the peer's most likely closed the idle connection: with a closing message, or after a whole number
+    /// of seconds. Programs set idle timers in seconds, while a process dies at any time and without a word.
     pub fn closed_by_program(&self) -> bool {
         let by_timer = |idle| is_timers(idle) && !self.order_unsampled;
         self.until_fin.is_some_and(|idle| self.was_idle_at_fin() && (by_timer(idle) || self.closing_message))

@@ -5,7 +5,8 @@ use rstwatch_common::record::{ResetRecord, Sampled, role, state};
 
 use super::received::{bare, to_server};
 use super::sampled::{sample, sampled};
-use super::{Case, SECOND};
+use super::{Case, SECOND, classify, evidence_of};
+use crate::cause::Cause;
 use crate::testing::fixture::{NOW_NS, jiffies};
 
 /// The peer's FIN came 200 ms before the RST, after `idle_ms` without payload.
@@ -164,3 +165,19 @@ pub(super) const CASES: &[Case] = &[
         record
     }),
 ];
+
+/// A process may die at a timer's time, but sends no closing message.
+#[test]
+fn a_death_at_a_timers_time_remains_possible() {
+    use Cause::{IdleReaped, ProcessDied};
+    let message = sampled(
+        with_message(60_000, 25),
+        Sampled { jiffies: jiffies(59_500), fin_segs: 1, fin_quiet: jiffies(60_000), ..sample(UNKNOWN) },
+    );
+    for (record, expected) in [(after_fin(bare(), 60_000), vec![IdleReaped, ProcessDied]), (message, vec![IdleReaped])]
+    {
+        let verdict = classify(&evidence_of(&record));
+        assert_eq!((verdict.rule, verdict.cause), ("reused_after_timer", IdleReaped));
+        assert_eq!(verdict.candidates[..], expected);
+    }
+}
