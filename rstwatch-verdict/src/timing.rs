@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent};
+use crate::evidence::{Evidence, GAP, Gap, Reason, Received, Sent, is_timers};
 
 /// The timing of one reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,13 @@ pub struct Timer {
     pub after: Duration,
     /// The timer was seen to fire; otherwise `after` is an upper bound.
     pub exact: bool,
+}
+
+impl Timer {
+    /// Whether the idle time is a whole number of seconds, as programs set their timers.
+    pub fn whole_seconds(self) -> bool {
+        is_timers(self.after)
+    }
 }
 
 /// The timing that the evidence shows.

@@ -30,10 +30,10 @@ causes! {
     IdleReaped = "idle_reaped" {
         brief: "the idle connection was used after its other end had closed it",
         phrase: "an idle timer",
-        means: "The connection was idle until a server, proxy or pool at one end reached its keep-alive \
-                timeout and closed it; the next request met the closed connection. This is a race between two \
-                timeouts, not an outage: it happens whenever one end keeps idle connections longer than the \
-                other.",
+        means: "A server, proxy or pool at one end closed the connection while it was idle, most often at its \
+                keep-alive timeout; the next request met the closed connection. This is a race, not an outage: it \
+                happens whenever one end keeps idle connections longer than the other. A server that is being \
+                stopped closes its idle connections too, at any time.",
         confirm: &[
             (
                 "the idle times just before the resets: they cluster at or above one timeout",

@@ -207,11 +207,10 @@ pub(super) fn closed_here(_: &Evidence) -> Vec<Cause> {
     vec![DataAfterClose, IdleReaped, ProcessDied]
 }
 
-/// This host aborted an idle connection on purpose. Programs set idle timers in whole seconds; at another time a pool
-/// that shrinks, a health check or a shutdown does the same.
-pub(super) fn idle_abort(evidence: &Evidence) -> Vec<Cause> {
-    let timer = end(evidence).is_some_and(|end| end.ended_by_timer() && !end.uncertain);
-    if timer { vec![IdleReaped] } else { vec![IdleReaped, LingerAbort] }
+/// This host aborted an idle connection on purpose: an idle timer, or at any time a pool that shrinks, a health check or a
+/// shutdown.
+pub(super) fn idle_abort(_: &Evidence) -> Vec<Cause> {
+    vec![IdleReaped, LingerAbort]
 }
 
 /// This host aborted on purpose; what it interrupted was not seen.

@@ -6,7 +6,7 @@ use rstwatch_common::record::{ConnState, PF_EXITING, ResetRecord, flags, last_pa
 
 use super::idle::MAX_CLOSING_BYTES;
 use super::sample::{self, LastMessages, Sample};
-use super::{Context, GAP, Reason, facts, idle, is_timeout, reason};
+use super::{Context, GAP, Reason, facts, is_timeout, reason};
 
 /// The end of our side.
 #[derive(Clone, Debug)]
@@ -37,11 +37,6 @@ pub struct End {
 }
 
 impl End {
-    /// Whether our side ended after a whole number of seconds without data, as a timer does.
-    pub fn ended_by_timer(&self) -> bool {
-        self.idle.is_some_and(idle::is_timers)
-    }
-
     /// How long after its request this end, a client, gave up: a whole number of seconds, as timeouts are.
     pub fn gave_up_after(&self) -> Option<Duration> {
         self.request_age.filter(|age| is_timeout(*age))

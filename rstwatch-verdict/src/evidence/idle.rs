@@ -68,7 +68,7 @@ const TIMER_LATE: Duration = Duration::from_millis(60);
 const TIMER_EARLY: Duration = Duration::from_millis(20);
 
 /// Whether an idle time is a whole number of seconds, as programs set their timers.
-pub(super) fn is_timers(idle: Duration) -> bool {
+pub fn is_timers(idle: Duration) -> bool {
     let past = Duration::from_nanos(idle.subsec_nanos().into());
     past <= TIMER_LATE || past >= Duration::from_secs(1) - TIMER_EARLY
 }

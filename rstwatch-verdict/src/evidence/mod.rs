@@ -17,7 +17,7 @@ pub use actor::Actor;
 pub use end::{Abort, End, Ending, Exit};
 pub use facts::{header as rst_header, unread};
 pub use forgery::{Aftermath, Forgery, Origin, Signal, is_beyond};
-pub use idle::{Gap, MAX_CLOSING_BYTES};
+pub use idle::{Gap, MAX_CLOSING_BYTES, is_timers};
 pub use reason::Reason;
 pub use received::{Delivery, Shape, is_phantom};
 
@@ -33,7 +33,7 @@ pub const GAP: Duration = Duration::from_millis(980);
 
 /// Whether a client that waited this long gave up: after a whole number of seconds, as programs set their timeouts.
 pub fn is_timeout(waited: Duration) -> bool {
-    waited >= GAP && idle::is_timers(waited)
+    waited >= GAP && is_timers(waited)
 }
 
 /// What the evidence needs besides the record.

@@ -20,13 +20,22 @@ pub fn guidance(event: &Event, timer: Option<Timer>) -> [Option<String>; 3] {
 /// Its numbers are those that were measured: the timeout that was seen to expire, else the idle time before the reset.
 pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
     let advice = match event.candidates[..] {
-        [Cause::IdleReaped, _, ..] => format!("if a timer ended it: {}", idle_reaped(event, timer)),
+        [Cause::IdleReaped, ..] if maybe_no_timer(event, timer) => {
+            format!("if a timer ended it: {}", idle_reaped(event, timer))
+        }
         [Cause::MiddleboxIdle, _, ..] => format!("if an entry expired: {}", middlebox_idle(event, timer)),
         // A family's advice is to find out which it was, and `decide` says how.
         [_, _, ..] if event.cause != Cause::Refused && event.decide.is_some() => at_this_end(event).to_owned(),
         _ => of_cause(event, timer),
     };
     (!advice.is_empty()).then_some(advice)
+}
+
+/// Whether the idle connection may have been closed by something else than a timer: it is not the only candidate, or the silence
+/// was none that programs set their timers to. A server that is being stopped closes its idle connections at any time.
+fn maybe_no_timer(event: &Event, timer: Option<Timer>) -> bool {
+    let set_to = |timer: Timer| !timer.exact || timer.whole_seconds() || !event.timeout_candidates.is_empty();
+    event.candidates[..].len() > 1 || !timer.is_none_or(set_to)
 }
 
 /// What the victim can change itself, whichever candidate it was; empty if nothing.
