@@ -296,7 +296,7 @@ pub(super) fn probe(evidence: &Evidence) -> bool {
     unused && !idle_abort(evidence) && linger(evidence)
 }
 
-/// An abort on purpose that ended a silence: an idle timer that resets.
+/// An abort on purpose that ended a silence, as an idle timer that resets does.
 pub(super) fn idle_abort(evidence: &Evidence) -> bool {
     let idle = active(evidence).and_then(|sent| sent.end.as_ref()).is_some_and(ended_idle);
     idle && linger(evidence)
@@ -331,7 +331,9 @@ pub(super) fn ended_idle(end: &End) -> bool {
 
 pub(super) fn say_idle_abort(evidence: &Evidence) -> String {
     let idle = active(evidence).and_then(|sent| sent.end.as_ref()?.idle).map(length).unwrap_or_default();
-    format!("close() with SO_LINGER on and a timeout of zero, after {idle} without data: an idle timer that resets")
+    format!(
+        "close() with SO_LINGER on and a timeout of zero, after {idle} without data, as an idle timer that resets does"
+    )
 }
 
 pub(super) fn linger(evidence: &Evidence) -> bool {

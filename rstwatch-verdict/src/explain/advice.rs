@@ -31,8 +31,8 @@ pub fn advice(event: &Event, timer: Option<Timer>) -> Option<String> {
     (!advice.is_empty()).then_some(advice)
 }
 
-/// Whether the idle connection may have been closed by something else than a timer: it is not the only candidate, or the silence
-/// was none that programs set their timers to. A server that is being stopped closes its idle connections at any time.
+/// Whether something other than a timer may have closed the idle connection: other candidates remain, or the silence has a length to
+/// which programs do not set their timers. A server that is being stopped closes its idle connections at any time.
 fn maybe_no_timer(event: &Event, timer: Option<Timer>) -> bool {
     let set_to = |timer: Timer| !timer.exact || timer.whole_seconds() || !event.timeout_candidates.is_empty();
     event.candidates[..].len() > 1 || !timer.is_none_or(set_to)
